@@ -1,0 +1,178 @@
+//! One error type for the whole crate: what it is about, what was expected, what was found, what to do.
+//!
+//! An error also knows the exit code of a command that ends with it:
+//!
+//! * 2, *the request is wrong*: a path that does not exist, a folder that is not laid out as described, a value out of
+//!   range. Asking differently helps.
+//! * 1, *the work failed*: the request made sense, and a file turned out to be broken, unreadable or unwritable.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// Whatever goes wrong in this crate.
+///
+/// `Display` gives the whole message in one line; `source` repeats the cause for programs that look for it (an
+/// [`io::Error`], mostly), so a program that prints errors need not print the sources as well.
+///
+/// ```
+/// use softmargin_lab::error::Error;
+///
+/// let error = Error::request("--image-size", "8 to 512", 3, "choose a size in this range");
+/// assert_eq!(error.to_string(), "--image-size: expected 8 to 512, found 3; choose a size in this range");
+/// assert_eq!(error.exit_code(), 2);
+/// ```
+#[derive(Debug)]
+pub struct Error {
+    // Boxed, so that a `Result` on the hot path stays one word wide.
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    subject: String,
+    expected: String,
+    found: String,
+    advice: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    WrongRequest,
+    WorkFailed,
+}
+
+impl Error {
+    /// The request is wrong (exit code 2). An empty `advice` is left out of the message.
+    pub fn request(
+        subject: impl fmt::Display,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+        advice: impl fmt::Display,
+    ) -> Error {
+        Error::new(Kind::WrongRequest, &subject, &expected, &found, &advice)
+    }
+
+    /// The work failed (exit code 1). An empty `advice` is left out of the message.
+    pub fn failure(
+        subject: impl fmt::Display,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+        advice: impl fmt::Display,
+    ) -> Error {
+        Error::new(Kind::WorkFailed, &subject, &expected, &found, &advice)
+    }
+
+    /// A file or folder that the system does not let us use. What does not exist is a wrong request (exit code 2),
+    /// everything else is failed work (exit code 1).
+    pub fn io(path: &Path, expected: impl fmt::Display, cause: io::Error) -> Error {
+        let (kind, advice) = match cause.kind() {
+            io::ErrorKind::NotFound => (Kind::WrongRequest, "check the path"),
+            io::ErrorKind::PermissionDenied => (Kind::WorkFailed, "check the permissions"),
+            _ => (Kind::WorkFailed, ""),
+        };
+        Error::new(kind, &path.display(), &expected, &cause, &advice).with_source(cause)
+    }
+
+    /// The same error with its cause, which `source` gives back.
+    #[must_use]
+    pub fn with_source(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        self.inner.source = Some(cause.into());
+        self
+    }
+
+    /// The same error with one more sentence of advice.
+    #[must_use]
+    pub fn with_advice(mut self, more: impl fmt::Display) -> Error {
+        if !self.inner.advice.is_empty() {
+            self.inner.advice.push_str("; ");
+        }
+        self.inner.advice.push_str(&more.to_string());
+        self
+    }
+
+    /// The exit code of a command that ends with this error: 1 if the work failed, 2 if the request is wrong.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.inner.kind {
+            Kind::WorkFailed => 1,
+            Kind::WrongRequest => 2,
+        }
+    }
+
+    fn new(
+        kind: Kind,
+        subject: &dyn fmt::Display,
+        expected: &dyn fmt::Display,
+        found: &dyn fmt::Display,
+        advice: &dyn fmt::Display,
+    ) -> Error {
+        let inner = Inner {
+            kind,
+            subject: subject.to_string(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+            advice: advice.to_string(),
+            source: None,
+        };
+        Error { inner: Box::new(inner) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { subject, expected, found, advice, .. } = &*self.inner;
+        write!(f, "{subject}: expected {expected}, found {found}")?;
+        if !advice.is_empty() {
+            write!(f, "; {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn a_missing_path_is_a_wrong_request_and_keeps_its_cause() {
+        let error = Error::io(Path::new("a/b"), "a folder", io::ErrorKind::NotFound.into());
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.to_string(), "a/b: expected a folder, found entity not found; check the path");
+        let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn a_broken_read_is_failed_work() {
+        let error = Error::io(Path::new("a"), "a readable file", io::ErrorKind::PermissionDenied.into());
+        assert_eq!(error.exit_code(), 1);
+        let error = Error::io(Path::new("a"), "a readable file", io::ErrorKind::InvalidData.into());
+        assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn advice_is_left_out_when_empty_and_added_to_when_not() {
+        let error = Error::failure("x", "1", "2", "");
+        assert_eq!(error.to_string(), "x: expected 1, found 2");
+        assert!(error.source().is_none());
+        let error = error.with_advice("look").with_advice("look again");
+        assert_eq!(error.to_string(), "x: expected 1, found 2; look; look again");
+    }
+
+    #[test]
+    fn an_error_is_one_word_and_can_cross_threads() {
+        fn crosses<T: Send + Sync + 'static>() {}
+        crosses::<Error>();
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+}

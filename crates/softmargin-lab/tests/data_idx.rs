@@ -1,0 +1,228 @@
+//! IDX folders: what is read, and what is refused with which words.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use softmargin_lab::data::{DataSource, Dataset, Ink, Preparation, Sizing};
+use softmargin_lab::error::Error;
+use tempfile::TempDir;
+
+const IMAGES: &str = "train-images-idx3-ubyte";
+const LABELS: &str = "train-labels-idx1-ubyte";
+const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
+const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
+
+fn idx(dimensions: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, dimensions.len() as u8];
+    dimensions.iter().for_each(|side| bytes.extend(side.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Three images to train with and two to test with, of 2 x 3 pixels, in three classes.
+fn small() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: Vec<u8>| fs::write(folder.path().join(name), bytes).unwrap();
+    write(IMAGES, idx(&[3, 2, 3], &(0..18).collect::<Vec<u8>>()));
+    write(LABELS, idx(&[3], &[2, 0, 1]));
+    write(TEST_IMAGES, idx(&[2, 2, 3], &(100..112).collect::<Vec<u8>>()));
+    write(TEST_LABELS, idx(&[2], &[1, 2]));
+    folder
+}
+
+fn load(folder: &Path) -> Result<Dataset, Error> {
+    Dataset::load(&DataSource::Path(folder.to_owned()), &Sizing::Automatic)
+}
+
+/// The message and the exit code after one file was replaced.
+fn refusal(file: &str, bytes: &[u8]) -> (String, u8) {
+    let folder = small();
+    fs::write(folder.path().join(file), bytes).unwrap();
+    let error = load(folder.path()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains(file), "names the file: {message}");
+    (message, error.exit_code())
+}
+
+#[test]
+fn data_idx_plain() {
+    let folder = small();
+    let data = load(folder.path()).unwrap();
+    assert_eq!(data.train.images().shape(), [3, 1, 2, 3]);
+    assert_eq!(data.train.images().image(1), [6, 7, 8, 9, 10, 11]);
+    assert_eq!(data.train.labels(), [2, 0, 1]);
+    assert_eq!(data.test.images().pixels(), (100..112).collect::<Vec<u8>>());
+    assert_eq!(data.test.labels(), [1, 2]);
+    assert_eq!(data.classes, ["0", "1", "2"]);
+    assert_eq!(data.notes, ["no image of class 0 among the test images"]);
+    assert_eq!(data.preparation, Preparation::new(1, 2, 3, Ink::LightOnDark).unwrap());
+    assert_eq!(data.split, "train-images-idx3-ubyte trains, t10k-images-idx3-ubyte tests");
+    assert_eq!(data.name, folder.path().file_name().unwrap().to_str().unwrap());
+}
+
+#[test]
+fn data_idx_gzipped_dotted_and_mixed_give_the_same() {
+    let plain = small();
+    let expected = load(plain.path()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |name: &str| fs::read(plain.path().join(name)).unwrap();
+    let write = |name: &str, bytes: Vec<u8>| fs::write(folder.path().join(name), bytes).unwrap();
+    write("train-images.idx3-ubyte", bytes(IMAGES));
+    write("train-labels-idx1-ubyte.gz", gz(&bytes(LABELS)));
+    write("t10k-images.idx3-ubyte.gz", gz(&bytes(TEST_IMAGES)));
+    // Unpacked by name, still packed by content; and in two members, as some tools write them.
+    let labels = bytes(TEST_LABELS);
+    write(TEST_LABELS, [gz(&labels[..5]), gz(&labels[5..])].concat());
+    let data = load(folder.path()).unwrap();
+    assert_eq!((data.train, data.test, data.classes), (expected.train, expected.test, expected.classes));
+}
+
+#[test]
+fn data_idx_missing_files_are_named() {
+    let folder = small();
+    fs::remove_file(folder.path().join(LABELS)).unwrap();
+    fs::remove_file(folder.path().join(TEST_IMAGES)).unwrap();
+    let error = load(folder.path()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("expected the four IDX files train-images-idx3-ubyte, train-labels"), "{message}");
+    assert!(message.contains("found no train-labels-idx1-ubyte, no t10k-images-idx3-ubyte"), "{message}");
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn data_idx_wrong_magic_is_named() {
+    // Images where labels belong, another type, four dimensions, and no IDX file at all.
+    let (message, code) = refusal(LABELS, &idx(&[3, 2, 3], &[0; 18]));
+    assert!(message.contains("expected the magic number 0x00000801"), "{message}");
+    assert!(message.contains("found 0x00000803"), "{message}");
+    assert_eq!(code, 1);
+    let mut floats = idx(&[3, 2, 3], &[0; 72]);
+    floats[2] = 0x0d;
+    assert!(refusal(IMAGES, &floats).0.contains("found 0x00000d03"));
+    assert!(refusal(IMAGES, &idx(&[3, 2, 3, 1], &[0; 18])).0.contains("found 0x00000804"));
+    assert!(refusal(IMAGES, b"<html>Not found</html>").0.contains("found 0x3c68746d"));
+}
+
+#[test]
+fn data_idx_a_header_cut_short_is_refused() {
+    for len in 0..16 {
+        let (message, code) = refusal(IMAGES, &idx(&[3, 2, 3], &[])[..len]);
+        assert!(message.contains("expected an IDX header of 16 bytes"), "{len}: {message}");
+        assert_eq!(code, 1);
+    }
+}
+
+#[test]
+fn data_idx_lying_counts_are_refused_plain_and_gzipped() {
+    let lies: [[u32; 3]; 4] =
+        [[u32::MAX, 2, 3], [u32::MAX, u32::MAX, u32::MAX], [4_000_000, 28, 28], [60_000, 1 << 20, 1 << 20]];
+    for lie in lies {
+        let file = idx(&lie, &[0; 18]);
+        for bytes in [gz(&file), file] {
+            let (message, code) = refusal(IMAGES, &bytes);
+            assert!(message.contains("found a file that is too small for them"), "{message}");
+            assert_eq!(code, 1);
+        }
+    }
+    // Small enough to be packed in so many bytes, so that only unpacking shows the lie.
+    let (message, _) = refusal(IMAGES, &gz(&idx(&[4, 2, 3], &[0; 18])));
+    assert!(message.contains("expected 4 x 2 x 3 bytes of data as its header says, found 18"), "{message}");
+}
+
+#[test]
+fn data_idx_cut_short_or_with_bytes_to_spare_is_refused() {
+    let whole = idx(&[3, 2, 3], &[7; 18]);
+    let (message, _) = refusal(IMAGES, &whole[..whole.len() - 1]);
+    assert!(message.contains("expected 3 x 2 x 3 bytes of data as its header says, found 17"), "{message}");
+    let longer = [&whole[..], &[0]].concat();
+    for bytes in [gz(&longer), longer] {
+        let (message, _) = refusal(IMAGES, &bytes);
+        assert!(message.contains("found more; the file is damaged"), "{message}");
+    }
+    // A small file that unpacks to a hundred megabytes is not unpacked beyond what the header says.
+    let (message, _) = refusal(IMAGES, &gz(&[&whole[..], &vec![0; 100 << 20]].concat()));
+    assert!(message.contains("found more"), "{message}");
+    // Packed bytes cut short, or damaged.
+    let packed = gz(&whole);
+    let (message, code) = refusal(IMAGES, &packed[..packed.len() - 9]);
+    assert!(message.contains("expected 18 readable bytes of data"), "{message}");
+    assert_eq!(code, 1);
+    let mut damaged = packed.clone();
+    let checksum = damaged.len() - 6;
+    damaged[checksum] ^= 1;
+    assert!(refusal(IMAGES, &damaged).0.contains("expected 18 readable bytes of data"));
+}
+
+#[test]
+fn data_idx_counts_and_shapes_must_agree() {
+    let (message, code) = refusal(LABELS, &idx(&[2], &[0, 1]));
+    assert!(message.contains("expected 3 labels, one for each image of train-images-idx3-ubyte, found 2"), "{message}");
+    assert_eq!(code, 1);
+    let (message, _) = refusal(TEST_IMAGES, &idx(&[2, 3, 2], &[0; 12]));
+    assert!(message.contains("expected images of 2 x 3 as in train-images-idx3-ubyte, found 3 x 2"), "{message}");
+    let (message, _) = refusal(LABELS, &idx(&[3], &[1, 1, 1]));
+    assert!(message.contains("expected two or more classes, found one"), "{message}");
+}
+
+#[test]
+fn data_idx_empty_or_oversized_images_are_refused() {
+    assert!(refusal(IMAGES, &idx(&[0, 2, 3], &[])).0.contains("expected one or more images, found none"));
+    assert!(refusal(IMAGES, &idx(&[3, 0, 3], &[])).0.contains("sides from 1 to 1024 pixels, found 0 x 3"));
+    assert!(refusal(IMAGES, &idx(&[0, 5000, 3], &[])).0.contains("found 5000 x 3"));
+}
+
+#[test]
+fn data_idx_gaps_between_classes_are_named() {
+    let folder = small();
+    fs::write(folder.path().join(LABELS), idx(&[3], &[255, 1, 3])).unwrap();
+    fs::write(folder.path().join(TEST_LABELS), idx(&[2], &[4, 4])).unwrap();
+    let data = load(folder.path()).unwrap();
+    assert_eq!(data.classes.len(), 256);
+    assert!(data.notes[0].starts_with("no image of class 0, 2, 4, 5, 6,"), "{}", data.notes[0]);
+    assert!(data.notes[1].starts_with("no image of class 0, 1, 2, 3, 5,"), "{}", data.notes[1]);
+}
+
+#[test]
+fn data_idx_images_are_brought_to_another_size_and_ink() {
+    let folder = small();
+    let source = DataSource::Path(folder.path().to_owned());
+    let square = Dataset::load(&source, &Sizing::Side(8)).unwrap();
+    assert_eq!(square.train.images().shape(), [3, 1, 8, 8]);
+    assert_eq!(square.description, "5 grey images of 2 x 3 pixels in IDX files, brought to 8 x 8 pixels");
+    assert_eq!(square.preparation, Preparation::new(1, 8, 8, Ink::LightOnDark).unwrap());
+
+    let own = load(folder.path()).unwrap();
+    let dark_on_light = Preparation::new(1, 2, 3, Ink::DarkOnLight).unwrap();
+    let inverted = Dataset::load(&source, &Sizing::Like(dark_on_light)).unwrap();
+    let expected: Vec<u8> = own.train.images().pixels().iter().map(|value| 255 - value).collect();
+    assert_eq!(inverted.train.images().pixels(), expected);
+
+    let colour = Preparation::new(3, 2, 3, Ink::AsIs).unwrap();
+    let colour = Dataset::load(&source, &Sizing::Like(colour)).unwrap();
+    assert_eq!(colour.train.images().image(0), [0, 1, 2, 3, 4, 5].repeat(3));
+    assert_eq!(colour.train.labels(), own.train.labels());
+}
+
+#[test]
+fn data_digits_keep_their_bytes_unless_asked_otherwise() {
+    let digits = Dataset::load(&DataSource::Digits, &Sizing::Automatic).unwrap();
+    let same = Dataset::load(&DataSource::Digits, &Sizing::Like(digits.preparation)).unwrap();
+    assert_eq!(same, digits);
+    let larger = Dataset::load(&DataSource::Digits, &Sizing::Side(28)).unwrap();
+    assert_eq!(larger.test.images().shape(), [599, 1, 28, 28]);
+    assert_eq!(larger.test.labels(), digits.test.labels());
+    for side in [0, 7, 513, usize::MAX] {
+        let error = Dataset::load(&DataSource::Digits, &Sizing::Side(side)).unwrap_err();
+        assert!(error.to_string().starts_with("image size: expected a side from 8 to 512 pixels"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+}

@@ -1,0 +1,55 @@
+//! The target against each rival, the losses added.
+//!
+//!     L = sum_{j != y} g(t_j),    t_j = s z_j - u
+//!     dL/d(s z_j) = g'(t_j),    dL/du = -sum_j g'(t_j)
+//!
+//! The target's slope grows with the number of rivals that violate the margin, down to `-(C - 1)`.
+
+use super::{Row, RowLoss, Work, rival_tiles};
+use crate::gate::Gate;
+use crate::real::Real;
+use crate::simd::{Affine, GateSums, Sweeps};
+
+pub(super) fn row<F: Real>(
+    gate: Gate,
+    sweeps: &Sweeps<F>,
+    row: &Row<'_, F>,
+    work: &mut Work<F>,
+    gradient: Option<&mut [F]>,
+) -> RowLoss {
+    let sums = gated(gate, sweeps, row, (row.target_score(), -row.modified.shift), work, gradient);
+    // t_j = s (z_j - psi), so sum g' z_j = sum g' t_j / s + psi sum g'.
+    let rivals_scale_slope = sums.weighted / row.scale + sums.slope * row.psi();
+    RowLoss { loss: sums.value, target_slope: -sums.slope, rivals_scale_slope }
+}
+
+/// Sums `g(s ((z_j - reference) + shift))` over the rivals and writes their gradient.
+pub(super) fn gated<F: Real>(
+    gate: Gate,
+    sweeps: &Sweeps<F>,
+    row: &Row<'_, F>,
+    (reference, shift): (f64, f64),
+    work: &mut Work<F>,
+    mut gradient: Option<&mut [F]>,
+) -> GateSums {
+    let sweep = match gate {
+        Gate::Relu => sweeps.relu,
+        Gate::Softplus => sweeps.softplus,
+        Gate::Identity => sweeps.identity,
+    };
+    let affine = Affine {
+        reference: F::round_from(reference),
+        shift: F::round_from(shift),
+        scale: F::round_from(row.scale),
+        factor: F::round_from(row.factor * row.scale),
+    };
+    let mut sums = GateSums::default();
+    for range in rival_tiles(row.scores.len(), row.target) {
+        let tile = &row.scores[range.clone()];
+        let part = sweep(tile, affine, work.destination(&mut gradient, &range));
+        sums.value += part.value;
+        sums.slope += part.slope;
+        sums.weighted += part.weighted;
+    }
+    sums
+}

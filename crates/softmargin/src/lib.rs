@@ -1,0 +1,70 @@
+//! Every softmax-style classification loss as one composition, exact, with its gradient.
+//!
+//! ```text
+//! loss = gate( comparison_{j != y}( s * score_j ) - s * psi(score_y) )
+//! ```
+//!
+//! A loss is a point on a few axes; the published losses are [`presets`]: functions that return a [`LossSpec`].
+//!
+//! | axis | choices |
+//! |---|---|
+//! | [`Geometry`] | inner product (bias, temperature), unit weights, cosine |
+//! | [`Scale`] | fixed, learned |
+//! | [`Margin`] | none, on the score, on the scaled logit, on the angle: [`Amount`] for all, per class, per sample |
+//! | [`Rivals`] | plain |
+//! | [`Comparison`] | each pair, hardest, log-sum-exp, against zero |
+//! | [`Gate`] | ReLU, softplus, identity |
+//! | [`Regulariser`] | feature incay, ring loss |
+//! | [`Reduction`] | none, sum, mean |
+//!
+//! ```
+//! use ndarray::array;
+//! use softmargin::{presets, Batch, Reduction};
+//!
+//! let loss = presets::find("arcface")?.spec().build(3)?;
+//! let cosines = array![[0.8_f32, 0.1, -0.2], [0.3, 0.4, 0.0]];
+//! let targets = array![0, 1];
+//! let (value, gradients) = loss.value_and_grad(&Batch::new(cosines.view(), targets.view()), Reduction::Mean)?;
+//! assert!(value.total > 0.0);
+//! assert!(gradients.scores[[0, 0]] < 0.0 && gradients.scores[[0, 1]] > 0.0);
+//! # Ok::<(), softmargin::Error>(())
+//! ```
+//!
+//! Beside the family stand the [`measures`] of distributions and the [`smooth`] functions that it is made of.
+//! Gradients are first order. Results have the same bits for any number of threads.
+
+mod batch;
+mod buffer;
+mod comparison;
+mod error;
+mod gate;
+mod geometry;
+mod loss;
+mod margin;
+pub mod measures;
+pub mod presets;
+mod real;
+mod reduction;
+mod regulariser;
+mod rivals;
+mod scale;
+mod simd;
+pub mod smooth;
+mod spec;
+mod state;
+
+pub use batch::{Batch, Targets};
+pub use comparison::{Comparison, SmoothGate};
+pub use error::{Error, ErrorKind, Result};
+pub use gate::Gate;
+pub use geometry::{Geometry, HeadGradients, Scored};
+pub use loss::{Gradients, Loss, Value};
+pub use margin::{Amount, AngularMargin, Anneal, BeyondPi, Margin, MarginGradient, Radians};
+pub use real::Real;
+pub use reduction::Reduction;
+pub use regulariser::Regulariser;
+pub use rivals::Rivals;
+pub use scale::Scale;
+pub use simd::InstructionSet;
+pub use spec::LossSpec;
+pub use state::LossState;

@@ -1,0 +1,22 @@
+//! Softmax cross-entropy of cosines with a margin on the target's: AM-Softmax, CosFace.
+//!
+//!     L = softplus(LSE_{j != y}(s cos_j) - s (cos_y - m))
+//!     dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t),  t the argument of softplus
+//!
+//! Usual: s = 30 with m = 0.35 (the first paper), s = 64 with m = 0.35 (the second). Wang, Cheng, Liu, Liu 2018, arXiv
+//! 1801.05599; Wang et al. 2018, arXiv 1801.09414.
+
+use super::{MarginParameter, Preset, cosine};
+use crate::margin::Margin;
+
+/// Softmax cross-entropy of cosines, the target's reduced by m.
+pub(super) const PRESET: Preset = Preset {
+    name: "am-softmax",
+    aliases: &["cosface"],
+    summary: "softmax cross-entropy of cosines, the target's reduced by m",
+    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s (cos_y - m))",
+    gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t), t the argument of softplus, q = softmax_{j!=y}(s cos)",
+    paper: "Wang, Cheng, Liu and Liu 2018, AM-Softmax, arXiv 1801.05599; Wang et al. 2018, CosFace, arXiv 1801.09414",
+    margin: MarginParameter::Score,
+    spec: || cosine(30.0, Margin::score(0.35)),
+};

@@ -1,0 +1,32 @@
+//! The three margins together.
+//!
+//!     L = softplus(LSE_{j != y}(s cos_j) - s psi),  psi = cos(m1 theta_y + m2) - m3
+//!     dL/dcos_y = -s sigma(t) m1 sin(m1 theta_y + m2) / sin(theta_y)
+//!
+//! Past `m1 theta + m2 = pi`, at `t* = (pi - m2) / m1`, it goes on as `-1 - m3 + cos theta - cos t*`. Usual: s = 64 with
+//! (1, 0.3, 0.2) or (0.9, 0.4, 0.15). Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
+
+use super::{MarginParameter, Preset, cosine};
+use crate::margin::{Amount, AngularMargin, BeyondPi, Margin, MarginGradient, Radians};
+
+/// A margin that multiplies the angle, one added to it and one taken from its cosine.
+pub(super) const PRESET: Preset = Preset {
+    name: "combined-margin",
+    aliases: &[],
+    summary: "a margin that multiplies the angle, one added to it and one taken from its cosine",
+    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s (cos(m1 theta_y + m2) - m3))",
+    gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) m1 sin(m1 theta_y + m2) / sin(theta_y), t the argument of softplus",
+    paper: "Deng, Guo, Xue and Zafeiriou 2018, ArcFace, arXiv 1801.07698",
+    margin: MarginParameter::Combined,
+    spec: || {
+        let margin = AngularMargin {
+            times: 1.0,
+            plus: Amount::One(Radians(0.3)),
+            minus: Amount::One(0.2),
+            beyond_pi: BeyondPi::Continue,
+            gradient: MarginGradient::Exact,
+            anneal: None,
+        };
+        cosine(64.0, Margin::Angle(margin))
+    },
+};

@@ -1,0 +1,25 @@
+//! The multi-class hinge against the strongest rival.
+//!
+//!     L = max(0, max_{j != y} z_j - z_y + m)
+//!     dL/dz_y = -1 and dL/dz_k = 1 for the first largest rival k, where L > 0
+//!
+//! Below softmax cross-entropy of the same modified scores, which is below this plus `ln C`. Crammer and Singer 2001, "On
+//! the algorithmic implementation of multiclass kernel-based vector machines", JMLR 2.
+
+use super::{MarginParameter, Preset, plain};
+use crate::comparison::Comparison;
+use crate::gate::Gate;
+use crate::margin::Margin;
+use crate::spec::LossSpec;
+
+/// The hinge against the strongest rival.
+pub(super) const PRESET: Preset = Preset {
+    name: "crammer-singer",
+    aliases: &[],
+    summary: "the hinge against the strongest rival",
+    equation: "L = max(0, s (max_{j!=y} z_j - z_y + m))",
+    gradient: "dL/dz_y = -s, dL/dz_k = s for the strongest rival k, where L > 0",
+    paper: "Crammer and Singer 2001, On the algorithmic implementation of multiclass kernel-based vector machines, JMLR 2",
+    margin: MarginParameter::Score,
+    spec: || LossSpec { margin: Margin::score(1.0), comparison: Comparison::Hardest { gate: Gate::Relu }, ..plain() },
+};

@@ -1,0 +1,33 @@
+//! Softmax cross-entropy with a multiplied angle, on plain inner products.
+//!
+//!     L = softplus(LSE_{j != y}(s z_j) - s |x| |w_y| psi(theta_y)),  psi = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
+//!     dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and slopes by the norms
+//!
+//! `psi` comes in step by step: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`.
+//! Usual: m = 2 to 4. Liu, Wen, Yu, Yang 2016, arXiv 1612.02295.
+
+use super::{MarginParameter, Preset, plain};
+use crate::margin::{Amount, AngularMargin, Anneal, BeyondPi, Margin, MarginGradient, Radians};
+use crate::spec::LossSpec;
+
+/// The target's angle multiplied by m, both norms kept.
+pub(super) const PRESET: Preset = Preset {
+    name: "l-softmax",
+    aliases: &["large-margin-softmax"],
+    summary: "the target's angle multiplied by m, both norms kept",
+    equation: "L = softplus(LSE_{j!=y}(s z_j) - s |x| |w_y| psi(theta_y)), psi = (-1)^k cos(m theta) - 2k, k = floor(m theta / pi), annealed",
+    gradient: "dL/dz_j = s q_j sigma(t), dL/dz_y = -s sigma(t) psi'(cos theta_y), t the argument of softplus; also by the norms",
+    paper: "Liu, Wen, Yu and Yang 2016, Large-margin softmax, arXiv 1612.02295",
+    margin: MarginParameter::Times,
+    spec: || {
+        let margin = AngularMargin {
+            times: 2.0,
+            plus: Amount::One(Radians(0.0)),
+            minus: Amount::One(0.0),
+            beyond_pi: BeyondPi::Piecewise,
+            gradient: MarginGradient::Exact,
+            anneal: Some(Anneal::SPHEREFACE),
+        };
+        LossSpec { margin: Margin::Angle(margin), ..plain() }
+    },
+};

@@ -1,0 +1,23 @@
+//! The hinge against the smooth maximum of the rivals.
+//!
+//!     L = max(0, LSE_{j != y}(z) - z_y + m)
+//!     dL/dz_y = -1, dL/dz_j = q_j with q = softmax over the rivals, where L > 0
+//!
+//! All rivals learn, and the slopes' sizes add to 2. Log-sum-exp lies above the maximum, which is a margin by itself, so
+//! `m = 0` is usual. Half-way from crammer-singer to cross-entropy, which is at most `ln 2` above it.
+
+use super::{MarginParameter, Preset, plain};
+use crate::comparison::{Comparison, SmoothGate};
+use crate::spec::LossSpec;
+
+/// The hinge against the smooth maximum of the rivals.
+pub(super) const PRESET: Preset = Preset {
+    name: "lse-hinge",
+    aliases: &[],
+    summary: "the hinge against the smooth maximum of the rivals",
+    equation: "L = max(0, LSE_{j!=y}(s z_j) - s (z_y - m))",
+    gradient: "dL/dz_y = -s, dL/dz_j = s softmax_{j!=y}(s z)_j, where L > 0",
+    paper: "the step from the hinge to softmax cross-entropy: Wang 2018, https://zhuanlan.zhihu.com/p/45014864",
+    margin: MarginParameter::Score,
+    spec: || LossSpec { comparison: Comparison::LogSumExp { gate: SmoothGate::Relu }, ..plain() },
+};

@@ -1,0 +1,212 @@
+//! The published losses: one file each, with equation, defaults and paper.
+//!
+//! ```
+//! use softmargin::presets;
+//! let preset = presets::find("cosface")?;
+//! assert_eq!(preset.name, "am-softmax");
+//! let spec = preset.spec_with(Some(64.0), Some(&[0.25]))?;
+//! # Ok::<(), softmargin::Error>(())
+//! ```
+
+mod am_softmax;
+mod arcface;
+mod combined_margin;
+mod crammer_singer;
+mod cross_entropy;
+mod l_softmax;
+mod lse_hinge;
+mod normface;
+mod one_versus_rest;
+mod perceptron;
+mod sphereface;
+mod weston_watkins;
+
+use crate::comparison::Comparison;
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::Geometry;
+use crate::margin::{Amount, Margin, Radians};
+use crate::rivals::Rivals;
+use crate::scale::Scale;
+use crate::spec::LossSpec;
+
+/// A published loss.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    /// Its name, the same everywhere.
+    pub name: &'static str,
+    /// Other names it is known by.
+    pub aliases: &'static [&'static str],
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// The loss of one row.
+    pub equation: &'static str,
+    /// Its gradient by the scores.
+    pub gradient: &'static str,
+    /// Where it comes from.
+    pub paper: &'static str,
+    /// What the margin is called in the equation, and which numbers it takes.
+    pub margin: MarginParameter,
+    spec: fn() -> LossSpec,
+}
+
+/// The numbers that the margin of a preset takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarginParameter {
+    /// None; the reason, and what to use instead.
+    None(&'static str),
+    /// `m`, on the score.
+    Score,
+    /// `m`, added to the angle, in radians.
+    Plus,
+    /// `m`, multiplying the angle.
+    Times,
+    /// `m1,m2,m3`: multiplying the angle, added to it (radians), subtracted from its cosine.
+    Combined,
+}
+
+impl MarginParameter {
+    /// The names of the numbers, in their order.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::None(_) => &[],
+            Self::Score | Self::Plus | Self::Times => &["m"],
+            Self::Combined => &["m1", "m2", "m3"],
+        }
+    }
+}
+
+/// All presets, in the order in which the family unfolds.
+pub fn all() -> &'static [Preset] {
+    &[
+        cross_entropy::PRESET,
+        weston_watkins::PRESET,
+        crammer_singer::PRESET,
+        lse_hinge::PRESET,
+        perceptron::PRESET,
+        one_versus_rest::PRESET,
+        normface::PRESET,
+        am_softmax::PRESET,
+        arcface::PRESET,
+        sphereface::PRESET,
+        l_softmax::PRESET,
+        combined_margin::PRESET,
+    ]
+}
+
+/// The preset of a name or an alias.
+///
+/// # Errors
+/// On an unknown name; the message has the nearest known one.
+pub fn find(name: &str) -> Result<&'static Preset> {
+    let named = |preset: &&Preset| preset.names().any(|known| known == name);
+    all().iter().find(named).ok_or_else(|| {
+        let nearest = nearest(name).map_or_else(String::new, |nearest| format!("did you mean \"{nearest}\"? "));
+        let names: Vec<&str> = all().iter().map(|preset| preset.name).collect();
+        let expected = format!("one of {}", names.join(", "));
+        let advice = format!("{nearest}names are in lower case, with hyphens");
+        Error::new(ErrorKind::UnknownName, "loss", expected, format!("\"{name}\""), advice)
+    })
+}
+
+/// The known name most like an unknown one, if any is.
+fn nearest(name: &str) -> Option<&'static str> {
+    const LIKE: f64 = 0.75;
+    let wanted = name.to_lowercase().replace(['_', ' '], "-");
+    let known = all().iter().flat_map(Preset::names);
+    let scored = known.map(|known| (strsim::jaro_winkler(&wanted, known), known));
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= LIKE).map(|(_, known)| known)
+}
+
+impl Preset {
+    /// The description of the loss with its usual numbers.
+    pub fn spec(&self) -> LossSpec {
+        (self.spec)()
+    }
+
+    /// The name and the aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// The numbers that the margin has in [`spec`](Self::spec), in the order of [`MarginParameter::names`].
+    pub fn default_margin(&self) -> Vec<f64> {
+        let one = |amount: &Amount<f64>| if let Amount::One(m) = amount { *m } else { 0.0 };
+        match (self.margin, self.spec().margin) {
+            (MarginParameter::Score, Margin::Score { amount }) => vec![one(&amount)],
+            (MarginParameter::Score, Margin::None) => vec![0.0],
+            (_, Margin::Angle(angle)) => {
+                let plus = if let Amount::One(m) = angle.plus { m.0 } else { 0.0 };
+                match self.margin {
+                    MarginParameter::Plus => vec![plus],
+                    MarginParameter::Times => vec![angle.times],
+                    _ => vec![angle.times, plus, one(&angle.minus)],
+                }
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The description with another scale (where a learned one starts) and margin.
+    ///
+    /// # Errors
+    /// When the loss has no margin, or takes another count of numbers. Their ranges are checked by
+    /// [`LossSpec::build`].
+    pub fn spec_with(&self, scale: Option<f64>, margin: Option<&[f64]>) -> Result<LossSpec> {
+        let mut spec = self.spec();
+        if let Some(scale) = scale {
+            spec.scale = spec.scale.starting_at(scale);
+        }
+        if let Some(margin) = margin {
+            self.set_margin(&mut spec, margin)?;
+        }
+        Ok(spec)
+    }
+
+    fn set_margin(&self, spec: &mut LossSpec, numbers: &[f64]) -> Result<()> {
+        let found = || numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        match (self.margin, numbers, &mut spec.margin) {
+            (MarginParameter::Score, &[m], margin) => *margin = Margin::score(m),
+            (MarginParameter::Plus, &[m], Margin::Angle(angle)) => angle.plus = Amount::One(Radians(m)),
+            (MarginParameter::Times, &[m], Margin::Angle(angle)) => angle.times = m,
+            (MarginParameter::Combined, &[times, plus, minus], Margin::Angle(angle)) => {
+                angle.times = times;
+                angle.plus = Amount::One(Radians(plus));
+                angle.minus = Amount::One(minus);
+            }
+            (MarginParameter::None(instead), ..) => {
+                let expected = format!("none: {} has no margin", self.name);
+                return Err(Error::new(ErrorKind::Spec, "margin", expected, found(), instead));
+            }
+            _ => {
+                let names = self.margin.names().join(",");
+                let expected = format!("{} for {}: {names}", count(self.margin.names().len()), self.name);
+                let advice = format!("see the equation of {}: {}", self.name, self.equation);
+                return Err(Error::new(ErrorKind::Spec, "margin", expected, found(), advice));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(numbers: usize) -> String {
+    if numbers == 1 { "one number".into() } else { format!("{numbers} numbers") }
+}
+
+/// Softmax cross-entropy over inner products without bias: what the presets differ from.
+fn plain() -> LossSpec {
+    LossSpec {
+        geometry: Geometry::InnerProduct { bias: false, temperature: 1.0 },
+        scale: Scale::fixed(1.0),
+        margin: Margin::None,
+        rivals: Rivals::Plain,
+        comparison: Comparison::CROSS_ENTROPY,
+        regulariser: None,
+        class_weights: None,
+        ignored_label: None,
+    }
+}
+
+/// The same over cosines.
+fn cosine(scale: f64, margin: Margin) -> LossSpec {
+    LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(scale), margin, ..plain() }
+}

@@ -1,0 +1,24 @@
+//! Softmax cross-entropy of cosines times a learned scale.
+//!
+//!     L = softplus(LSE_{j != y}(s cos_j) - s cos_y)
+//!     dL/dcos_j = s p_j,  dL/dcos_y = -s (1 - p_y),  dL/ds = sum_j p_j cos_j - cos_y
+//!
+//! With s = 1 the loss cannot fall under `ln(1 + (C - 1) e^(-C / (C - 1)))` (proposition 2), hence the scale, which is
+//! trained from 20 and kept above 1. Wang, Xiang, Cheng, Yuille 2017, arXiv 1704.06369.
+
+use super::{MarginParameter, Preset, cosine};
+use crate::margin::Margin;
+use crate::scale::Scale;
+use crate::spec::LossSpec;
+
+/// Softmax cross-entropy of cosines, with a learned scale.
+pub(super) const PRESET: Preset = Preset {
+    name: "normface",
+    aliases: &[],
+    summary: "softmax cross-entropy of cosines, with a learned scale",
+    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s cos_y)",
+    gradient: "dL/dcos_j = s p_j, dL/dcos_y = -s (1 - p_y), dL/ds = sum_j p_j cos_j - cos_y",
+    paper: "Wang, Xiang, Cheng and Yuille 2017, NormFace, arXiv 1704.06369",
+    margin: MarginParameter::None("am-softmax is normface with a margin"),
+    spec: || LossSpec { scale: Scale::Learned { initial: 20.0, min: 1.0, max: 128.0 }, ..cosine(20.0, Margin::None) },
+};

@@ -1,0 +1,29 @@
+//! A logistic regression for every class.
+//!
+//!     L = softplus(-z_y) + sum_{j != y} softplus(z_j)
+//!     dL/dz_y = -(1 - sigma(z_y)), dL/dz_j = sigma(z_j)
+//!
+//! Each score answers its own question, so a row may belong to no class. Rifkin and Klautau 2004, "In defense of
+//! one-vs-all classification", JMLR 5.
+
+use super::{MarginParameter, Preset, plain};
+use crate::comparison::Comparison;
+use crate::gate::Gate;
+use crate::geometry::Geometry;
+use crate::spec::LossSpec;
+
+/// A logistic regression for every class.
+pub(super) const PRESET: Preset = Preset {
+    name: "one-versus-rest",
+    aliases: &["binary"],
+    summary: "a logistic regression for every class",
+    equation: "L = softplus(-s z_y) + sum_{j!=y} softplus(s z_j)",
+    gradient: "dL/dz_y = -s sigma(-s z_y), dL/dz_j = s sigma(s z_j)",
+    paper: "Rifkin and Klautau 2004, In defense of one-vs-all classification, JMLR 5",
+    margin: MarginParameter::None("its threshold is 0 for every class; crammer-singer and am-softmax have margins"),
+    spec: || LossSpec {
+        geometry: Geometry::InnerProduct { bias: true, temperature: 1.0 },
+        comparison: Comparison::AgainstZero { gate: Gate::Softplus },
+        ..plain()
+    },
+};

@@ -1,0 +1,24 @@
+//! The multi-class perceptron.
+//!
+//!     L = max_i z_i - z_y = max(0, max_{j != y} z_j - z_y)
+//!     dL/dz_y = -1 and dL/dz_k = 1 for the strongest rival k, where it wins
+//!
+//! The hinge of crammer-singer without a margin: content with any lead. Rosenblatt 1958; for many classes Collins 2002,
+//! "Discriminative training methods for hidden Markov models", EMNLP.
+
+use super::{MarginParameter, Preset, plain};
+use crate::comparison::Comparison;
+use crate::gate::Gate;
+use crate::spec::LossSpec;
+
+/// The lead of the winner over the target.
+pub(super) const PRESET: Preset = Preset {
+    name: "perceptron",
+    aliases: &[],
+    summary: "the lead of the winner over the target",
+    equation: "L = s (max_i z_i - z_y)",
+    gradient: "dL/dz_y = -s, dL/dz_k = s for the winner k, where k != y",
+    paper: "Rosenblatt 1958; Collins 2002, Discriminative training methods for hidden Markov models, EMNLP",
+    margin: MarginParameter::None("crammer-singer is the perceptron with a margin"),
+    spec: || LossSpec { comparison: Comparison::Hardest { gate: Gate::Relu }, ..plain() },
+};

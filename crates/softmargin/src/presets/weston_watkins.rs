@@ -1,0 +1,25 @@
+//! The multi-class hinge over all pairs.
+//!
+//!     L = sum_{j != y} max(0, z_j - z_y + m)
+//!     dL/dz_j = 1 where z_j - z_y + m > 0, dL/dz_y = -(how many these are)
+//!
+//! The target's slope grows with the number of violators, to `-(C - 1)`. Weston and Watkins 1999, "Support vector machines
+//! for multi-class pattern recognition", ESANN.
+
+use super::{MarginParameter, Preset, plain};
+use crate::comparison::Comparison;
+use crate::gate::Gate;
+use crate::margin::Margin;
+use crate::spec::LossSpec;
+
+/// The hinge over all pairs of target and rival.
+pub(super) const PRESET: Preset = Preset {
+    name: "weston-watkins",
+    aliases: &[],
+    summary: "the hinge over all pairs of target and rival",
+    equation: "L = sum_{j!=y} max(0, s (z_j - z_y + m))",
+    gradient: "dL/dz_j = s where z_j - z_y + m > 0, dL/dz_y = -s (number of these)",
+    paper: "Weston and Watkins 1999, Support vector machines for multi-class pattern recognition, ESANN",
+    margin: MarginParameter::Score,
+    spec: || LossSpec { margin: Margin::score(1.0), comparison: Comparison::EachPair { gate: Gate::Relu }, ..plain() },
+};

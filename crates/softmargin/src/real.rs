@@ -1,0 +1,109 @@
+//! The two number types of the family, and the elementary functions that the vector sweeps are written with.
+//!
+//! `f64` calls the standard library: it is the precise path. `f32` uses short polynomials that a compiler turns into
+//! vector instructions; both are exact to about one unit in the last place (see `tests/tolerances.rs`).
+
+use ndarray::NdFloat;
+
+/// `f32` or `f64`.
+pub trait Real: NdFloat + sealed::Functions {
+    /// The number as `f64`; exact.
+    fn widen(self) -> f64;
+    /// The nearest number of this type.
+    fn round_from(value: f64) -> Self;
+    /// The least `sin(theta)` by which an exact margin gradient is divided on bare scores.
+    ///
+    /// `psi'(cos)` of an angular margin has a pole at `cos = +-1`. The floor lies below every nonzero `sin(theta)`
+    /// that a cosine of this type can have (`f32`), or where the angle is under a millionth of a radian (`f64`).
+    const LEAST_SINE: f64;
+}
+
+pub(crate) mod sealed {
+    /// The functions of the sweeps; `FMA` says whether fused multiply-add is an instruction here and not a call.
+    pub trait Functions: Sized {
+        /// `e^x` for `x <= 0`, 0 from about -104 (`f32`) or -745 (`f64`) on; NaN gives NaN or 0.
+        fn exp_of_nonpositive<const FMA: bool>(self) -> Self;
+        /// `ln(1 + e)` for `e` in `[0, 1]`.
+        fn ln_1p_of_unit<const FMA: bool>(self) -> Self;
+    }
+}
+
+impl Real for f32 {
+    fn widen(self) -> f64 {
+        f64::from(self)
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
+    fn round_from(value: f64) -> Self {
+        value as f32
+    }
+    const LEAST_SINE: f64 = 1.0 / 4096.0;
+}
+
+impl Real for f64 {
+    fn widen(self) -> f64 {
+        self
+    }
+    fn round_from(value: f64) -> Self {
+        value
+    }
+    const LEAST_SINE: f64 = 1.0 / 1_048_576.0;
+}
+
+#[inline(always)]
+fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Horner's rule, highest coefficient first.
+#[inline(always)]
+fn polynomial<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    let mut value = coefficients[0];
+    for &coefficient in &coefficients[1..] {
+        value = fused::<FMA>(value, x, coefficient);
+    }
+    value
+}
+
+impl sealed::Functions for f32 {
+    /// `e^x = 2^n e^r` with `n = round(x / ln 2)`, `|r| <= ln 2 / 2`, Taylor to degree 7 (remainder under 6e-9).
+    /// `2^n` is applied in two halves, so that results below the smallest normal number are right too.
+    #[inline(always)]
+    fn exp_of_nonpositive<const FMA: bool>(self) -> Self {
+        const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer and leaves that in the low bits
+        const LN_2_HIGH: f32 = 0.693_359_4; // 9 bits, so that n * LN_2_HIGH is exact
+        const LN_2_LOW: f32 = -2.121_944_4e-4;
+        const LEAST: f32 = -104.0; // e^-104 is under half the smallest number
+        let x = if self > LEAST { self } else { LEAST };
+        let rounded = fused::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+        let n = rounded - ROUND;
+        let r = fused::<FMA>(n, -LN_2_LOW, fused::<FMA>(n, -LN_2_HIGH, x));
+        let taylor =
+            polynomial::<FMA, 8>(r, [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]);
+        let n = rounded.to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
+        let half = n >> 1;
+        let power = |exponent: i32| f32::from_bits(((exponent + 127) << 23).cast_unsigned());
+        taylor * power(half) * power(n - half)
+    }
+
+    /// `ln(1 + e) = 2 atanh(r)`, `r = e / (2 + e) <= 1/3`; the series to `r^15` (remainder under 2e-9 of the value).
+    #[inline(always)]
+    fn ln_1p_of_unit<const FMA: bool>(self) -> Self {
+        let r = self / (2.0 + self);
+        let series = polynomial::<FMA, 8>(
+            r * r,
+            [1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0],
+        );
+        2.0 * r * series
+    }
+}
+
+impl sealed::Functions for f64 {
+    #[inline(always)]
+    fn exp_of_nonpositive<const FMA: bool>(self) -> Self {
+        self.exp()
+    }
+    #[inline(always)]
+    fn ln_1p_of_unit<const FMA: bool>(self) -> Self {
+        self.ln_1p()
+    }
+}

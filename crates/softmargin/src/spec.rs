@@ -1,0 +1,63 @@
+//! The description of a loss: plain data, the same in Rust, in files and on the command line.
+
+use crate::comparison::Comparison;
+use crate::error::Result;
+use crate::geometry::Geometry;
+use crate::loss::Loss;
+use crate::margin::Margin;
+use crate::regulariser::Regulariser;
+use crate::rivals::Rivals;
+use crate::scale::Scale;
+use serde::{Deserialize, Serialize};
+
+/// One point on every axis of the family; see the [crate's page](crate).
+///
+/// ```
+/// use softmargin::{presets, LossSpec, Margin, Scale};
+/// let spec = LossSpec { margin: Margin::score(0.2), scale: Scale::fixed(16.0), ..presets::find("am-softmax")?.spec() };
+/// let loss = spec.build(10)?;
+/// assert_eq!(loss.num_classes(), 10);
+/// # Ok::<(), softmargin::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LossSpec {
+    /// How scores are made.
+    pub geometry: Geometry,
+    /// What scores are multiplied by.
+    pub scale: Scale,
+    /// What becomes of the target's score.
+    pub margin: Margin,
+    /// What becomes of the other scores.
+    #[serde(default)]
+    pub rivals: Rivals,
+    /// How the target is set against the others.
+    pub comparison: Comparison,
+    /// A term on the norms of the embeddings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regulariser: Option<Regulariser>,
+    /// Loss weighting (C): the weight of the rows of each class, 0 or above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<Vec<f64>>,
+    /// The label of rows that do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignored_label: Option<i64>,
+}
+
+impl LossSpec {
+    /// Checks every part against the others and makes the loss for `num_classes` classes.
+    ///
+    /// # Errors
+    /// On parts that are out of range or do not go together; the message says which, and why.
+    ///
+    /// ```
+    /// use softmargin::{presets, LossSpec, Scale};
+    /// let learned = Scale::Learned { initial: 1.0, min: 0.1, max: 10.0 };
+    /// let hinge = LossSpec { scale: learned, ..presets::find("crammer-singer")?.spec() };
+    /// assert!(hinge.build(10).is_err(), "a hinge is proportional to its scale, which would fall to its minimum");
+    /// # Ok::<(), softmargin::Error>(())
+    /// ```
+    pub fn build(self, num_classes: usize) -> Result<Loss> {
+        Loss::new(self, num_classes)
+    }
+}
