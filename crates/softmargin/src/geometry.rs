@@ -100,10 +100,10 @@ impl Geometry {
         let weight_norms = norms(weight);
         let mut scores = embeddings.dot(&weight.t());
         if self.normalises_embeddings() {
-            scale_rows(&mut scores, &inverse(&embedding_norms));
+            divide(&mut scores, embedding_norms.view().insert_axis(Axis(1)));
         }
         if self.normalises_weights() {
-            scores *= &inverse(&weight_norms);
+            divide(&mut scores, weight_norms.view().insert_axis(Axis(0)));
         }
         if self.is_bounded() {
             // Rounding may carry a cosine past 1 by a unit in the last place.
@@ -206,6 +206,13 @@ fn norms<F: Real>(rows: ArrayView2<'_, F>) -> Array1<F> {
         }
         F::round_from(largest * row.iter().map(|v| (v.widen() / largest).powi(2)).sum::<f64>().sqrt())
     })
+}
+
+/// Divides by norms; what a norm of 0 would divide becomes 0.
+fn divide<F: Real>(scores: &mut Array2<F>, norms: ArrayView2<'_, F>) {
+    ndarray::Zip::from(scores)
+        .and_broadcast(norms)
+        .for_each(|score, &norm| *score = if norm == F::zero() { F::zero() } else { *score / norm });
 }
 
 /// `1 / norm`, and 0 for a norm of 0 (or one whose inverse overflows), which is what gives such a vector cosine 0.

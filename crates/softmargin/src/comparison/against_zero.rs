@@ -1,7 +1,9 @@
 //! Every score against zero: a binary question for each class.
 //!
-//!     L = g(-u) + sum_{j != y} g(s z_j)
-//!     dL/du = -g'(-u),    dL/d(s z_j) = g'(s z_j)
+//! ```text
+//! L = g(-u) + sum_{j != y} g(s z_j)
+//! dL/du = -g'(-u),    dL/d(s z_j) = g'(s z_j)
+//! ```
 
 use super::{Row, RowLoss, Work, each_pair};
 use crate::gate::Gate;

@@ -1,7 +1,9 @@
 //! The target against each rival, the losses added.
 //!
-//!     L = sum_{j != y} g(t_j),    t_j = s z_j - u
-//!     dL/d(s z_j) = g'(t_j),    dL/du = -sum_j g'(t_j)
+//! ```text
+//! L = sum_{j != y} g(t_j),    t_j = s z_j - u
+//! dL/d(s z_j) = g'(t_j),    dL/du = -sum_j g'(t_j)
+//! ```
 //!
 //! The target's slope grows with the number of rivals that violate the margin, down to `-(C - 1)`.
 

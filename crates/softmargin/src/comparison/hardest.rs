@@ -1,7 +1,9 @@
 //! The target against its strongest rival.
 //!
-//!     t = s max_{j != y} z_j - u,    L = g(t)
-//!     dL/du = -g'(t),    dL/d(s z_k) = g'(t) for the first largest k, 0 for the others
+//! ```text
+//! t = s max_{j != y} z_j - u,    L = g(t)
+//! dL/du = -g'(t),    dL/d(s z_k) = g'(t) for the first largest k, 0 for the others
+//! ```
 //!
 //! At most one pair of slopes a row, so the size of the gradient is bounded, but few scores learn from a row.
 

@@ -6,7 +6,7 @@
 //! | `z_y = +inf` alone | the gate at `-inf`: 0 for ReLU and softplus | 0 there |
 //!
 //! Against zero, an infinite target's score answers its own question only. Label smoothing makes either infinity of the
-//! target an infinite loss. The margin has slope 1 here, and the slope by the scale, which has no limit, is given as 0.
+//! target an infinite loss. The margin has slope 1 here. The slope by the scale goes to infinity with the loss.
 
 use super::{Comparison, Row, RowLoss};
 use crate::gate::Gate;
@@ -62,12 +62,18 @@ pub(super) fn row<F: Real>(comparison: Comparison, row: &Row<'_, F>, gradient: O
         }
     }
     let target_slope = slopes[row.target];
+    let finite = |class: &usize| slopes[*class] != 0.0;
+    let rivals_scale_slope = if loss.is_infinite() {
+        loss
+    } else {
+        present(&scores, row.target).filter(finite).map(|class| slopes[class] * scores[class] / row.scale).sum()
+    };
     if let Some(gradient) = gradient {
         for (entry, slope) in gradient.iter_mut().zip(slopes) {
             *entry = F::round_from(row.factor * row.scale * slope);
         }
     }
-    RowLoss { loss, target_slope, rivals_scale_slope: 0.0 }
+    RowLoss { loss, target_slope, rivals_scale_slope }
 }
 
 /// The rivals that take part.

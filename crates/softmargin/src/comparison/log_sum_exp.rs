@@ -1,12 +1,16 @@
 //! The target against the smooth maximum of the rivals.
 //!
-//!     t = ln sum_{j != y} e^(s z_j) - u,    L = g(t)
-//!     dL/du = -g'(t),    dL/d(s z_j) = g'(t) q_j,    q = softmax over j != y
+//! ```text
+//! t = ln sum_{j != y} e^(s z_j) - u,    L = g(t)
+//! dL/du = -g'(t),    dL/d(s z_j) = g'(t) q_j,    q = softmax over j != y
+//! ```
 //!
 //! Under softplus this is softmax cross-entropy, written so that nothing is lost as `p_y -> 1`. Its options add
 //!
-//!     label smoothing  eps/C sum_{j != y} (u - s z_j)
-//!     z-loss           lambda LSE_all^2,  LSE_all = u + softplus(t)
+//! ```text
+//! label smoothing  eps/C sum_{j != y} (u - s z_j)
+//! z-loss           lambda LSE_all^2,  LSE_all = u + softplus(t)
+//! ```
 //!
 //! where C counts the classes that take part: one of score minus infinity is as if it were not there.
 //! The mean `sum_j q_j z_j`, for the slope by `s`, comes out of the same sweep.

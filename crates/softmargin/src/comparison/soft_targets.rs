@@ -1,6 +1,8 @@
 //! Softmax cross-entropy against a distribution `P` over the classes.
 //!
-//!     L = LSE_all(s z) - s sum_k P_k z_k,    dL/d(s z_k) = softmax(s z)_k - P_k
+//! ```text
+//! L = LSE_all(s z) - s sum_k P_k z_k,    dL/d(s z_k) = softmax(s z)_k - P_k
+//! ```
 //!
 //! The class of the largest score takes the part that the target has in `log_sum_exp.rs`, so that nothing is lost where
 //! it has nearly all the probability. With label smoothing `P <- (1 - eps) P + eps / C`; the z-loss is as there.

@@ -1,7 +1,9 @@
 //! Softmax cross-entropy of cosines with a margin on the target's: AM-Softmax, CosFace.
 //!
-//!     L = softplus(LSE_{j != y}(s cos_j) - s (cos_y - m))
-//!     dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t),  t the argument of softplus
+//! ```text
+//! L = softplus(LSE_{j != y}(s cos_j) - s (cos_y - m))
+//! dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t),  t the argument of softplus
+//! ```
 //!
 //! Usual: s = 30 with m = 0.35 (the first paper), s = 64 with m = 0.35 (the second). Wang, Cheng, Liu, Liu 2018, arXiv
 //! 1801.05599; Wang et al. 2018, arXiv 1801.09414.

@@ -1,7 +1,9 @@
 //! The three margins together.
 //!
-//!     L = softplus(LSE_{j != y}(s cos_j) - s psi),  psi = cos(m1 theta_y + m2) - m3
-//!     dL/dcos_y = -s sigma(t) m1 sin(m1 theta_y + m2) / sin(theta_y)
+//! ```text
+//! L = softplus(LSE_{j != y}(s cos_j) - s psi),  psi = cos(m1 theta_y + m2) - m3
+//! dL/dcos_y = -s sigma(t) m1 sin(m1 theta_y + m2) / sin(theta_y)
+//! ```
 //!
 //! Past `m1 theta + m2 = pi`, at `t* = (pi - m2) / m1`, it goes on as `-1 - m3 + cos theta - cos t*`. Usual: s = 64 with
 //! (1, 0.3, 0.2) or (0.9, 0.4, 0.15). Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.

@@ -1,7 +1,9 @@
 //! The multi-class hinge against the strongest rival.
 //!
-//!     L = max(0, max_{j != y} z_j - z_y + m)
-//!     dL/dz_y = -1 and dL/dz_k = 1 for the first largest rival k, where L > 0
+//! ```text
+//! L = max(0, max_{j != y} z_j - z_y + m)
+//! dL/dz_y = -1 and dL/dz_k = 1 for the first largest rival k, where L > 0
+//! ```
 //!
 //! Below softmax cross-entropy of the same modified scores, which is below this plus `ln C`. Crammer and Singer 2001, "On
 //! the algorithmic implementation of multiclass kernel-based vector machines", JMLR 2.

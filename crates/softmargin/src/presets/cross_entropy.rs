@@ -1,7 +1,9 @@
 //! Softmax cross-entropy.
 //!
-//!     L = ln(1 + sum_{j != y} e^(z_j - z_y)) = softplus(LSE_{j != y}(z) - z_y)
-//!     dL/dz_j = p_j,  dL/dz_y = p_y - 1,  p = softmax(z)
+//! ```text
+//! L = ln(1 + sum_{j != y} e^(z_j - z_y)) = softplus(LSE_{j != y}(z) - z_y)
+//! dL/dz_j = p_j,  dL/dz_y = p_y - 1,  p = softmax(z)
+//! ```
 //!
 //! From `ln C` at equal scores to 0 as `z_y` stands out; the only loss of the family with soft targets, label smoothing and
 //! z-loss. Bridle 1990, "Training stochastic model recognition algorithms as networks", NIPS 2.

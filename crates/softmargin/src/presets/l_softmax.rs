@@ -1,7 +1,9 @@
 //! Softmax cross-entropy with a multiplied angle, on plain inner products.
 //!
-//!     L = softplus(LSE_{j != y}(s z_j) - s |x| |w_y| psi(theta_y)),  psi = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
-//!     dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and slopes by the norms
+//! ```text
+//! L = softplus(LSE_{j != y}(s z_j) - s |x| |w_y| psi(theta_y)),  psi = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
+//! dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and slopes by the norms
+//! ```
 //!
 //! `psi` comes in step by step: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`.
 //! Usual: m = 2 to 4. Liu, Wen, Yu, Yang 2016, arXiv 1612.02295.

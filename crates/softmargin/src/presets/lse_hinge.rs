@@ -1,7 +1,9 @@
 //! The hinge against the smooth maximum of the rivals.
 //!
-//!     L = max(0, LSE_{j != y}(z) - z_y + m)
-//!     dL/dz_y = -1, dL/dz_j = q_j with q = softmax over the rivals, where L > 0
+//! ```text
+//! L = max(0, LSE_{j != y}(z) - z_y + m)
+//! dL/dz_y = -1, dL/dz_j = q_j with q = softmax over the rivals, where L > 0
+//! ```
 //!
 //! All rivals learn, and the slopes' sizes add to 2. Log-sum-exp lies above the maximum, which is a margin by itself, so
 //! `m = 0` is usual. Half-way from crammer-singer to cross-entropy, which is at most `ln 2` above it.

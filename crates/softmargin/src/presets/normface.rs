@@ -1,7 +1,9 @@
 //! Softmax cross-entropy of cosines times a learned scale.
 //!
-//!     L = softplus(LSE_{j != y}(s cos_j) - s cos_y)
-//!     dL/dcos_j = s p_j,  dL/dcos_y = -s (1 - p_y),  dL/ds = sum_j p_j cos_j - cos_y
+//! ```text
+//! L = softplus(LSE_{j != y}(s cos_j) - s cos_y)
+//! dL/dcos_j = s p_j,  dL/dcos_y = -s (1 - p_y),  dL/ds = sum_j p_j cos_j - cos_y
+//! ```
 //!
 //! With s = 1 the loss cannot fall under `ln(1 + (C - 1) e^(-C / (C - 1)))` (proposition 2), hence the scale, which is
 //! trained from 20 and kept above 1. Wang, Xiang, Cheng, Yuille 2017, arXiv 1704.06369.

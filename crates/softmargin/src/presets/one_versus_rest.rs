@@ -1,7 +1,9 @@
 //! A logistic regression for every class.
 //!
-//!     L = softplus(-z_y) + sum_{j != y} softplus(z_j)
-//!     dL/dz_y = -(1 - sigma(z_y)), dL/dz_j = sigma(z_j)
+//! ```text
+//! L = softplus(-z_y) + sum_{j != y} softplus(z_j)
+//! dL/dz_y = -(1 - sigma(z_y)), dL/dz_j = sigma(z_j)
+//! ```
 //!
 //! Each score answers its own question, so a row may belong to no class. Rifkin and Klautau 2004, "In defense of
 //! one-vs-all classification", JMLR 5.

@@ -1,7 +1,9 @@
 //! Softmax cross-entropy with a multiplied angle, embeddings keeping their norms: A-Softmax.
 //!
-//!     L = softplus(LSE_{j != y}(s z_j) - s |x| psi(theta_y)),  psi = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
-//!     dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and slopes by the norm
+//! ```text
+//! L = softplus(LSE_{j != y}(s z_j) - s |x| psi(theta_y)),  psi = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
+//! dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and slopes by the norm
+//! ```
 //!
 //! `psi` comes in step by step: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`.
 //! Usual: m = 4. Liu, Wen, Yu, Li, Raj, Song 2017, arXiv 1704.08063.

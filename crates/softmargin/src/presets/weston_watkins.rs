@@ -1,7 +1,9 @@
 //! The multi-class hinge over all pairs.
 //!
-//!     L = sum_{j != y} max(0, z_j - z_y + m)
-//!     dL/dz_j = 1 where z_j - z_y + m > 0, dL/dz_y = -(how many these are)
+//! ```text
+//! L = sum_{j != y} max(0, z_j - z_y + m)
+//! dL/dz_j = 1 where z_j - z_y + m > 0, dL/dz_y = -(how many these are)
+//! ```
 //!
 //! The target's slope grows with the number of violators, to `-(C - 1)`. Weston and Watkins 1999, "Support vector machines
 //! for multi-class pattern recognition", ESANN.

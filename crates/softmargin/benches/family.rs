@@ -1,0 +1,99 @@
+//! Times value and gradient of every comparison on given scores.
+//!
+//! * `cargo bench -p softmargin --bench family` prints a table.
+//! * with `--test` each case runs once on a small batch.
+//! * with `--serve` it answers a partner on standard input, for `bench/family.py`: a line names a case, the answer is
+//!   the seconds that it took. So two programs can take turns in one run.
+
+use ndarray::{Array1, Array2};
+use softmargin::{Batch, Comparison, Gate, Loss, LossSpec, Reduction, SmoothGate, presets};
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+/// The comparisons, each under the gates that one trains with.
+const CASES: [(&str, Comparison); 8] = [
+    ("log-sum-exp-softplus", Comparison::CROSS_ENTROPY),
+    ("log-sum-exp-relu", Comparison::LogSumExp { gate: SmoothGate::Relu }),
+    ("hardest-relu", Comparison::Hardest { gate: Gate::Relu }),
+    ("hardest-softplus", Comparison::Hardest { gate: Gate::Softplus }),
+    ("each-pair-relu", Comparison::EachPair { gate: Gate::Relu }),
+    ("each-pair-softplus", Comparison::EachPair { gate: Gate::Softplus }),
+    ("against-zero-relu", Comparison::AgainstZero { gate: Gate::Relu }),
+    ("against-zero-softplus", Comparison::AgainstZero { gate: Gate::Softplus }),
+];
+
+struct Problem {
+    scores: Array2<f32>,
+    targets: Array1<i64>,
+    kept: Array2<f32>,
+}
+
+impl Problem {
+    /// Scores spread like those of an untrained classifier; a linear congruence is random enough to time with.
+    fn new(rows: usize, classes: usize) -> Self {
+        let mut state = 1_u64;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1_u64 << 24) as f32
+        };
+        let scores = Array2::from_shape_simple_fn((rows, classes), || (next() + next() + next() - 1.5) * 2.0);
+        let targets = Array1::from_shape_simple_fn(rows, || (next() * classes as f32) as i64);
+        Self { scores, targets, kept: Array2::zeros((rows, classes)) }
+    }
+
+    /// Seconds for value and gradient, the gradient fresh or written where the last one was.
+    fn time(&mut self, loss: &Loss, fresh: bool) -> f64 {
+        let batch = Batch::new(self.scores.view(), self.targets.view());
+        let start = Instant::now();
+        if fresh {
+            let result = loss.value_and_grad(&batch, Reduction::Mean).expect("a well-formed batch");
+            std::hint::black_box(&result);
+            start.elapsed().as_secs_f64()
+        } else {
+            let result = loss.value_and_grad_into(&batch, Reduction::Mean, self.kept.view_mut());
+            std::hint::black_box(result.expect("a well-formed batch"));
+            start.elapsed().as_secs_f64()
+        }
+    }
+}
+
+fn loss(name: &str, classes: usize) -> Option<Loss> {
+    let (_, comparison) = CASES.into_iter().find(|(case, _)| *case == name)?;
+    let base = presets::find("cross-entropy").ok()?.spec();
+    LossSpec { comparison, ..base }.build(classes).ok()
+}
+
+/// Lines `CASE fresh` or `CASE kept`, answered by seconds.
+fn serve(problem: &mut Problem, classes: usize) {
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let mut words = line.split_whitespace();
+        let (case, memory) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        match loss(case, classes) {
+            Some(loss) => println!("{}", problem.time(&loss, memory == "fresh")),
+            None => println!("unknown case {case}"),
+        }
+        std::io::stdout().flush().expect("the partner reads");
+    }
+}
+
+fn table(problem: &mut Problem, classes: usize, repeats: usize) {
+    println!("{:<24}{:>12}{:>12}", "value and gradient, ms", "fresh", "kept");
+    for (name, _) in CASES {
+        let loss = loss(name, classes).expect("every case is a loss");
+        let median = |problem: &mut Problem, fresh: bool| {
+            let mut times: Vec<f64> = (0..repeats).map(|_| problem.time(&loss, fresh)).collect();
+            times.sort_by(f64::total_cmp);
+            times[repeats / 2] * 1e3
+        };
+        println!("{name:<24}{:>12.2}{:>12.2}", median(problem, true), median(problem, false));
+    }
+}
+
+fn main() {
+    let flag = |name: &str| std::env::args().any(|argument| argument == name);
+    if flag("--test") {
+        return table(&mut Problem::new(3, 100), 100, 1);
+    }
+    let mut problem = Problem::new(256, 100_000);
+    if flag("--serve") { serve(&mut problem, 100_000) } else { table(&mut problem, 100_000, 9) }
+}
