@@ -70,6 +70,21 @@ impl Error {
         &self.0.subject
     }
 
+    /// What was expected there.
+    pub fn expected(&self) -> &str {
+        &self.0.expected
+    }
+
+    /// What was found instead.
+    pub fn found(&self) -> &str {
+        &self.0.found
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> &str {
+        &self.0.advice
+    }
+
     /// The same error with another name for what was refused, for callers whose users know it by that name.
     #[must_use]
     pub fn about(mut self, subject: impl Into<String>) -> Self {

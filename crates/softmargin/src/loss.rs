@@ -469,10 +469,6 @@ impl<F: Real> Kernel<'_, '_, F> {
         gradient: Option<&mut ArrayViewMut1<'_, F>>,
     ) -> std::result::Result<RowOutcome, RowFault> {
         let Some(gradient) = gradient else { return self.contiguous_row(row, plan, &mut room.work, None) };
-        if plan.weight == 0.0 {
-            gradient.fill(F::zero());
-            return Ok(RowOutcome::default());
-        }
         if let Some(slice) = gradient.as_slice_mut() {
             return self.contiguous_row(row, plan, &mut room.work, Some(slice));
         }
@@ -489,10 +485,10 @@ impl<F: Real> Kernel<'_, '_, F> {
         work: &mut Work<F>,
         gradient: Option<&mut [F]>,
     ) -> std::result::Result<RowOutcome, RowFault> {
-        if plan.weight == 0.0 {
-            return Ok(RowOutcome::default());
-        }
         let scores = contiguous(self.batch.scores.row(row));
+        if plan.weight == 0.0 {
+            return ignored_row(&scores, gradient);
+        }
         match self.batch.targets {
             Targets::Hard(_) => self.hard_row(row, plan, &scores, work, gradient),
             Targets::Soft(targets) => {
@@ -557,6 +553,14 @@ impl<F: Real> Kernel<'_, '_, F> {
             least_sine: F::LEAST_SINE,
         }))
     }
+}
+
+/// A row that does not count has no loss, but it must be sound: in a head, its zero slopes would meet its NaN.
+fn ignored_row<F: Real>(scores: &[F], gradient: Option<&mut [F]>) -> std::result::Result<RowOutcome, RowFault> {
+    if let Some(gradient) = gradient {
+        gradient.fill(F::zero());
+    }
+    if scores.iter().any(|score| score.is_nan()) { Err(RowFault::Nan) } else { Ok(RowOutcome::default()) }
 }
 
 /// A row as a slice, copied only where its elements do not lie side by side.

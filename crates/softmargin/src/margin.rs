@@ -274,30 +274,32 @@ impl AngularMargin {
         let (plus, minus) = (self.plus.of(target), self.minus.of(target));
         let cos = (target.score / target.norm).clamp(-1.0, 1.0);
         // The part that does not touch the angle is exact on its own, so a neutral angle changes no bit.
-        let (bend, slope) = if self.times == 1.0 && plus == 0.0 {
-            (0.0, 1.0)
+        let (bend, slope_bend) = if self.times == 1.0 && plus == 0.0 {
+            (0.0, 0.0)
         } else {
             let (value, slope) = self.cosine_of_enlarged(cos, plus, target.least_sine);
-            (value - cos, slope)
+            (value - cos, slope - 1.0)
+        };
+        let slope_bend = match self.gradient {
+            MarginGradient::Exact => slope_bend,
+            MarginGradient::StraightThrough => 0.0,
         };
         let anneal = self.anneal.as_ref().map_or(1.0, |anneal| 1.0 / (1.0 + anneal.lambda(target.step)));
         let bend = (bend - minus) * anneal;
-        let slope = 1.0 + (slope - 1.0) * anneal;
-        let shift = target.norm * bend;
-        match self.gradient {
-            MarginGradient::StraightThrough => ModifiedTarget::shifted(shift),
-            MarginGradient::Exact => {
-                ModifiedTarget { slope, norm_slope: cos + bend - cos * slope, ..ModifiedTarget::shifted(shift) }
-            }
+        let slope_bend = slope_bend * anneal;
+        ModifiedTarget {
+            slope: 1.0 + slope_bend,
+            // d (r f(z / r)) / dr = f - cos f', without the parts of f and f' that cancel
+            norm_slope: bend - cos * slope_bend,
+            ..ModifiedTarget::shifted(target.norm * bend)
         }
     }
 
     /// `cos(phi)` continued past pi as told, and its derivative by `cos`.
     fn cosine_of_enlarged(&self, cos: f64, plus: f64, least_sine: f64) -> (f64, f64) {
         let theta = cos.acos();
-        let sine = ((1.0 - cos) * (1.0 + cos)).sqrt().max(least_sine);
         let phi = self.times * theta + plus;
-        let plain = || (phi.cos(), self.times * phi.sin() / sine);
+        let plain = || (phi.cos(), self.times * sine_ratio(phi, theta, cos, self.times, least_sine));
         if phi <= PI {
             return plain();
         }
@@ -307,7 +309,8 @@ impl AngularMargin {
             BeyondPi::Extend => (cos - plus * plus.sin(), 1.0),
             BeyondPi::Clamp => (-1.0, 0.0),
             BeyondPi::Piecewise => {
-                let k = (phi / PI).floor();
+                // The branch that holds just below phi: at theta = pi there is nothing above.
+                let k = (phi / PI).ceil() - 1.0;
                 let sign = if k % 2.0 == 0.0 { 1.0 } else { -1.0 };
                 let (value, slope) = plain();
                 (sign * value - 2.0 * k, sign * slope)
@@ -335,6 +338,19 @@ impl AngularMargin {
         check_number("margin.anneal.power", anneal.power, Bound::NotNegative)?;
         check_number("margin.anneal.min", anneal.min, Bound::NotNegative)
     }
+}
+
+/// `sin(phi) / sin(theta)` for `phi = times theta + plus`. Where both vanish, at an end of the range of theta, the
+/// quotient of their derivatives; where only the divisor does, it is floored.
+fn sine_ratio(phi: f64, theta: f64, cos: f64, times: f64, least_sine: f64) -> f64 {
+    const VANISHING: f64 = 1e-12;
+    let sine = ((1.0 - cos) * (1.0 + cos)).sqrt();
+    let end = if cos > 0.0 { 0.0 } else { PI };
+    let phi_at_end = phi + times * (end - theta);
+    if sine < least_sine && phi_at_end.sin().abs() < VANISHING * phi_at_end.max(1.0) {
+        return times * phi_at_end.cos() / end.cos();
+    }
+    phi.sin() / sine.max(least_sine)
 }
 
 fn check_amount<T>(

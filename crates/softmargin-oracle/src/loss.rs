@@ -1,0 +1,277 @@
+//! The batch: checks, row weights, ignored rows, reduction.
+
+use crate::description::{Batch, Geometry, Oracle, Reduction, Targets};
+use crate::error::OracleError;
+use crate::margin::{Amount, BeyondPi, Margin, Place};
+use crate::regulariser::Regulariser;
+use crate::row::{Row, labelled, soft};
+use crate::smooth::maximum;
+
+/// Values and gradients of a batch. Gradients are those of `loss`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// `weight_i (loss_i + regulariser_i)` (N), whatever the reduction.
+    pub row_losses: Vec<f64>,
+    /// `weight_i regulariser_i` (N).
+    pub row_regularisers: Vec<f64>,
+    /// The reduced value; under [`Reduction::None`] the sum of the row losses.
+    pub loss: f64,
+    /// The kept row weights sum to 0.
+    pub nothing_kept: bool,
+    /// By each score, flat (N, C), norms held.
+    pub grad_scores: Vec<f64>,
+    /// By the `scale` field.
+    pub grad_scale: f64,
+    /// By each embedding's norm (N), scores held, margin and regulariser together.
+    pub grad_embedding_norms: Vec<f64>,
+    /// The regulariser's part of it.
+    pub grad_embedding_norms_of_regulariser: Vec<f64>,
+    /// By each weight's norm (C), scores held.
+    pub grad_weight_norms: Vec<f64>,
+    /// By the ring's radius.
+    pub grad_radius: f64,
+    /// By `u_i`, the target's scaled score after the margin (N).
+    pub grad_targets: Vec<f64>,
+}
+
+impl Oracle {
+    /// The loss of a batch and all its gradients.
+    pub fn evaluate(&self, batch: &Batch) -> Result<Outcome, OracleError> {
+        self.evaluate_frozen(batch, None)
+    }
+
+    /// The same with the margin of each row replaced by a frozen step; see
+    /// [`Surrogate`](crate::Surrogate).
+    pub(crate) fn evaluate_frozen(&self, batch: &Batch, frozen: Option<&[f64]>) -> Result<Outcome, OracleError> {
+        self.check(batch)?;
+        let weights = self.row_weights(batch);
+        let mut outcome = Outcome::zero(batch.rows(), batch.classes);
+        outcome.nothing_kept = weights.iter().sum::<f64>() == 0.0;
+        for (i, &weight) in weights.iter().enumerate() {
+            // Errors are found in every row that is not ignored, whatever it weighs.
+            if !self.is_ignored(batch, i) {
+                let row = self.row(batch, i, frozen.map(|f| f[i]))?;
+                if weight != 0.0 {
+                    let share = weight * self.share(&weights);
+                    outcome.add_row(self, batch, i, &row, weight, share);
+                }
+            }
+        }
+        self.add_regulariser(batch, &weights, &mut outcome);
+        if outcome.nothing_kept && self.reduction == Reduction::Mean && self.nan_when_nothing_kept {
+            outcome.loss = f64::NAN;
+        }
+        Ok(outcome)
+    }
+
+    /// What a weighted row is multiplied by: 1, or one over the sum of the weights.
+    fn share(&self, weights: &[f64]) -> f64 {
+        let sum: f64 = weights.iter().sum();
+        if self.reduction == Reduction::Mean && sum != 0.0 { 1.0 / sum } else { 1.0 }
+    }
+
+    /// Class weight times sample weight; 0 for ignored rows.
+    pub fn row_weights(&self, batch: &Batch) -> Vec<f64> {
+        let of_class = |k: usize| self.class_weights.as_ref().map_or(1.0, |w| w[k]);
+        let of_row = |i: usize| match &batch.targets {
+            _ if self.is_ignored(batch, i) => 0.0,
+            Targets::Labels(labels) => of_class(labels[i] as usize),
+            Targets::Soft(p) if self.class_weights.is_some() => {
+                (0..batch.classes).map(|k| p[i * batch.classes + k] * of_class(k)).sum()
+            }
+            Targets::Soft(_) => 1.0,
+        };
+        let of_sample = |i: usize| self.sample_weights.as_ref().map_or(1.0, |w| w[i]);
+        (0..batch.rows()).map(|i| of_row(i) * of_sample(i)).collect()
+    }
+
+    fn is_ignored(&self, batch: &Batch, row: usize) -> bool {
+        batch.label(row).is_some() && batch.label(row) == self.ignored
+    }
+
+    /// Where the margin of a labelled row acts.
+    pub(crate) fn place(&self, batch: &Batch, row: usize, label: usize) -> Place {
+        let x = || batch.embedding_norms.as_ref().map_or(1.0, |n| n[row]);
+        let w = || batch.weight_norms.as_ref().map_or(1.0, |n| n[label]);
+        let radius = match self.geometry {
+            Geometry::Cosine => 1.0,
+            Geometry::UnitWeights => x(),
+            Geometry::InnerProduct => x() * w(),
+        };
+        Place { row, label, radius }
+    }
+
+    fn row(&self, batch: &Batch, i: usize, frozen: Option<f64>) -> Result<Row, OracleError> {
+        match &batch.targets {
+            Targets::Labels(labels) => {
+                let place = self.place(batch, i, labels[i] as usize);
+                labelled(self, batch.row(i), place, frozen)
+            }
+            Targets::Soft(p) => {
+                let p = &p[i * batch.classes..(i + 1) * batch.classes];
+                soft(self, batch.row(i), p, i)
+            }
+        }
+    }
+
+    fn add_regulariser(&self, batch: &Batch, weights: &[f64], outcome: &mut Outcome) {
+        let Some(norms) = &batch.embedding_norms else {
+            return;
+        };
+        let term = |i: usize| {
+            let arg_max = maximum(batch.row(i)).1 as i64;
+            let kept = weights[i] != 0.0;
+            let correct = batch.label(i) == Some(arg_max);
+            if kept { self.regulariser.term(norms[i], correct) } else { None }
+        };
+        let counted: Vec<f64> = (0..batch.rows()).map(|i| if term(i).is_some() { weights[i] } else { 0.0 }).collect();
+        for (i, weight) in counted.iter().enumerate() {
+            if let Some(term) = term(i) {
+                let share = weight * self.share(&counted);
+                outcome.row_losses[i] += weight * term.value;
+                outcome.row_regularisers[i] = weight * term.value;
+                outcome.loss += share * term.value;
+                outcome.grad_embedding_norms[i] += share * term.by_norm;
+                outcome.grad_embedding_norms_of_regulariser[i] = share * term.by_norm;
+                outcome.grad_radius += share * term.by_radius;
+            }
+        }
+    }
+}
+
+impl Outcome {
+    fn zero(rows: usize, classes: usize) -> Self {
+        Self {
+            row_losses: vec![0.0; rows],
+            row_regularisers: vec![0.0; rows],
+            loss: 0.0,
+            nothing_kept: false,
+            grad_scores: vec![0.0; rows * classes],
+            grad_scale: 0.0,
+            grad_embedding_norms: vec![0.0; rows],
+            grad_embedding_norms_of_regulariser: vec![0.0; rows],
+            grad_weight_norms: vec![0.0; classes],
+            grad_radius: 0.0,
+            grad_targets: vec![0.0; rows],
+        }
+    }
+
+    fn add_row(&mut self, oracle: &Oracle, batch: &Batch, i: usize, row: &Row, weight: f64, share: f64) {
+        self.row_losses[i] = weight * row.loss;
+        self.loss += share * row.loss;
+        for (k, g) in row.by_score.iter().enumerate() {
+            self.grad_scores[i * batch.classes + k] = share * g;
+        }
+        self.grad_scale += share * row.by_scale / oracle.temperature;
+        self.grad_targets[i] = share * row.by_target;
+        let Some(label) = batch.label(i) else {
+            return;
+        };
+        let by_radius = share * row.by_radius;
+        match (oracle.geometry, &batch.embedding_norms, &batch.weight_norms) {
+            (Geometry::UnitWeights, _, _) => self.grad_embedding_norms[i] += by_radius,
+            (Geometry::InnerProduct, Some(x), Some(w)) => {
+                self.grad_embedding_norms[i] += by_radius * w[label as usize];
+                self.grad_weight_norms[label as usize] += by_radius * x[i];
+            }
+            _ => {}
+        }
+    }
+}
+
+fn refuse_unless(condition: bool, message: &str) -> Result<(), OracleError> {
+    if condition { Ok(()) } else { Err(OracleError::whole(message)) }
+}
+
+impl Oracle {
+    fn check(&self, batch: &Batch) -> Result<(), OracleError> {
+        self.check_description(batch)?;
+        self.check_lengths(batch)?;
+        for i in 0..batch.rows() {
+            if batch.row(i).iter().any(|v| v.is_nan()) {
+                return Err(OracleError::at(i, "a score is NaN"));
+            }
+        }
+        self.check_targets(batch)
+    }
+
+    fn check_description(&self, batch: &Batch) -> Result<(), OracleError> {
+        let soft = matches!(batch.targets, Targets::Soft(_));
+        let extras = self.label_smoothing != 0.0 || self.z_loss != 0.0 || soft;
+        refuse_unless(
+            !extras || self.is_cross_entropy(),
+            "label smoothing, z-loss and soft targets need log-sum-exp with softplus",
+        )?;
+        refuse_unless(
+            !soft || (self.margin == Margin::None && self.label_smoothing == 0.0),
+            "soft targets take neither a margin nor label smoothing",
+        )?;
+        refuse_unless(
+            !soft || !matches!(self.regulariser, Regulariser::FeatureIncay { .. }),
+            "feature incay needs labels",
+        )?;
+        refuse_unless(
+            self.temperature == 1.0 || self.geometry == Geometry::InnerProduct,
+            "only the inner product has a temperature",
+        )?;
+        refuse_unless(
+            self.scale > 0.0 && self.scale.is_finite() && self.temperature > 0.0,
+            "scale and temperature must be positive",
+        )?;
+        if let Margin::Angle(angle) = &self.margin {
+            refuse_unless(
+                angle.beyond_pi != BeyondPi::Extend || angle.times == 1.0,
+                "extend is defined for times = 1",
+            )?;
+        }
+        Ok(())
+    }
+
+    fn check_lengths(&self, batch: &Batch) -> Result<(), OracleError> {
+        let (n, c) = (batch.rows(), batch.classes);
+        let fits = |v: &Option<Vec<f64>>, len: usize| v.as_ref().is_none_or(|v| v.len() == len);
+        refuse_unless(c > 0 && batch.scores.len() == n * c, "scores must be (N, C)")?;
+        let targets = match &batch.targets {
+            Targets::Labels(labels) => labels.len() == n,
+            Targets::Soft(p) => p.len() == n * c,
+        };
+        refuse_unless(targets, "one target a row")?;
+        refuse_unless(fits(&self.class_weights, c), "one weight a class")?;
+        refuse_unless(fits(&self.sample_weights, n), "one weight a row")?;
+        refuse_unless(fits(&batch.embedding_norms, n), "one norm a row")?;
+        refuse_unless(fits(&batch.weight_norms, c), "one norm a class")?;
+        let angular = matches!(self.margin, Margin::Angle(_));
+        let needs_x = self.regulariser != Regulariser::None || (angular && self.geometry != Geometry::Cosine);
+        let needs_w = angular && self.geometry == Geometry::InnerProduct;
+        refuse_unless(!needs_x || batch.embedding_norms.is_some(), "embedding norms are needed")?;
+        refuse_unless(!needs_w || batch.weight_norms.is_some(), "weight norms are needed")?;
+        let amount = |a: &Amount| match a {
+            Amount::One(_) => true,
+            Amount::PerClass(v) => v.len() == c,
+            Amount::PerSample(v) => v.len() == n,
+        };
+        let amounts = match &self.margin {
+            Margin::None => true,
+            Margin::Score(m) | Margin::Logit(m) => amount(m),
+            Margin::Angle(a) => amount(&a.plus) && amount(&a.minus),
+        };
+        refuse_unless(amounts, "one margin a class or a row")
+    }
+
+    fn check_targets(&self, batch: &Batch) -> Result<(), OracleError> {
+        for i in 0..batch.rows() {
+            if let Some(label) = batch.label(i) {
+                let inside = (0..batch.classes as i64).contains(&label);
+                if !inside && Some(label) != self.ignored {
+                    return Err(OracleError::at(i, format!("label {label} is not a class")));
+                }
+            }
+        }
+        if let Targets::Soft(p) = &batch.targets {
+            for (i, row) in p.chunks(batch.classes).enumerate() {
+                crate::measures::check_distribution(row, 1e-6).map_err(|e| OracleError::at(i, e.message))?;
+            }
+        }
+        Ok(())
+    }
+}

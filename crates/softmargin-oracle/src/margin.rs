@@ -1,0 +1,348 @@
+//! `psi`: what a margin makes of the target's score.
+//!
+//! Score margin `psi = z - m`; logit margin `u = s z - m`; angle margin, with `cos = z / r` and
+//! `theta = arccos cos`,
+//!
+//! ```text
+//! psi = r * a(cos),   a(cos) = cos(phi) - minus,   phi = times * theta + plus <= pi
+//! ```
+//!
+//! and beyond `pi` as [`BeyondPi`] says. An annealed margin is `(lambda cos + a) / (1 + lambda)`.
+
+use std::f64::consts::PI;
+
+/// One number, one a class, or one a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Amount {
+    /// The same everywhere.
+    One(f64),
+    /// By the target class.
+    PerClass(Vec<f64>),
+    /// By the row.
+    PerSample(Vec<f64>),
+}
+
+impl Amount {
+    /// The amount for a row and its label.
+    pub fn at(&self, row: usize, label: usize) -> f64 {
+        match self {
+            Amount::One(value) => *value,
+            Amount::PerClass(values) => values[label],
+            Amount::PerSample(values) => values[row],
+        }
+    }
+}
+
+/// What an angle margin does where `phi > pi`; `theta* = (pi - plus) / times`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeyondPi {
+    /// `-1 - minus + cos theta - cos theta*`: continuous and monotone.
+    Continue,
+    /// `cos theta - plus sin(plus) - minus`; only for `times = 1`.
+    Extend,
+    /// `cos(phi) - minus`, as if nothing had happened.
+    Plain,
+    /// `(-1)^k cos(phi) - 2k - minus`, `k = floor(phi / pi)`.
+    Piecewise,
+    /// `cos(pi) - minus`.
+    Clamp,
+}
+
+/// Which derivative of an angle margin is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MarginGradient {
+    /// The true one.
+    Exact,
+    /// `psi' = 1`.
+    StraightThrough,
+}
+
+/// `cos(times theta + plus) - minus` and its choices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Angle {
+    /// Factor of the angle.
+    pub times: f64,
+    /// Added to the angle, radians.
+    pub plus: Amount,
+    /// Taken from the cosine.
+    pub minus: Amount,
+    /// What happens where the angle exceeds pi.
+    pub beyond_pi: BeyondPi,
+    /// Which derivative.
+    pub gradient: MarginGradient,
+    /// The blend with the plain cosine.
+    pub anneal_lambda: Option<f64>,
+    /// The least `sin theta` by which the exact derivative divides.
+    pub sin_floor: f64,
+}
+
+impl Angle {
+    /// The neutral angle margin: `cos(theta)`.
+    pub fn neutral() -> Self {
+        Self {
+            times: 1.0,
+            plus: Amount::One(0.0),
+            minus: Amount::One(0.0),
+            beyond_pi: BeyondPi::Continue,
+            gradient: MarginGradient::Exact,
+            anneal_lambda: None,
+            sin_floor: 2f64.powi(-20),
+        }
+    }
+}
+
+/// What happens to the target's score.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Margin {
+    /// `u = s z`.
+    None,
+    /// `u = s (z - m)`.
+    Score(Amount),
+    /// `u = s z - m`.
+    Logit(Amount),
+    /// `u = s r a(cos)`.
+    Angle(Angle),
+}
+
+/// An angle margin at one cosine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AtCosine {
+    /// `a(cos)`.
+    pub value: f64,
+    /// `da / dcos`, the sine floored (1 if straight-through).
+    pub by_cosine: f64,
+    /// `a - cos da/dcos`, the derivative of `r a(z / r)` by `r`.
+    pub by_radius: f64,
+    /// `-da / dtheta`, which needs no floor: the slope along the tangent in the head.
+    pub by_tangent: f64,
+}
+
+impl Angle {
+    /// `a`, and both forms of its derivative.
+    pub fn at(&self, cosine: f64, row: usize, label: usize) -> AtCosine {
+        let plus = self.plus.at(row, label);
+        let minus = self.minus.at(row, label);
+        let theta = cosine.acos();
+        let sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt();
+        let phi = self.times * theta + plus;
+        let (value, by_tangent) = self.unblended(cosine, sine, phi, plus, minus);
+        let slope = match self.gradient {
+            MarginGradient::StraightThrough => 1.0,
+            MarginGradient::Exact => self.exact_slope(sine, phi),
+        };
+        // The blend with lambda * cos adds nothing to a - cos a', so that it is taken before the
+        // blend: a large lambda would cancel.
+        let by_radius = value - cosine * slope;
+        let lambda = self.anneal_lambda.unwrap_or(0.0);
+        AtCosine {
+            value: (lambda * cosine + value) / (1.0 + lambda),
+            by_cosine: (lambda + slope) / (1.0 + lambda),
+            by_radius: by_radius / (1.0 + lambda),
+            by_tangent: (lambda * sine + by_tangent) / (1.0 + lambda),
+        }
+    }
+
+    /// Value and `-d/dtheta` before annealing.
+    fn unblended(&self, cosine: f64, sine: f64, phi: f64, plus: f64, minus: f64) -> (f64, f64) {
+        let bent = self.times * phi.sin();
+        if phi <= PI {
+            return (phi.cos() - minus, bent);
+        }
+        match self.beyond_pi {
+            BeyondPi::Continue => {
+                let limit = (PI - plus) / self.times;
+                (-1.0 - minus + cosine - limit.cos(), sine)
+            }
+            BeyondPi::Extend => (cosine - plus * plus.sin() - minus, sine),
+            BeyondPi::Plain => (phi.cos() - minus, bent),
+            BeyondPi::Piecewise => {
+                let k = (phi / PI).floor();
+                let sign = if k % 2.0 == 0.0 { 1.0 } else { -1.0 };
+                (sign * phi.cos() - 2.0 * k - minus, sign * bent)
+            }
+            BeyondPi::Clamp => (-1.0 - minus, 0.0),
+        }
+    }
+
+    /// `da / dcos` before annealing, with `sin theta` floored where it divides.
+    fn exact_slope(&self, sine: f64, phi: f64) -> f64 {
+        let divided = self.times * phi.sin() / sine.max(self.sin_floor);
+        if phi <= PI {
+            return divided;
+        }
+        match self.beyond_pi {
+            BeyondPi::Continue | BeyondPi::Extend => 1.0,
+            BeyondPi::Plain => divided,
+            BeyondPi::Piecewise if (phi / PI).floor() % 2.0 == 0.0 => divided,
+            BeyondPi::Piecewise => -divided,
+            BeyondPi::Clamp => 0.0,
+        }
+    }
+}
+
+/// The target's scaled score `u` after the margin, and its derivatives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// `u`.
+    pub u: f64,
+    /// `du / dz`, the radius held.
+    pub by_score: f64,
+    /// `du / ds`.
+    pub by_scale: f64,
+    /// `du / dr`, the score held.
+    pub by_radius: f64,
+}
+
+/// Where the margin acts.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The row.
+    pub row: usize,
+    /// Its target class.
+    pub label: usize,
+    /// `r`.
+    pub radius: f64,
+}
+
+impl Margin {
+    /// `u` for the target's score `z` under the effective scale `s`.
+    ///
+    /// `frozen` replaces the margin by `z + r * frozen`, which is what a straight-through gradient
+    /// differentiates.
+    pub fn target(&self, z: f64, s: f64, place: Place, frozen: Option<f64>) -> Target {
+        let plain = Target { u: s * z, by_score: s, by_scale: z, by_radius: 0.0 };
+        if z.is_infinite() {
+            return Target { u: z, ..plain };
+        }
+        match self {
+            Margin::None => plain,
+            Margin::Score(m) => {
+                let psi = z - m.at(place.row, place.label);
+                Target { u: s * psi, by_scale: psi, ..plain }
+            }
+            Margin::Logit(m) => Target { u: s * z - m.at(place.row, place.label), ..plain },
+            Margin::Angle(angle) => angle.target(z, s, place, frozen),
+        }
+    }
+}
+
+impl Angle {
+    fn target(&self, z: f64, s: f64, place: Place, frozen: Option<f64>) -> Target {
+        let r = place.radius;
+        if r == 0.0 {
+            return Target { u: 0.0, by_score: 0.0, by_scale: 0.0, by_radius: 0.0 };
+        }
+        if let Some(step) = frozen {
+            let psi = z + r * step;
+            return Target { u: s * psi, by_score: s, by_scale: psi, by_radius: s * step };
+        }
+        let cosine = cosine_of(z, r);
+        let at = self.at(cosine, place.row, place.label);
+        Target { u: s * r * at.value, by_score: s * at.by_cosine, by_scale: r * at.value, by_radius: s * at.by_radius }
+    }
+
+    /// `a(cos) - cos`, the step that the surrogate of a straight-through margin freezes.
+    pub fn step(&self, z: f64, place: Place) -> f64 {
+        if place.radius == 0.0 {
+            return 0.0;
+        }
+        let cosine = cosine_of(z, place.radius);
+        self.at(cosine, place.row, place.label).value - cosine
+    }
+}
+
+/// `z / r`, kept within [-1, 1].
+pub fn cosine_of(z: f64, r: f64) -> f64 {
+    (z / r).clamp(-1.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::difference::five_point_difference;
+
+    const ALL: [BeyondPi; 5] =
+        [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp];
+
+    fn arcface(beyond_pi: BeyondPi) -> Angle {
+        Angle { plus: Amount::One(0.5), beyond_pi, ..Angle::neutral() }
+    }
+
+    fn value(angle: &Angle, theta: f64) -> f64 {
+        angle.at(theta.cos(), 0, 0).value
+    }
+
+    #[test]
+    fn the_jump_of_extend_and_the_continuity_of_the_others() {
+        let limit = PI - 0.5;
+        for choice in ALL {
+            let angle = arcface(choice);
+            let after = value(&angle, limit + 1e-9);
+            assert!((value(&angle, limit - 1e-9) + 1.0).abs() < 1e-8);
+            let expected = if choice == BeyondPi::Extend { -1.1173 } else { -1.0 };
+            assert!((after - expected).abs() < 1e-4, "{choice:?}: {after}");
+        }
+    }
+
+    #[test]
+    fn continue_is_cos_theta_less_one_less_cos_m() {
+        let theta = 3.0f64;
+        let expected = theta.cos() - (1.0 - 0.5f64.cos());
+        assert!((value(&arcface(BeyondPi::Continue), theta) - expected).abs() < 1e-15);
+    }
+
+    #[test]
+    fn piecewise_of_four_falls_from_one_to_minus_seven() {
+        let angle = Angle { times: 4.0, beyond_pi: BeyondPi::Piecewise, ..Angle::neutral() };
+        assert_eq!(value(&angle, 0.0), 1.0);
+        assert!((value(&angle, PI) + 7.0).abs() < 1e-12);
+        let samples: Vec<f64> = (0..=1000).map(|k| value(&angle, PI * f64::from(k) / 1000.0)).collect();
+        assert!(samples.windows(2).all(|w| w[1] <= w[0] && w[0] - w[1] < 0.013));
+    }
+
+    #[test]
+    fn slopes_are_derivatives() {
+        let shapes = [(1.0, 0.5, 0.0, None), (0.9, 0.4, 0.15, None), (3.0, 0.2, 0.1, Some(5.0))];
+        for choice in ALL {
+            for (times, plus, minus, anneal_lambda) in shapes {
+                if choice == BeyondPi::Extend && times != 1.0 {
+                    continue;
+                }
+                let angle = Angle {
+                    times,
+                    plus: Amount::One(plus),
+                    minus: Amount::One(minus),
+                    beyond_pi: choice,
+                    anneal_lambda,
+                    ..Angle::neutral()
+                };
+                for cosine in [-0.97, -0.6, 0.1, 0.8] {
+                    let at = angle.at(cosine, 0, 0);
+                    let d = five_point_difference(|c| angle.at(c[0], 0, 0).value, &[cosine], 1e-4)[0];
+                    assert!((at.by_cosine - d).abs() < 1e-8 * (1.0 + d.abs()));
+                    let sine = (1.0 - cosine * cosine).sqrt();
+                    assert!((at.by_cosine * sine - at.by_tangent).abs() < 1e-12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn at_the_pole_the_floor_decides() {
+        let angle = Angle { sin_floor: 2f64.powi(-12), ..arcface(BeyondPi::Continue) };
+        assert_eq!(angle.at(1.0, 0, 0).by_cosine, 0.5f64.sin() * 4096.0);
+        assert_eq!(angle.at(1.0, 0, 0).by_tangent, 0.5f64.sin());
+    }
+
+    #[test]
+    fn target_derivatives_with_a_radius() {
+        let place = |radius: f64| Place { row: 0, label: 0, radius };
+        let margin = Margin::Angle(arcface(BeyondPi::Continue));
+        let u = |v: &[f64]| margin.target(v[0], v[1], place(v[2]), None).u;
+        let at = margin.target(0.7, 3.0, place(1.6), None);
+        let d = five_point_difference(u, &[0.7, 3.0, 1.6], 1e-4);
+        for (found, expected) in d.iter().zip([at.by_score, at.by_scale, at.by_radius]) {
+            assert!((found - expected).abs() < 1e-9);
+        }
+    }
+}

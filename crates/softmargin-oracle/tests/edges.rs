@@ -1,0 +1,210 @@
+//! What has a stated answer instead of a formula.
+
+use softmargin_oracle::{
+    Angle, Batch, Comparison, Gate, Margin, MarginGradient, Oracle, Outcome, PRESET_NAMES, Reduction, Regulariser,
+    Targets, preset,
+};
+
+const INF: f64 = f64::INFINITY;
+
+fn oracle(comparison: Comparison, gate: Gate) -> Oracle {
+    Oracle { comparison, gate, reduction: Reduction::Sum, ..preset("cross-entropy").expect("a preset") }
+}
+
+fn cross_entropy() -> Oracle {
+    oracle(Comparison::LogSumExp, Gate::Softplus)
+}
+
+fn row(oracle: &Oracle, z: &[f64], label: i64) -> Outcome {
+    oracle.evaluate(&Batch::new(z.to_vec(), z.len(), Targets::Labels(vec![label]))).expect("a loss")
+}
+
+const ALL: [Comparison; 4] =
+    [Comparison::EachPair, Comparison::Hardest, Comparison::LogSumExp, Comparison::AgainstZero];
+
+#[test]
+fn two_classes_are_logistic_regression_on_the_difference() {
+    let out = row(&cross_entropy(), &[20.0, 0.0], 0);
+    assert!((out.loss - 2.061153620314381e-9).abs() < 1e-23);
+    assert!((out.grad_scores[0] + 2.0611536181902037e-9).abs() < 1e-23);
+}
+
+#[test]
+fn one_class_is_nothing() {
+    for comparison in ALL {
+        for gate in [Gate::Relu, Gate::Softplus, Gate::Identity] {
+            for z in [0.5, INF, -INF] {
+                let out = row(&oracle(comparison, gate), &[z], 0);
+                assert_eq!((out.loss, out.grad_scores[0], out.grad_scale), (0.0, 0.0, 0.0));
+            }
+        }
+    }
+    let extras = Oracle { label_smoothing: 0.2, z_loss: 0.3, ..cross_entropy() };
+    assert_eq!(row(&extras, &[0.5], 0).loss, 0.0);
+    let soft = Batch::new(vec![0.5], 1, Targets::Soft(vec![1.0]));
+    assert_eq!(Oracle { z_loss: 0.3, ..cross_entropy() }.evaluate(&soft).expect("a loss").loss, 0.0);
+}
+
+#[test]
+fn a_class_at_minus_infinity_is_as_if_deleted() {
+    for comparison in ALL {
+        for gate in [Gate::Relu, Gate::Softplus] {
+            let base =
+                Oracle { margin: Margin::Score(softmargin_oracle::Amount::One(0.5)), ..oracle(comparison, gate) };
+            let with = row(&base, &[0.25, -INF, 0.5, -INF, -0.125], 0);
+            let without = row(&base, &[0.25, 0.5, -0.125], 0);
+            assert_eq!(with.loss, without.loss);
+            assert_eq!([0, 2, 4].map(|k| with.grad_scores[k]), without.grad_scores[..]);
+            assert_eq!([with.grad_scores[1], with.grad_scores[3]], [0.0, 0.0]);
+        }
+    }
+    let smoothed = Oracle { label_smoothing: 0.2, z_loss: 0.1, ..cross_entropy() };
+    let with = row(&smoothed, &[0.25, -INF, 0.5], 0);
+    let without = row(&smoothed, &[0.25, 0.5], 0);
+    assert_eq!((with.loss, with.grad_scores[2]), (without.loss, without.grad_scores[1]));
+}
+
+#[test]
+fn without_rivals_only_the_own_term_against_zero_stays() {
+    let z = [0.5, -INF];
+    for comparison in [Comparison::EachPair, Comparison::Hardest, Comparison::LogSumExp] {
+        assert_eq!(row(&oracle(comparison, Gate::Softplus), &z, 0).loss, 0.0);
+    }
+    let own = row(&oracle(Comparison::AgainstZero, Gate::Softplus), &z, 0);
+    assert_eq!(own.loss, (-0.5f64).exp().ln_1p());
+}
+
+#[test]
+fn infinite_scores_give_limits() {
+    let lost = row(&cross_entropy(), &[-INF, 0.0, 0.0], 0);
+    assert_eq!(lost.loss, INF);
+    assert_eq!(lost.grad_scores, [-1.0, 0.5, 0.5]);
+    let beaten = row(&cross_entropy(), &[0.0, INF, 1.0, INF], 0);
+    assert_eq!(beaten.loss, INF);
+    assert_eq!(beaten.grad_scores, [-1.0, 0.5, 0.0, 0.5]);
+    let won = row(&cross_entropy(), &[INF, 3.0], 0);
+    assert_eq!((won.loss, won.grad_scale), (0.0, 0.0));
+    assert_eq!(won.grad_scores, [0.0, 0.0]);
+    let identity = row(&oracle(Comparison::Hardest, Gate::Identity), &[INF, 3.0], 0);
+    assert_eq!(identity.loss, -INF);
+    let rest = row(&oracle(Comparison::AgainstZero, Gate::Softplus), &[INF, 0.0], 0);
+    assert_eq!(rest.loss, 2f64.ln());
+    assert_eq!(rest.grad_scores, [0.0, 0.5]);
+    let smoothed = Oracle { label_smoothing: 0.3, ..cross_entropy() };
+    assert_eq!(row(&smoothed, &[-INF, 0.0], 0).loss, INF);
+    assert_eq!(row(&smoothed, &[0.0, INF], 0).loss, INF);
+}
+
+#[test]
+fn soft_targets_at_infinity() {
+    let soft =
+        |z: &[f64], p: &[f64]| cross_entropy().evaluate(&Batch::new(z.to_vec(), z.len(), Targets::Soft(p.to_vec())));
+    assert_eq!(soft(&[-INF, 0.0], &[0.5, 0.5]).expect("a loss").loss, INF);
+    assert_eq!(soft(&[-INF, 0.0], &[0.0, 1.0]).expect("a loss").loss, 0.0);
+    assert_eq!(soft(&[INF, 0.0], &[1.0, 0.0]).expect("a loss").loss, 0.0);
+    assert_eq!(soft(&[INF, 0.0], &[0.5, 0.5]).expect("a loss").loss, INF);
+    assert!(soft(&[INF, INF], &[0.5, 0.5]).is_err());
+    assert_eq!(soft(&[-INF, -INF], &[0.5, 0.5]).expect("a loss").loss, INF);
+}
+
+#[test]
+fn hard_soft_targets_are_labels() {
+    let z = vec![0.5, 21.0, -0.25, 3.0, 1e-3, 0.25];
+    let labels = cross_entropy().evaluate(&Batch::new(z.clone(), 3, Targets::Labels(vec![1, 0])));
+    let soft = Targets::Soft(vec![0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
+    let soft = cross_entropy().evaluate(&Batch::new(z, 3, soft));
+    let (a, b) = (labels.expect("a loss"), soft.expect("a loss"));
+    for (p, q) in a.grad_scores.iter().zip(&b.grad_scores) {
+        assert!((p - q).abs() <= 1e-14 * p.abs());
+    }
+    assert!((a.loss - b.loss).abs() < 1e-16);
+}
+
+#[test]
+fn what_has_no_answer_names_its_row() {
+    let error = |scores: Vec<f64>, labels: Vec<i64>| {
+        let batch = Batch::new(scores, 2, Targets::Labels(labels));
+        cross_entropy().evaluate(&batch).expect_err("no answer").row
+    };
+    assert_eq!(error(vec![0.0, 1.0, f64::NAN, 0.0], vec![0, 0]), Some(1));
+    assert_eq!(error(vec![0.0, 1.0, INF, INF], vec![0, 0]), Some(1));
+    assert_eq!(error(vec![0.0, 1.0, 0.0, 1.0], vec![0, 2]), Some(1));
+    assert_eq!(error(vec![0.0, 1.0, 0.0, 1.0], vec![-1, 0]), Some(0));
+    assert_eq!(error(vec![0.0, 1.0], vec![0, 0]), None);
+}
+
+#[test]
+fn what_the_loss_needs_or_cannot_take_is_refused() {
+    let refused = |oracle: Oracle| {
+        let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![0]));
+        oracle.evaluate(&batch).expect_err("refused").message
+    };
+    let hinge = preset("lse-hinge").expect("a preset");
+    assert!(refused(Oracle { label_smoothing: 0.1, ..hinge.clone() }).contains("smoothing"));
+    assert!(refused(Oracle { z_loss: 0.1, ..hinge.clone() }).contains("z-loss"));
+    let ring = Regulariser::Ring { weight: 1.0, radius: 1.0 };
+    assert!(refused(Oracle { regulariser: ring, ..hinge }).contains("norms"));
+    assert!(refused(preset("sphereface").expect("a preset")).contains("norms"));
+    let warm = Oracle { temperature: 2.0, ..preset("normface").expect("a preset") };
+    assert!(refused(warm).contains("temperature"));
+}
+
+#[test]
+fn nothing_kept() {
+    let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![-1]));
+    for name in PRESET_NAMES {
+        let oracle = Oracle { ignored: Some(-1), ..preset(name).expect("a preset") };
+        let batch = Batch { embedding_norms: Some(vec![1.0]), weight_norms: Some(vec![1.0; 2]), ..batch.clone() };
+        let out = oracle.evaluate(&batch).expect("a loss");
+        assert!(out.nothing_kept && out.loss == 0.0 && out.grad_scores == [0.0, 0.0]);
+        let out = Oracle { nan_when_nothing_kept: true, ..oracle }.evaluate(&batch).expect("a loss");
+        assert!(out.loss.is_nan());
+    }
+    let empty = Batch::new(Vec::new(), 2, Targets::Labels(Vec::new()));
+    let out = cross_entropy().evaluate(&empty).expect("a loss");
+    assert!(out.nothing_kept && out.loss == 0.0);
+}
+
+#[test]
+fn a_weight_of_zero_wins_over_an_infinite_loss() {
+    let batch = Batch::new(vec![-INF, 0.0, 0.5, 0.25], 2, Targets::Labels(vec![0, 0]));
+    let oracle = Oracle { sample_weights: Some(vec![0.0, 1.0]), ..cross_entropy() };
+    let out = oracle.evaluate(&batch).expect("a loss");
+    assert_eq!(out.row_losses[0], 0.0);
+    assert!(out.loss.is_finite() && out.grad_scores[..2] == [0.0, 0.0]);
+}
+
+#[test]
+fn the_neutral_margin_changes_nothing_but_rounding() {
+    let z = [0.4, 0.3, -0.6];
+    let plain = Oracle { scale: 16.0, ..preset("normface").expect("a preset") };
+    for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
+        let angle = Angle { gradient, ..Angle::neutral() };
+        let neutral = Oracle { margin: Margin::Angle(angle), ..plain.clone() };
+        let (a, b) = (row(&plain, &z, 0), row(&neutral, &z, 0));
+        assert!((a.loss - b.loss).abs() < 1e-14);
+        for k in 0..3 {
+            assert!((a.grad_scores[k] - b.grad_scores[k]).abs() < 1e-13);
+        }
+    }
+}
+
+#[test]
+fn the_limits_of_the_scale() {
+    let z = [0.7, 0.2, 0.9, -0.4];
+    let at = |scale: f64, comparison, gate| row(&Oracle { scale, ..oracle(comparison, gate) }, &z, 0).loss;
+    let near = at(1e-9, Comparison::LogSumExp, Gate::Softplus);
+    assert!((near - 4f64.ln()).abs() < 1e-8);
+    let far = at(1e6, Comparison::LogSumExp, Gate::Softplus) / 1e6;
+    assert!((far - at(1.0, Comparison::Hardest, Gate::Relu)).abs() < 1e-12);
+}
+
+#[test]
+fn the_gap_of_label_smoothing() {
+    // At the optimum of smoothing the gap is ln(1 + C (1 - eps) / eps) and the gradient 0.
+    let (classes, eps) = (5.0f64, 0.1f64);
+    let gap = (1.0 + classes * (1.0 - eps) / eps).ln();
+    let oracle = Oracle { label_smoothing: eps, ..cross_entropy() };
+    let out = row(&oracle, &[gap, 0.0, 0.0, 0.0, 0.0], 0);
+    assert!(out.grad_scores.iter().all(|g| g.abs() < 1e-15));
+}

@@ -1,0 +1,365 @@
+//! The oracle against the golden values, which were computed with 50 digits from the same formulas
+//! and by no code of this crate.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use softmargin_oracle::margin::AtCosine;
+use softmargin_oracle::{
+    Amount, Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Margin, MarginGradient, Oracle, PRESET_NAMES,
+    Reduction, Regulariser, Targets, measures, preset, smooth, sphereface_anneal_lambda,
+};
+
+fn file(name: &str) -> Value {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(format!("{name}.json"));
+    let text = std::fs::read_to_string(&path).expect("the golden file");
+    serde_json::from_str(&text).expect("valid JSON")
+}
+
+fn number(v: &Value) -> f64 {
+    match v.as_str() {
+        None => v.as_f64().expect("a number"),
+        Some("inf") => f64::INFINITY,
+        Some("-inf") => f64::NEG_INFINITY,
+        Some("nan") => f64::NAN,
+        Some(word) => panic!("{word} is no number"),
+    }
+}
+
+fn list(v: &Value) -> Option<Vec<f64>> {
+    v.as_array().map(|a| a.iter().map(number).collect())
+}
+
+fn matrix(v: &Value) -> Option<Vec<f64>> {
+    let rows = v.as_array()?;
+    Some(rows.iter().flat_map(|r| list(r).expect("a row")).collect())
+}
+
+fn word(v: &Value) -> &str {
+    v.as_str().expect("a word")
+}
+
+fn items(v: &Value) -> &Vec<Value> {
+    v.as_array().expect("an array")
+}
+
+fn amount(v: &Value) -> Amount {
+    let values = list(&v["values"]).expect("values");
+    match word(&v["per"]) {
+        "one" => Amount::One(values[0]),
+        "class" => Amount::PerClass(values),
+        "sample" => Amount::PerSample(values),
+        other => panic!("amount per {other}"),
+    }
+}
+
+fn margin(v: &Value) -> Margin {
+    match word(&v["kind"]) {
+        "none" => Margin::None,
+        "score" => Margin::Score(amount(&v["amount"])),
+        "logit" => Margin::Logit(amount(&v["amount"])),
+        "angle" => Margin::Angle(Angle {
+            times: number(&v["times"]),
+            plus: amount(&v["plus"]),
+            minus: amount(&v["minus"]),
+            beyond_pi: match word(&v["beyond_pi"]) {
+                "continue" => BeyondPi::Continue,
+                "extend" => BeyondPi::Extend,
+                "plain" => BeyondPi::Plain,
+                "piecewise" => BeyondPi::Piecewise,
+                "clamp" => BeyondPi::Clamp,
+                other => panic!("beyond pi {other}"),
+            },
+            gradient: match word(&v["gradient"]) {
+                "exact" => MarginGradient::Exact,
+                "straight-through" => MarginGradient::StraightThrough,
+                other => panic!("gradient {other}"),
+            },
+            anneal_lambda: (!v["anneal_lambda"].is_null()).then(|| number(&v["anneal_lambda"])),
+            sin_floor: if v["sin_floor"].is_null() { 2f64.powi(-20) } else { number(&v["sin_floor"]) },
+        }),
+        other => panic!("margin {other}"),
+    }
+}
+
+fn geometry(v: &Value) -> Geometry {
+    match word(v) {
+        "inner-product" => Geometry::InnerProduct,
+        "unit-weights" => Geometry::UnitWeights,
+        "cosine" => Geometry::Cosine,
+        other => panic!("geometry {other}"),
+    }
+}
+
+fn comparison(v: &Value) -> Comparison {
+    match word(v) {
+        "each-pair" => Comparison::EachPair,
+        "hardest" => Comparison::Hardest,
+        "log-sum-exp" => Comparison::LogSumExp,
+        "against-zero" => Comparison::AgainstZero,
+        other => panic!("comparison {other}"),
+    }
+}
+
+fn gate(v: &Value) -> Gate {
+    match word(v) {
+        "relu" => Gate::Relu,
+        "softplus" => Gate::Softplus,
+        "identity" => Gate::Identity,
+        other => panic!("gate {other}"),
+    }
+}
+
+fn regulariser(v: &Value) -> Regulariser {
+    if v.is_null() {
+        return Regulariser::None;
+    }
+    let weight = number(&v["weight"]);
+    match word(&v["kind"]) {
+        "feature-incay" => Regulariser::FeatureIncay { weight },
+        "ring" => Regulariser::Ring { weight, radius: number(&v["radius"]) },
+        other => panic!("regulariser {other}"),
+    }
+}
+
+fn oracle(case: &Value) -> Oracle {
+    Oracle {
+        scale: number(&case["scale"]),
+        temperature: number(&case["temperature"]),
+        geometry: geometry(&case["geometry"]),
+        margin: margin(&case["margin"]),
+        comparison: comparison(&case["comparison"]),
+        gate: gate(&case["gate"]),
+        label_smoothing: number(&case["label_smoothing"]),
+        z_loss: number(&case["z_loss"]),
+        class_weights: list(&case["class_weights"]),
+        sample_weights: list(&case["sample_weights"]),
+        ignored: case["ignored"].as_i64(),
+        regulariser: regulariser(&case["regulariser"]),
+        reduction: match word(&case["reduction"]) {
+            "none" => Reduction::None,
+            "sum" => Reduction::Sum,
+            "mean" => Reduction::Mean,
+            other => panic!("reduction {other}"),
+        },
+        nan_when_nothing_kept: false,
+    }
+}
+
+fn batch(case: &Value) -> Batch {
+    let targets = match case["targets"].as_array() {
+        Some(labels) => Targets::Labels(labels.iter().map(|v| v.as_i64().expect("a label")).collect()),
+        None => Targets::Soft(matrix(&case["soft_targets"]).expect("soft targets")),
+    };
+    Batch {
+        scores: matrix(&case["scores"]).expect("scores"),
+        classes: items(&case["scores"][0]).len(),
+        targets,
+        embedding_norms: list(&case["embedding_norms"]),
+        weight_norms: list(&case["weight_norms"]),
+    }
+}
+
+/// How far f64 may be from the exact value.
+///
+/// A scaled score of size `S` carries a rounding error of `S` ulps, and that is also the relative
+/// error of its exponential; `size` is the largest of the case. `relative` holds for a number that
+/// is a product of such factors; `absolute` in units of the largest answer of the same kind, for
+/// sums in which terms cancel.
+struct Tolerance {
+    relative: f64,
+    absolute: f64,
+}
+
+fn tolerance(oracle: &Oracle, batch: &Batch) -> Tolerance {
+    let s = oracle.effective_scale();
+    let finite = batch.scores.iter().filter(|v| v.is_finite());
+    let size = finite.fold(1.0f64, |m, v| m.max((s * v).abs()));
+    Tolerance { relative: 16.0 * size * f64::EPSILON, absolute: 8.0 * f64::EPSILON }
+}
+
+fn largest(values: &[f64]) -> f64 {
+    let finite = values.iter().filter(|v| v.is_finite());
+    finite.fold(0.0f64, |m, v| m.max(v.abs()))
+}
+
+fn compare(what: &str, found: &[f64], expected: &[f64], tolerance: &Tolerance) {
+    compare_among(what, found, expected, largest(expected), tolerance);
+}
+
+/// `terms` is the size of the terms whose sum the numbers are.
+fn compare_among(what: &str, found: &[f64], expected: &[f64], terms: f64, tolerance: &Tolerance) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (k, (a, b)) in found.iter().zip(expected).enumerate() {
+        // Below 1e-300 exact values have lost digits to the f64 range.
+        let allowed = tolerance.relative * b.abs() + tolerance.absolute * terms + 1e-300;
+        let same = a == b || (a - b).abs() <= allowed;
+        assert!(same, "{what}[{k}]: {a:e}, expected {b:e}");
+    }
+}
+
+fn check_case(name: &str, case: &Value) -> usize {
+    let what = format!("{name}: {}", word(&case["name"]));
+    let (oracle, batch, expected) = (oracle(case), batch(case), &case["expected"]);
+    let outcome = oracle.evaluate(&batch);
+    if !expected["error"].is_null() {
+        let error = outcome.expect_err(&what);
+        assert_eq!(error.row.map(|r| r as u64), expected["error_row"].as_u64(), "{what}");
+        return 1;
+    }
+    let outcome = outcome.expect(&what);
+    let tolerance = tolerance(&oracle, &batch);
+    assert_eq!(Some(outcome.nothing_kept), expected["nothing_kept"].as_bool(), "{what}");
+    let mut checked = 0;
+    let mut check = |key: &str, found: &[f64], expected: Option<Vec<f64>>| {
+        if let Some(expected) = expected {
+            compare(&format!("{what}: {key}"), found, &expected, &tolerance);
+            checked += expected.len();
+        }
+    };
+    let one = |key: &str| (!expected[key].is_null()).then(|| vec![number(&expected[key])]);
+    check("row_losses", &outcome.row_losses, list(&expected["row_losses"]));
+    check("row_regularisers", &outcome.row_regularisers, list(&expected["row_regularisers"]));
+    check("loss", &[outcome.loss], one("loss"));
+    check("grad_scores", &outcome.grad_scores, matrix(&expected["grad_scores"]));
+    check("grad_scale", &[outcome.grad_scale], one("grad_scale"));
+    check("grad_radius", &[outcome.grad_radius], one("grad_radius"));
+    // a - cos a' is a difference of numbers of size 1, times the other factors of the chain rule.
+    let norms = |v: &Option<Vec<f64>>| largest(v.as_deref().unwrap_or_default()).max(1.0);
+    let both = norms(&batch.embedding_norms) * norms(&batch.weight_norms);
+    let terms = both * oracle.effective_scale() * largest(&outcome.grad_targets);
+    let mut check_norms = |key: &str, found: &[f64]| {
+        if let Some(expected) = list(&expected[key]) {
+            let terms = terms.max(largest(&expected));
+            compare_among(&format!("{what}: {key}"), found, &expected, terms, &tolerance);
+            checked += expected.len();
+        }
+    };
+    check_norms("grad_embedding_norms", &outcome.grad_embedding_norms);
+    check_norms("grad_weight_norms", &outcome.grad_weight_norms);
+    checked
+}
+
+#[test]
+fn every_preset_agrees() {
+    for name in PRESET_NAMES {
+        let golden = file(name);
+        assert_eq!(word(&golden["preset"]), name);
+        let cases = items(&golden["cases"]);
+        assert!(cases.len() >= 20, "{name} has {} cases", cases.len());
+        let checked: usize = cases.iter().map(|case| check_case(name, case)).sum();
+        assert!(checked > 200, "{name}: {checked} numbers");
+    }
+}
+
+#[test]
+fn defaults_agree() {
+    for name in PRESET_NAMES {
+        let (golden, preset) = (file(name), preset(name).expect("a preset"));
+        let defaults = &golden["defaults"];
+        assert_eq!(preset.geometry, geometry(&defaults["geometry"]), "{name}");
+        assert_eq!(preset.scale, number(&defaults["scale"]), "{name}");
+        assert_eq!(preset.margin, margin(&defaults["margin"]), "{name}");
+        assert_eq!(preset.comparison, comparison(&defaults["comparison"]), "{name}");
+        assert_eq!(preset.gate, gate(&defaults["gate"]), "{name}");
+    }
+}
+
+#[test]
+fn annealing_agrees() {
+    for name in ["sphereface", "l-softmax"] {
+        for point in items(&file(name)["anneal"]) {
+            let step = point["step"].as_u64().expect("a step");
+            let (found, expected) = (sphereface_anneal_lambda(step), number(&point["lambda"]));
+            assert!((found - expected).abs() <= 1e-13 * expected, "{name} at {step}");
+        }
+    }
+}
+
+/// The floor changes only the slope by the cosine; without one in force, two floors agree.
+#[test]
+fn the_floor_is_without_effect_where_the_files_say_so() {
+    for name in ["arcface", "sphereface", "l-softmax", "combined-margin"] {
+        let golden = file(name);
+        let free = items(&golden["cases"]).iter().filter(|c| {
+            c["margin"]["kind"] == "angle" && c["margin"]["sin_floor"].is_null() && c["expected"]["error"].is_null()
+        });
+        for case in free {
+            let at = |floor: f64| {
+                let mut oracle = oracle(case);
+                if let Margin::Angle(angle) = &mut oracle.margin {
+                    angle.sin_floor = floor;
+                }
+                oracle.evaluate(&batch(case)).expect("a loss")
+            };
+            assert_eq!(at(2f64.powi(-12)), at(2f64.powi(-20)), "{name}: {}", case["name"]);
+        }
+    }
+    let angle = Angle::neutral();
+    let AtCosine { value, .. } = angle.at(1.0, 0, 0);
+    assert_eq!(value, 1.0);
+}
+
+#[test]
+fn measures_agree() {
+    let golden = file("measures");
+    let tight = Tolerance { relative: 4.0 * f64::EPSILON, absolute: f64::EPSILON };
+    for case in items(&golden["cases"]) {
+        let unit = match word(&case["unit"]) {
+            "nats" => measures::Unit::Nats,
+            "bits" => measures::Unit::Bits,
+            other => panic!("unit {other}"),
+        };
+        let (p, q) = (list(&case["p"]).expect("p"), list(&case["q"]).expect("q"));
+        let what = word(&case["name"]);
+        let information: Vec<f64> = p.iter().map(|v| measures::self_information(*v, unit)).collect();
+        compare(what, &information, &list(&case["self_information"]).expect("list"), &tight);
+        let one = |key: &str, found: f64| {
+            compare(&format!("{what}: {key}"), &[found], &[number(&case[key])], &tight);
+        };
+        one("entropy", measures::entropy(&p, unit));
+        one("cross_entropy", measures::cross_entropy(&p, &q, unit));
+        // Terms of size |p - q| may cancel down to |p - q|^2.
+        let expected = number(&case["kullback_leibler"]);
+        let found = measures::kullback_leibler(&p, &q, unit);
+        let gap = p.iter().zip(&q).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+        let allowed = 8.0 * f64::EPSILON * (expected + gap);
+        assert!(found == expected || (found - expected).abs() <= allowed, "{what}: {found:e}");
+    }
+}
+
+#[test]
+fn smooth_functions_agree() {
+    let golden = file("smooth");
+    for case in items(&golden["vectors"]) {
+        let z = list(&case["z"]).expect("z");
+        let t = number(&case["temperature"]);
+        let size = z.iter().filter(|v| v.is_finite()).fold(1.0f64, |m, v| m.max((v / t).abs()));
+        // Differences of the inputs are exact here, so the size enters only through their number.
+        let tolerance = Tolerance { relative: 8.0 * f64::EPSILON * size.min(200.0), absolute: 0.0 };
+        let what = word(&case["name"]);
+        let check = |key: &str, found: &[f64], expected: Option<Vec<f64>>| {
+            compare(&format!("{what}: {key}"), found, &expected.expect("numbers"), &tolerance);
+        };
+        check("log_sum_exp", &[smooth::log_sum_exp_at(&z, t)], Some(vec![number(&case["log_sum_exp"])]));
+        check("softmax", &smooth::softmax_at(&z, t), list(&case["softmax"]));
+        check("log_softmax", &smooth::log_softmax_at(&z, t), list(&case["log_softmax"]));
+        if !case["softmax_jacobian"].is_null() {
+            let found = smooth::softmax_jacobian(&smooth::divided(&z, t));
+            let found: Vec<f64> = found.iter().map(|v| v / t).collect();
+            check("softmax_jacobian", &found, matrix(&case["softmax_jacobian"]));
+        }
+    }
+    let tight = Tolerance { relative: 4.0 * f64::EPSILON, absolute: 0.0 };
+    for case in items(&golden["scalars"]) {
+        let x = number(&case["x"]);
+        let one = |key: &str, found: f64| {
+            compare(&format!("{key}({x})"), &[found], &[number(&case[key])], &tight);
+        };
+        one("softplus", smooth::softplus(x));
+        one("logistic", smooth::logistic(x));
+        one("logistic_derivative", smooth::logistic_derivative(x));
+        one("relu", smooth::relu(x));
+        one("relu_derivative", smooth::relu_derivative(x));
+    }
+}

@@ -1,0 +1,260 @@
+//! The oracle's gradients against numerical derivatives of its own loss.
+
+use softmargin_oracle::{
+    Amount, Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, Oracle, PRESET_NAMES,
+    Reduction, Regulariser, Surrogate, Targets, five_point_difference, preset,
+};
+
+const STEP: f64 = 1e-4;
+
+fn close(what: &str, found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (k, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= 1e-7 * (1.0 + b.abs()), "{what}[{k}]: {a}, numerically {b}");
+    }
+}
+
+/// Scores within every radius, no two gaps equal, no hinge near its kink.
+fn batch() -> Batch {
+    Batch {
+        scores: vec![
+            0.31, -0.22, 0.53, 0.17, -0.62, 0.44, -0.13, 0.27, 0.08, 0.71, -0.35, 0.58, -0.83, 0.37, 0.21, -0.47,
+        ],
+        classes: 4,
+        targets: Targets::Labels(vec![0, 2, 1, 0]),
+        embedding_norms: Some(vec![1.3, 0.9, 2.1, 1.1]),
+        weight_norms: Some(vec![0.9, 1.2, 1.4, 0.8]),
+    }
+}
+
+fn check(what: &str, oracle: &Oracle, batch: &Batch) {
+    let outcome = oracle.evaluate(batch).expect(what);
+    let frozen = Surrogate::frozen_at(oracle, batch);
+    let loss = |oracle: &Oracle, batch: &Batch| frozen.evaluate(oracle, batch).expect(what).loss;
+    let d =
+        five_point_difference(|v| loss(oracle, &Batch { scores: v.to_vec(), ..batch.clone() }), &batch.scores, STEP);
+    close(&format!("{what}: scores"), &outcome.grad_scores, &d);
+
+    let with_scale = |v: &[f64]| loss(&Oracle { scale: v[0], ..oracle.clone() }, batch);
+    let d = five_point_difference(with_scale, &[oracle.scale], STEP);
+    close(&format!("{what}: scale"), &[outcome.grad_scale], &d);
+
+    if let Some(norms) = &batch.embedding_norms {
+        let f = |v: &[f64]| loss(oracle, &Batch { embedding_norms: Some(v.to_vec()), ..batch.clone() });
+        let d = five_point_difference(f, norms, STEP);
+        close(&format!("{what}: embedding norms"), &outcome.grad_embedding_norms, &d);
+    }
+    if let Some(norms) = &batch.weight_norms {
+        let f = |v: &[f64]| loss(oracle, &Batch { weight_norms: Some(v.to_vec()), ..batch.clone() });
+        let d = five_point_difference(f, norms, STEP);
+        close(&format!("{what}: weight norms"), &outcome.grad_weight_norms, &d);
+    }
+    if let Regulariser::Ring { weight, radius } = oracle.regulariser {
+        let f = |v: &[f64]| {
+            let regulariser = Regulariser::Ring { weight, radius: v[0] };
+            loss(&Oracle { regulariser, ..oracle.clone() }, batch)
+        };
+        close(&format!("{what}: radius"), &[outcome.grad_radius], &five_point_difference(f, &[radius], STEP));
+    }
+}
+
+/// Every geometry with every margin it can carry.
+fn margins() -> Vec<(String, Margin)> {
+    let mut all = vec![
+        ("none".to_owned(), Margin::None),
+        ("score".to_owned(), Margin::Score(Amount::PerClass(vec![0.1, 0.2, 0.3, 0.4]))),
+        ("logit".to_owned(), Margin::Logit(Amount::PerSample(vec![0.5, 0.25, 0.1, 0.3]))),
+    ];
+    for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
+        for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
+            for (times, anneal_lambda) in [(1.0, None), (2.5, Some(3.0))] {
+                if beyond_pi == BeyondPi::Extend && times != 1.0 {
+                    continue;
+                }
+                let angle = Angle {
+                    times,
+                    plus: Amount::PerSample(vec![0.5, 0.3, 0.2, 0.9]),
+                    minus: Amount::One(0.1),
+                    beyond_pi,
+                    gradient,
+                    anneal_lambda,
+                    ..Angle::neutral()
+                };
+                all.push((format!("{beyond_pi:?} {gradient:?} {times}"), Margin::Angle(angle)));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_preset() {
+    for name in PRESET_NAMES {
+        let oracle = Oracle { scale: 2.0, ..preset(name).expect("a preset") };
+        check(name, &oracle, &batch());
+    }
+}
+
+#[test]
+fn every_margin_in_every_geometry() {
+    for geometry in [Geometry::InnerProduct, Geometry::UnitWeights, Geometry::Cosine] {
+        for (name, margin) in margins() {
+            let oracle = Oracle { geometry, margin, scale: 2.5, ..preset("cross-entropy").expect("a preset") };
+            check(&format!("{geometry:?} {name}"), &oracle, &batch());
+        }
+    }
+}
+
+#[test]
+fn every_comparison_and_gate_with_weights_and_reductions() {
+    for comparison in [Comparison::EachPair, Comparison::Hardest, Comparison::LogSumExp, Comparison::AgainstZero] {
+        for gate in [Gate::Relu, Gate::Softplus, Gate::Identity] {
+            for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean] {
+                let oracle = Oracle {
+                    comparison,
+                    gate,
+                    reduction,
+                    margin: Margin::Score(Amount::One(0.04)),
+                    temperature: 0.7,
+                    class_weights: Some(vec![0.5, 2.0, 1.5, 1.0]),
+                    sample_weights: Some(vec![1.0, 0.3, 0.0, 2.0]),
+                    ignored: Some(2),
+                    ..preset("cross-entropy").expect("a preset")
+                };
+                check(&format!("{comparison:?} {gate:?} {reduction:?}"), &oracle, &batch());
+            }
+        }
+    }
+}
+
+#[test]
+fn smoothing_z_loss_and_soft_targets() {
+    let base = preset("arcface").expect("a preset");
+    for (label_smoothing, z_loss) in [(0.1, 0.0), (0.0, 0.2), (0.3, 0.05)] {
+        let oracle = Oracle { scale: 3.0, label_smoothing, z_loss, ..base.clone() };
+        check(&format!("smoothing {label_smoothing}, z-loss {z_loss}"), &oracle, &batch());
+    }
+    let soft = vec![0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.25, 0.25, 0.25, 0.25, 0.1, 0.2, 0.3, 0.4];
+    let batch = Batch { targets: Targets::Soft(soft), ..batch() };
+    let oracle = Oracle {
+        scale: 3.0,
+        z_loss: 0.1,
+        class_weights: Some(vec![0.5, 2.0, 1.5, 1.0]),
+        sample_weights: Some(vec![1.0, 0.3, 0.2, 2.0]),
+        regulariser: Regulariser::Ring { weight: 0.4, radius: 1.2 },
+        ..preset("normface").expect("a preset")
+    };
+    check("soft targets", &oracle, &batch);
+}
+
+#[test]
+fn regularisers_under_every_reduction() {
+    for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean] {
+        for regulariser in [Regulariser::FeatureIncay { weight: 0.5 }, Regulariser::Ring { weight: 0.5, radius: 1.4 }] {
+            for name in ["cross-entropy", "sphereface", "l-softmax"] {
+                let oracle = Oracle {
+                    reduction,
+                    regulariser,
+                    sample_weights: Some(vec![1.0, 0.5, 2.0, 3.0]),
+                    ..preset(name).expect("a preset")
+                };
+                check(&format!("{name} {reduction:?} {regulariser:?}"), &oracle, &batch());
+            }
+        }
+    }
+}
+
+/// Embeddings and weights without symmetry; row 3 points away from its target, beyond pi.
+fn head(bias: bool) -> Head {
+    Head {
+        x: vec![0.9, -0.4, 0.3, -0.2, 1.1, 0.5, 0.7, 0.6, -0.8, -1.15, 0.21, -0.33],
+        w: vec![1.2, -0.1, 0.4, -0.5, 0.9, 0.2, 0.3, 0.4, -1.1, -0.6, -0.7, 0.8],
+        bias: bias.then(|| vec![0.1, -0.2, 0.3, 0.05]),
+        dimension: 3,
+    }
+}
+
+fn check_head(what: &str, oracle: &Oracle, head: &Head, targets: &Targets) {
+    let out = head.evaluate(oracle, targets).expect(what);
+    let frozen = Surrogate::frozen_at(oracle, &head.batch(oracle.geometry, targets.clone()));
+    let loss = |head: Head| head.frozen_loss(oracle, targets, &frozen).expect(what);
+    let d = five_point_difference(|v| loss(Head { x: v.to_vec(), ..head.clone() }), &head.x, STEP);
+    close(&format!("{what}: x"), &out.grad_x, &d);
+    let d = five_point_difference(|v| loss(Head { w: v.to_vec(), ..head.clone() }), &head.w, STEP);
+    close(&format!("{what}: w"), &out.grad_w, &d);
+    if let Some(bias) = &head.bias {
+        let d = five_point_difference(|v| loss(Head { bias: Some(v.to_vec()), ..head.clone() }), bias, STEP);
+        close(&format!("{what}: bias"), &out.grad_bias, &d);
+    }
+}
+
+#[test]
+fn heads_of_every_geometry_and_margin() {
+    let targets = Targets::Labels(vec![0, 1, 2, 0]);
+    for geometry in [Geometry::InnerProduct, Geometry::UnitWeights, Geometry::Cosine] {
+        for (name, margin) in margins() {
+            for regulariser in [Regulariser::None, Regulariser::FeatureIncay { weight: 0.3 }] {
+                let oracle = Oracle {
+                    geometry,
+                    margin: margin.clone(),
+                    regulariser,
+                    scale: 2.5,
+                    ..preset("cross-entropy").expect("a preset")
+                };
+                check_head(&format!("{geometry:?} {name} {regulariser:?}"), &oracle, &head(false), &targets);
+            }
+        }
+    }
+}
+
+#[test]
+fn heads_of_every_preset_and_a_bias() {
+    let targets = Targets::Labels(vec![0, 1, 2, 0]);
+    for name in PRESET_NAMES {
+        let oracle = Oracle { scale: 2.0, ..preset(name).expect("a preset") };
+        let angular = matches!(oracle.margin, Margin::Angle(_));
+        let bias = oracle.geometry == Geometry::InnerProduct && !angular;
+        check_head(name, &oracle, &head(bias), &targets);
+    }
+    let soft = Targets::Soft(vec![0.25; 16]);
+    check_head("soft", &preset("normface").expect("a preset"), &head(false), &soft);
+}
+
+#[test]
+fn under_a_cosine_gradients_are_orthogonal() {
+    let out = head(false)
+        .evaluate(&preset("arcface").expect("a preset"), &Targets::Labels(vec![0, 1, 2, 0]))
+        .expect("a loss");
+    for (i, g) in out.grad_x.chunks(3).enumerate() {
+        let along: f64 = g.iter().zip(head(false).embedding(i)).map(|(a, b)| a * b).sum();
+        assert!(along.abs() < 1e-13);
+    }
+    for (j, g) in out.grad_w.chunks(3).enumerate() {
+        let along: f64 = g.iter().zip(head(false).weight(j)).map(|(a, b)| a * b).sum();
+        assert!(along.abs() < 1e-13);
+    }
+}
+
+#[test]
+fn at_the_poles_and_at_zero_the_head_is_finite() {
+    let poles = Head {
+        x: vec![2.0, 0.0, -3.0, 0.0, 0.0, 0.0],
+        w: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+        bias: None,
+        dimension: 2,
+    };
+    for name in ["arcface", "sphereface", "l-softmax", "combined-margin"] {
+        let oracle = preset(name).expect("a preset");
+        let out = poles.evaluate(&oracle, &Targets::Labels(vec![0, 0, 1])).expect("a loss");
+        assert!(out.grad_x.iter().chain(&out.grad_w).all(|v| v.is_finite()), "{name}");
+        if oracle.geometry != Geometry::InnerProduct {
+            assert_eq!(out.grad_w[4..], [0.0, 0.0], "{name}: a weight of norm 0 stays");
+        }
+        if oracle.geometry == Geometry::Cosine {
+            assert_eq!(out.grad_x[4..], [0.0, 0.0], "{name}: an embedding of norm 0 stays");
+            // At theta = 0 no direction is singled out, and the rival at a right angle pushes sideways.
+            assert_eq!(out.grad_x[0], 0.0);
+            assert!(out.grad_x[1] != 0.0);
+        }
+    }
+}

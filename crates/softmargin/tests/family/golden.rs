@@ -1,0 +1,332 @@
+//! Every case of every golden file, in f64 and in f32. `golden/README.md` describes the files.
+
+use crate::gauge::Gauge;
+use crate::problem::{Aim, Answer, Problem, answer};
+use crate::tolerances::{Conditions, Precision};
+use crate::twin::{Want, judge};
+use ndarray::Array2;
+use serde_json::Value;
+use softmargin::{
+    Amount, AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, MarginGradient,
+    Radians, Reduction, Regulariser, Result, Rivals, Scale, SmoothGate, presets,
+};
+
+pub(crate) fn path(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(format!("{name}.json"))
+}
+
+pub(crate) fn file(name: &str) -> Value {
+    let text = std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("golden/{name}.json: {error}"));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+pub(crate) fn number(value: &Value) -> f64 {
+    match value.as_str() {
+        None => value.as_f64().unwrap_or_else(|| panic!("{value} is no number")),
+        Some("inf") => f64::INFINITY,
+        Some("-inf") => f64::NEG_INFINITY,
+        Some("nan") => f64::NAN,
+        Some(word) => panic!("{word} is no number"),
+    }
+}
+
+pub(crate) fn optional(value: &Value) -> Option<f64> {
+    (!value.is_null()).then(|| number(value))
+}
+
+pub(crate) fn list(value: &Value) -> Option<Vec<f64>> {
+    value.as_array().map(|values| values.iter().map(number).collect())
+}
+
+fn matrix(value: &Value) -> Option<Array2<f64>> {
+    let rows: Vec<Vec<f64>> = value.as_array()?.iter().map(|row| list(row).expect("a row")).collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    Some(Array2::from_shape_vec((rows.len(), columns), rows.concat()).expect("rows of one length"))
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().expect("a word")
+}
+
+pub(crate) fn items(value: &Value) -> &[Value] {
+    value.as_array().expect("an array")
+}
+
+fn geometry(case: &Value) -> Geometry {
+    match word(&case["geometry"]) {
+        "inner-product" => {
+            Geometry::InnerProduct { bias: false, temperature: optional(&case["temperature"]).unwrap_or(1.0) }
+        }
+        "unit-weights" => Geometry::UnitWeights,
+        "cosine" => Geometry::Cosine,
+        other => panic!("geometry {other}"),
+    }
+}
+
+fn gate(value: &Value) -> Gate {
+    match word(value) {
+        "relu" => Gate::Relu,
+        "softplus" => Gate::Softplus,
+        "identity" => Gate::Identity,
+        other => panic!("gate {other}"),
+    }
+}
+
+fn comparison(case: &Value) -> Comparison {
+    let gate = gate(&case["gate"]);
+    let option = |key: &str| optional(&case[key]).unwrap_or(0.0);
+    match word(&case["comparison"]) {
+        "each-pair" => Comparison::EachPair { gate },
+        "hardest" => Comparison::Hardest { gate },
+        "against-zero" => Comparison::AgainstZero { gate },
+        "log-sum-exp" => Comparison::LogSumExp {
+            gate: match gate {
+                Gate::Relu => SmoothGate::Relu,
+                Gate::Identity => SmoothGate::Identity,
+                Gate::Softplus => {
+                    SmoothGate::Softplus { label_smoothing: option("label_smoothing"), z_loss: option("z_loss") }
+                }
+            },
+        },
+        other => panic!("comparison {other}"),
+    }
+}
+
+fn amount<T>(value: &Value, one: impl Fn(f64) -> T) -> (Amount<T>, Option<Vec<f64>>) {
+    let values = list(&value["values"]).expect("values");
+    match word(&value["per"]) {
+        "one" => (Amount::One(one(values[0])), None),
+        "class" => (Amount::PerClass(values.into_iter().map(one).collect()), None),
+        "sample" => (Amount::PerSample, Some(values)),
+        other => panic!("amount per {other}"),
+    }
+}
+
+/// The margin, and the amounts that come with the batch.
+fn margin(value: &Value) -> (Margin, Option<Vec<f64>>) {
+    match word(&value["kind"]) {
+        "none" => (Margin::None, None),
+        "score" => {
+            let (amount, margins) = amount(&value["amount"], |m| m);
+            (Margin::Score { amount }, margins)
+        }
+        "logit" => {
+            let (amount, margins) = amount(&value["amount"], |m| m);
+            (Margin::Logit { amount }, margins)
+        }
+        "angle" => angle(value),
+        other => panic!("margin {other}"),
+    }
+}
+
+fn angle(value: &Value) -> (Margin, Option<Vec<f64>>) {
+    let (plus, of_plus) = amount(&value["plus"], Radians);
+    let (minus, of_minus) = amount(&value["minus"], |m| m);
+    let angle = AngularMargin {
+        times: number(&value["times"]),
+        plus,
+        minus,
+        beyond_pi: match word(&value["beyond_pi"]) {
+            "continue" => BeyondPi::Continue,
+            "extend" => BeyondPi::Extend,
+            "plain" => BeyondPi::Plain,
+            "piecewise" => BeyondPi::Piecewise,
+            "clamp" => BeyondPi::Clamp,
+            other => panic!("beyond pi {other}"),
+        },
+        gradient: match word(&value["gradient"]) {
+            "exact" => MarginGradient::Exact,
+            "straight-through" => MarginGradient::StraightThrough,
+            other => panic!("gradient {other}"),
+        },
+        // A schedule that stands still at the file's lambda.
+        anneal: optional(&value["anneal_lambda"]).map(|lambda| Anneal {
+            initial: lambda,
+            rate: 0.0,
+            power: 0.0,
+            min: 0.0,
+        }),
+    };
+    (Margin::Angle(angle), of_plus.or(of_minus))
+}
+
+fn reduction(case: &Value) -> Reduction {
+    match word(&case["reduction"]) {
+        "none" => Reduction::None,
+        "sum" => Reduction::Sum,
+        "mean" => Reduction::Mean,
+        other => panic!("reduction {other}"),
+    }
+}
+
+fn regulariser(value: &Value) -> Option<Regulariser> {
+    let weight = || number(&value["weight"]);
+    match value.is_null().then_some("").unwrap_or_else(|| word(&value["kind"])) {
+        "" => None,
+        "feature-incay" => Some(Regulariser::FeatureIncay { weight: weight() }),
+        "ring" => Some(Regulariser::Ring { weight: weight(), radius: number(&value["radius"]) }),
+        other => panic!("regulariser {other}"),
+    }
+}
+
+/// The loss and the batch of a case.
+fn case(case: &Value) -> (LossSpec, Problem) {
+    let (margin, margins) = margin(&case["margin"]);
+    let spec = LossSpec {
+        geometry: geometry(case),
+        scale: Scale::fixed(number(&case["scale"])),
+        margin,
+        rivals: Rivals::Plain,
+        comparison: comparison(case),
+        regulariser: regulariser(&case["regulariser"]),
+        class_weights: list(&case["class_weights"]),
+        ignored_label: case["ignored"].as_i64(),
+    };
+    let aim = match case["targets"].as_array() {
+        Some(labels) => Aim::Labels(labels.iter().map(|label| label.as_i64().expect("a label")).collect()),
+        None => Aim::Soft(matrix(&case["soft_targets"]).expect("soft targets")),
+    };
+    let problem = Problem {
+        aim,
+        sample_weights: list(&case["sample_weights"]),
+        margins,
+        embedding_norms: list(&case["embedding_norms"]),
+        weight_norms: list(&case["weight_norms"]),
+        ..Problem::new(matrix(&case["scores"]).expect("scores"), Vec::new())
+    };
+    (spec, problem)
+}
+
+fn wanted(case: &Value, precision: Precision) -> Want {
+    let expected = &case["expected"];
+    // The slope at a pole is pinned only for the floor of one precision.
+    let floor = optional(&case["margin"]["sin_floor"]);
+    let pinned = floor.is_none_or(|floor| floor == precision.least_sine());
+    let gradient = |key: &str| if pinned { list(&expected[key]) } else { None };
+    Want {
+        rows: list(&expected["row_losses"]).expect("row losses"),
+        total: number(&expected["loss"]),
+        nothing_kept: expected["nothing_kept"].as_bool().expect("a flag"),
+        scores: if pinned { matrix(&expected["grad_scores"]).map(|all| all.into_iter().collect()) } else { None },
+        scale: optional(&expected["grad_scale"]),
+        embedding_norms: gradient("grad_embedding_norms"),
+        weight_norms: gradient("grad_weight_norms"),
+        radius: optional(&expected["grad_radius"]),
+    }
+}
+
+/// Why the family refuses what a file has: two losses that have no minimum.
+fn refused(spec: &LossSpec) -> Option<&'static str> {
+    let incay = matches!(spec.regulariser, Some(Regulariser::FeatureIncay { .. }));
+    if incay && spec.geometry == Geometry::Cosine {
+        return Some("regulariser");
+    }
+    (spec.comparison.gate() == Gate::Identity && spec.geometry != Geometry::Cosine).then_some("comparison.gate")
+}
+
+fn evaluate(spec: &LossSpec, problem: &Problem, reduction: Reduction, precision: Precision) -> Result<Answer> {
+    let loss = spec.clone().build(problem.classes())?;
+    let problem = problem.clone().fitted_to(&loss);
+    match precision {
+        Precision::F32 => answer::<f32>(&loss, &problem, reduction),
+        Precision::F64 => answer::<f64>(&loss, &problem, reduction),
+    }
+}
+
+/// One case in one precision; whether it was one of the refused losses.
+fn check(gauge: &mut Gauge, place: &str, json: &Value, precision: Precision) -> bool {
+    let (spec, problem) = case(json);
+    let result = evaluate(&spec, &problem, reduction(json), precision);
+    if let Some(subject) = refused(&spec) {
+        let error = result.expect_err(place);
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, subject), "{place}");
+        return true;
+    }
+    let expected = &json["expected"];
+    if !expected["error"].is_null() {
+        let error = result.map(|_| ()).expect_err(place);
+        let row = format!("row {}", expected["error_row"]);
+        let says = if word(&expected["error"]) == "nan" { "NaN" } else { "infinity" };
+        let named = error.subject().contains(&row) && error.to_string().contains(says);
+        assert!(named && error.kind() == ErrorKind::Number, "{place}: {error}");
+        return false;
+    }
+    let want = wanted(json, precision);
+    let answer = result.expect(place);
+    // Norms that the loss does not look at have no gradient.
+    for (given, got) in [(&want.embedding_norms, &answer.embedding_norms), (&want.weight_norms, &answer.weight_norms)] {
+        let absent = given.as_ref().is_none_or(|given| given.iter().all(|slope| *slope == 0.0));
+        assert!(got.is_some() || absent, "{place}: a gradient by norms is missing");
+    }
+    let conditions = Conditions { spec: &spec, problem: &problem, reduction: reduction(json), precision };
+    judge(gauge, place, &conditions, &answer, &want);
+    false
+}
+
+#[test]
+fn every_case_of_every_preset() {
+    let mut gauge = Gauge::new("golden");
+    let (mut cases, mut refusals) = (0, 0);
+    for preset in presets::all() {
+        let golden = file(preset.name);
+        for json in items(&golden["cases"]) {
+            let place = format!("{}: {}", preset.name, word(&json["name"]));
+            for precision in Precision::ALL {
+                cases += 1;
+                refusals += usize::from(check(&mut gauge, &place, json, precision));
+            }
+        }
+    }
+    println!("golden: {cases} cases in one precision, {refusals} of them losses that the family refuses");
+    assert!(refusals * 10 < cases);
+    gauge.finish(10_000);
+}
+
+#[test]
+fn defaults_are_those_of_the_files() {
+    for preset in presets::all() {
+        let (golden, spec) = (file(preset.name), preset.spec());
+        let defaults = &golden["defaults"];
+        let same_geometry = match (geometry(defaults), spec.geometry) {
+            // Whether a head owns a bias is no part of the loss.
+            (Geometry::InnerProduct { temperature: a, .. }, Geometry::InnerProduct { temperature: b, .. }) => a == b,
+            (a, b) => a == b,
+        };
+        assert!(same_geometry, "{}", preset.name);
+        assert_eq!(spec.scale.initial(), number(&defaults["scale"]), "{}", preset.name);
+        assert_eq!(spec.comparison, comparison(defaults), "{}", preset.name);
+        let (wanted, _) = margin(&defaults["margin"]);
+        // Margin 0 on the score is no margin.
+        let nothing = |margin: &Margin| matches!(margin, Margin::None) || *margin == Margin::score(0.0);
+        let still = |mut margin: Margin| {
+            if let Margin::Angle(angle) = &mut margin {
+                let lambda = angle.anneal.map(|anneal| anneal.lambda(0));
+                angle.anneal = lambda.map(|lambda| Anneal { initial: lambda, rate: 0.0, power: 0.0, min: 0.0 });
+            }
+            margin
+        };
+        let same = still(spec.margin.clone()) == wanted || (nothing(&spec.margin) && nothing(&wanted));
+        assert!(same, "{}: {:?}, expected {wanted:?}", preset.name, spec.margin);
+        assert!(spec.regulariser.is_none() && spec.class_weights.is_none() && spec.ignored_label.is_none());
+    }
+}
+
+#[test]
+fn annealing_follows_the_files() {
+    let mut gauge = Gauge::new("annealing");
+    for preset in presets::all() {
+        let golden = file(preset.name);
+        let Some(points) = golden["anneal"].as_array() else { continue };
+        let Margin::Angle(AngularMargin { anneal: Some(anneal), .. }) = preset.spec().margin else {
+            panic!("{} does not anneal", preset.name)
+        };
+        for point in points {
+            let step = point["step"].as_u64().expect("a step");
+            let lambda = number(&point["lambda"]);
+            // The power multiplies the rounding of its base.
+            let allowed = crate::tolerances::PLAIN * lambda * (1.0 + anneal.power);
+            gauge.check("lambda", || format!("{} at {step}", preset.name), anneal.lambda(step), lambda, allowed);
+        }
+    }
+    gauge.finish(6);
+}

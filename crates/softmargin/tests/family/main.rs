@@ -1,0 +1,21 @@
+//! The family against golden values, against its naive twin, against numerical derivatives and against its own laws.
+
+#![allow(clippy::print_stdout, reason = "each test says how near to its tolerance the worst number came")]
+#![allow(clippy::cast_precision_loss, reason = "counts of rows and classes are small")]
+
+mod coverage;
+mod edges;
+mod gauge;
+mod golden;
+mod gradients;
+mod grid;
+mod head;
+mod instructions;
+mod invariance;
+mod measures_and_smooth;
+mod problem;
+mod properties;
+mod refusals;
+mod spec_files;
+mod tolerances;
+mod twin;

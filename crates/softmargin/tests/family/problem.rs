@@ -1,0 +1,262 @@
+//! Batches in f64 whose numbers are exact in f32 too, and what a loss answers on them in either precision.
+
+use ndarray::{Array1, Array2};
+use softmargin::{Batch, Loss, LossState, Real, Reduction, Result};
+
+/// What the rows are to become.
+#[derive(Clone, Debug)]
+pub(crate) enum Aim {
+    Labels(Vec<i64>),
+    Soft(Array2<f64>),
+}
+
+/// Everything that a batch brings.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    pub(crate) scores: Array2<f64>,
+    pub(crate) aim: Aim,
+    pub(crate) sample_weights: Option<Vec<f64>>,
+    pub(crate) margins: Option<Vec<f64>>,
+    pub(crate) embedding_norms: Option<Vec<f64>>,
+    pub(crate) weight_norms: Option<Vec<f64>>,
+    pub(crate) scale: Option<f64>,
+    pub(crate) radius: Option<f64>,
+    pub(crate) state: Option<LossState>,
+}
+
+impl Problem {
+    pub(crate) fn new(scores: Array2<f64>, labels: Vec<i64>) -> Self {
+        Self {
+            scores,
+            aim: Aim::Labels(labels),
+            sample_weights: None,
+            margins: None,
+            embedding_norms: None,
+            weight_norms: None,
+            scale: None,
+            radius: None,
+            state: None,
+        }
+    }
+
+    /// One row of scores and its class.
+    pub(crate) fn row(scores: &[f64], label: i64) -> Self {
+        Self::new(Array2::from_shape_vec((1, scores.len()), scores.to_vec()).unwrap(), vec![label])
+    }
+
+    pub(crate) fn soft(scores: Array2<f64>, targets: Array2<f64>) -> Self {
+        Self { aim: Aim::Soft(targets), ..Self::new(scores, Vec::new()) }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.scores.nrows()
+    }
+
+    pub(crate) fn classes(&self) -> usize {
+        self.scores.ncols()
+    }
+
+    pub(crate) fn label(&self, row: usize) -> Option<i64> {
+        match &self.aim {
+            Aim::Labels(labels) => Some(labels[row]),
+            Aim::Soft(_) => None,
+        }
+    }
+
+    /// Keeps the norms that the loss needs, and gives it a state if it has one.
+    pub(crate) fn fitted_to(mut self, loss: &Loss) -> Self {
+        if !loss.needs_embedding_norms() {
+            self.embedding_norms = None;
+        }
+        if !loss.needs_weight_norms() {
+            self.weight_norms = None;
+        }
+        self.state = loss.initial_state().map(|initial| self.state.unwrap_or(initial));
+        self
+    }
+}
+
+/// The state after so many steps.
+pub(crate) fn state(step: u64) -> LossState {
+    let mut state = LossState::default();
+    state.step = step;
+    state
+}
+
+/// A problem in one precision, owned.
+pub(crate) struct Owned<F> {
+    pub(crate) scores: Array2<F>,
+    labels: Array1<i64>,
+    soft: Option<Array2<F>>,
+    sample_weights: Option<Array1<F>>,
+    margins: Option<Array1<F>>,
+    embedding_norms: Option<Array1<F>>,
+    weight_norms: Option<Array1<F>>,
+    scale: Option<f64>,
+    radius: Option<f64>,
+    state: Option<LossState>,
+}
+
+impl<F: Real> Owned<F> {
+    pub(crate) fn of(problem: &Problem) -> Self {
+        let vector = |numbers: &Option<Vec<f64>>| {
+            numbers.as_ref().map(|numbers| numbers.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>())
+        };
+        let (labels, soft) = match &problem.aim {
+            Aim::Labels(labels) => (Array1::from(labels.clone()), None),
+            Aim::Soft(targets) => (Array1::zeros(0), Some(targets.mapv(F::round_from))),
+        };
+        Self {
+            scores: problem.scores.mapv(F::round_from),
+            labels,
+            soft,
+            sample_weights: vector(&problem.sample_weights),
+            margins: vector(&problem.margins),
+            embedding_norms: vector(&problem.embedding_norms),
+            weight_norms: vector(&problem.weight_norms),
+            scale: problem.scale,
+            radius: problem.radius,
+            state: problem.state.clone(),
+        }
+    }
+
+    pub(crate) fn batch(&self) -> Batch<'_, F> {
+        let mut batch = match &self.soft {
+            Some(soft) => Batch::soft(self.scores.view(), soft.view()),
+            None => Batch::new(self.scores.view(), self.labels.view()),
+        };
+        if let Some(weights) = &self.sample_weights {
+            batch = batch.with_sample_weights(weights.view());
+        }
+        if let Some(margins) = &self.margins {
+            batch = batch.with_margins(margins.view());
+        }
+        if let Some(norms) = &self.embedding_norms {
+            batch = batch.with_embedding_norms(norms.view());
+        }
+        if let Some(norms) = &self.weight_norms {
+            batch = batch.with_weight_norms(norms.view());
+        }
+        if let Some(scale) = self.scale {
+            batch = batch.with_scale(scale);
+        }
+        if let Some(radius) = self.radius {
+            batch = batch.with_radius(radius);
+        }
+        match &self.state {
+            Some(state) => batch.with_state(state),
+            None => batch,
+        }
+    }
+}
+
+/// What a loss says of a problem, widened.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) rows: Vec<f64>,
+    pub(crate) total: f64,
+    pub(crate) weight: f64,
+    pub(crate) kept: usize,
+    pub(crate) scores: Array2<f64>,
+    pub(crate) scale: f64,
+    pub(crate) radius: f64,
+    pub(crate) embedding_norms: Option<Vec<f64>>,
+    pub(crate) weight_norms: Option<Vec<f64>>,
+}
+
+fn widened<F: Real>(numbers: &Array1<F>) -> Vec<f64> {
+    numbers.iter().map(|v| v.widen()).collect()
+}
+
+/// Value and gradients; also checks that the three ways to ask give the same bits.
+pub(crate) fn answer<F: Real>(loss: &Loss, problem: &Problem, reduction: Reduction) -> Result<Answer> {
+    let owned = Owned::<F>::of(problem);
+    let batch = owned.batch();
+    let (value, gradients) = loss.value_and_grad(&batch, reduction)?;
+
+    let alone = loss.value(&batch, reduction).expect("what has a gradient has a value");
+    assert_eq!(bits(&widened(&alone.rows)), bits(&widened(&value.rows)), "value() gives other rows");
+    assert_eq!(alone.total.widen().to_bits(), value.total.widen().to_bits(), "value() gives another total");
+    let mut kept = Array2::from_elem(owned.scores.raw_dim(), F::nan());
+    let (into, rest) = loss.value_and_grad_into(&batch, reduction, kept.view_mut()).expect("as value_and_grad");
+    assert_eq!(into.total.widen().to_bits(), value.total.widen().to_bits(), "value_and_grad_into() differs");
+    assert_eq!(matrix_bits(&kept), matrix_bits(&gradients.scores), "value_and_grad_into() writes another gradient");
+    assert_eq!(rest.scale.widen().to_bits(), gradients.scale.widen().to_bits());
+
+    Ok(Answer {
+        rows: widened(&value.rows),
+        total: value.total.widen(),
+        weight: value.weight,
+        kept: value.kept,
+        scores: gradients.scores.mapv(|v| v.widen()),
+        scale: gradients.scale.widen(),
+        radius: gradients.radius.widen(),
+        embedding_norms: gradients.embedding_norms.as_ref().map(widened),
+        weight_norms: gradients.weight_norms.as_ref().map(widened),
+    })
+}
+
+/// The value alone, in f64; for numerical derivatives.
+pub(crate) fn total(loss: &Loss, problem: &Problem, reduction: Reduction) -> f64 {
+    loss.value(&Owned::<f64>::of(problem).batch(), reduction).expect("a well-formed problem").total
+}
+
+pub(crate) fn bits(numbers: &[f64]) -> Vec<u64> {
+    numbers.iter().map(|v| v.to_bits()).collect()
+}
+
+pub(crate) fn matrix_bits<F: Real>(matrix: &Array2<F>) -> Vec<u64> {
+    matrix.iter().map(|v| v.widen().to_bits()).collect()
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same numbers everywhere.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// From `low` to `high`, exact in f32.
+    pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
+        let unit = (self.bits() >> 40) as f64 / f64::from(1 << 24);
+        f64::from((low + (high - low) * unit) as f32)
+    }
+
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        (self.bits() % count as u64) as usize
+    }
+
+    pub(crate) fn vector(&mut self, length: usize, low: f64, high: f64) -> Vec<f64> {
+        (0..length).map(|_| self.between(low, high)).collect()
+    }
+
+    pub(crate) fn matrix(&mut self, rows: usize, columns: usize, low: f64, high: f64) -> Array2<f64> {
+        Array2::from_shape_simple_fn((rows, columns), || self.between(low, high))
+    }
+
+    pub(crate) fn labels(&mut self, rows: usize, classes: usize) -> Vec<i64> {
+        (0..rows).map(|_| self.below(classes) as i64).collect()
+    }
+
+    /// Rows of a distribution in 64ths, so that they sum to 1 exactly.
+    pub(crate) fn distributions(&mut self, rows: usize, classes: usize) -> Array2<f64> {
+        let mut targets = Array2::zeros((rows, classes));
+        for mut row in targets.rows_mut() {
+            for _ in 0..64 {
+                // Squared, so that some classes get nothing and some much.
+                let class = self.below(classes).min(self.below(classes));
+                row[class] += 1.0 / 64.0;
+            }
+        }
+        targets
+    }
+}

@@ -1,0 +1,399 @@
+//! Every tolerance of these tests, with its reason. Nothing elsewhere allows an error of its own.
+//!
+//! Errors are counted in units of rounding, `u = 2^-24` in f32 and `2^-53` in f64, times the condition of what is
+//! computed. Nothing is tuned: each number below is a count of roundings, or follows from a derivative.
+//!
+//! | what | allowed | reason |
+//! |---|---|---|
+//! | a scaled gap `t` under log-sum-exp | `u (3 ln C + additions + 8) + v (8 height + C + 8)` | an exponential of `d` has relative error `3 u abs(d)` (difference, scale and product round), and the mean of `abs(d)` under softmax is at most `ln C`; then the additions in a lane; the rest is f64, `v = 2^-53`, on numbers as large as `height`, the largest scaled score of the row |
+//! | a gap under each-pair, against zero | `4 u height + v (8 height + C + 8)` | difference, shift, scale and product round in the row's own type |
+//! | a gap under hardest | `v (8 height + C + 8)` | all in f64 |
+//! | psi of an angle | `+ s r psi_error` | arccos and cosine in f64; a radius other than 1 rounds the cosine, which moves the angle by `v / sin(theta)` |
+//! | loss of a row | `gap error * slopes + (additions + 8) u loss` | a gate has slope at most 1 in each gap; `slopes`, the sum of the gates' slopes, is under the loss for softplus |
+//! | label smoothing, z-loss, soft targets | their share of `height`, or of `2 lambda height`, in the same roundings | sums whose terms cancel have the error of their terms |
+//! | gradient by a score | `want (gap error + u (3 spread + additions + 8))` | the logarithm of softplus' slope has slope at most 1 in `t`; `q_j` has the error of its exponential, `3 u abs(d_j)` |
+//! | gradient by the target's score | `+ w s slopes slope_error` | psi' divides by `sin(theta)`, floored |
+//! | below the smallest number | `tiny (1 + w s)` | exponentials and products that leave the range of the type |
+//! | gradient by scale, norms | the sum of the rows' errors, each in units of `slopes height` | they are sums of products of slopes and scores |
+//! | central differences | `1e-6 want + ROUNDING u f / h` | five points at `h` a thousandth of the length on which a scaled score changes a loss: truncation under 1e-9 relative; the rest is the rounding of `f` divided by `h` |
+//! | one instruction set against another | twice the error that each is allowed | both are near the same exact number |
+//! | scores from embeddings | `(D + 8) u abs(x) abs(w)` | a dot product of D terms |
+
+use crate::problem::{Aim, Problem};
+use crate::twin::Want;
+use softmargin::{Amount, AngularMargin, Comparison, Gate, Geometry, LossSpec, Margin, Real, Reduction, SmoothGate};
+
+/// Rounding of f64, in which margins, gaps and sums over rows are computed whatever the type of the scores.
+pub(crate) const V: f64 = f64::EPSILON / 2.0;
+
+/// Roundings in a short chain of operations, elementary functions (1 to 2 units each) among them.
+const CHAIN: f64 = 8.0;
+
+/// Roundings of `scale * (z - reference)`: the difference, the scale as a number of the type, the product.
+const EXPONENT: f64 = 3.0;
+
+/// Lanes of a sum and classes of a tile: a lane adds `TILE / LANES` numbers before it is widened.
+const LANES: f64 = 64.0;
+const TILE: f64 = 2048.0;
+
+/// Central differences: relative to the derivative.
+pub(crate) const CENTRAL: f64 = 1e-6;
+/// Steps of central differences, in units of the length on which a scaled score changes a loss.
+pub(crate) const STEP: f64 = 1e-3;
+/// Roundings of the function that differences are taken of; five points weigh it by 1.5 in all.
+const ROUNDING: f64 = 32.0;
+
+/// `exp` and `ln(1 + e)` of f32 in units of the last place; each file's comment derives its remainder.
+/// The exponential has the roundings of `r` (1), of seven steps of Horner's rule (each damped by `abs(r) < 0.35`: 1.6
+/// in all) and of the result (0.5).
+pub(crate) const SMOOTH_ULPS: f64 = 4.0;
+
+/// Measures and smooth functions: sums of a few terms of one sign, in f64.
+pub(crate) const PLAIN: f64 = 16.0 * V;
+
+/// The type of the scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precision {
+    F32,
+    F64,
+}
+
+impl Precision {
+    pub(crate) const ALL: [Self; 2] = [Self::F32, Self::F64];
+
+    pub(crate) fn unit(self) -> f64 {
+        match self {
+            Self::F32 => f64::from(f32::EPSILON / 2.0),
+            Self::F64 => V,
+        }
+    }
+
+    /// The smallest number above 0.
+    fn tiny(self) -> f64 {
+        match self {
+            Self::F32 => f64::from(f32::from_bits(1)),
+            Self::F64 => f64::from_bits(1),
+        }
+    }
+
+    pub(crate) fn least_sine(self) -> f64 {
+        match self {
+            Self::F32 => f32::LEAST_SINE,
+            Self::F64 => f64::LEAST_SINE,
+        }
+    }
+}
+
+/// What is allowed for every number of an answer.
+pub(crate) struct Allowed {
+    pub(crate) rows: Vec<f64>,
+    pub(crate) total: f64,
+    pub(crate) scores: Vec<f64>,
+    pub(crate) scale: f64,
+    pub(crate) embedding_norms: Vec<f64>,
+    pub(crate) weight_norms: Vec<f64>,
+    pub(crate) radius: f64,
+}
+
+/// The allowed error of a numerical derivative `want` of a function of size `f`, taken with step `h`.
+pub(crate) fn of_difference(want: f64, f: f64, h: f64) -> f64 {
+    CENTRAL * want.abs() + ROUNDING * V * f.abs() / h
+}
+
+/// The step for scores under a scale `s`.
+pub(crate) fn step_of_scores(scale: f64) -> f64 {
+    STEP / scale.max(1.0)
+}
+
+/// A score made from embeddings and prototypes of width D, relative to the product of the norms that it has.
+pub(crate) fn of_product(width: usize, precision: Precision) -> f64 {
+    (width as f64 + CHAIN) * precision.unit()
+}
+
+/// One row's condition.
+struct Row {
+    /// Row weight times the reduction's factor.
+    weight: f64,
+    /// `s`
+    scale: f64,
+    /// The largest finite scaled score, the target's modified one among them.
+    height: f64,
+    /// The largest difference of two finite scaled scores.
+    spread: f64,
+    gap_error: f64,
+    slope_error: f64,
+    /// Upper bound of the sum of the gates' slopes.
+    slopes: f64,
+    /// Upper bound of `psi'`.
+    steepness: f64,
+    /// What label smoothing, z-loss and soft targets add to the sum of the slopes' sizes.
+    extras: f64,
+    additions: f64,
+}
+
+/// All that tolerances depend on.
+pub(crate) struct Conditions<'a> {
+    pub(crate) spec: &'a LossSpec,
+    pub(crate) problem: &'a Problem,
+    pub(crate) reduction: Reduction,
+    pub(crate) precision: Precision,
+}
+
+impl Conditions<'_> {
+    pub(crate) fn allowed(&self, want: &Want) -> Allowed {
+        let u = self.precision.unit();
+        let (n, c) = (self.problem.rows(), self.problem.classes());
+        let weights: Vec<f64> = (0..n).map(|row| self.weight(row)).collect();
+        let share = self.share(weights.iter().sum());
+        let mut allowed = Allowed {
+            rows: vec![0.0; n],
+            total: 0.0,
+            scores: vec![0.0; n * c],
+            scale: 0.0,
+            embedding_norms: vec![0.0; n],
+            weight_norms: vec![0.0; c],
+            radius: 0.0,
+        };
+        for (index, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+            let loss = want.rows[index] / weight;
+            let row = self.row(index, weight * share, loss);
+            let error = row.gap_error * (row.slopes + row.extras)
+                + u * (row.additions + CHAIN) * (loss.abs() + row.extras * row.height);
+            let term = self.regulariser_error(index);
+            allowed.rows[index] = weight * (error + term.value) + self.precision.tiny();
+            allowed.total += weight * (share * error + self.share(weight) * term.value);
+            self.scores(index, &row, want, &mut allowed);
+            allowed.scale += self.scale_error(&row);
+            self.norms(index, &row, &mut allowed);
+            allowed.embedding_norms[index] += weight * self.share(weight) * term.slope;
+            allowed.radius += weight * self.share(weight) * term.slope;
+        }
+        let last = |want: Option<f64>| u * 2.0 * want.map_or(0.0, f64::abs) + self.precision.tiny();
+        allowed.total += last(Some(want.total));
+        allowed.scale += last(want.scale);
+        allowed.radius += last(want.radius);
+        for (k, error) in allowed.embedding_norms.iter_mut().enumerate() {
+            *error += last(want.embedding_norms.as_ref().map(|all| all[k]));
+        }
+        for (k, error) in allowed.weight_norms.iter_mut().enumerate() {
+            *error += last(want.weight_norms.as_ref().map(|all| all[k]));
+        }
+        allowed
+    }
+
+    /// The reduction's factor for so much weight.
+    fn share(&self, weight: f64) -> f64 {
+        match self.reduction {
+            Reduction::None | Reduction::Sum => 1.0,
+            Reduction::Mean | Reduction::MeanOrNan => {
+                if weight > 0.0 {
+                    1.0 / weight
+                } else {
+                    0.0
+                }
+            }
+        }
+    }
+
+    fn weight(&self, row: usize) -> f64 {
+        let label = self.problem.label(row);
+        if label.is_some() && label == self.spec.ignored_label {
+            return 0.0;
+        }
+        let of_sample = self.problem.sample_weights.as_ref().map_or(1.0, |weights| weights[row]);
+        let of_class = match (&self.spec.class_weights, &self.problem.aim) {
+            (None, _) => 1.0,
+            (Some(weights), Aim::Labels(labels)) => weights[labels[row] as usize],
+            (Some(weights), Aim::Soft(targets)) => targets.row(row).iter().zip(weights).map(|(p, w)| p * w).sum(),
+        };
+        of_sample * of_class
+    }
+
+    fn scale(&self) -> f64 {
+        let parameter = self.problem.scale.unwrap_or_else(|| self.spec.scale.initial());
+        self.spec.scale.clamp(parameter) / self.spec.geometry.temperature()
+    }
+
+    fn radius(&self, row: usize, class: usize) -> f64 {
+        let of_embedding = self.problem.embedding_norms.as_ref().map_or(1.0, |norms| norms[row]);
+        let of_weight = self.problem.weight_norms.as_ref().map_or(1.0, |norms| norms[class]);
+        match self.spec.geometry {
+            Geometry::Cosine => 1.0,
+            Geometry::UnitWeights => of_embedding,
+            Geometry::InnerProduct { .. } => of_embedding * of_weight,
+        }
+    }
+
+    fn amount(&self, amount: &Amount<f64>, row: usize, class: usize) -> f64 {
+        match amount {
+            Amount::One(m) => *m,
+            Amount::PerClass(all) => all[class],
+            _ => self.problem.margins.as_ref().map_or(0.0, |margins| margins[row]),
+        }
+    }
+
+    fn row(&self, index: usize, weight: f64, loss: f64) -> Row {
+        let (u, c) = (self.precision.unit(), self.problem.classes() as f64);
+        let scale = self.scale();
+        let finite: Vec<f64> =
+            self.problem.scores.row(index).iter().filter(|z| z.is_finite()).map(|z| scale * z).collect();
+        let (low, high) = finite.iter().fold((0.0_f64, 0.0_f64), |(low, high), &z| (low.min(z), high.max(z)));
+        let psi = self.psi(index, scale);
+        let height = high.max(-low) + psi.height;
+        let lowest = finite.iter().copied().fold(f64::INFINITY, f64::min);
+        let spread = (high - lowest.min(high)).min(2.0 * height);
+        let additions = (c.min(TILE) / LANES).ceil();
+        let rounded = match self.spec.comparison {
+            Comparison::LogSumExp { .. } => u * (EXPONENT * c.ln() + additions + CHAIN),
+            Comparison::EachPair { .. } | Comparison::AgainstZero { .. } => 4.0 * u * height,
+            Comparison::Hardest { .. } => 0.0,
+        };
+        Row {
+            weight,
+            scale,
+            height,
+            spread,
+            gap_error: rounded + V * (CHAIN * height + c + CHAIN) + psi.error,
+            slope_error: psi.slope_error,
+            slopes: self.slopes(loss),
+            steepness: psi.steepness,
+            extras: self.extras(height),
+            additions,
+        }
+    }
+
+    /// How large the gates' slopes can be in sum, from the loss of the row.
+    fn slopes(&self, loss: f64) -> f64 {
+        let c = self.problem.classes() as f64;
+        let gaps = match self.spec.comparison {
+            Comparison::EachPair { .. } | Comparison::AgainstZero { .. } => c,
+            Comparison::Hardest { .. } | Comparison::LogSumExp { .. } => 1.0,
+        };
+        match self.spec.comparison.gate() {
+            Gate::Identity => gaps,
+            Gate::Relu if loss > 0.0 => gaps,
+            Gate::Relu => 0.0,
+            // ln(1 + e^t) is above its slope everywhere.
+            Gate::Softplus if loss.is_finite() => gaps.min(loss.abs()),
+            Gate::Softplus => gaps,
+        }
+    }
+
+    fn extras(&self, height: f64) -> f64 {
+        let options = match self.spec.comparison {
+            Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } } => {
+                let moved = if label_smoothing > 0.0 { 1.0 } else { 0.0 };
+                let c = self.problem.classes() as f64;
+                // LSE_all^2 has slope 2 LSE_all, and LSE_all is at most the height and ln C.
+                moved + if z_loss > 0.0 { 1.0 + 2.0 * z_loss * (height + c.ln()) } else { 0.0 }
+            }
+            _ => 0.0,
+        };
+        options + if matches!(self.problem.aim, Aim::Soft(_)) { 2.0 } else { 0.0 }
+    }
+
+    fn scores(&self, index: usize, row: &Row, want: &Want, allowed: &mut Allowed) {
+        let Some(wanted) = &want.scores else { return };
+        let (u, c) = (self.precision.unit(), self.problem.classes());
+        let chain = u * (EXPONENT * row.spread + row.additions + CHAIN) + row.gap_error;
+        let natural = row.weight * row.scale;
+        for class in 0..c {
+            let entry = index * c + class;
+            let is_target = self.problem.label(index) == Some(class as i64);
+            let mut error = wanted[entry].abs() * chain + self.precision.tiny() * (1.0 + natural);
+            error += natural * row.extras * chain;
+            if is_target {
+                error += natural * row.slopes * row.slope_error;
+            }
+            allowed.scores[entry] = error;
+        }
+    }
+
+    fn scale_error(&self, row: &Row) -> f64 {
+        let chain = row.gap_error + self.precision.unit() * (row.additions + CHAIN);
+        let height = row.height / row.scale;
+        let temperature = self.spec.geometry.temperature();
+        2.0 * row.weight * (row.slopes + row.extras) * height * chain / temperature
+    }
+
+    /// `dL/d|x| = w s slope_y norm_slope * (the other norm)`.
+    fn norms(&self, index: usize, row: &Row, allowed: &mut Allowed) {
+        let Margin::Angle(_) = &self.spec.margin else { return };
+        let Some(class) = self.problem.label(index).map(|label| label as usize) else { return };
+        let chain = row.gap_error + self.precision.unit() * (row.additions + CHAIN);
+        let psi = row.height / row.scale / self.radius(index, class).max(f64::MIN_POSITIVE);
+        let slopes = row.slopes + row.extras;
+        let error = row.weight * row.scale * slopes * ((psi.min(1e3) + row.steepness) * chain + row.slope_error);
+        let of_embedding = self.problem.embedding_norms.as_ref().map_or(1.0, |norms| norms[index]);
+        let of_weight = self.problem.weight_norms.as_ref().map_or(1.0, |norms| norms[class]);
+        allowed.embedding_norms[index] += error * of_weight;
+        allowed.weight_norms[class] += error * of_embedding;
+    }
+
+    fn regulariser_error(&self, row: usize) -> TermError {
+        let (Some(term), Some(norms)) = (self.spec.regulariser, &self.problem.embedding_norms) else {
+            return TermError { value: 0.0, slope: 0.0 };
+        };
+        let a = norms[row];
+        let (weight, size, slope) = match term {
+            softmargin::Regulariser::Ring { weight, radius } => {
+                let off = a + self.problem.radius.unwrap_or(radius);
+                (weight, off * off, off)
+            }
+            softmargin::Regulariser::FeatureIncay { weight } if a > 0.0 => {
+                (weight, 1.0 / (a * a), 2.0 / (a * a * a))
+            }
+            _ => (0.0, 0.0, 0.0),
+        };
+        TermError { value: CHAIN * V * weight * size, slope: CHAIN * V * weight * slope }
+    }
+}
+
+struct TermError {
+    value: f64,
+    slope: f64,
+}
+
+/// What a margin does to the condition of a row.
+struct Psi {
+    /// How far it may carry a scaled score.
+    height: f64,
+    /// The error of the scaled psi.
+    error: f64,
+    steepness: f64,
+    slope_error: f64,
+}
+
+impl Conditions<'_> {
+    fn psi(&self, index: usize, scale: f64) -> Psi {
+        let nothing = Psi { height: 0.0, error: 0.0, steepness: 1.0, slope_error: 0.0 };
+        let Some(label) = self.problem.label(index) else { return nothing };
+        let class = label as usize;
+        match &self.spec.margin {
+            Margin::None => nothing,
+            Margin::Score { amount } => Psi { height: scale * self.amount(amount, index, class), ..nothing },
+            Margin::Logit { amount } => Psi { height: self.amount(amount, index, class), ..nothing },
+            Margin::Angle(angle) => self.angle(angle, index, class, scale),
+        }
+    }
+
+    fn angle(&self, angle: &AngularMargin, index: usize, class: usize, scale: f64) -> Psi {
+        let radius = self.radius(index, class);
+        let score = self.problem.scores[[index, class]];
+        let cos = if radius > 0.0 { (score / radius).clamp(-1.0, 1.0) } else { 0.0 };
+        let sine = ((1.0 - cos) * (1.0 + cos)).sqrt().max(self.precision.least_sine());
+        let cos_error = if self.spec.geometry == Geometry::Cosine { 0.0 } else { V };
+        // Near a pole the angle is the square root of twice what is missing from 1.
+        let angle_error = CHAIN * V + (cos_error / sine).min((2.0 * cos_error).sqrt());
+        let times = angle.times;
+        let steepness = (times / sine).max(1.0);
+        // Piecewise goes down to -2 k - 1, k at most times + 1; at most 2 is subtracted.
+        let lowest = 2.0 * times + 5.0;
+        Psi {
+            height: scale * radius * lowest,
+            error: scale * radius * (times * angle_error + CHAIN * V),
+            steepness,
+            slope_error: steepness * (times * angle_error + CHAIN * V + cos_error / (sine * sine)),
+        }
+    }
+}

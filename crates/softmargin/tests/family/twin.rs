@@ -1,0 +1,206 @@
+//! The same loss and batch for the naive twin, and the judgement of an answer by what is wanted.
+
+use crate::gauge::Gauge;
+use crate::problem::{Aim, Answer, Problem};
+use crate::tolerances::{Conditions, Precision};
+use softmargin::{Amount, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Reduction, SmoothGate};
+use softmargin::{Radians, Regulariser};
+use softmargin_oracle as oracle;
+
+/// Exact numbers, or nearly: from a file, or from the twin. `None` is not compared.
+#[derive(Clone, Debug)]
+pub(crate) struct Want {
+    pub(crate) rows: Vec<f64>,
+    pub(crate) total: f64,
+    pub(crate) nothing_kept: bool,
+    /// Row after row.
+    pub(crate) scores: Option<Vec<f64>>,
+    pub(crate) scale: Option<f64>,
+    pub(crate) embedding_norms: Option<Vec<f64>>,
+    pub(crate) weight_norms: Option<Vec<f64>>,
+    pub(crate) radius: Option<f64>,
+}
+
+/// A loss as the twin describes it.
+pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction, least_sine: f64) -> oracle::Oracle {
+    let parameter = problem.scale.unwrap_or_else(|| spec.scale.initial());
+    let (label_smoothing, z_loss) = match spec.comparison {
+        Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } } => (label_smoothing, z_loss),
+        _ => (0.0, 0.0),
+    };
+    // The twin wants soft targets that are smoothed already.
+    let label_smoothing = if matches!(problem.aim, Aim::Soft(_)) { 0.0 } else { label_smoothing };
+    oracle::Oracle {
+        scale: spec.scale.clamp(parameter),
+        temperature: spec.geometry.temperature(),
+        geometry: match spec.geometry {
+            Geometry::InnerProduct { .. } => oracle::Geometry::InnerProduct,
+            Geometry::UnitWeights => oracle::Geometry::UnitWeights,
+            Geometry::Cosine => oracle::Geometry::Cosine,
+        },
+        margin: margin(spec, problem, least_sine),
+        comparison: match spec.comparison {
+            Comparison::EachPair { .. } => oracle::Comparison::EachPair,
+            Comparison::Hardest { .. } => oracle::Comparison::Hardest,
+            Comparison::LogSumExp { .. } => oracle::Comparison::LogSumExp,
+            Comparison::AgainstZero { .. } => oracle::Comparison::AgainstZero,
+        },
+        gate: match spec.comparison.gate() {
+            Gate::Relu => oracle::Gate::Relu,
+            Gate::Softplus => oracle::Gate::Softplus,
+            Gate::Identity => oracle::Gate::Identity,
+        },
+        label_smoothing,
+        z_loss,
+        class_weights: spec.class_weights.clone(),
+        sample_weights: problem.sample_weights.clone(),
+        ignored: spec.ignored_label,
+        regulariser: match spec.regulariser {
+            Some(Regulariser::FeatureIncay { weight }) => oracle::Regulariser::FeatureIncay { weight },
+            Some(Regulariser::Ring { weight, radius }) => {
+                oracle::Regulariser::Ring { weight, radius: problem.radius.unwrap_or(radius) }
+            }
+            _ => oracle::Regulariser::None,
+        },
+        reduction: match reduction {
+            Reduction::None => oracle::Reduction::None,
+            Reduction::Sum => oracle::Reduction::Sum,
+            Reduction::Mean | Reduction::MeanOrNan => oracle::Reduction::Mean,
+        },
+        nan_when_nothing_kept: reduction == Reduction::MeanOrNan,
+    }
+}
+
+fn margin(spec: &LossSpec, problem: &Problem, least_sine: f64) -> oracle::Margin {
+    let of_rows = || oracle::Amount::PerSample(problem.margins.clone().expect("margins come with the batch"));
+    let amount = |amount: &Amount<f64>| match amount {
+        Amount::One(m) => oracle::Amount::One(*m),
+        Amount::PerClass(all) => oracle::Amount::PerClass(all.clone()),
+        _ => of_rows(),
+    };
+    let radians = |amount: &Amount<Radians>| match amount {
+        Amount::One(m) => oracle::Amount::One(m.0),
+        Amount::PerClass(all) => oracle::Amount::PerClass(all.iter().map(|m| m.0).collect()),
+        _ => of_rows(),
+    };
+    match &spec.margin {
+        Margin::None => oracle::Margin::None,
+        Margin::Score { amount: m } => oracle::Margin::Score(amount(m)),
+        Margin::Logit { amount: m } => oracle::Margin::Logit(amount(m)),
+        Margin::Angle(angle) => oracle::Margin::Angle(oracle::Angle {
+            times: angle.times,
+            plus: radians(&angle.plus),
+            minus: amount(&angle.minus),
+            beyond_pi: match angle.beyond_pi {
+                BeyondPi::Continue => oracle::BeyondPi::Continue,
+                BeyondPi::Extend => oracle::BeyondPi::Extend,
+                BeyondPi::Plain => oracle::BeyondPi::Plain,
+                BeyondPi::Piecewise => oracle::BeyondPi::Piecewise,
+                BeyondPi::Clamp => oracle::BeyondPi::Clamp,
+            },
+            gradient: match angle.gradient {
+                MarginGradient::Exact => oracle::MarginGradient::Exact,
+                MarginGradient::StraightThrough => oracle::MarginGradient::StraightThrough,
+            },
+            anneal_lambda: angle.anneal.map(|anneal| lambda(&anneal, problem)),
+            sin_floor: least_sine,
+        }),
+    }
+}
+
+/// The schedule, written out anew: `max(min, initial (1 + rate step)^-power)`.
+fn lambda(anneal: &softmargin::Anneal, problem: &Problem) -> f64 {
+    let step = problem.state.as_ref().map_or(0, |state| state.step) as f64;
+    let falling = anneal.initial / (anneal.power * (anneal.rate * step).ln_1p()).exp();
+    falling.max(anneal.min)
+}
+
+/// A batch as the twin takes it.
+pub(crate) fn batch(spec: &LossSpec, problem: &Problem) -> oracle::Batch {
+    let classes = problem.classes();
+    let targets = match &problem.aim {
+        Aim::Labels(labels) => oracle::Targets::Labels(labels.clone()),
+        Aim::Soft(targets) => {
+            let smoothing = match spec.comparison {
+                Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } => label_smoothing,
+                _ => 0.0,
+            };
+            let smoothed = |((row, _), p): ((usize, usize), &f64)| {
+                let present = problem.scores.row(row).iter().filter(|z| **z > f64::NEG_INFINITY).count();
+                (1.0 - smoothing) * p + smoothing / present as f64
+            };
+            oracle::Targets::Soft(targets.indexed_iter().map(smoothed).collect())
+        }
+    };
+    oracle::Batch {
+        scores: problem.scores.iter().copied().collect(),
+        classes,
+        targets,
+        embedding_norms: problem.embedding_norms.clone(),
+        weight_norms: problem.weight_norms.clone(),
+    }
+}
+
+/// What the twin says.
+pub(crate) fn want(spec: &LossSpec, problem: &Problem, reduction: Reduction, least_sine: f64) -> Want {
+    let description = describe(spec, problem, reduction, least_sine);
+    let outcome = description.evaluate(&batch(spec, problem)).expect("the twin takes it too");
+    want_of(spec, problem, outcome)
+}
+
+pub(crate) fn want_of(spec: &LossSpec, problem: &Problem, outcome: oracle::loss::Outcome) -> Want {
+    Want {
+        rows: outcome.row_losses,
+        total: outcome.loss,
+        nothing_kept: outcome.nothing_kept,
+        scores: Some(outcome.grad_scores),
+        scale: Some(held_inside(spec, problem, outcome.grad_scale)),
+        embedding_norms: Some(outcome.grad_embedding_norms),
+        weight_norms: Some(outcome.grad_weight_norms),
+        radius: Some(outcome.grad_radius),
+    }
+}
+
+/// A learned scale at a bound has no gradient that would carry it out (a descent goes against the gradient).
+fn held_inside(spec: &LossSpec, problem: &Problem, slope: f64) -> f64 {
+    let softmargin::Scale::Learned { initial, min, max } = spec.scale else { return slope };
+    let parameter = problem.scale.unwrap_or(initial);
+    let leaves = if slope > 0.0 { parameter <= min } else { parameter >= max };
+    if leaves { 0.0 } else { slope }
+}
+
+/// Compares every number of an answer.
+pub(crate) fn judge(gauge: &mut Gauge, place: &str, conditions: &Conditions<'_>, answer: &Answer, want: &Want) {
+    let allowed = conditions.allowed(want);
+    let precision = match conditions.precision {
+        Precision::F32 => "f32",
+        Precision::F64 => "f64",
+    };
+    if (answer.kept == 0) != want.nothing_kept {
+        gauge.fail(format!("{place}: kept is {}", answer.kept));
+    }
+    let mut compare = |what: &str, got: &[f64], want: &[f64], allowed: &[f64]| {
+        assert_eq!(got.len(), want.len(), "{place}: {what}");
+        for (k, ((&got, &want), &allowed)) in got.iter().zip(want).zip(allowed).enumerate() {
+            gauge.check(&format!("{what} {precision}"), || format!("{place} [{k}]"), got, want, allowed);
+        }
+    };
+    compare("row losses", &answer.rows, &want.rows, &allowed.rows);
+    compare("loss", &[answer.total], &[want.total], &[allowed.total]);
+    if let Some(want) = &want.scores {
+        let got: Vec<f64> = answer.scores.iter().copied().collect();
+        compare("gradient by scores", &got, want, &allowed.scores);
+    }
+    if let Some(want) = want.scale {
+        compare("gradient by scale", &[answer.scale], &[want], &[allowed.scale]);
+    }
+    if let (Some(want), Some(got)) = (&want.embedding_norms, &answer.embedding_norms) {
+        compare("gradient by embedding norms", got, want, &allowed.embedding_norms);
+    }
+    if let (Some(want), Some(got)) = (&want.weight_norms, &answer.weight_norms) {
+        compare("gradient by weight norms", got, want, &allowed.weight_norms);
+    }
+    if let Some(want) = want.radius {
+        compare("gradient by radius", &[answer.radius], &[want], &[allowed.radius]);
+    }
+}

@@ -1,0 +1,409 @@
+"""The cases of every preset."""
+
+import math
+import random
+
+from exact import KEYS, evaluate, f32, grid, show, show_all
+from mpmath import mp, mpf
+from plain import verify
+
+
+# ---------------------------------------------------------------- describing a case
+
+
+def one(v):
+    return {"per": "one", "values": [v]}
+
+
+def per_class(*v):
+    return {"per": "class", "values": list(v)}
+
+
+def per_sample(*v):
+    return {"per": "sample", "values": list(v)}
+
+
+def margin(kind="none", amount=None, times=None, plus=None, minus=None, beyond_pi=None,
+           gradient=None, anneal_lambda=None, sin_floor=None):
+    if kind == "angle":
+        plus, minus = plus or one(0.0), minus or one(0.0)
+        beyond_pi, gradient, times = beyond_pi or "continue", gradient or "exact", times or 1.0
+    return {
+        "kind": kind, "amount": amount, "times": times, "plus": plus, "minus": minus,
+        "beyond_pi": beyond_pi, "gradient": gradient, "anneal_lambda": anneal_lambda,
+        "sin_floor": sin_floor,
+    }
+
+
+def angle(**options):
+    return margin("angle", **options)
+
+
+def rounded(x):
+    """Every number in x as the nearest f32."""
+    if isinstance(x, bool) or x is None or isinstance(x, (str, int)):
+        return x
+    if isinstance(x, float):
+        return f32(x)
+    if isinstance(x, dict):
+        return {k: rounded(v) for k, v in x.items()}
+    return [rounded(v) for v in x]
+
+
+BLANK = {
+    "note": "", "targets": None, "soft_targets": None, "embedding_norms": None,
+    "weight_norms": None, "temperature": 1.0, "label_smoothing": 0.0, "z_loss": 0.0,
+    "class_weights": None, "sample_weights": None, "ignored": None, "regulariser": None,
+    "reduction": "mean",
+}
+ORDER = [
+    "name", "note", "scores", "targets", "soft_targets", "embedding_norms", "weight_norms",
+    "geometry", "scale", "temperature", "margin", "comparison", "gate", "label_smoothing", "z_loss",
+    "class_weights", "sample_weights", "ignored", "regulariser", "reduction", "expected",
+]
+
+
+class Preset:
+    """Collects the cases of one preset."""
+
+    def __init__(self, name, formula, source, geometry, scale, margin_, comparison, gate_, anneal=None):
+        self.name, self.formula, self.source, self.anneal = name, formula, source, anneal
+        self.defaults = {
+            "geometry": geometry, "scale": scale, "margin": margin_, "comparison": comparison,
+            "gate": gate_,
+        }
+        self.draw = random.Random(name)
+        self.cases, self.checked = [], 0
+
+    @property
+    def angular(self):
+        return self.defaults["margin"]["kind"] == "angle"
+
+    @property
+    def cross_entropy(self):
+        return (self.defaults["comparison"], self.defaults["gate"]) == ("log-sum-exp", "softplus")
+
+    def random_scores(self, rows, classes, size=1.0):
+        """Scores with the norms they need, on the grid."""
+        d = self.draw
+        geometry = self.defaults["geometry"]
+        xn = [grid(d.uniform(0.5, 4.0)) for _ in range(rows)]
+        wn = [grid(d.uniform(0.5, 2.0)) for _ in range(classes)]
+        if geometry == "cosine":
+            reach = lambda i, j: 1.0
+        elif geometry == "unit-weights":
+            reach = lambda i, j: xn[i]
+        elif self.angular:
+            reach = lambda i, j: xn[i] * wn[j]
+        else:
+            reach = lambda i, j: 3.0 * size
+        z = [[grid(d.uniform(-0.95, 0.95) * reach(i, j)) for j in range(classes)] for i in range(rows)]
+        return z, xn, wn
+
+    def add(self, name, scores, targets, differentiable=True, pinned=True, **options):
+        """One case. `pinned` is False where gradients are left open."""
+        case = dict(BLANK) | rounded(self.defaults)
+        needs_x = self.defaults["geometry"] == "unit-weights" and self.angular
+        needs_both = self.defaults["geometry"] == "inner-product" and self.angular
+        case |= {"name": name, "scores": rounded(scores), "targets": targets} | rounded(options)
+        if needs_x or needs_both:
+            assert case["embedding_norms"] is not None, name
+        if needs_both:
+            assert case["weight_norms"] is not None, name
+        answer = evaluate(case)
+        finite = answer["error"] is None and not mp.isinf(answer["loss"])
+        if differentiable and finite:
+            self.checked += verify(case, answer)
+        if not pinned:
+            for key in KEYS:
+                if key.startswith("grad_"):
+                    answer[key] = None
+        keep = ("error", "error_row", "nothing_kept")
+        case["expected"] = {k: v if k in keep else show_all(v) for k, v in answer.items()}
+        assert set(case) == set(ORDER), set(case) ^ set(ORDER)
+        assert name not in [c["name"] for c in self.cases], name
+        self.cases.append({k: case[k] for k in ORDER})
+
+    def norms(self, xn, wn):
+        """The norms, where the preset needs them."""
+        if not self.angular or self.defaults["geometry"] == "cosine":
+            return {}
+        if self.defaults["geometry"] == "unit-weights":
+            return {"embedding_norms": xn}
+        return {"embedding_norms": xn, "weight_norms": wn}
+
+    def random_case(self, name, rows=3, classes=4, targets=None, differentiable=True, **options):
+        z, xn, wn = self.random_scores(rows, classes)
+        targets = targets or [self.draw.randrange(classes) for _ in range(rows)]
+        options = self.norms(xn, wn) | options
+        if "soft_targets" in options:
+            targets = None
+        self.add(name, z, targets, differentiable=differentiable, **options)
+
+    def flat_case(self, name, scores, targets, **options):
+        """Given scores; norms large enough that |z| <= r where z is small, else r = max |z|."""
+        rows, classes = len(scores), len(scores[0])
+        biggest = [max([abs(v) for v in row if not isinstance(v, str)] + [1.0]) for row in scores]
+        xn = [2.0 ** math.ceil(math.log2(b) + 0.5) for b in biggest]
+        options = self.norms(xn, [1.0] * classes) | options
+        self.add(name, scores, targets, **options)
+
+
+
+# ---------------------------------------------------------------- cases that every preset has
+
+
+def common_cases(p):
+    p.random_case("default, mean", rows=4, classes=5)
+    p.random_case("default, none", reduction="none")
+    p.random_case("another scale", scale=p.defaults["scale"] * 0.375)
+    p.random_case("class and sample weights, mean", rows=4, classes=3, targets=[0, 1, 2, 1],
+                  class_weights=[0.5, 2.0, 0.25], sample_weights=[1.0, 0.5, 3.0, 0.0])
+    thorough = p.name in ("cross-entropy", "sphereface")
+    if thorough:
+        p.random_case("class and sample weights, none", rows=3, classes=3, targets=[2, 1, 0],
+                      class_weights=[0.5, 2.0, 0.25], sample_weights=[1.0, 0.5, 3.0], reduction="none")
+    p.random_case("ignored rows, mean", rows=4, classes=3, targets=[-100, 1, -100, 2], ignored=-100)
+    p.random_case("ignored label inside the range, sum", rows=3, classes=3, targets=[0, 1, 2], ignored=1,
+                  reduction="sum")
+    p.random_case("everything ignored, mean", rows=2, classes=3, targets=[-100, -100], ignored=-100,
+                  note="zero loss, zero gradients, and a flag")
+    p.random_case("one class", rows=2, classes=1, targets=[0, 0], note="no rival: zero")
+    p.random_case("two classes", rows=3, classes=2, targets=[0, 1, 0])
+    n = {"embedding_norms": [0.75, 2.0, 3.5]}
+    if p.defaults["geometry"] == "inner-product" and p.angular:
+        n["weight_norms"] = [2.0, 2.0, 2.0]
+    z = [[0.53125, 0.21875, -0.515625], [0.125, 0.71875, -0.265625], [0.546875, 0.375, -0.140625]]
+    for reduction in ("mean", "sum", "none") if thorough else ("mean",):
+        p.add(f"feature incay, {reduction}", z, [0, 1, 1], reduction=reduction,
+              regulariser={"kind": "feature-incay", "weight": 0.5, "radius": None},
+              sample_weights=[1.0, 2.0, 1.0], note="rows 0 and 1 are classified correctly", **n)
+        p.add(f"ring, {reduction}", z, [0, 1, 1], reduction=reduction,
+              regulariser={"kind": "ring", "weight": 0.25, "radius": 1.5},
+              sample_weights=[1.0, 2.0, 1.0], **n)
+    p.flat_case("tied rivals", [[0.25, 0.5, 0.5, 0.5], [0.5, 0.5, 0.25, 0.5]], [0, 2], differentiable=False,
+                note="the lowest index wins where one must")
+    p.flat_case("all scores equal", [[0.5, 0.5, 0.5], [0.0, 0.0, 0.0]], [1, 0], differentiable=False,
+                note="ReLU'(0) = 0")
+    p.flat_case("rivals at -inf", [[0.25, "-inf", 0.5, -0.25], ["-inf", 0.5, "-inf", 0.125], [0.5, "-inf", "-inf", "-inf"]],
+                [0, 3, 0], differentiable=True, note="out of the comparison; row 2 has no rival left")
+    p.flat_case("target at -inf", [["-inf", 0.5, 0.25], [0.25, 0.5, "-inf"]], [0, 0], reduction="sum")
+    p.flat_case("rival at +inf", [[0.5, "inf", 0.25, 0.125], [0.5, "inf", 0.25, "inf"]], [0, 2], reduction="sum")
+    p.flat_case("target at +inf alone", [["inf", 0.5, -0.25], [0.5, -0.5, 0.25]], [0, 1], differentiable=False)
+    p.flat_case("both infinite", [[0.5, 0.25], ["inf", "inf"]], [0, 1])
+    if thorough:
+        p.flat_case("a score that is not a number", [[0.5, 0.25], [0.25, "nan"]], [0, 0])
+    tiny = [[1e-30, -1e-30, 3e-30], [0.0, 2e-30, -1e-30]]
+    p.flat_case("tiny scores", tiny, [0, 1], differentiable=False)
+
+
+def unbounded_cases(p):
+    """Scores of an inner product: any size."""
+    p.flat_case("saturated, right", [[20.0, 0.0], [0.0, 60.0]], [0, 1], reduction="sum",
+                note="in f32 lse - z_y would give 0")
+    p.flat_case("saturated, wrong", [[-20.0, 0.0, -3.0], [0.5, -60.0, 0.25]], [0, 1], reduction="sum")
+    p.flat_case("scores of 1e4", [[10000.0, 9999.0, -10000.0], [10000.0, 9999.0, 9998.5], [-10000.0, 10000.0, 0.0]],
+                [0, 1, 0], differentiable=False)
+    p.random_case("temperature", temperature=0.0625)
+    p.random_case("scale and temperature", temperature=4.0, scale=2.5)
+
+
+def cosine_cases(p):
+    p.add("right by far, large scale", [[0.984375, -0.5, -0.75]], [0], scale=256.0)
+    p.add("wrong by far, large scale", [[-0.96875, 0.9375, -0.75]], [0], scale=256.0)
+    p.add("small scale", [[0.5, -0.5, 0.25]], [0], scale=0.015625)
+    p.add("scale 1e4", [[0.75, 0.5, -0.25], [0.25, 0.5, -0.5]], [0, 0], scale=10000.0, differentiable=False)
+
+
+def cross_entropy_cases(p):
+    """Options that only log-sum-exp with softplus has."""
+    p.random_case("label smoothing", label_smoothing=0.1)
+    p.flat_case("label smoothing with a rival at -inf", [[0.25, "-inf", 0.5, -0.25], [0.5, 0.25, "-inf", "-inf"]],
+                [0, 1], label_smoothing=0.25, note="the smoothing is shared by the classes that remain")
+    p.flat_case("label smoothing with infinite scores", [["-inf", 0.5, 0.25], [0.5, "inf", 0.25]], [0, 2],
+                label_smoothing=0.25, reduction="sum", note="the target at -inf, then a rival at +inf")
+    p.flat_case("label smoothing, one class", [[0.5]], [0], label_smoothing=0.25)
+    p.random_case("z-loss", z_loss=0.125)
+    p.flat_case("z-loss, one class", [[0.5]], [0], z_loss=0.125, note="zero by convention")
+    p.random_case("label smoothing, z-loss, weights", label_smoothing=0.2, z_loss=0.01, targets=[0, 3, 1],
+                  class_weights=[0.5, 1.0, 2.0, 3.0], sample_weights=[2.0, 0.25, 1.0])
+
+
+def soft_target_cases(p):
+    soft = [[0.5, 0.25, 0.125, 0.125], [0.0, 1.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]
+    p.random_case("soft targets", soft_targets=soft)
+    p.random_case("soft targets, weights, sum", soft_targets=soft, reduction="sum",
+                  class_weights=[0.5, 1.0, 2.0, 3.0], sample_weights=[2.0, 0.25, 1.0])
+    p.random_case("soft targets, z-loss", soft_targets=soft, z_loss=0.0625)
+    p.flat_case("soft target 0 at -inf", [["-inf", 0.5, 0.25, -0.25]], None, soft_targets=[[0.0, 0.5, 0.25, 0.25]])
+    p.flat_case("soft target above 0 at -inf", [["-inf", 0.5, 0.25, -0.25]], None,
+                soft_targets=[[0.25, 0.25, 0.25, 0.25]])
+
+
+def score_margin_cases(p, m):
+    p.random_case("margin 0", margin=margin("score", one(0.0)), note="the same as no margin")
+    p.random_case("twice the margin", margin=margin("score", one(2 * m)))
+    p.random_case("margin per class", margin=margin("score", per_class(m, m / 2, 0.0, m / 4)), targets=[0, 1, 3])
+    p.random_case("margin per sample", margin=margin("score", per_sample(m, m / 2, m / 8)))
+    p.random_case("logit margin", margin=margin("logit", one(3.0)), scale=8.0,
+                  note="a margin on the scaled logit: the scale does not touch it")
+    p.random_case("logit margin per class", margin=margin("logit", per_class(1.0, 0.5, 0.0, 4.0)), targets=[3, 1, 0])
+
+
+BOUNDARIES = ("continue", "extend", "plain", "clamp", "piecewise")
+
+
+def at_the_poles(p, **shape):
+    """theta at 0 and pi, where the exact gradient depends on the floor of the sine."""
+    z = [[1.0, 0.25, -0.5], [-1.0, 0.5, 0.125]]
+    for bits in (12, 20):
+        p.add(f"theta at 0 and pi, floor 2^-{bits}", z, [0, 0], differentiable=False, scale=8.0,
+              margin=angle(sin_floor=2.0**-bits, **shape), note="row 0 has theta = 0, row 1 theta = pi")
+    p.add("a cosine beyond 1 by rounding", [[1.0000001192092896, 0.25], [-1.0000001192092896, 0.25]], [0, 0],
+          differentiable=False, pinned=False, margin=angle(sin_floor=2.0**-20, **shape), scale=8.0,
+          note="clamped to [-1, 1]; gradients not pinned")
+    near = 1.0 - 2.0**-24
+    p.add("theta near 0 and pi", [[near, 0.25], [-near, 0.25], [0.99990234375, 0.5], [-0.99990234375, 0.5]],
+          [0, 0, 0, 0], margin=angle(**shape), reduction="sum", scale=8.0)
+    p.add("straight-through at the poles", z, [0, 0], differentiable=False, reduction="sum", scale=8.0,
+          margin=angle(gradient="straight-through", **shape))
+
+
+def angle_cases(p, **shape):
+    """Cosine margins: the poles, beyond pi, amounts, gradients."""
+    at_the_poles(p, **shape)
+    beyond_pi_cases(p, **shape)
+    p.random_case("straight-through", margin=angle(gradient="straight-through", **shape), scale=16.0)
+    p.random_case("plus per class", margin=angle(plus=per_class(0.5, 0.25, 0.0, 1.0)), targets=[0, 1, 3], scale=8.0)
+    p.random_case("plus and minus per sample", scale=8.0,
+                  margin=angle(plus=per_sample(0.5, 0.25, 0.125), minus=per_sample(0.125, 0.0, 0.25)))
+    p.random_case("annealed", margin=angle(anneal_lambda=5.0, **shape), scale=8.0)
+    p.random_case("neutral margin", margin=angle(times=1.0), scale=8.0, note="the same as no margin")
+    p.random_case("times 1.5 with clamp", margin=angle(times=1.5, beyond_pi="clamp"), scale=8.0)
+
+
+def beyond_pi_cases(p, **shape):
+    z = [[-0.96875, 0.25, 0.5], [0.5, -0.99609375, 0.25], [0.125, 0.25, -0.75]]
+    for choice in BOUNDARIES:
+        if choice == "extend" and shape.get("times", 1.0) != 1.0:
+            continue
+        p.add(f"beyond pi, {choice}", z, [0, 1, 2], margin=angle(beyond_pi=choice, **shape), scale=4.0)
+    p.add("beyond pi, continue, straight-through", z, [0, 1, 2], scale=4.0,
+          margin=angle(gradient="straight-through", **shape))
+
+
+def multiplicative_cases(p):
+    """SphereFace and L-softmax: the target walks through every piece."""
+    both = p.defaults["geometry"] == "inner-product"
+
+    def walk(cosines, r, name, label=0, **options):
+        wn = [1.5, 0.5, 2.0] if both else None
+        z = [[grid(c * r[i] * (wn[label] if both else 1.0)), 0.25, -0.125] for i, c in enumerate(cosines)]
+        extra = {"weight_norms": wn} if both else {}
+        p.add(name, z, [label] * len(z), embedding_norms=r, **extra, **options)
+
+    cosines = [0.875, 0.375, -0.25, -0.875]
+    r = [1.0, 2.5, 0.75, 3.0]
+    for times in (1.0, 2.0, 3.0, 4.0):
+        walk(cosines, r, f"times {times:g}, not annealed", margin=angle(times=times, beyond_pi="piecewise"))
+    walk(cosines, r, "lambda 5", margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=5.0))
+    walk(cosines, r, "lambda 0", margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=0.0))
+    for choice in ("continue", "plain", "clamp"):
+        walk(cosines, r, f"times 3, {choice}", margin=angle(times=3.0, beyond_pi=choice))
+    walk(cosines, r, "times 1.5, clamp, scale 4", scale=4.0, margin=angle(times=1.5, beyond_pi="clamp"))
+    walk(cosines, r, "plus and minus too", margin=angle(times=2.0, plus=one(0.25), minus=one(0.125), beyond_pi="piecewise"))
+    walk([0.5, 0.25], [2.0, 1.0], "straight-through", reduction="sum",
+         margin=angle(times=4.0, beyond_pi="piecewise", gradient="straight-through", anneal_lambda=5.0))
+    walk([1.0, -1.0], [2.0, 2.0], "theta at 0 and pi", differentiable=False, pinned=False,
+         margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=5.0, sin_floor=2.0**-20),
+         note="gradients not pinned: sin(4 theta) / sin(theta) is 0 / 0")
+    zero = {"embedding_norms": [0.0, 2.0], "weight_norms": [1.5, 0.0, 1.0]} if both else {"embedding_norms": [0.0, 2.0]}
+    second = [0.75, 0.0, 0.5] if both else [0.75, 0.5, -0.25]
+    p.add("a norm of 0", [[0.0, 0.0, 0.0], second], [0, 1 if both else 0], differentiable=False, reduction="sum",
+          note="the target's term has gradient 0 where its radius is 0", **zero)
+
+
+
+# ---------------------------------------------------------------- the presets
+
+
+def anneal(step):
+    return max(mpf(5), 1000 * (1 + mpf(25) / 10**6 * step) ** -35)
+
+
+def anneal_table():
+    return [{"step": n, "lambda": show(anneal(n))} for n in (0, 1, 100, 1000, 5000, 6500, 6550, 100000)]
+
+
+NOTES = "softmax cross-entropy seen as a smooth maximum"
+
+
+def presets():
+    p = Preset("cross-entropy", "ln(1 + sum_{j != y} e^(z_j - z_y))", NOTES,
+               "inner-product", 1.0, margin(), "log-sum-exp", "softplus")
+    common_cases(p), unbounded_cases(p), cross_entropy_cases(p), soft_target_cases(p)
+    yield p
+
+    p = Preset("weston-watkins", "sum_{j != y} max(0, z_j - z_y + m)", "Weston and Watkins 1999",
+               "inner-product", 1.0, margin("score", one(1.0)), "each-pair", "relu")
+    common_cases(p), unbounded_cases(p), score_margin_cases(p, 1.0)
+    yield p
+
+    p = Preset("crammer-singer", "max(0, max_{j != y} z_j - z_y + m)", "Crammer and Singer 2001",
+               "inner-product", 1.0, margin("score", one(1.0)), "hardest", "relu")
+    common_cases(p), unbounded_cases(p), score_margin_cases(p, 1.0)
+    yield p
+
+    p = Preset("lse-hinge", "max(0, ln sum_{j != y} e^(z_j) - z_y)", NOTES,
+               "inner-product", 1.0, margin(), "log-sum-exp", "relu")
+    common_cases(p), unbounded_cases(p)
+    p.random_case("score margin", margin=margin("score", one(0.5)))
+    yield p
+
+    p = Preset("perceptron", "max(0, max_{j != y} z_j - z_y)", "Rosenblatt 1958, for several classes",
+               "inner-product", 1.0, margin(), "hardest", "relu")
+    common_cases(p), unbounded_cases(p)
+    yield p
+
+    p = Preset("one-versus-rest", "ln(1 + e^(-z_y)) + sum_{j != y} ln(1 + e^(z_j))", "binary logistic regression, once a class",
+               "inner-product", 1.0, margin(), "against-zero", "softplus")
+    common_cases(p), unbounded_cases(p)
+    yield p
+
+    p = Preset("normface", "ln(1 + sum_{j != y} e^(s cos_j - s cos_y))", "arXiv 1704.06369",
+               "cosine", 20.0, margin(), "log-sum-exp", "softplus")
+    common_cases(p), cosine_cases(p), cross_entropy_cases(p), soft_target_cases(p)
+    yield p
+
+    p = Preset("am-softmax", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m)))", "arXiv 1801.05599, arXiv 1801.09414",
+               "cosine", 30.0, margin("score", one(0.35)), "log-sum-exp", "softplus")
+    common_cases(p), cosine_cases(p), cross_entropy_cases(p), score_margin_cases(p, 0.35)
+    yield p
+
+    p = Preset("arcface", "ln(1 + sum_{j != y} e^(s cos_j - s cos(theta_y + m)))", "arXiv 1801.07698",
+               "cosine", 64.0, angle(plus=one(0.5)), "log-sum-exp", "softplus")
+    common_cases(p), cosine_cases(p), cross_entropy_cases(p), angle_cases(p, plus=one(0.5))
+    yield p
+
+    p = Preset("sphereface", "s |x| psi(theta_y) against s |x| cos_j, psi = (-1)^k cos(m theta) - 2k, blended (lambda cos + psi) / (1 + lambda)",
+               "arXiv 1704.08063", "unit-weights", 1.0,
+               angle(times=4.0, beyond_pi="piecewise", anneal_lambda=1000.0), "log-sum-exp", "softplus", anneal_table())
+    common_cases(p), cross_entropy_cases(p), multiplicative_cases(p)
+    yield p
+
+    p = Preset("l-softmax", "s |x||w_y| psi(theta_y) against s <x, w_j>, psi = (-1)^k cos(m theta) - 2k, blended (lambda cos + psi) / (1 + lambda)",
+               "arXiv 1612.02295", "inner-product", 1.0,
+               angle(times=2.0, beyond_pi="piecewise", anneal_lambda=1000.0), "log-sum-exp", "softplus", anneal_table())
+    common_cases(p), multiplicative_cases(p)
+    p.random_case("label smoothing, z-loss", label_smoothing=0.1, z_loss=0.01)
+    p.random_case("temperature", temperature=0.5)
+    yield p
+
+    p = Preset("combined-margin", "ln(1 + sum_{j != y} e^(s cos_j - s (cos(m1 theta_y + m2) - m3)))", "arXiv 1801.07698",
+               "cosine", 64.0, angle(plus=one(0.3), minus=one(0.2)), "log-sum-exp", "softplus")
+    common_cases(p), cosine_cases(p), beyond_pi_cases(p, plus=one(0.3), minus=one(0.2))
+    p.random_case("label smoothing, z-loss", label_smoothing=0.1, z_loss=0.01)
+    p.random_case("times .9, plus .4, minus .15", margin=angle(times=0.9, plus=one(0.4), minus=one(0.15)))
+    p.random_case("times 2, plus .3, minus .2", margin=angle(times=2.0, plus=one(0.3), minus=one(0.2)), rows=5,
+                  scale=4.0, targets=[0, 1, 2, 3, 0])
+    yield p

@@ -1,0 +1,380 @@
+"""The losses with 50 digits: values and analytic gradients."""
+
+import math
+import struct
+
+from mpmath import mp, mpf
+
+mp.dps = 50
+INF = mp.inf
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def f32(x):
+    """The f32 nearest to x, as a Python float."""
+    return struct.unpack("f", struct.pack("f", x))[0]
+
+
+def grid(x):
+    """x on a grid of 2^-10: exact in f32, and short in print."""
+    return round(x * 1024) / 1024
+
+
+def read(x):
+    if isinstance(x, str):
+        return {"inf": INF, "-inf": -INF, "nan": mp.nan}[x]
+    assert f32(x) == x, f"{x!r} is not an f32"
+    return mpf(x)
+
+
+def show(x):
+    """The nearest f64, or a word for what JSON cannot say."""
+    x = mpf(x)
+    if mp.isnan(x):
+        return "nan"
+    if mp.isinf(x):
+        return "inf" if x > 0 else "-inf"
+    value = float(mp.nstr(x, 40))
+    assert math.isfinite(value), "an answer beyond the f64 range"
+    return value + 0.0 if value else 0.0
+
+
+def show_all(values):
+    if values is None:
+        return None
+    if isinstance(values, list):
+        return [show_all(v) for v in values]
+    return show(values)
+
+
+
+# ---------------------------------------------------------------- smooth functions
+
+
+def logistic(t):
+    if mp.isinf(t):
+        return mpf(1 if t > 0 else 0)
+    return 1 / (1 + mp.exp(-t)) if t > 0 else mp.exp(t) / (1 + mp.exp(t))
+
+
+def softplus(t):
+    if mp.isinf(t):
+        return INF if t > 0 else mpf(0)
+    return max(t, mpf(0)) + mp.log1p(mp.exp(-abs(t)))
+
+
+def gate(kind, t):
+    """Value and derivative."""
+    if kind == "identity":
+        return t, mpf(1)
+    if kind == "relu":
+        return (t, mpf(1)) if t > 0 else (mpf(0), mpf(0))
+    return softplus(t), logistic(t)
+
+
+def lse(values):
+    """Log-sum-exp and softmax; the infinite entries share the softmax equally."""
+    top = max(values)
+    if mp.isinf(top):
+        hits = [v == top for v in values]
+        return top, [mpf(h) / sum(hits) for h in hits]
+    powers = [mp.exp(v - top) for v in values]
+    rest = sum(powers) - 1
+    total = 1 + rest
+    return top + mp.log1p(rest), [p / total for p in powers]
+
+
+
+# ---------------------------------------------------------------- margins
+
+
+def amount_at(amount, row, label):
+    values = [read(v) for v in amount["values"]]
+    return values[{"one": 0, "class": label, "sample": row}[amount["per"]]]
+
+
+def radius_of(case, row, label, xn, wn):
+    return {
+        "cosine": lambda: mpf(1),
+        "unit-weights": lambda: xn[row],
+        "inner-product": lambda: xn[row] * wn[label],
+    }[case["geometry"]]()
+
+
+def psi_of_cos(margin, row, label, cos):
+    """psi as a function of the cosine alone, and its exact derivative with the sine floored."""
+    times = read(margin["times"])
+    plus = amount_at(margin["plus"], row, label)
+    minus = amount_at(margin["minus"], row, label)
+    theta = mp.acos(cos)
+    phi = times * theta + plus
+    sine = mp.sin(theta)
+    if margin["sin_floor"] is not None:
+        sine = max(sine, read(margin["sin_floor"]))
+    beyond = margin["beyond_pi"]
+    k = int(mp.floor(phi / mp.pi))
+    slope = times * mp.sin(phi) / sine if sine else None
+    if phi <= mp.pi or beyond == "plain":
+        value = mp.cos(phi) - minus
+    elif beyond == "continue":
+        value, slope = -1 - minus + cos - mp.cos((mp.pi - plus) / times), mpf(1)
+    elif beyond == "extend":
+        assert times == 1
+        value, slope = cos - plus * mp.sin(plus) - minus, mpf(1)
+    elif beyond == "piecewise":
+        sign = -1 if k % 2 else 1
+        value, slope = sign * mp.cos(phi) - 2 * k - minus, sign * slope
+    elif beyond == "clamp":
+        value, slope = -1 - minus, mpf(0)
+    if margin["anneal_lambda"] is not None:
+        blend = read(margin["anneal_lambda"])
+        value = (blend * cos + value) / (1 + blend)
+        slope = None if slope is None else (blend + slope) / (1 + blend)
+    return value, slope
+
+
+class Target:
+    """u = the target's scaled score after the margin, and its derivatives."""
+
+    def __init__(self, case, row, label, z, s, xn, wn):
+        margin = case["margin"]
+        kind = margin["kind"]
+        self.by_z, self.by_r = s, mpf(0)
+        if kind == "none" or mp.isinf(z):
+            self.u, self.by_s = s * z, z
+        elif kind == "score":
+            self.by_s = z - amount_at(margin["amount"], row, label)
+            self.u = s * self.by_s
+        elif kind == "logit":
+            self.u, self.by_s = s * z - amount_at(margin["amount"], row, label), z
+        else:
+            r = radius_of(case, row, label, xn, wn)
+            if r == 0:
+                self.u, self.by_z, self.by_s = mpf(0), mpf(0), mpf(0)
+                return
+            cos = min(max(z / r, mpf(-1)), mpf(1))
+            value, slope = psi_of_cos(margin, row, label, cos)
+            if margin["gradient"] == "straight-through":
+                slope = mpf(1)
+            elif margin["sin_floor"] is None:
+                assert mp.sin(mp.acos(cos)) >= mpf(2) ** -12, f"{case['name']}: the floor matters"
+            if slope is None:
+                raise ValueError(f"{case['name']}: row {row} has a pole and no floor")
+            self.u, self.by_s = s * r * value, r * value
+            self.by_z, self.by_r = s * slope, s * (value - cos * slope)
+
+
+
+# ---------------------------------------------------------------- one row
+
+
+class Row:
+    """Loss of one row and its derivatives by the scores, the effective scale, the radius r."""
+
+    def __init__(self, classes):
+        self.loss = mpf(0)
+        self.by_z = [mpf(0)] * classes
+        self.by_s = mpf(0)
+        self.by_r = mpf(0)
+
+
+def compare(case, u, rivals):
+    """Loss, dL/du and dL/d(rival) for the scaled scores of the rivals."""
+    kind, name = case["gate"], case["comparison"]
+    if name == "log-sum-exp":
+        top, share = lse(rivals)
+        value, slope = gate(kind, top - u)
+        return value, -slope, [slope * q for q in share]
+    if name == "hardest":
+        at = rivals.index(max(rivals))
+        value, slope = gate(kind, rivals[at] - u)
+        return value, -slope, [slope if j == at else mpf(0) for j in range(len(rivals))]
+    if name == "each-pair":
+        pairs = [gate(kind, v - u) for v in rivals]
+        return sum(p[0] for p in pairs), -sum(p[1] for p in pairs), [p[1] for p in pairs]
+    own = gate(kind, -u)
+    pairs = [gate(kind, v) for v in rivals]
+    return own[0] + sum((p[0] for p in pairs), mpf(0)), -own[1], [p[1] for p in pairs]
+
+
+def hard_row(case, row, label, z, s, xn, wn):
+    out = Row(len(z))
+    others = [j for j in range(len(z)) if j != label and z[j] != -INF]
+    if len(z) == 1 or (not others and case["comparison"] != "against-zero"):
+        return out
+    target = Target(case, row, label, z[label], s, xn, wn)
+    u = target.u
+    rivals = [s * z[j] for j in others]
+    out.loss, by_u, by_rival = compare(case, u, rivals)
+
+    smoothing = read(case["label_smoothing"])
+    if smoothing:
+        share = smoothing / (len(others) + 1)
+        if out.loss != INF:
+            out.loss += share * sum(u - v for v in rivals)
+        by_u += share * len(others)
+        by_rival = [g - share for g in by_rival]
+
+    z_loss = read(case["z_loss"])
+    if z_loss:
+        every, share = lse([u] + rivals)
+        out.loss += z_loss * every**2
+        by_u += 2 * z_loss * every * share[0]
+        by_rival = [g + 2 * z_loss * every * q for g, q in zip(by_rival, share[1:])]
+
+    out.by_z[label] = by_u * target.by_z
+    for j, g in zip(others, by_rival):
+        out.by_z[j] = g * s
+    if out.loss == INF:
+        out.by_s = INF
+    else:
+        out.by_s = sum((g * z[j] for j, g in zip(others, by_rival) if g), mpf(0))
+        out.by_s += by_u * target.by_s if by_u else 0
+    out.by_r = by_u * target.by_r if target.by_r else mpf(0)
+    return out
+
+
+def soft_row(case, p, z, s):
+    out = Row(len(z))
+    kept = [k for k in range(len(z)) if z[k] != -INF]
+    impossible = any(p[k] > 0 and z[k] == -INF for k in range(len(z)))
+    if len(z) == 1:
+        return out
+    every, share = lse([s * z[k] for k in kept])
+    out.by_z = [-s * v for v in p]
+    for k, q in zip(kept, share):
+        out.by_z[k] = s * (q - p[k])
+    out.loss = INF if impossible else sum(p[k] * (every - s * z[k]) for k in kept)
+    out.by_s = INF if impossible else sum((q - p[k]) * z[k] for k, q in zip(kept, share))
+    z_loss = read(case["z_loss"])
+    if z_loss:
+        out.loss += z_loss * every**2
+        for k, q in zip(kept, share):
+            out.by_z[k] += 2 * z_loss * every * q * s
+            out.by_s += 2 * z_loss * every * q * z[k]
+    return out
+
+
+
+# ---------------------------------------------------------------- the batch
+
+
+class Inputs:
+    def __init__(self, case):
+        self.z = [[read(v) for v in row] for row in case["scores"]]
+        norms = lambda key: None if case[key] is None else [read(v) for v in case[key]]
+        self.xn, self.wn = norms("embedding_norms"), norms("weight_norms")
+        self.soft = case["soft_targets"]
+        if self.soft is not None:
+            self.soft = [[read(v) for v in row] for row in self.soft]
+        self.scale, self.temperature = read(case["scale"]), read(case["temperature"])
+        ring = case["regulariser"]
+        self.radius = None if ring is None or ring["radius"] is None else read(ring["radius"])
+
+
+def row_weights(case, inputs):
+    weights = []
+    for i in range(len(inputs.z)):
+        w = mpf(1) if case["sample_weights"] is None else read(case["sample_weights"][i])
+        table = case["class_weights"]
+        if inputs.soft is not None:
+            if table is not None:
+                w *= sum(p * read(c) for p, c in zip(inputs.soft[i], table))
+        elif case["targets"][i] == case["ignored"]:
+            w = mpf(0)
+        elif table is not None:
+            w *= read(table[case["targets"][i]])
+        weights.append(w)
+    return weights
+
+
+def first_error(case, inputs):
+    for i, z in enumerate(inputs.z):
+        if any(mp.isnan(v) for v in z):
+            return "nan", i
+    for i, z in enumerate(inputs.z):
+        if inputs.soft is None and case["targets"][i] != case["ignored"]:
+            y = case["targets"][i]
+            if z[y] == INF and any(v == INF for j, v in enumerate(z) if j != y):
+                return "both-infinite", i
+    return None, None
+
+
+def regularise(case, inputs, i):
+    """Value, derivative by the embedding's norm, derivative by the radius; None where it does not count."""
+    term = case["regulariser"]
+    weight, norm = read(term["weight"]), inputs.xn[i]
+    if term["kind"] == "ring":
+        gap = norm - inputs.radius
+        return weight * gap**2 / 2, weight * gap, -weight * gap
+    z = inputs.z[i]
+    if z.index(max(z)) != case["targets"][i]:
+        return None
+    return weight / norm**2, -2 * weight / norm**3, mpf(0)
+
+
+KEYS = [
+    "error", "error_row", "row_losses", "row_regularisers", "loss", "nothing_kept", "grad_scores",
+    "grad_scale", "grad_embedding_norms", "grad_weight_norms", "grad_radius",
+]
+
+
+def evaluate(case):
+    """The expected answers, as exact numbers."""
+    inputs = Inputs(case)
+    answer = dict.fromkeys(KEYS)
+    answer["error"], answer["error_row"] = first_error(case, inputs)
+    if answer["error"]:
+        return answer
+    rows, classes = len(inputs.z), len(inputs.z[0])
+    weights = row_weights(case, inputs)
+    kept = [w > 0 for w in weights]
+    mean = case["reduction"] == "mean"
+    share = 1 / sum(weights) if mean and any(kept) else mpf(1)
+    s = inputs.scale / inputs.temperature
+
+    answer["nothing_kept"] = not any(kept)
+    answer["row_losses"] = [mpf(0)] * rows
+    answer["grad_scores"] = [[mpf(0)] * classes for _ in range(rows)]
+    answer["grad_scale"] = loss = mpf(0)
+    by_x = [mpf(0)] * rows
+    by_w = [mpf(0)] * classes
+    for i in range(rows):
+        if not kept[i]:
+            continue
+        if inputs.soft is None:
+            y = case["targets"][i]
+            row = hard_row(case, i, y, inputs.z[i], s, inputs.xn, inputs.wn)
+            if case["geometry"] == "unit-weights" and inputs.xn:
+                by_x[i] += weights[i] * share * row.by_r
+            if case["geometry"] == "inner-product" and inputs.xn and inputs.wn:
+                by_x[i] += weights[i] * share * row.by_r * inputs.wn[y]
+                by_w[y] += weights[i] * share * row.by_r * inputs.xn[i]
+        else:
+            row = soft_row(case, inputs.soft[i], inputs.z[i], s)
+        answer["row_losses"][i] = weights[i] * row.loss
+        answer["grad_scores"][i] = [weights[i] * share * g for g in row.by_z]
+        answer["grad_scale"] += weights[i] * share * row.by_s / inputs.temperature
+        loss += weights[i] * share * row.loss
+
+    if case["regulariser"] is not None:
+        answer["row_regularisers"] = [mpf(0)] * rows
+        terms = [regularise(case, inputs, i) if kept[i] else None for i in range(rows)]
+        counted = sum((w for w, t in zip(weights, terms) if t), mpf(0))
+        share = 1 / counted if mean and counted else mpf(1)
+        by_radius = mpf(0)
+        for i, term in enumerate(terms):
+            if term:
+                answer["row_regularisers"][i] = weights[i] * term[0]
+                answer["row_losses"][i] += weights[i] * term[0]
+                loss += weights[i] * share * term[0]
+                by_x[i] += weights[i] * share * term[1]
+                by_radius += weights[i] * share * term[2]
+        if case["regulariser"]["kind"] == "ring":
+            answer["grad_radius"] = by_radius
+    answer["loss"] = loss
+    answer["grad_embedding_norms"] = by_x if inputs.xn is not None else None
+    answer["grad_weight_norms"] = by_w if inputs.wn is not None else None
+    return answer

@@ -1,0 +1,135 @@
+"""The losses by their first definition, values only, and the comparison of the gradients in
+`exact` with numerical derivatives of it."""
+
+from exact import INF, Inputs, amount_at, psi_of_cos, radius_of, read, row_weights
+from mpmath import mp, mpf
+
+class Plain:
+    """The loss by its first definition (probabilities, plain sums), values only.
+
+    Straight-through margins are taken by their surrogate, score + a frozen step times the radius."""
+
+    def __init__(self, case):
+        self.case, self.at = case, Inputs(case)
+        self.weights = row_weights(case, self.at)
+        self.frozen = {}
+        self.value(self.at.z, self.at.scale, self.at.xn, self.at.wn, self.at.radius)
+
+    def psi(self, i, y, z, xn, wn):
+        margin = self.case["margin"]
+        r = radius_of(self.case, i, y, xn, wn)
+        if r == 0:
+            return mpf(0)
+        cos = min(max(z / r, mpf(-1)), mpf(1))
+        if margin["gradient"] == "straight-through":
+            step = self.frozen.setdefault(i, psi_of_cos(margin, i, y, cos)[0] - cos)
+            return z + r * step
+        return r * psi_of_cos(margin, i, y, cos)[0]
+
+    def hard(self, i, z, s, xn, wn):
+        case, y = self.case, self.case["targets"][i]
+        others = [j for j in range(len(z)) if j != y and z[j] != -INF]
+        if len(z) == 1 or (not others and case["comparison"] != "against-zero"):
+            return mpf(0)
+        kind = case["margin"]["kind"]
+        amount = 0 if kind in ("none", "angle") else amount_at(case["margin"]["amount"], i, y)
+        u = {
+            "none": lambda: s * z[y],
+            "score": lambda: s * (z[y] - amount),
+            "logit": lambda: s * z[y] - amount,
+            "angle": lambda: s * self.psi(i, y, z[y], xn, wn),
+        }[kind]()
+        rivals = [s * z[j] for j in others]
+        bend = {
+            "relu": lambda t: max(t, mpf(0)),
+            "softplus": lambda t: mp.log(1 + mp.exp(t)),
+            "identity": lambda t: t,
+        }[case["gate"]]
+        name = case["comparison"]
+        if name == "log-sum-exp" and case["gate"] == "softplus":
+            total = mp.exp(u) + sum(mp.exp(v) for v in rivals)
+            count = len(others) + 1
+            eps = read(case["label_smoothing"])
+            loss = -(1 - eps + eps / count) * mp.log(mp.exp(u) / total)
+            loss -= sum(eps / count * mp.log(mp.exp(v) / total) for v in rivals)
+            return loss + read(case["z_loss"]) * mp.log(total) ** 2
+        if name == "log-sum-exp":
+            return bend(mp.log(sum(mp.exp(v) for v in rivals)) - u)
+        if name == "hardest":
+            return bend(max(rivals) - u)
+        if name == "each-pair":
+            return sum(bend(v - u) for v in rivals)
+        return bend(-u) + sum((bend(v) for v in rivals), mpf(0))
+
+    def soft(self, p, z, s):
+        kept = [k for k in range(len(z)) if z[k] != -INF]
+        total = sum(mp.exp(s * z[k]) for k in kept)
+        loss = -sum(p[k] * mp.log(mp.exp(s * z[k]) / total) for k in kept)
+        return loss + read(self.case["z_loss"]) * mp.log(total) ** 2
+
+    def value(self, z, scale, xn, wn, radius):
+        case, kept = self.case, [i for i, w in enumerate(self.weights) if w > 0]
+        s = scale / self.at.temperature
+        mean = case["reduction"] == "mean"
+        if not kept:
+            return mpf(0)
+        soft = self.at.soft
+        total = sum(
+            self.weights[i]
+            * (self.hard(i, z[i], s, xn, wn) if soft is None else self.soft(soft[i], z[i], s))
+            for i in kept
+        )
+        if mean:
+            total /= sum(self.weights[i] for i in kept)
+        term = case["regulariser"]
+        if term is None:
+            return total
+        weight = read(term["weight"])
+        if term["kind"] == "ring":
+            rows = kept
+            extra = sum(self.weights[i] * weight / 2 * (xn[i] - radius) ** 2 for i in rows)
+        else:
+            rows = [i for i in kept if z[i].index(max(z[i])) == case["targets"][i]]
+            extra = sum((self.weights[i] * weight / xn[i] ** 2 for i in rows), mpf(0))
+        if mean and rows:
+            extra /= sum(self.weights[i] for i in rows)
+        return total + extra
+
+
+def close(found, expected):
+    return abs(found - expected) <= mpf(10) ** -18 * (1 + abs(expected))
+
+
+def verify(case, answer):
+    """Numerical derivatives of the plain statement against the analytic ones. Returns how many."""
+    plain = Plain(case)
+    z, scale, xn, wn, radius = (getattr(plain.at, k) for k in ("z", "scale", "xn", "wn", "radius"))
+    value = plain.value(z, scale, xn, wn, radius)
+    if not close(value, answer["loss"]):
+        raise SystemExit(f"{case['name']}: value {value} against {answer['loss']}")
+    checks = []
+    for i, row in enumerate(z):
+        for j, v in enumerate(row):
+            if not mp.isinf(v):
+                move = lambda t, i=i, j=j: [
+                    [t if (a, b) == (i, j) else w for b, w in enumerate(r)] for a, r in enumerate(z)
+                ]
+                checks.append((lambda t, m=move: plain.value(m(t), scale, xn, wn, radius), v,
+                               answer["grad_scores"][i][j], f"score {i},{j}"))
+    checks.append((lambda t: plain.value(z, t, xn, wn, radius), scale, answer["grad_scale"], "scale"))
+    for name, norms, key in (("xn", xn, "grad_embedding_norms"), ("wn", wn, "grad_weight_norms")):
+        for k, v in enumerate(norms or []):
+            if v:
+                move = lambda t, norms=norms, k=k: [t if a == k else n for a, n in enumerate(norms)]
+                f = {
+                    "xn": lambda t, m=move: plain.value(z, scale, m(t), wn, radius),
+                    "wn": lambda t, m=move: plain.value(z, scale, xn, m(t), radius),
+                }[name]
+                checks.append((f, v, answer[key][k], f"{key} {k}"))
+    if answer["grad_radius"] is not None:
+        checks.append((lambda t: plain.value(z, scale, xn, wn, t), radius, answer["grad_radius"], "radius"))
+    for f, at, expected, what in checks:
+        found = mp.diff(f, at)
+        if not close(found, expected):
+            raise SystemExit(f"{case['name']}: {what}: {mp.nstr(found, 25)} against {mp.nstr(expected, 25)}")
+    return len(checks)
