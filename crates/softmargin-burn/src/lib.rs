@@ -1,1 +1,53 @@
-//! Under construction.
+//! The losses of [`softmargin`] as modules for Burn.
+//!
+//! | module | from | for |
+//! |---|---|---|
+//! | [`MarginHead`] | embeddings (N, D) | a last layer with its loss: it owns the prototypes (C, D) |
+//! | [`MarginLoss`] | scores (N, C) | scores that the model makes itself |
+//!
+//! Both take any [`LossSpec`](softmargin::LossSpec): cross-entropy, margins on score, logit and angle, hinges, with a
+//! learned scale, label smoothing, class weights and the rest of the family.
+//!
+//! ```
+//! use burn::optim::{AdamConfig, GradientsParams, Optimizer};
+//! use burn::tensor::{Device, Int, Tensor};
+//! use softmargin_burn::MarginHeadConfig;
+//!
+//! let device = Device::flex().autodiff();
+//! let embeddings = Tensor::<2>::from_floats([[2.0, 0.1], [0.2, 1.0], [-1.0, -1.1]], &device);
+//! let targets = Tensor::<1, Int>::from_ints([0, 1, 2], &device);
+//! let mut head = MarginHeadConfig::new(2, 3).with_preset("am-softmax")?.try_init(&device)?;
+//! let mut optimizer = AdamConfig::new().init();
+//! let before = head.forward(embeddings.clone(), targets.clone()).into_scalar::<f32>();
+//! for _ in 0..50 {
+//!     let gradients = head.forward(embeddings.clone(), targets.clone()).backward();
+//!     let gradients = GradientsParams::from_grads(gradients, &head);
+//!     head = optimizer.step(0.05, head, gradients);
+//!     head.advance();
+//! }
+//! let after = head.forward(embeddings, targets).into_scalar::<f32>();
+//! assert!(after < before);
+//! # Ok::<(), softmargin::Error>(())
+//! ```
+//!
+//! # Devices
+//!
+//! On Burn's Flex backend, in `f32`, value and gradients are the core crate's: one operation with a backward of its own,
+//! the same bits for any number of threads, and an error that names the rows where a score is NaN. On any other device,
+//! and in any other precision, they are composed of tensor operations that Burn differentiates. Targets, sample weights
+//! and margins are read back to be checked there too; scores are not looked at, so that no step waits for them: a NaN,
+//! or an infinite score other than the minus infinity that masks a class, shows as a loss that is not finite.
+//!
+//! Gradients are first order. Targets, sample weights and margins are constants: no gradient flows to them.
+
+mod composed;
+mod flex;
+mod head;
+mod inputs;
+mod loss;
+mod prepared;
+
+pub use head::{MarginHead, MarginHeadConfig};
+pub use inputs::{MarginOutput, Norms, RowInputs, Targets};
+pub use loss::{MarginLoss, MarginLossConfig};
+pub use softmargin;

@@ -121,6 +121,13 @@ impl Error {
     }
 }
 
+/// What the mathematics refuses is a wrong request.
+impl From<softmargin::Error> for Error {
+    fn from(error: softmargin::Error) -> Error {
+        Error::request(error.subject(), error.expected(), error.found(), error.advice()).with_source(error)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { subject, expected, found, advice, .. } = &*self.inner;

@@ -1,1 +1,48 @@
-//! Under construction.
+//! Data, models, training, evaluation and reports: the library behind the command `softmargin`.
+//!
+//! ```no_run
+//! use softmargin_lab::{DataSource, Destination, Request, Silent, train};
+//! use std::path::Path;
+//!
+//! let summary = train(&Request::new(DataSource::Digits), &Destination::new(Path::new("digits-run"))?, &mut Silent)?;
+//! println!("{:.2} %", 100.0 * summary.test_accuracy);
+//! # Ok::<(), softmargin_lab::Error>(())
+//! ```
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`data`] | images of known classes, from the built-in digits, IDX files or a folder |
+//! | [`augmentation`] | small random changes to training images |
+//! | [`network`] | image to embedding |
+//! | [`model`] | network and head |
+//! | [`config`] | what is asked for, and what it resolves to |
+//! | [`training`] | the loop, the test, the run directory |
+//! | [`evaluation`] | predicted classes against true ones |
+//! | [`prediction`] | a run directory's model on image files |
+//! | [`run_dir`] | what a run leaves |
+//! | [`observer`] | who is told how far it is |
+//! | [`generator`] | the one source of randomness |
+
+pub mod augmentation;
+pub mod config;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod evaluation;
+pub mod generator;
+pub mod model;
+pub mod network;
+pub mod observer;
+pub mod prediction;
+mod report;
+pub mod run_dir;
+pub mod training;
+
+pub use config::{Config, Request};
+pub use data::DataSource;
+pub use device::DeviceChoice;
+pub use error::Error;
+pub use observer::{Observer, Silent};
+pub use prediction::predict;
+pub use run_dir::Destination;
+pub use training::{Summary, train};

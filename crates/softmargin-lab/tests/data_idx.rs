@@ -1,5 +1,7 @@
 //! IDX folders: what is read, and what is refused with which words.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;

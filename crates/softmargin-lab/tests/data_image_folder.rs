@@ -1,5 +1,7 @@
 //! Image folders: what is read, and what is refused with which words.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
+
 use std::fs;
 use std::path::Path;
 
@@ -88,11 +90,14 @@ fn data_folder_train_and_test_are_taken_as_given() {
     let data = load(folder.path()).unwrap();
     assert_eq!((data.train.class_counts(2), data.test.class_counts(2)), (vec![7, 1], vec![1, 6]));
     assert_eq!(data.split, "the images of the folder train train, those of test test");
-    assert_eq!(data.notes, ["beside train and test 1 folder were left out"]);
+    assert_eq!(data.notes, ["left out beside train and test: 1 folder"]);
 
     fs::rename(folder.path().join("test/b"), folder.path().join("test/c")).unwrap();
     let message = refusal(folder.path(), "", 2);
-    assert!(message.contains("the same class folders in train and test, found b only in train and c only"), "{message}");
+    assert!(
+        message.contains("the same class folders in train and test, found b only in train and c only"),
+        "{message}"
+    );
 }
 
 #[test]

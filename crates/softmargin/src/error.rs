@@ -44,7 +44,9 @@ struct Report {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn new(
+    /// An error of a caller that builds on this crate: what was refused, what was expected there, what was found, and
+    /// what to do about it.
+    pub fn new(
         kind: ErrorKind,
         subject: impl Into<String>,
         expected: impl Into<String>,

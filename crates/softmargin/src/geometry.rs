@@ -67,6 +67,11 @@ impl Geometry {
         }
     }
 
+    /// Whether the head owns a bias.
+    pub fn has_bias(self) -> bool {
+        matches!(self, Geometry::InnerProduct { bias: true, .. })
+    }
+
     fn normalises_embeddings(self) -> bool {
         self == Geometry::Cosine
     }
@@ -182,7 +187,7 @@ impl Geometry {
             return Err(shape("weight", expected, format!("{:?}", weight.dim())));
         }
         let Some(bias) = bias else { return Ok(()) };
-        if !matches!(self, Geometry::InnerProduct { bias: true, .. }) {
+        if !self.has_bias() {
             let expected = "none: this geometry has no bias";
             return Err(shape("bias", expected, format!("one of length {}", bias.len())));
         }

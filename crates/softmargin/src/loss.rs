@@ -92,7 +92,13 @@ impl Loss {
         let bounded = spec.geometry.is_bounded();
         check_number("geometry.temperature", spec.geometry.temperature(), Bound::Positive)?;
         spec.scale.check()?;
+        spec.scale.check_range_over(spec.geometry.temperature())?;
         spec.margin.check(num_classes, bounded)?;
+        if spec.margin.is_angular() && spec.geometry.has_bias() {
+            let expected = "none with a margin on the angle";
+            let advice = "a score with a bias is no cosine times norms: leave the bias out, or take a margin on the score";
+            return Err(Error::new(ErrorKind::Spec, "geometry.bias", expected, "one", advice));
+        }
         spec.comparison.check(bounded, spec.scale)?;
         if let Some(regulariser) = spec.regulariser {
             regulariser.check(spec.geometry)?;
@@ -209,6 +215,17 @@ impl Loss {
             ));
         }
         self.run(batch, reduction, Some(gradient))
+    }
+
+    /// How much each row counts: the weight of its class times its own, 0 where it is ignored. For callers that compute
+    /// the loss by other means, on a GPU say: everything is refused here that [`value`](Self::value) would refuse
+    /// without looking at the scores, which may be a single zero, broadcast.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value).
+    pub fn row_weights<F: Real>(&self, batch: &Batch<'_, F>) -> Result<Vec<f64>> {
+        batch.check(&self.needs)?;
+        Ok(self.plan(batch)?.iter().map(|plan| plan.weight).collect())
     }
 
     fn run<F: Real>(
@@ -523,7 +540,12 @@ impl<F: Real> Kernel<'_, '_, F> {
         Ok(RowOutcome {
             loss,
             scale_slope: rivals_scale_slope + target_scale_slope,
-            norm_slope: target_slope * self.scale * modified.norm_slope,
+            // Under the cosine r is 1, whatever the norms are that a regulariser looks at.
+            norm_slope: if self.loss.spec.geometry.is_bounded() {
+                0.0
+            } else {
+                target_slope * self.scale * modified.norm_slope
+            },
             correct: incay && arg_max(scores) == Some(plan.class),
         })
     }

@@ -272,13 +272,15 @@ impl AngularMargin {
             return ModifiedTarget { slope: 0.0, ..ModifiedTarget::UNCHANGED };
         }
         let (plus, minus) = (self.plus.of(target), self.minus.of(target));
-        let cos = (target.score / target.norm).clamp(-1.0, 1.0);
+        let ratio = target.score / target.norm;
+        // Rounding may have carried it past 1; what is too much is taken off again where the angle is touched.
+        let cos = ratio.clamp(-1.0, 1.0);
         // The part that does not touch the angle is exact on its own, so a neutral angle changes no bit.
         let (bend, slope_bend) = if self.times == 1.0 && plus == 0.0 {
             (0.0, 0.0)
         } else {
             let (value, slope) = self.cosine_of_enlarged(cos, plus, target.least_sine);
-            (value - cos, slope - 1.0)
+            (value - ratio, slope - 1.0)
         };
         let slope_bend = match self.gradient {
             MarginGradient::Exact => slope_bend,

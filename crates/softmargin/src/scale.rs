@@ -94,4 +94,19 @@ impl Scale {
             }
         }
     }
+
+    /// Refuses a scale that over the temperature leaves the range of f32, in which scores may come.
+    pub(crate) fn check_range_over(self, temperature: f64) -> Result<()> {
+        const LEAST: f64 = 1e-30;
+        const MOST: f64 = 1e30;
+        let (min, max) = match self {
+            Self::Fixed { value } => (value, value),
+            Self::Learned { min, max, .. } => (min, max),
+        };
+        let outside = [min / temperature, max / temperature].into_iter().find(|s| !(LEAST..=MOST).contains(s));
+        let Some(outside) = outside else { return Ok(()) };
+        let expected = "a scale over temperature from 1e-30 to 1e30";
+        let advice = "give a scale and a temperature nearer to 1";
+        Err(Error::new(ErrorKind::Spec, "scale", expected, format!("{outside:e}"), advice))
+    }
 }

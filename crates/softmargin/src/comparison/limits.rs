@@ -6,15 +6,17 @@
 //! | `z_y = +inf` alone | the gate at `-inf`: 0 for ReLU and softplus | 0 there |
 //!
 //! Against zero, an infinite target's score answers its own question only. Label smoothing makes either infinity of the
-//! target an infinite loss. The margin has slope 1 here. The slope by the scale goes to infinity with the loss.
+//! target an infinite loss. A finite target's score has its margin, an infinite one none. The slope by the scale goes to
+//! infinity with the loss.
 
 use super::{Comparison, Row, RowLoss};
 use crate::gate::Gate;
 use crate::real::Real;
 
 pub(super) fn row<F: Real>(comparison: Comparison, row: &Row<'_, F>, gradient: Option<&mut [F]>) -> RowLoss {
-    let scores: Vec<f64> = row.scores.iter().map(|z| row.scale * z.widen()).collect();
-    let target = scores[row.target];
+    let mut scores: Vec<f64> = row.scores.iter().map(|z| row.scale * z.widen()).collect();
+    let target = row.scale * row.psi();
+    scores[row.target] = target;
     let mut slopes = vec![0.0; scores.len()];
     let mut loss = 0.0;
     match comparison {
@@ -72,6 +74,7 @@ pub(super) fn row<F: Real>(comparison: Comparison, row: &Row<'_, F>, gradient: O
         for (entry, slope) in gradient.iter_mut().zip(slopes) {
             *entry = F::round_from(row.factor * row.scale * slope);
         }
+        gradient[row.target] = F::round_from(row.factor * row.scale * target_slope * row.modified.slope);
     }
     RowLoss { loss, target_slope, rivals_scale_slope }
 }

@@ -45,7 +45,7 @@ pub(crate) fn soft_row<F: Real>(
         return Ok(RowLoss::default());
     }
     if max == f64::INFINITY {
-        return infinite(soft, gradient);
+        return infinite(comparison, soft, gradient);
     }
     let (label_smoothing, z_loss) = comparison.cross_entropy_options().unwrap_or_default();
     let second = scan(sweeps, soft.scores, best).max;
@@ -116,19 +116,28 @@ impl Expected {
     }
 }
 
-/// A largest score of plus infinity has all the probability: the loss is 0 where `P` agrees, and else infinite.
-fn infinite<F: Real>(soft: &SoftRow<'_, F>, gradient: Option<&mut [F]>) -> Result<RowLoss, RowFault> {
-    let winners = soft.scores.iter().filter(|z| **z == F::infinity()).count();
-    if winners > 1 {
+/// A largest score of plus infinity has all the probability (several share alike): the loss is 0 where `P` agrees, and
+/// else infinite. Several of which one is wanted contradict each other.
+fn infinite<F: Real>(
+    comparison: Comparison,
+    soft: &SoftRow<'_, F>,
+    gradient: Option<&mut [F]>,
+) -> Result<RowLoss, RowFault> {
+    let (label_smoothing, z_loss) = comparison.cross_entropy_options().unwrap_or_default();
+    let expected = Expected::of(soft, label_smoothing, f64::INFINITY);
+    let shares = || soft.scores.iter().zip(soft.targets).map(|(&z, &p)| (z == F::infinity(), expected.share(z, p)));
+    let winners = shares().filter(|(wins, _)| *wins).count();
+    if winners > 1 && soft.scores.iter().zip(soft.targets).any(|(z, p)| *z == F::infinity() && *p > F::zero()) {
         return Err(RowFault::Contradiction);
     }
-    let agrees = soft.scores.iter().zip(soft.targets).all(|(z, p)| *z == F::infinity() || *p == F::zero());
+    let agrees = z_loss == 0.0 && shares().all(|(wins, share)| wins || share == 0.0);
     if let Some(gradient) = gradient {
-        for ((slope, z), p) in gradient.iter_mut().zip(soft.scores).zip(soft.targets) {
-            let probability = if *z == F::infinity() { 1.0 } else { 0.0 };
-            *slope = F::round_from(soft.factor * soft.scale * (probability - p.widen()));
+        let own = 1.0 / winners as f64 + if z_loss > 0.0 { f64::INFINITY } else { 0.0 };
+        for (slope, (wins, share)) in gradient.iter_mut().zip(shares()) {
+            let probability = if wins { own } else { 0.0 };
+            *slope = F::round_from(soft.factor * soft.scale * (probability - share));
         }
     }
     let loss = if agrees { 0.0 } else { f64::INFINITY };
-    Ok(RowLoss { loss, target_slope: 0.0, rivals_scale_slope: 0.0 })
+    Ok(RowLoss { loss, target_slope: 0.0, rivals_scale_slope: loss })
 }

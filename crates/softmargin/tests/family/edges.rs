@@ -1,1 +1,541 @@
-//! Later.
+//! Where there is no formula but an answer: infinities, NaN, emptiness, ties, poles, numbers of extreme size.
+
+use crate::gauge::Gauge;
+use crate::grid::{comparisons, is_sound};
+use crate::problem::{Aim, Answer, Problem, Random, answer, bits, state};
+use crate::tolerances::{Conditions, Precision};
+use crate::twin::{judge, want};
+use ndarray::{Array2, array};
+use softmargin::{
+    Batch, Comparison, Error, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regulariser, Result, Scale,
+    SmoothGate, presets,
+};
+
+const INF: f64 = f64::INFINITY;
+const NAN: f64 = f64::NAN;
+
+fn cross_entropy() -> LossSpec {
+    presets::find("cross-entropy").unwrap().spec()
+}
+
+fn with(comparison: Comparison) -> LossSpec {
+    LossSpec { comparison, ..cross_entropy() }
+}
+
+fn try_ask<F: Real>(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Result<Answer> {
+    let loss = spec.clone().build(problem.classes())?;
+    answer::<F>(&loss, &problem.clone().fitted_to(&loss), reduction)
+}
+
+fn ask(spec: &LossSpec, problem: &Problem) -> Answer {
+    try_ask::<f64>(spec, problem, Reduction::Sum).unwrap()
+}
+
+fn row(spec: &LossSpec, z: &[f64], label: i64) -> Answer {
+    ask(spec, &Problem::row(z, label))
+}
+
+fn slopes(answer: &Answer) -> Vec<f64> {
+    answer.scores.iter().copied().collect()
+}
+
+/// Every preset with a batch of 8 rows and 3 classes that it takes.
+fn preset_problems() -> Vec<(&'static str, LossSpec, Problem)> {
+    let mut random = Random::new(71);
+    let one = |preset: &presets::Preset| {
+        let spec = preset.spec();
+        let problem = crate::grid::problem(&mut random, spec.geometry, 8, 3);
+        (preset.name, spec, Problem { state: Some(state(0)), ..problem })
+    };
+    presets::all().iter().map(one).collect()
+}
+
+#[test]
+fn nan_is_an_error_that_names_the_rows() {
+    for (name, spec, problem) in preset_problems() {
+        for column in 0..3 {
+            let mut bad = problem.clone();
+            bad.scores[[2, column]] = NAN;
+            let error = try_ask::<f32>(&spec, &bad, Reduction::Mean).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Number, "{name}");
+            assert!(error.subject().contains("row 2") && error.found() == "NaN", "{name}: {error}");
+            // A row that does not count must be sound too.
+            bad.sample_weights = Some(vec![1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+            assert!(try_ask::<f64>(&spec, &bad, Reduction::Mean).is_err(), "{name}");
+        }
+        let mut many = problem.clone();
+        for row in 1..8 {
+            many.scores[[row, 0]] = NAN;
+        }
+        let error = try_ask::<f64>(&spec, &many, Reduction::Mean).unwrap_err();
+        assert!(error.subject().contains("row 1, 2, 3, 4, 5 and 2 more"), "{name}: {error}");
+    }
+    let soft = Problem::soft(array![[0.0, 1.0], [NAN, 0.0]], array![[0.5, 0.5], [1.0, 0.0]]);
+    let error = try_ask::<f64>(&cross_entropy(), &soft, Reduction::Mean).unwrap_err();
+    assert!(error.subject().contains("row 1"), "{error}");
+    let single = try_ask::<f64>(&cross_entropy(), &Problem::row(&[NAN], 0), Reduction::Mean).unwrap_err();
+    assert!(single.subject().contains("row 0"), "{single}");
+}
+
+#[test]
+fn nan_and_infinities_beside_the_scores_are_errors() {
+    let ring = Regulariser::Ring { weight: 1.0, radius: 1.0 };
+    let spec = LossSpec { regulariser: Some(ring), ..presets::find("sphereface").unwrap().spec() };
+    let good = Problem {
+        embedding_norms: Some(vec![1.0, 1.0]),
+        sample_weights: Some(vec![1.0, 1.0]),
+        radius: Some(1.0),
+        state: Some(state(0)),
+        ..Problem::new(array![[0.5, 0.25], [0.1, 0.2]], vec![0, 1])
+    };
+    assert!(try_ask::<f64>(&spec, &good, Reduction::Mean).is_ok());
+    let refused = |problem: Problem, subject: &str| {
+        let error = try_ask::<f64>(&spec, &problem, Reduction::Mean).unwrap_err();
+        assert_eq!(error.subject(), subject, "{error}");
+        assert!([ErrorKind::Number, ErrorKind::Spec].contains(&error.kind()), "{error}");
+    };
+    for bad in [NAN, INF, -1.0] {
+        refused(Problem { embedding_norms: Some(vec![1.0, bad]), ..good.clone() }, "embedding norms[1]");
+        refused(Problem { sample_weights: Some(vec![bad, 1.0]), ..good.clone() }, "sample weights[0]");
+    }
+    for bad in [NAN, INF] {
+        refused(Problem { radius: Some(bad), ..good.clone() }, "radius");
+    }
+    let learned = presets::find("normface").unwrap().spec();
+    for bad in [NAN, INF] {
+        let problem = Problem { scale: Some(bad), ..Problem::row(&[0.5, 0.25], 0) };
+        assert_eq!(try_ask::<f32>(&learned, &problem, Reduction::Mean).unwrap_err().subject(), "scale");
+    }
+    let l_softmax = presets::find("l-softmax").unwrap().spec();
+    let bad = Problem { weight_norms: Some(vec![NAN, 1.0]), ..good.clone() };
+    let error = try_ask::<f64>(&l_softmax, &Problem { radius: None, ..bad }, Reduction::Mean).unwrap_err();
+    assert_eq!(error.subject(), "weight norms[0]");
+    let margins = |amount: f64| {
+        let spec = LossSpec { margin: Margin::Score { amount: softmargin::Amount::PerSample }, ..cross_entropy() };
+        let problem = Problem { margins: Some(vec![0.1, amount]), ..Problem::new(Array2::zeros((2, 2)), vec![0, 1]) };
+        try_ask::<f64>(&spec, &problem, Reduction::Mean)
+    };
+    assert!(margins(0.3).is_ok());
+    for bad in [NAN, INF, -0.1] {
+        assert_eq!(margins(bad).unwrap_err().subject(), "margins[1]");
+    }
+}
+
+#[test]
+fn minus_infinity_at_a_rival_is_out_of_the_comparison() {
+    for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
+        let with_mask = row(&with(comparison), &[0.25, -INF, 0.5], 0);
+        let without = row(&with(comparison), &[0.25, 0.5], 0);
+        assert_eq!(with_mask.total, without.total, "{comparison:?}");
+        assert_eq!(slopes(&with_mask), [without.scores[[0, 0]], 0.0, without.scores[[0, 1]]], "{comparison:?}");
+        assert_eq!(with_mask.scale, without.scale, "{comparison:?}");
+    }
+}
+
+#[test]
+fn without_rivals_there_is_no_loss() {
+    for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
+        for z in [0.5, INF, -INF] {
+            let answer = row(&with(comparison), &[z], 0);
+            assert_eq!((answer.total, answer.scores[[0, 0]], answer.scale), (0.0, 0.0, 0.0), "{comparison:?}");
+        }
+        let masked = row(&with(comparison), &[0.5, -INF, -INF], 0);
+        if matches!(comparison, Comparison::AgainstZero { .. }) {
+            // The target's own question remains.
+            let want = if comparison.gate() == Gate::Relu { 0.0 } else { (-0.5_f64).exp().ln_1p() };
+            assert!((masked.total - want).abs() < 1e-15, "{comparison:?}");
+        } else {
+            assert_eq!((masked.total, slopes(&masked)), (0.0, vec![0.0; 3]), "{comparison:?}");
+        }
+    }
+}
+
+#[test]
+fn infinite_scores_give_limits() {
+    let slopes_of = |comparison, z: &[f64], label| {
+        let answer = row(&with(comparison), z, label);
+        (answer.total, slopes(&answer), answer.scale)
+    };
+    let smooth = Comparison::CROSS_ENTROPY;
+    assert_eq!(slopes_of(smooth, &[-INF, 0.0, 0.0], 0), (INF, vec![-1.0, 0.5, 0.5], INF));
+    assert_eq!(slopes_of(smooth, &[0.0, INF, 1.0, INF], 0), (INF, vec![-1.0, 0.5, 0.0, 0.5], INF));
+    assert_eq!(slopes_of(smooth, &[INF, 3.0], 0), (0.0, vec![0.0, 0.0], 0.0));
+    for gate in [Gate::Relu, Gate::Softplus] {
+        for comparison in [Comparison::EachPair { gate }, Comparison::Hardest { gate }] {
+            assert_eq!(slopes_of(comparison, &[INF, 3.0], 0), (0.0, vec![0.0, 0.0], 0.0));
+            assert_eq!(slopes_of(comparison, &[-INF, 3.0], 0), (INF, vec![-1.0, 1.0], INF));
+            assert_eq!(slopes_of(comparison, &[2.0, INF], 0), (INF, vec![-1.0, 1.0], INF));
+        }
+    }
+    let hardest = Comparison::Hardest { gate: Gate::Relu };
+    assert_eq!(slopes_of(hardest, &[0.0, INF, INF], 0).1, [-1.0, 1.0, 0.0], "the lowest index of the infinite ones");
+    let each = Comparison::EachPair { gate: Gate::Relu };
+    assert_eq!(slopes_of(each, &[-INF, 3.0, -INF, 1.0], 0).1, [-2.0, 1.0, 0.0, 1.0]);
+    let zero = Comparison::AgainstZero { gate: Gate::Softplus };
+    assert_eq!(slopes_of(zero, &[INF, 0.0], 0), (2_f64.ln(), vec![0.0, 0.5], 0.0));
+    assert_eq!(slopes_of(zero, &[-INF, 0.0], 0), (INF, vec![-1.0, 0.5], INF));
+    assert_eq!(slopes_of(zero, &[0.0, INF], 0), (INF, vec![-0.5, 1.0], INF));
+    let smoothed = SmoothGate::Softplus { label_smoothing: 0.3, z_loss: 0.0 };
+    for z in [[-INF, 0.0], [0.0, INF], [INF, 0.0]] {
+        assert_eq!(slopes_of(Comparison::LogSumExp { gate: smoothed }, &z, 0).0, INF);
+    }
+}
+
+#[test]
+fn an_infinite_rival_leaves_the_margin_of_a_finite_target() {
+    // Each finite rival is still compared with z_y - m: 0.25 > 0.5 - 1, so it violates the margin.
+    let spec = presets::find("weston-watkins").unwrap().spec();
+    let answer = row(&spec, &[0.5, INF, 0.25, -0.75], 0);
+    assert_eq!((answer.total, slopes(&answer)), (INF, vec![-2.0, 1.0, 1.0, 0.0]));
+    let arcface = presets::find("arcface").unwrap().spec();
+    let beaten = row(&arcface, &[0.5, INF, 0.25], 0);
+    let theta = 0.5_f64.acos();
+    let slope = -64.0 * (theta + 0.5).sin() / theta.sin();
+    assert!((beaten.scores[[0, 0]] - slope).abs() < 1e-12, "{beaten:?}");
+}
+
+#[test]
+fn infinite_scores_of_target_and_rival_contradict_each_other() {
+    for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
+        let problem = Problem::new(array![[0.0, 1.0], [INF, INF]], vec![0, 0]);
+        let error = try_ask::<f64>(&with(comparison), &problem, Reduction::Mean).unwrap_err();
+        assert!(error.subject().contains("row 1") && error.to_string().contains("infinity"), "{error}");
+        assert!(error.advice().contains("mask"), "{error}");
+    }
+}
+
+#[test]
+fn soft_targets_at_infinity() {
+    let ask = |spec: &LossSpec, z: Array2<f64>, p: Array2<f64>| {
+        try_ask::<f64>(spec, &Problem::soft(z, p), Reduction::Sum).map(|answer| (answer.total, slopes(&answer)))
+    };
+    let plain = cross_entropy();
+    assert_eq!(ask(&plain, array![[-INF, 0.0]], array![[0.0, 1.0]]).unwrap(), (0.0, vec![0.0, 0.0]));
+    assert_eq!(ask(&plain, array![[-INF, 0.0]], array![[0.5, 0.5]]).unwrap().0, INF);
+    assert_eq!(ask(&plain, array![[INF, 0.0]], array![[1.0, 0.0]]).unwrap(), (0.0, vec![0.0, 0.0]));
+    assert_eq!(ask(&plain, array![[INF, 0.0]], array![[0.5, 0.5]]).unwrap(), (INF, vec![0.5, -0.5]));
+    // As with a label: several infinite rivals share, but a wanted one among them contradicts.
+    let beaten = ask(&plain, array![[0.0, INF, INF]], array![[1.0, 0.0, 0.0]]).unwrap();
+    assert_eq!(beaten, (INF, vec![-1.0, 0.5, 0.5]));
+    let error = ask(&plain, array![[0.0, INF, INF]], array![[0.5, 0.5, 0.0]]).unwrap_err();
+    assert!(error.subject().contains("row 0"), "{error}");
+    // Label smoothing wants every class.
+    let gate = SmoothGate::Softplus { label_smoothing: 0.5, z_loss: 0.0 };
+    let smoothed = with(Comparison::LogSumExp { gate });
+    assert_eq!(ask(&smoothed, array![[INF, 0.0]], array![[1.0, 0.0]]).unwrap(), (INF, vec![0.25, -0.25]));
+    let answer = try_ask::<f64>(&plain, &Problem::soft(array![[INF, 0.0]], array![[0.0, 1.0]]), Reduction::Sum);
+    assert_eq!(answer.unwrap().scale, INF);
+}
+
+#[test]
+fn a_weight_of_0_wins_over_an_infinite_loss() {
+    let problem = Problem {
+        sample_weights: Some(vec![0.0, 1.0]),
+        ..Problem::new(array![[-INF, 0.0], [0.5, 0.25]], vec![0, 0])
+    };
+    let answer = ask(&cross_entropy(), &problem);
+    assert!(answer.rows[0] == 0.0 && answer.total.is_finite() && answer.kept == 1);
+    assert_eq!(slopes(&answer)[..2], [0.0, 0.0]);
+}
+
+#[test]
+fn precision_where_the_target_has_nearly_all_probability() {
+    let answer = try_ask::<f32>(&cross_entropy(), &Problem::row(&[20.0, 0.0], 0), Reduction::Sum).unwrap();
+    assert_eq!(answer.total, f64::from(2.061_153_6e-9_f32));
+    assert_eq!(slopes(&answer), [-answer.total, answer.total]);
+    let soft = Problem::soft(array![[20.0, 0.0]], array![[1.0, 0.0]]);
+    let answer = try_ask::<f32>(&cross_entropy(), &soft, Reduction::Sum).unwrap();
+    assert_eq!(answer.total, f64::from(2.061_153_6e-9_f32));
+    assert_eq!(answer.scores[[0, 0]], -answer.total);
+    // The naive difference of 1e4 and its log-sum-exp is 0.3135 in f32.
+    let large = try_ask::<f32>(&cross_entropy(), &Problem::row(&[1e4, 9999.0], 0), Reduction::Sum).unwrap();
+    assert_eq!(large.total, f64::from(0.313_261_7_f32));
+}
+
+/// Every sound comparison on scores of one size, in both precisions, against the twin.
+fn sized(gauge: &mut Gauge, size: f64, scale: f64) {
+    let mut random = Random::new(72);
+    for comparison in comparisons() {
+        let spec = LossSpec { scale: Scale::fixed(scale), ..with(comparison) };
+        if !is_sound(&spec) {
+            continue;
+        }
+        let scores = random.matrix(6, 9, -1.0, 1.0).mapv(|z| f64::from((z * size) as f32));
+        let problem = Problem::new(scores, random.labels(6, 9));
+        for precision in Precision::ALL {
+            let answer = match precision {
+                Precision::F32 => try_ask::<f32>(&spec, &problem, Reduction::Mean).unwrap(),
+                Precision::F64 => try_ask::<f64>(&spec, &problem, Reduction::Mean).unwrap(),
+            };
+            let want = want(&spec, &problem, Reduction::Mean, precision.least_sine());
+            let conditions = Conditions { spec: &spec, problem: &problem, reduction: Reduction::Mean, precision };
+            judge(gauge, &format!("{size:e} {spec:?}"), &conditions, &answer, &want);
+        }
+    }
+}
+
+#[test]
+fn scores_and_scales_of_extreme_size() {
+    let mut gauge = Gauge::new("sizes");
+    for (size, scale) in [
+        (1e4, 1.0),
+        (1e-30, 1.0),
+        (1e-38, 1.0),
+        (1e4, 1e-4),
+        (1e-4, 1e4),
+        (1.0, 1e-30),
+        (1.0, 1e6),
+        (1e30, 1.0),
+        (1e-30, 1e30),
+        (1e15, 1e15),
+    ] {
+        sized(&mut gauge, size, scale);
+    }
+    gauge.finish(10_000);
+}
+
+#[test]
+fn a_million_classes() {
+    let mut gauge = Gauge::new("a million classes");
+    let classes = 1_000_000;
+    let mut random = Random::new(73);
+    for comparison in comparisons() {
+        let spec = LossSpec {
+            geometry: Geometry::Cosine,
+            scale: Scale::fixed(30.0),
+            margin: Margin::score(0.35),
+            ..with(comparison)
+        };
+        if comparison.gate() == Gate::Identity {
+            continue;
+        }
+        let problem = Problem::new(random.matrix(1, classes, -0.3, 0.5), vec![777_777]);
+        let answer = try_ask::<f32>(&spec, &problem, Reduction::Mean).unwrap();
+        let precision = Precision::F32;
+        let want = want(&spec, &problem, Reduction::Mean, precision.least_sine());
+        let conditions = Conditions { spec: &spec, problem: &problem, reduction: Reduction::Mean, precision };
+        judge(&mut gauge, &format!("{comparison:?}"), &conditions, &answer, &want);
+    }
+    gauge.finish(5_000_000);
+}
+
+#[test]
+fn nothing_to_average() {
+    for (name, spec, problem) in preset_problems() {
+        let spec = LossSpec { ignored_label: Some(-100), ..spec };
+        let regularised =
+            LossSpec { regulariser: Some(Regulariser::Ring { weight: 1.0, radius: 1.0 }), ..spec.clone() };
+        let mut ignored = problem.clone();
+        ignored.aim = Aim::Labels(vec![-100; 8]);
+        let weightless = Problem { sample_weights: Some(vec![0.0; 8]), ..problem.clone() };
+        let empty = Problem {
+            embedding_norms: Some(Vec::new()),
+            ..Problem { aim: Aim::Labels(Vec::new()), scores: Array2::zeros((0, 3)), ..problem.clone() }
+        };
+        for spec in [&spec, &regularised] {
+            for nothing in [&ignored, &weightless, &empty] {
+                for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan] {
+                    let answer = try_ask::<f32>(spec, nothing, reduction).unwrap();
+                    assert_eq!((answer.kept, answer.weight), (0, 0.0), "{name}");
+                    if reduction == Reduction::MeanOrNan {
+                        assert!(answer.total.is_nan(), "{name}");
+                    } else {
+                        assert_eq!(answer.total, 0.0, "{name}");
+                    }
+                    let norms = answer.embedding_norms.unwrap_or_default();
+                    let slopes = answer.scores.iter().chain(&norms).chain([&answer.scale, &answer.radius]);
+                    assert!(slopes.into_iter().all(|slope| *slope == 0.0), "{name} {reduction:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn labels_out_of_range_are_errors_that_name_the_row() {
+    for (name, spec, problem) in preset_problems() {
+        for label in [3, -1, i64::MIN, i64::MAX] {
+            let mut bad = problem.clone();
+            let Aim::Labels(labels) = &mut bad.aim else { unreachable!("hard labels") };
+            labels[5] = label;
+            let error = try_ask::<f32>(&spec, &bad, Reduction::Mean).unwrap_err();
+            assert_eq!((error.kind(), error.subject()), (ErrorKind::Label, "target of row 5"), "{name}");
+            assert!(error.expected().contains("0 to 2") && error.found() == label.to_string(), "{name}: {error}");
+            let lenient = LossSpec { ignored_label: Some(label), ..spec.clone() };
+            assert_eq!(try_ask::<f32>(&lenient, &bad, Reduction::Mean).unwrap().kept, 7, "{name}");
+        }
+    }
+    // The ignored label may be a class.
+    let spec = LossSpec { ignored_label: Some(1), ..cross_entropy() };
+    let answer = ask(&spec, &Problem::new(array![[0.0, 1.0], [0.5, 0.25]], vec![1, 0]));
+    assert_eq!((answer.kept, answer.rows[0]), (1, 0.0));
+}
+
+#[test]
+fn ties_go_to_the_lowest_index() {
+    let hardest = with(Comparison::Hardest { gate: Gate::Relu });
+    assert_eq!(slopes(&row(&hardest, &[1.0, 2.0, 3.0, 3.0], 0)), [-1.0, 0.0, 1.0, 0.0]);
+    assert_eq!(slopes(&row(&hardest, &[3.0, 3.0, 1.0], 2)), [1.0, 0.0, -1.0]);
+    // At a gap of 0 the slope of ReLU is 0.
+    for comparison in [Comparison::Hardest { gate: Gate::Relu }, Comparison::EachPair { gate: Gate::Relu }] {
+        assert_eq!(slopes(&row(&with(comparison), &[2.0, 2.0], 0)), [0.0, 0.0]);
+    }
+    assert_eq!(slopes(&row(&with(Comparison::LogSumExp { gate: SmoothGate::Relu }), &[2.0, 2.0], 0)), [0.0, 0.0]);
+    assert_eq!(slopes(&row(&with(Comparison::AgainstZero { gate: Gate::Relu }), &[0.0, 0.0], 0)), [0.0, 0.0]);
+    // Incay counts a row as correct where the target is the first of the largest.
+    let incay = LossSpec { regulariser: Some(Regulariser::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let tied = |label| {
+        let problem = Problem { embedding_norms: Some(vec![2.0]), ..Problem::row(&[1.0, 1.0], label) };
+        ask(&incay, &problem).embedding_norms.unwrap()
+    };
+    assert_eq!((tied(0), tied(1)), (vec![-0.25], vec![0.0]));
+}
+
+#[test]
+fn an_angle_of_0_and_of_pi() {
+    for name in ["arcface", "combined-margin", "sphereface", "l-softmax"] {
+        let spec = presets::find(name).unwrap().spec();
+        for cos in [1.0, -1.0, 1.0 - 1e-15, -1.0 + 1e-15, 1.000_000_1, -1.000_000_1] {
+            let problem = Problem {
+                embedding_norms: Some(vec![1.0]),
+                weight_norms: Some(vec![1.0; 3]),
+                ..Problem::row(&[cos, 0.25, -0.5], 0)
+            };
+            for answer in [
+                try_ask::<f64>(&spec, &problem, Reduction::Sum).unwrap(),
+                try_ask::<f32>(&spec, &problem, Reduction::Sum).unwrap(),
+            ] {
+                let finite = answer.total.is_finite() && answer.scores.iter().all(|slope| slope.is_finite());
+                assert!(finite && answer.scores[[0, 0]] <= 0.0, "{name} at {cos}: {answer:?}");
+            }
+        }
+        // What is no cosine at all is refused.
+        let problem = Problem {
+            embedding_norms: Some(vec![1.0, 1.0]),
+            weight_norms: Some(vec![1.0; 2]),
+            ..Problem::new(array![[0.5, 0.25], [1.5, 0.0]], vec![0, 0])
+        };
+        let error = try_ask::<f32>(&spec, &problem, Reduction::Sum).unwrap_err();
+        assert!(error.subject().contains("row 1") && error.expected().contains("cosine"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_norm_of_0() {
+    for name in ["sphereface", "l-softmax"] {
+        let spec = presets::find(name).unwrap().spec();
+        let problem = Problem {
+            embedding_norms: Some(vec![0.0, 1.0]),
+            weight_norms: Some(vec![0.0, 1.0]),
+            ..Problem::new(array![[0.0, 0.0], [0.0, 0.5]], vec![0, 1])
+        };
+        let answer = ask(&spec, &problem);
+        assert!((answer.rows[0] - 2_f64.ln()).abs() < 1e-15, "{name}: {answer:?}");
+        assert_eq!(answer.scores[[0, 0]], 0.0, "{name}");
+        assert_eq!(answer.embedding_norms.unwrap()[0], 0.0, "{name}");
+    }
+    let incay = LossSpec { regulariser: Some(Regulariser::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let problem = Problem { embedding_norms: Some(vec![0.0]), ..Problem::row(&[1.0, 0.0], 0) };
+    let answer = ask(&incay, &problem);
+    assert!(answer.total.is_finite() && answer.embedding_norms.unwrap() == [0.0]);
+}
+
+fn refusal(problem: &Problem, preset: &str) -> Error {
+    let loss = presets::find(preset).unwrap().spec().build(2).unwrap();
+    answer::<f32>(&loss, problem, Reduction::Mean).unwrap_err()
+}
+
+#[test]
+fn inputs_that_are_missing_or_not_needed_are_refused() {
+    let plain = Problem::row(&[0.5, 0.25], 0);
+    let check = |problem: Problem, preset: &str, subject: &str, found: &str| {
+        let error = refusal(&problem, preset);
+        assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, subject, found), "{error}");
+        assert!(error.advice().contains(subject), "{error}");
+    };
+    let norms = || Some(vec![1.0]);
+    check(Problem { embedding_norms: norms(), ..plain.clone() }, "cross-entropy", "embedding norms", "some");
+    check(Problem { embedding_norms: norms(), ..plain.clone() }, "arcface", "embedding norms", "some");
+    check(Problem { weight_norms: Some(vec![1.0; 2]), ..plain.clone() }, "cross-entropy", "weight norms", "some");
+    check(Problem { margins: Some(vec![0.1]), ..plain.clone() }, "am-softmax", "margins", "some");
+    check(Problem { scale: Some(30.0), ..plain.clone() }, "am-softmax", "scale", "some");
+    check(Problem { radius: Some(1.0), ..plain.clone() }, "am-softmax", "radius", "some");
+    check(Problem { state: Some(state(0)), ..plain.clone() }, "arcface", "state", "some");
+    check(plain.clone(), "sphereface", "embedding norms", "nothing");
+    check(Problem { embedding_norms: norms(), ..plain.clone() }, "sphereface", "state", "nothing");
+    let with_state = Problem { state: Some(state(0)), embedding_norms: norms(), ..plain.clone() };
+    check(with_state.clone(), "l-softmax", "weight norms", "nothing");
+    let both = Problem { weight_norms: Some(vec![1.0; 2]), ..with_state };
+    check(both, "sphereface", "weight norms", "some");
+    let spec = LossSpec { margin: Margin::Score { amount: softmargin::Amount::PerSample }, ..cross_entropy() };
+    let error = try_ask::<f32>(&spec, &plain, Reduction::Mean).unwrap_err();
+    assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, "margins", "nothing"));
+}
+
+#[test]
+fn shapes_that_disagree_are_refused() {
+    let loss = cross_entropy().build(3).unwrap();
+    let refused = |problem: Problem, subject: &str| {
+        let error = answer::<f64>(&loss, &problem, Reduction::Mean).unwrap_err();
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Shape, subject), "{error}");
+    };
+    refused(Problem::new(Array2::zeros((2, 4)), vec![0, 0]), "scores");
+    refused(Problem::new(Array2::zeros((2, 3)), vec![0]), "targets");
+    refused(Problem::soft(Array2::zeros((2, 3)), Array2::zeros((2, 2))), "targets");
+    let good = Problem::new(Array2::zeros((2, 3)), vec![0, 1]);
+    refused(Problem { sample_weights: Some(vec![1.0]), ..good.clone() }, "sample weights");
+    let ring = Regulariser::Ring { weight: 1.0, radius: 1.0 };
+    let l_softmax = LossSpec { regulariser: Some(ring), ..presets::find("l-softmax").unwrap().spec() };
+    let given = Problem { state: Some(state(0)), embedding_norms: Some(vec![1.0; 2]), ..good };
+    for (x, w, subject) in [(1, 3, "embedding norms"), (2, 2, "weight norms")] {
+        let problem =
+            Problem { embedding_norms: Some(vec![1.0; x]), weight_norms: Some(vec![1.0; w]), ..given.clone() };
+        let loss = l_softmax.clone().build(3).unwrap();
+        let error = answer::<f64>(&loss, &problem, Reduction::Mean).unwrap_err();
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Shape, subject), "{error}");
+    }
+    let (scores, labels) = (Array2::<f32>::zeros((2, 3)), array![0, 1]);
+    let mut narrow = Array2::zeros((2, 2));
+    let batch = Batch::new(scores.view(), labels.view());
+    let error = loss.value_and_grad_into(&batch, Reduction::Mean, narrow.view_mut()).unwrap_err();
+    assert_eq!((error.kind(), error.subject()), (ErrorKind::Shape, "gradient"));
+}
+
+#[test]
+fn soft_targets_are_distributions_for_cross_entropy_alone() {
+    let ask = |spec: &LossSpec, p: Array2<f64>| {
+        try_ask::<f64>(spec, &Problem::soft(Array2::zeros(p.raw_dim()), p), Reduction::Mean).map(|answer| answer.total)
+    };
+    let half = array![[0.5, 0.5], [0.25, 0.75]];
+    assert!(ask(&cross_entropy(), half.clone()).is_ok());
+    for bad in [array![[0.5, 0.5], [0.5, 0.6]], array![[1.0, 0.0], [1.5, -0.5]], array![[1.0, 0.0], [NAN, 1.0]]] {
+        let error = ask(&cross_entropy(), bad).unwrap_err();
+        assert!(error.kind() == ErrorKind::Distribution && error.subject().contains("row 1"), "{error}");
+    }
+    let refused = |spec: &LossSpec, found: &str| {
+        let error = ask(spec, half.clone()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Input && error.found().contains(found), "{error}");
+    };
+    for name in ["weston-watkins", "crammer-singer", "lse-hinge", "perceptron", "one-versus-rest"] {
+        refused(&presets::find(name).unwrap().spec(), "comparison");
+    }
+    refused(&presets::find("am-softmax").unwrap().spec(), "margin");
+    let incay = LossSpec { regulariser: Some(Regulariser::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let mut problem = Problem::soft(Array2::zeros((2, 2)), half.clone());
+    problem.embedding_norms = Some(vec![1.0; 2]);
+    let error = try_ask::<f64>(&incay, &problem, Reduction::Mean).unwrap_err();
+    assert!(error.found().contains("incay"), "{error}");
+}
+
+#[test]
+fn a_scale_held_at_its_bounds() {
+    let spec = presets::find("normface").unwrap().spec();
+    let at = |scale: f64| ask(&spec, &Problem { scale: Some(scale), ..Problem::row(&[0.9, 0.1, -0.2], 0) });
+    // The row is right, so a larger scale lowers the loss: the slope is negative.
+    assert!(at(5.0).scale < 0.0 && at(1.0).scale < 0.0 && at(0.5).scale < 0.0);
+    assert_eq!((at(128.0).scale, at(1000.0).scale), (0.0, 0.0));
+    assert_eq!(bits(&at(1000.0).rows), bits(&at(128.0).rows));
+    let wrong = |scale: f64| ask(&spec, &Problem { scale: Some(scale), ..Problem::row(&[0.1, 0.9, -0.2], 0) });
+    assert!(wrong(128.0).scale > 0.0);
+    assert_eq!((wrong(1.0).scale, wrong(-3.0).scale), (0.0, 0.0));
+}

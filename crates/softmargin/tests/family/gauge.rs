@@ -54,7 +54,8 @@ impl Gauge {
     pub(crate) fn finish(self, at_least: usize) {
         for (kind, worst) in &self.kinds {
             let Worst { compared, ratio, place } = worst;
-            println!("{}: {kind}: {compared} numbers, worst {ratio:.2} of what is allowed: {place}", self.test);
+            let place: String = place.replace('\n', " ").chars().take(90).collect();
+            println!("{}: {kind}: {compared} numbers, worst {ratio:.3} of what is allowed: {place}", self.test);
         }
         let shown: Vec<&str> = self.failures.iter().take(12).map(String::as_str).collect();
         assert!(shown.is_empty(), "{}: {} wrong:\n{}", self.test, self.failures.len(), shown.join("\n"));

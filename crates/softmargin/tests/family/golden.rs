@@ -215,8 +215,11 @@ fn wanted(case: &Value, precision: Precision) -> Want {
     }
 }
 
-/// Why the family refuses what a file has: two losses that have no minimum.
+/// Why the family refuses what a file has: losses without a minimum, and two amounts a row where a batch brings one.
 fn refused(spec: &LossSpec) -> Option<&'static str> {
+    if let Margin::Angle(AngularMargin { plus: Amount::PerSample, minus: Amount::PerSample, .. }) = spec.margin {
+        return Some("margin");
+    }
     let incay = matches!(spec.regulariser, Some(Regulariser::FeatureIncay { .. }));
     if incay && spec.geometry == Geometry::Cosine {
         return Some("regulariser");

@@ -1,1 +1,289 @@
-//! Later.
+//! Numerical derivatives of the core's own value, for every preset and every option. A straight-through gradient is no
+//! derivative of the value: it is compared with the differences of the twin's surrogate.
+
+use crate::gauge::Gauge;
+use crate::grid::{comparisons, geometries, is_sound, margins};
+use crate::problem::{Problem, Random, answer, state, total};
+use crate::tolerances::{STEP, of_difference, step_of_scores};
+use crate::twin::{batch, describe};
+use ndarray::Array2;
+use softmargin::{
+    Amount, BeyondPi, Comparison, Gate, Geometry, Loss, LossSpec, Margin, MarginGradient, Real, Reduction, Regulariser,
+    Rivals, Scale, presets,
+};
+use softmargin_oracle::margin::Place;
+use softmargin_oracle::{Surrogate, five_point_difference};
+
+/// How far, in scaled scores and in radians, a row must be from where its loss has a kink.
+const CLEAR: f64 = 0.03;
+
+/// The least sine of a target's angle: derivatives of psi grow with its inverse.
+const LEAST_SINE: f64 = 0.35;
+
+pub(crate) fn is_straight_through(spec: &LossSpec) -> bool {
+    matches!(&spec.margin, Margin::Angle(angle) if angle.gradient == MarginGradient::StraightThrough)
+}
+
+/// Whether a row is clear of all kinks, seen by the twin.
+pub(crate) fn is_smooth(spec: &LossSpec, problem: &Problem, row: usize) -> bool {
+    let description = describe(spec, problem, Reduction::Sum, f64::LEAST_SINE);
+    let label = problem.label(row).expect("a label") as usize;
+    let scores = problem.scores.row(row);
+    let s = description.effective_scale();
+    let norm = |norms: &Option<Vec<f64>>, k: usize| norms.as_ref().map_or(1.0, |norms| norms[k]);
+    let radius = match spec.geometry {
+        Geometry::Cosine => 1.0,
+        Geometry::UnitWeights => norm(&problem.embedding_norms, row),
+        Geometry::InnerProduct { .. } => norm(&problem.embedding_norms, row) * norm(&problem.weight_norms, label),
+    };
+    let u = description.margin.target(scores[label], s, Place { row, label, radius }, None).u;
+    let mut rivals: Vec<f64> = (0..scores.len()).filter(|&k| k != label).map(|k| s * scores[k]).collect();
+    rivals.sort_by(|a, b| b.total_cmp(a));
+    let far = |x: f64| x.abs() > CLEAR;
+    let relu = spec.comparison.gate() == Gate::Relu;
+    let top_stands_out = rivals.len() < 2 || far(rivals[0] - rivals[1]);
+    let compared = match spec.comparison {
+        Comparison::EachPair { .. } => !relu || rivals.iter().all(|v| far(v - u)),
+        Comparison::AgainstZero { .. } => !relu || (far(u) && rivals.iter().all(|v| far(*v))),
+        Comparison::Hardest { .. } => top_stands_out && (!relu || far(rivals[0] - u)),
+        Comparison::LogSumExp { .. } => !relu || far(softmargin_oracle::smooth::log_sum_exp(&rivals) - u),
+    };
+    // Incay looks at the largest of the scores themselves.
+    let answered = far(s * scores[label] - rivals[0]);
+    compared && answered && is_clear_of_pi(spec, problem, row, label, scores[label] / radius)
+}
+
+fn is_clear_of_pi(spec: &LossSpec, problem: &Problem, row: usize, label: usize, cos: f64) -> bool {
+    let Margin::Angle(angle) = &spec.margin else { return true };
+    if cos.abs() >= (1.0 - LEAST_SINE * LEAST_SINE).sqrt() {
+        return false;
+    }
+    let plus = match &angle.plus {
+        Amount::One(m) => m.0,
+        Amount::PerClass(all) => all[label].0,
+        _ => problem.margins.as_ref().map_or(0.0, |margins| margins[row]),
+    };
+    let phi = angle.times * cos.acos() + plus;
+    let turns = phi / std::f64::consts::PI;
+    // Piecewise has a kink in its curvature at every multiple of pi, the others at the first.
+    let nearest = if angle.beyond_pi == BeyondPi::Piecewise { turns.round() } else { 1.0 };
+    ((turns - nearest) * std::f64::consts::PI).abs() > CLEAR * angle.times
+}
+
+/// A problem all rows of which are smooth; rows that are not are drawn anew.
+fn smooth_problem(random: &mut Random, spec: &LossSpec, rows: usize, classes: usize) -> Problem {
+    let w = random.vector(classes, 0.8, 1.6);
+    let mut problem = Problem {
+        embedding_norms: Some(random.vector(rows, 0.8, 1.6)),
+        weight_norms: Some(w.clone()),
+        margins: format!("{:?}", spec.margin).contains("PerSample").then(|| random.vector(rows, 0.05, 0.6)),
+        ..Problem::new(Array2::zeros((rows, classes)), random.labels(rows, classes))
+    };
+    problem.state = Some(state(3));
+    for row in 0..rows {
+        let x = problem.embedding_norms.as_ref().map_or(1.0, |norms| norms[row]);
+        let found = (0..10_000).any(|_| {
+            for (class, w) in w.iter().enumerate() {
+                let norm = match spec.geometry {
+                    Geometry::InnerProduct { .. } => x * w,
+                    Geometry::UnitWeights => x,
+                    Geometry::Cosine => 1.0,
+                };
+                problem.scores[[row, class]] = norm * random.between(-0.95, 0.95);
+            }
+            is_smooth(spec, &problem, row)
+        });
+        assert!(found, "no smooth row for {spec:?}");
+    }
+    problem
+}
+
+/// The value as a function: the core's own, or the twin's surrogate for a straight-through margin.
+fn value(spec: &LossSpec, loss: &Loss, at: &Problem, reduction: Reduction) -> impl Fn(&Problem) -> f64 {
+    let frozen = is_straight_through(spec).then(|| {
+        let description = describe(spec, at, reduction, f64::LEAST_SINE);
+        Surrogate::frozen_at(&description, &batch(spec, at))
+    });
+    let (spec, loss) = (spec.clone(), loss.clone());
+    move |problem: &Problem| match &frozen {
+        None => total(&loss, problem, reduction),
+        Some(frozen) => {
+            let description = describe(&spec, problem, reduction, f64::LEAST_SINE);
+            frozen.evaluate(&description, &batch(&spec, problem)).expect("a loss").loss
+        }
+    }
+}
+
+/// Compares every gradient of a loss on a problem with differences of its value.
+fn check(gauge: &mut Gauge, place: &str, spec: &LossSpec, problem: &Problem, reduction: Reduction) {
+    let loss = spec.clone().build(problem.classes()).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let problem = problem.clone().fitted_to(&loss);
+    let answer = answer::<f64>(&loss, &problem, reduction).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let value = value(spec, &loss, &problem, reduction);
+    let size = answer.rows.iter().map(|row| row.abs()).sum::<f64>();
+    let s = describe(spec, &problem, reduction, f64::LEAST_SINE).effective_scale();
+    let mut compare = |what: &str, got: &[f64], at: &[f64], h: f64, put: &dyn Fn(&mut Problem, &[f64])| {
+        let function = |numbers: &[f64]| {
+            let mut moved = problem.clone();
+            put(&mut moved, numbers);
+            value(&moved)
+        };
+        let slopes = five_point_difference(function, at, h);
+        assert_eq!(got.len(), slopes.len(), "{place}: {what}");
+        for (k, (&got, want)) in got.iter().zip(slopes).enumerate() {
+            gauge.check(what, || format!("{place} [{k}]"), got, want, of_difference(want, size, h));
+        }
+    };
+    let scores: Vec<f64> = problem.scores.iter().copied().collect();
+    let shape = problem.scores.raw_dim();
+    let got: Vec<f64> = answer.scores.iter().copied().collect();
+    compare("scores", &got, &scores, step_of_scores(s), &|moved, v| {
+        moved.scores = Array2::from_shape_vec(shape, v.to_vec()).unwrap();
+    });
+    if let (Some(got), Some(norms)) = (&answer.embedding_norms, &problem.embedding_norms) {
+        compare("embedding norms", got, norms, step_of_scores(s), &|moved, v| {
+            moved.embedding_norms = Some(v.to_vec());
+        });
+    }
+    if let (Some(got), Some(norms)) = (&answer.weight_norms, &problem.weight_norms) {
+        compare("weight norms", got, norms, step_of_scores(s), &|moved, v| moved.weight_norms = Some(v.to_vec()));
+    }
+    if let Some(scale) = problem.scale {
+        // Scores up to about 2: the scaled ones move by no more than under a step of a score.
+        compare("scale", &[answer.scale], &[scale], STEP / 4.0, &|moved, v| moved.scale = Some(v[0]));
+    }
+    if let Some(radius) = problem.radius {
+        compare("radius", &[answer.radius], &[radius], STEP, &|moved, v| moved.radius = Some(v[0]));
+    }
+}
+
+/// The scale as a learned one that stands inside its range, where the loss can learn it.
+fn learnable(spec: &LossSpec, problem: &mut Problem) -> LossSpec {
+    let initial = spec.scale.initial();
+    let learned = LossSpec {
+        scale: Scale::Learned { initial, min: initial / 4.0, max: initial * 4.0 },
+        ..spec.clone()
+    };
+    if !is_sound(&learned) {
+        return spec.clone();
+    }
+    problem.scale = Some(initial * 1.125);
+    learned
+}
+
+#[test]
+fn every_margin_with_every_comparison() {
+    let mut gauge = Gauge::new("gradients");
+    let mut random = Random::new(11);
+    let mut losses = 0;
+    for geometry in geometries() {
+        for margin in margins(4) {
+            for comparison in comparisons() {
+                let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
+                let mut spec = LossSpec {
+                    geometry,
+                    scale,
+                    margin: margin.clone(),
+                    rivals: Rivals::Plain,
+                    comparison,
+                    regulariser: None,
+                    class_weights: None,
+                    ignored_label: None,
+                };
+                let ring = Regulariser::Ring { weight: 0.25, radius: 1.0 };
+                let incay = Regulariser::FeatureIncay { weight: 0.25 };
+                spec.regulariser = [None, Some(ring), Some(incay)][losses % 3];
+                if !is_sound(&spec) {
+                    spec.regulariser = None;
+                }
+                if !is_sound(&spec) {
+                    continue;
+                }
+                losses += 1;
+                let mut problem = smooth_problem(&mut random, &spec, 2, 4);
+                let spec = learnable(&spec, &mut problem);
+                if !(0..2).all(|row| is_smooth(&spec, &problem, row)) {
+                    problem.scale = None;
+                }
+                if matches!(spec.regulariser, Some(Regulariser::Ring { .. })) {
+                    problem.radius = Some(1.25);
+                }
+                let reduction = [Reduction::Sum, Reduction::Mean][losses % 2];
+                check(&mut gauge, &format!("{spec:?} {problem:?}"), &spec, &problem, reduction);
+            }
+        }
+    }
+    println!("gradients: {losses} losses");
+    gauge.finish(50_000);
+}
+
+/// The names of the presets whose gradients are compared here; `coverage.rs` asks for them.
+pub(crate) fn preset_entries() -> Vec<(&'static str, LossSpec)> {
+    let presets = [
+        "cross-entropy",
+        "weston-watkins",
+        "crammer-singer",
+        "lse-hinge",
+        "perceptron",
+        "one-versus-rest",
+        "normface",
+        "am-softmax",
+        "arcface",
+        "sphereface",
+        "l-softmax",
+        "combined-margin",
+    ];
+    presets.map(|name| (name, presets::find(name).expect("a preset").spec())).to_vec()
+}
+
+#[test]
+fn every_preset() {
+    let mut gauge = Gauge::new("gradients of presets");
+    let mut random = Random::new(12);
+    for (name, preset) in preset_entries() {
+        for turn in 0..24 {
+            let mut spec = preset.clone();
+            if turn % 2 == 1 {
+                spec.class_weights = Some(random.vector(5, 0.25, 2.0));
+                spec.ignored_label = Some(4);
+            }
+            let mut problem = smooth_problem(&mut random, &spec, 4, 5);
+            if turn % 3 == 1 {
+                problem.sample_weights = Some(random.vector(4, 0.25, 2.0));
+            }
+            let mut spec = learnable(&spec, &mut problem);
+            if !(0..4).all(|row| is_smooth(&spec, &problem, row)) {
+                problem.scale = None;
+            }
+            if turn % 4 == 2 {
+                spec.regulariser = Some(Regulariser::Ring { weight: 0.5, radius: 1.0 });
+                problem.radius = Some(0.75);
+            }
+            problem.state = Some(state([0, 10, 2000, 100_000][turn % 4]));
+            let reduction = [Reduction::Mean, Reduction::Sum, Reduction::None][turn % 3];
+            check(&mut gauge, &format!("{name} {problem:?}"), &spec, &problem, reduction);
+        }
+    }
+    gauge.finish(5_000);
+}
+
+#[test]
+fn soft_targets() {
+    let mut gauge = Gauge::new("gradients of soft targets");
+    let mut random = Random::new(13);
+    for comparison in comparisons() {
+        let spec = LossSpec { comparison, ..presets::find("normface").unwrap().spec() };
+        if !matches!(comparison, Comparison::LogSumExp { .. }) || comparison.gate() != Gate::Softplus {
+            continue;
+        }
+        for reduction in [Reduction::Sum, Reduction::Mean] {
+            let spec = LossSpec { class_weights: Some(random.vector(5, 0.25, 2.0)), ..spec.clone() };
+            let scores = random.matrix(4, 5, -0.9, 0.9);
+            let mut problem = Problem::soft(scores, random.distributions(4, 5));
+            problem.scale = Some(6.0);
+            problem.sample_weights = Some(random.vector(4, 0.25, 2.0));
+            check(&mut gauge, &format!("{spec:?} {problem:?}"), &spec, &problem, reduction);
+        }
+    }
+    gauge.finish(160);
+}

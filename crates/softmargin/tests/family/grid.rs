@@ -1,1 +1,338 @@
-//! Later.
+//! Every part of the family with every other, against the twin, in both precisions.
+//!
+//! Three sweeps: geometry x margin x comparison, while everything else goes round; preset x everything that belongs to
+//! a batch; and rows so long that sums go through many tiles.
+
+use crate::gauge::Gauge;
+use crate::problem::{Problem, Random, answer, state};
+use crate::tolerances::{Conditions, Precision};
+use crate::twin::{judge, want};
+use softmargin::{
+    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Radians,
+    Reduction, Regulariser, Rivals, Scale, SmoothGate, presets,
+};
+
+pub(crate) const REDUCTIONS: [Reduction; 4] =
+    [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan];
+
+/// A schedule that has come some way after 3 steps.
+const FALLING: Anneal = Anneal { initial: 40.0, rate: 0.25, power: 5.0, min: 0.5 };
+
+pub(crate) fn geometries() -> [Geometry; 4] {
+    [
+        Geometry::InnerProduct { bias: false, temperature: 1.0 },
+        Geometry::InnerProduct { bias: true, temperature: 0.375 },
+        Geometry::UnitWeights,
+        Geometry::Cosine,
+    ]
+}
+
+pub(crate) fn comparisons() -> Vec<Comparison> {
+    let mut all = Vec::new();
+    for gate in [Gate::Relu, Gate::Softplus, Gate::Identity] {
+        all.extend([
+            Comparison::EachPair { gate },
+            Comparison::Hardest { gate },
+            Comparison::AgainstZero { gate },
+        ]);
+    }
+    all.extend([SmoothGate::Relu, SmoothGate::Identity].map(|gate| Comparison::LogSumExp { gate }));
+    for (label_smoothing, z_loss) in [(0.0, 0.0), (0.1, 0.0), (0.0, 0.05), (0.3, 0.01)] {
+        all.push(Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } });
+    }
+    all
+}
+
+/// Every margin, its amounts for `classes` classes.
+pub(crate) fn margins(classes: usize) -> Vec<Margin> {
+    let mut random = Random::new(7);
+    let mut all = vec![Margin::None];
+    let of_classes = |random: &mut Random, high| random.vector(classes, 0.0, high);
+    for amount in [Amount::One(0.35), Amount::PerClass(of_classes(&mut random, 0.5)), Amount::PerSample] {
+        all.push(Margin::Score { amount: amount.clone() });
+        all.push(Margin::Logit { amount });
+    }
+    let plus_of_classes = || Amount::PerClass(Random::new(8).vector(classes, 0.0, 0.8).into_iter().map(Radians).collect());
+    let pairs = [
+        (Amount::One(Radians(0.5)), Amount::One(0.0)),
+        (Amount::One(Radians(0.0)), Amount::One(0.2)),
+        (plus_of_classes(), Amount::One(0.1)),
+        (Amount::PerSample, Amount::PerClass(of_classes(&mut random, 0.3))),
+        (Amount::One(Radians(0.3)), Amount::PerSample),
+    ];
+    for beyond_pi in
+        [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp]
+    {
+        for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
+            for times in [1.0, 0.9, 2.5, 4.0] {
+                for anneal in [None, Some(FALLING)] {
+                    for (plus, minus) in &pairs {
+                        if beyond_pi == BeyondPi::Extend && times != 1.0 {
+                            continue;
+                        }
+                        let (plus, minus) = (plus.clone(), minus.clone());
+                        all.push(Margin::Angle(AngularMargin { times, plus, minus, beyond_pi, gradient, anneal }));
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Whether the family is to take a loss: three pairings have no minimum, and with a bias there is no angle.
+pub(crate) fn is_sound(spec: &LossSpec) -> bool {
+    let bounded = spec.geometry == Geometry::Cosine;
+    let incay = matches!(spec.regulariser, Some(Regulariser::FeatureIncay { .. }));
+    let gate = spec.comparison.gate();
+    // Under these a larger scale multiplies the loss; under the identity of log-sum-exp nearly so.
+    let runs_away =
+        gate == Gate::Identity || (gate == Gate::Relu && !matches!(spec.comparison, Comparison::LogSumExp { .. }));
+    let no_angle = matches!(spec.margin, Margin::Angle(_)) && spec.geometry.has_bias();
+    !(no_angle || bounded && incay || gate == Gate::Identity && !bounded || runs_away && spec.scale.is_learned())
+}
+
+/// Scores that the geometry can make, and everything else that a loss may ask for.
+pub(crate) fn problem(random: &mut Random, geometry: Geometry, rows: usize, classes: usize) -> Problem {
+    let x = random.vector(rows, 0.5, 2.5);
+    let w = random.vector(classes, 0.5, 2.0);
+    let mut scores = random.matrix(rows, classes, -0.99, 0.99);
+    for ((row, class), score) in scores.indexed_iter_mut() {
+        let norm = match geometry {
+            Geometry::InnerProduct { .. } => x[row] * w[class],
+            Geometry::UnitWeights => x[row],
+            Geometry::Cosine => 1.0,
+        };
+        *score = f64::from((*score * norm) as f32);
+    }
+    let labels = random.labels(rows, classes);
+    Problem { embedding_norms: Some(x), weight_norms: Some(w), ..Problem::new(scores, labels) }
+}
+
+/// What goes round while the axes are swept.
+struct Round {
+    random: Random,
+    turn: usize,
+}
+
+impl Round {
+    fn next(&mut self, count: usize) -> usize {
+        // A different bit pattern each time: neighbours on the grid do not share their surroundings.
+        self.turn += 1;
+        (self.random.bits() as usize) % count
+    }
+
+    /// A scale, and where a learned one stands.
+    fn scale(&mut self, geometry: Geometry) -> (Scale, Option<f64>) {
+        let usual = if geometry == Geometry::Cosine { [4.0, 16.0, 64.0] } else { [0.375, 1.0, 3.0] };
+        let value = usual[self.next(3)];
+        let learned = Scale::Learned { initial: value, min: value / 2.0, max: value * 2.0 };
+        match self.next(8) {
+            0..4 => (Scale::fixed(value), None),
+            4 => (learned, None),
+            5 => (learned, Some(value * 1.25)),
+            6 => (learned, Some(value / 4.0)),
+            _ => (learned, Some(value * 8.0)),
+        }
+    }
+
+    /// Weights and ignored rows.
+    fn weigh(&mut self, spec: &mut LossSpec, problem: &mut Problem) {
+        let (rows, classes) = problem.scores.dim();
+        if self.next(2) == 0 {
+            spec.class_weights = Some(self.random.vector(classes, 0.1, 3.0));
+        }
+        if self.next(2) == 0 {
+            let mut weights = self.random.vector(rows, 0.1, 2.0);
+            weights[rows - 1] = 0.0;
+            problem.sample_weights = Some(weights);
+        }
+        let crate::problem::Aim::Labels(labels) = &mut problem.aim else { return };
+        match self.next(4) {
+            0 => spec.ignored_label = Some(labels[0]),
+            1 => {
+                spec.ignored_label = Some(-100);
+                labels[rows / 2] = -100;
+            }
+            2 if self.next(4) == 0 => {
+                spec.ignored_label = Some(-1);
+                labels.fill(-1);
+            }
+            _ => {}
+        }
+    }
+
+    fn regulariser(&mut self, spec: &LossSpec) -> (Option<Regulariser>, Option<f64>) {
+        match self.next(4) {
+            0 if spec.geometry != Geometry::Cosine => (Some(Regulariser::FeatureIncay { weight: 0.5 }), None),
+            1 => (Some(Regulariser::Ring { weight: 0.25, radius: 1.5 }), None),
+            2 => (Some(Regulariser::Ring { weight: 0.25, radius: 1.5 }), Some(0.75)),
+            _ => (None, None),
+        }
+    }
+}
+
+fn check(gauge: &mut Gauge, place: &str, spec: &LossSpec, problem: &Problem, reduction: Reduction) {
+    let loss = spec.clone().build(problem.classes()).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let problem = problem.clone().fitted_to(&loss);
+    for precision in Precision::ALL {
+        let answer = match precision {
+            Precision::F32 => answer::<f32>(&loss, &problem, reduction),
+            Precision::F64 => answer::<f64>(&loss, &problem, reduction),
+        };
+        let answer = answer.unwrap_or_else(|error| panic!("{place}: {error}"));
+        let want = want(spec, &problem, reduction, precision.least_sine());
+        let conditions = Conditions { spec, problem: &problem, reduction, precision };
+        judge(gauge, place, &conditions, &answer, &want);
+    }
+}
+
+#[test]
+fn geometry_by_margin_by_comparison() {
+    let mut gauge = Gauge::new("grid");
+    let mut round = Round { random: Random::new(1), turn: 0 };
+    let (mut losses, mut refused) = (0, 0);
+    for classes in [2, 5, 70] {
+        for geometry in geometries() {
+            for margin in margins(classes) {
+                for comparison in comparisons() {
+                    let (scale, parameter) = round.scale(geometry);
+                    let mut spec = LossSpec {
+                        geometry,
+                        scale,
+                        margin: margin.clone(),
+                        rivals: Rivals::Plain,
+                        comparison,
+                        regulariser: None,
+                        class_weights: None,
+                        ignored_label: None,
+                    };
+                    if !is_sound(&spec) {
+                        assert!(spec.build(classes).is_err());
+                        refused += 1;
+                        continue;
+                    }
+                    // The long rows only with every third loss.
+                    if classes == 70 && round.next(3) > 0 {
+                        continue;
+                    }
+                    let mut problem = problem(&mut round.random, geometry, 4, classes);
+                    let (regulariser, radius) = round.regulariser(&spec);
+                    spec.regulariser = regulariser;
+                    round.weigh(&mut spec, &mut problem);
+                    problem.scale = parameter;
+                    problem.radius = radius;
+                    problem.state = Some(state(3));
+                    let per_sample = format!("{margin:?}").contains("PerSample");
+                    problem.margins = per_sample.then(|| round.random.vector(4, 0.0, 0.6));
+                    let reduction = REDUCTIONS[round.next(4)];
+                    losses += 1;
+                    check(&mut gauge, &format!("{spec:?} {reduction:?} of {problem:?}"), &spec, &problem, reduction);
+                }
+            }
+        }
+    }
+    println!("grid: {losses} losses, {refused} refused, each in two precisions; {} choices", round.turn);
+    gauge.finish(500_000);
+}
+
+#[test]
+fn preset_by_batch() {
+    let mut gauge = Gauge::new("presets");
+    let mut random = Random::new(2);
+    for preset in presets::all() {
+        for learned in [false, true] {
+            for incay in [None, Some(true), Some(false)] {
+                for (of_classes, of_rows, ignored) in
+                    [(false, false, None), (true, false, Some(-1)), (false, true, Some(2)), (true, true, None)]
+                {
+                    for reduction in REDUCTIONS {
+                        let mut spec = preset.spec();
+                        if learned {
+                            let initial = spec.scale.initial();
+                            spec.scale = Scale::Learned { initial, min: initial / 2.0, max: initial * 4.0 };
+                        }
+                        spec.regulariser = incay.map(|incay| match incay {
+                            true => Regulariser::FeatureIncay { weight: 0.125 },
+                            false => Regulariser::Ring { weight: 0.5, radius: 1.0 },
+                        });
+                        if !is_sound(&spec) {
+                            assert!(spec.build(6).is_err(), "{}", preset.name);
+                            continue;
+                        }
+                        let mut problem = problem(&mut random, spec.geometry, 7, 6);
+                        spec.class_weights = of_classes.then(|| random.vector(6, 0.25, 2.0));
+                        problem.sample_weights = of_rows.then(|| random.vector(7, 0.25, 2.0));
+                        spec.ignored_label = ignored;
+                        problem.state = Some(state([0, 1, 100, 3000][random.below(4)]));
+                        let place = format!("{} {spec:?} {reduction:?}", preset.name);
+                        check(&mut gauge, &place, &spec, &problem, reduction);
+                    }
+                }
+            }
+        }
+    }
+    gauge.finish(60_000);
+}
+
+#[test]
+fn soft_targets_by_option() {
+    let mut gauge = Gauge::new("soft targets");
+    let mut random = Random::new(3);
+    let mut round = Round { random: Random::new(4), turn: 0 };
+    for classes in [1, 2, 3, 8, 70] {
+        for geometry in geometries() {
+            for (label_smoothing, z_loss) in [(0.0, 0.0), (0.125, 0.0), (0.0, 0.05), (0.25, 0.01)] {
+                for reduction in REDUCTIONS {
+                    for ring in [false, true] {
+                        let (scale, parameter) = round.scale(geometry);
+                        let mut spec = LossSpec {
+                            geometry,
+                            scale,
+                            comparison: Comparison::LogSumExp {
+                                gate: SmoothGate::Softplus { label_smoothing, z_loss },
+                            },
+                            ..presets::find("cross-entropy").unwrap().spec()
+                        };
+                        let hard = problem(&mut random, geometry, 5, classes);
+                        let targets = random.distributions(5, classes);
+                        let mut problem = Problem::soft(hard.scores, targets);
+                        problem.embedding_norms = hard.embedding_norms;
+                        problem.scale = parameter;
+                        spec.regulariser = ring.then_some(Regulariser::Ring { weight: 0.5, radius: 1.0 });
+                        round.weigh(&mut spec, &mut problem);
+                        check(&mut gauge, &format!("{spec:?} {reduction:?} of {problem:?}"), &spec, &problem, reduction);
+                    }
+                }
+            }
+        }
+    }
+    gauge.finish(50_000);
+}
+
+#[test]
+fn long_rows() {
+    let mut gauge = Gauge::new("long rows");
+    let mut random = Random::new(5);
+    for classes in [63, 64, 65, 2047, 2048, 2049, 2050, 5000] {
+        for comparison in comparisons() {
+            for geometry in [Geometry::Cosine, Geometry::InnerProduct { bias: false, temperature: 1.0 }] {
+                let scale = Scale::fixed(if geometry == Geometry::Cosine { 30.0 } else { 2.0 });
+                let spec = LossSpec {
+                    geometry,
+                    scale,
+                    margin: Margin::score(0.25),
+                    comparison,
+                    ..presets::find("cross-entropy").unwrap().spec()
+                };
+                if is_sound(&spec) {
+                    let mut problem = problem(&mut random, geometry, 3, classes);
+                    // The first and the last class too: tiles begin and end there.
+                    problem.aim = crate::problem::Aim::Labels(vec![0, classes as i64 - 1, classes as i64 / 2]);
+                    check(&mut gauge, &format!("{classes} {spec:?}"), &spec, &problem, Reduction::Sum);
+                }
+            }
+        }
+    }
+    gauge.finish(1_000_000);
+}

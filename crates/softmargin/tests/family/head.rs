@@ -1,1 +1,352 @@
-//! Later.
+//! From embeddings and prototypes to the loss and back: against the twin's head, against differences, at the poles.
+
+use crate::gauge::Gauge;
+use crate::gradients::{is_smooth, is_straight_through};
+use crate::grid::{comparisons, geometries, is_sound, margins};
+use crate::problem::{Problem, Random, state};
+use crate::tolerances::{HeadConditions, Precision, of_difference, step_of_scores};
+use crate::twin::describe;
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+use softmargin::{
+    Batch, Comparison, Geometry, HeadGradients, LossSpec, LossState, Margin, Real, Reduction, Regulariser, Rivals, Scale,
+    SmoothGate, presets,
+};
+use softmargin_oracle::{Head as Twin, Surrogate, Targets, five_point_difference};
+
+/// Embeddings, prototypes and what belongs to their rows.
+#[derive(Clone, Debug)]
+struct Head {
+    x: Array2<f64>,
+    w: Array2<f64>,
+    bias: Option<Vec<f64>>,
+    labels: Vec<i64>,
+    margins: Option<Vec<f64>>,
+    state: LossState,
+}
+
+impl Head {
+    fn random(random: &mut Random, spec: &LossSpec, (rows, classes, width): (usize, usize, usize)) -> Self {
+        Self {
+            x: random.matrix(rows, width, -1.0, 1.0),
+            w: random.matrix(classes, width, -1.0, 1.0),
+            bias: spec.geometry.has_bias().then(|| random.vector(classes, -0.5, 0.5)),
+            labels: random.labels(rows, classes),
+            margins: format!("{:?}", spec.margin).contains("PerSample").then(|| random.vector(rows, 0.05, 0.6)),
+            state: state(3),
+        }
+    }
+
+    fn twin(&self) -> Twin {
+        Twin {
+            x: self.x.iter().copied().collect(),
+            w: self.w.iter().copied().collect(),
+            bias: self.bias.clone(),
+            dimension: self.x.ncols(),
+        }
+    }
+
+    /// The scores that it makes, as a problem; for the twin's description and the search for kinks.
+    fn problem(&self, spec: &LossSpec) -> Problem {
+        let targets = Targets::Labels(self.labels.clone());
+        let geometry = describe(spec, &self.outline(), Reduction::Sum, f64::LEAST_SINE).geometry;
+        let batch = self.twin().batch(geometry, targets);
+        let scores = Array2::from_shape_vec((self.x.nrows(), self.w.nrows()), batch.scores).unwrap();
+        Problem { embedding_norms: batch.embedding_norms, weight_norms: batch.weight_norms, scores, ..self.outline() }
+    }
+
+    /// A problem without scores.
+    fn outline(&self) -> Problem {
+        let scores = Array2::zeros((self.x.nrows(), self.w.nrows()));
+        let mut problem = Problem { margins: self.margins.clone(), ..Problem::new(scores, self.labels.clone()) };
+        problem.state = Some(self.state.clone());
+        problem
+    }
+
+    /// The loss and the gradients, through the core in one precision.
+    fn evaluate<F: Real>(&self, spec: &LossSpec, reduction: Reduction) -> (f64, HeadGradients<F>) {
+        let loss = spec.clone().build(self.w.nrows()).expect("a sound loss");
+        let (x, w) = (self.x.mapv(F::round_from), self.w.mapv(F::round_from));
+        let vector = |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>());
+        let (bias, margins) = (vector(&self.bias), vector(&self.margins));
+        let labels = Array1::from(self.labels.clone());
+        let scored = spec.geometry.scores(x.view(), w.view(), bias.as_ref().map(|b| b.view())).expect("shapes agree");
+        let mut batch = Batch::new(scored.scores.view(), labels.view());
+        if loss.needs_embedding_norms() {
+            batch = batch.with_embedding_norms(scored.embedding_norms.view());
+        }
+        if loss.needs_weight_norms() {
+            batch = batch.with_weight_norms(scored.weight_norms.view());
+        }
+        if let Some(margins) = &margins {
+            batch = batch.with_margins(margins.view());
+        }
+        if loss.initial_state().is_some() {
+            batch = batch.with_state(&self.state);
+        }
+        let (value, gradients) = loss.value_and_grad(&batch, reduction).expect("a sound batch");
+        let back = spec.geometry.backward(x.view(), w.view(), &scored, &gradients).expect("shapes agree");
+        (value.total.widen(), back)
+    }
+}
+
+fn norms(vectors: ArrayView2<'_, f64>) -> Vec<f64> {
+    vectors.rows().into_iter().map(|row| row.dot(&row).sqrt()).collect()
+}
+
+/// The sizes of the terms of each gradient: rows of x, rows of w, entries of the bias.
+fn sizes(spec: &LossSpec, head: &Head, outcome: &softmargin_oracle::HeadOutcome) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let (n, c) = (head.x.nrows(), head.w.nrows());
+    let slopes = Array2::from_shape_vec((n, c), outcome.loss.grad_scores.clone()).unwrap().mapv(f64::abs);
+    let (x, w) = (norms(head.x.view()), norms(head.w.view()));
+    let mut of_x: Vec<f64> = outcome.loss.grad_embedding_norms.iter().map(|slope| slope.abs()).collect();
+    let mut of_w: Vec<f64> = outcome.loss.grad_weight_norms.iter().map(|slope| slope.abs()).collect();
+    for ((row, class), slope) in slopes.indexed_iter() {
+        let (by_x, by_w) = match spec.geometry {
+            Geometry::InnerProduct { .. } => (w[class], x[row]),
+            Geometry::UnitWeights => (1.0, x[row] / w[class]),
+            Geometry::Cosine => (1.0 / x[row], 1.0 / w[class]),
+        };
+        of_x[row] += slope * by_x;
+        of_w[class] += slope * by_w;
+    }
+    (of_x, of_w, slopes.sum_axis(Axis(0)).to_vec())
+}
+
+fn conditions(spec: &LossSpec, head: &Head, problem: &Problem) -> HeadConditions {
+    let (x, w) = (norms(head.x.view()), norms(head.w.view()));
+    let largest = |v: &[f64]| v.iter().copied().fold(0.0, f64::max);
+    let r = match spec.geometry {
+        Geometry::InnerProduct { .. } => largest(&x) * largest(&w),
+        Geometry::UnitWeights => largest(&x),
+        Geometry::Cosine => 1.0,
+    };
+    let (mut steepness, mut bend) = (1.0_f64, 0.0_f64);
+    if let Margin::Angle(angle) = &spec.margin {
+        for (row, &label) in head.labels.iter().enumerate() {
+            let own = match spec.geometry {
+                Geometry::InnerProduct { .. } => x[row] * w[label as usize],
+                Geometry::UnitWeights => x[row],
+                Geometry::Cosine => 1.0,
+            };
+            let cos = problem.scores[[row, label as usize]] / own;
+            let sine = (1.0 - cos * cos).sqrt();
+            steepness = steepness.max(angle.times / sine);
+            bend = bend.max((angle.times * angle.times + angle.times) / (sine * sine * sine));
+        }
+    }
+    let s = spec.scale.initial() / spec.geometry.temperature();
+    HeadConditions {
+        width: head.x.ncols(),
+        terms: head.x.nrows().max(head.w.nrows()),
+        scale: s * r,
+        steepness,
+        bend,
+    }
+}
+
+fn compare<F: Real>(gauge: &mut Gauge, spec: &LossSpec, head: &Head, problem: &Problem, precision: Precision) {
+    let twin = head.twin();
+    let targets = Targets::Labels(head.labels.clone());
+    let description = describe(spec, problem, Reduction::Sum, precision.least_sine());
+    let outcome = twin.evaluate(&description, &targets).expect("the twin takes it too");
+    let (_, back) = head.evaluate::<F>(spec, Reduction::Sum);
+    let relative = conditions(spec, head, problem).relative(precision);
+    let (of_x, of_w, of_bias) = sizes(spec, head, &outcome);
+    let width = head.x.ncols();
+    let mut check = |what: &str, got: Vec<f64>, want: &[f64], size: &dyn Fn(usize) -> f64| {
+        let kind = format!("{what} {precision:?}");
+        for (k, (&got, &want)) in got.iter().zip(want).enumerate() {
+            gauge.check(&kind, || format!("{spec:?} {head:?} [{k}]"), got, want, relative * size(k));
+        }
+    };
+    let wide = |all: &Array2<F>| all.iter().map(|v| v.widen()).collect::<Vec<f64>>();
+    check("embeddings", wide(&back.embeddings), &outcome.grad_x, &|k| of_x[k / width]);
+    check("prototypes", wide(&back.weight), &outcome.grad_w, &|k| of_w[k / width]);
+    if head.bias.is_some() {
+        check("bias", back.bias.iter().map(|v| v.widen()).collect(), &outcome.grad_bias, &|k| of_bias[k]);
+    }
+}
+
+/// The losses of the sweep: every margin under cross-entropy, every comparison under two margins, with regularisers.
+fn losses(classes: usize) -> Vec<LossSpec> {
+    let mut all = Vec::new();
+    let plain = presets::find("cross-entropy").unwrap().spec();
+    for geometry in geometries() {
+        let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
+        let base = LossSpec { geometry, scale, rivals: Rivals::Plain, ..plain.clone() };
+        let smooth = Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.01 } };
+        for margin in margins(classes) {
+            all.push(LossSpec { margin: margin.clone(), ..base.clone() });
+            all.push(LossSpec { margin, comparison: smooth, ..base.clone() });
+        }
+        for comparison in comparisons() {
+            all.push(LossSpec { comparison, ..base.clone() });
+            all.push(LossSpec { comparison, margin: Margin::score(0.3), ..base.clone() });
+        }
+        for term in [Regulariser::Ring { weight: 0.5, radius: 1.0 }, Regulariser::FeatureIncay { weight: 0.25 }] {
+            all.push(LossSpec { regulariser: Some(term), ..base.clone() });
+            let margin = presets::find("arcface").unwrap().spec().margin;
+            all.push(LossSpec { regulariser: Some(term), margin, ..base.clone() });
+        }
+    }
+    all.extend(presets::all().iter().map(|preset| preset.spec()));
+    all.retain(is_sound);
+    all
+}
+
+/// A head all rows of which are clear of kinks.
+fn smooth_head(random: &mut Random, spec: &LossSpec, shape: (usize, usize, usize)) -> (Head, Problem) {
+    for _ in 0..100_000 {
+        let head = Head::random(random, spec, shape);
+        let problem = head.problem(spec);
+        if norms(head.x.view()).into_iter().chain(norms(head.w.view())).all(|norm| norm > 0.5)
+            && (0..shape.0).all(|row| is_smooth(spec, &problem, row))
+        {
+            return (head, problem);
+        }
+    }
+    panic!("no smooth head for {spec:?}")
+}
+
+#[test]
+fn agrees_with_the_twin() {
+    let mut gauge = Gauge::new("head");
+    let mut random = Random::new(21);
+    for spec in losses(5) {
+        for shape in [(3, 5, 4), (2, 5, 7)] {
+            let (head, problem) = smooth_head(&mut random, &spec, shape);
+            compare::<f64>(&mut gauge, &spec, &head, &problem, Precision::F64);
+            compare::<f32>(&mut gauge, &spec, &head, &problem, Precision::F32);
+        }
+    }
+    gauge.finish(50_000);
+}
+
+#[test]
+fn is_the_derivative_of_its_value() {
+    let mut gauge = Gauge::new("head differences");
+    let mut random = Random::new(22);
+    for spec in losses(4) {
+        let (head, problem) = smooth_head(&mut random, &spec, (2, 4, 3));
+        let description = describe(&spec, &problem, Reduction::Sum, f64::LEAST_SINE);
+        let targets = Targets::Labels(head.labels.clone());
+        let frozen = Surrogate::frozen_at(&description, &head.twin().batch(description.geometry, targets.clone()));
+        let value = |head: &Head| {
+            if is_straight_through(&spec) {
+                head.twin().frozen_loss(&description, &targets, &frozen).expect("a loss")
+            } else {
+                head.evaluate::<f64>(&spec, Reduction::Sum).0
+            }
+        };
+        let (total, back) = head.evaluate::<f64>(&spec, Reduction::Sum);
+        // Norms of at least a half: cosines move at most twice as fast as coordinates.
+        let h = step_of_scores(description.effective_scale()) / 2.0;
+        let mut check = |what: &str, got: Vec<f64>, at: Vec<f64>, put: &dyn Fn(&mut Head, &[f64])| {
+            let function = |v: &[f64]| {
+                let mut moved = head.clone();
+                put(&mut moved, v);
+                value(&moved)
+            };
+            for (k, (got, want)) in got.into_iter().zip(five_point_difference(function, &at, h)).enumerate() {
+                // Each value is the sum over two rows, on scores of a few roundings each.
+                let size = total.abs() + description.effective_scale();
+                gauge.check(what, || format!("{spec:?} {head:?} [{k}]"), got, want, of_difference(want, size, h));
+            }
+        };
+        let flat = |all: &Array2<f64>| all.iter().copied().collect::<Vec<f64>>();
+        let shaped = |like: &Array2<f64>, v: &[f64]| Array2::from_shape_vec(like.raw_dim(), v.to_vec()).unwrap();
+        check("embeddings", flat(&back.embeddings), flat(&head.x), &|moved, v| moved.x = shaped(&moved.x, v));
+        check("prototypes", flat(&back.weight), flat(&head.w), &|moved, v| moved.w = shaped(&moved.w, v));
+        if let Some(bias) = &head.bias {
+            check("bias", back.bias.to_vec(), bias.clone(), &|moved, v| moved.bias = Some(v.to_vec()));
+        }
+    }
+    gauge.finish(10_000);
+}
+
+#[test]
+fn gradients_under_the_cosine_are_orthogonal() {
+    let mut random = Random::new(23);
+    let spec = presets::find("arcface").unwrap().spec();
+    let head = Head::random(&mut random, &spec, (6, 9, 5));
+    let (_, back) = head.evaluate::<f64>(&spec, Reduction::Sum);
+    let relative = conditions(&spec, &head, &head.problem(&spec)).relative(Precision::F64);
+    for (gradient, vectors) in [(&back.embeddings, &head.x), (&back.weight, &head.w)] {
+        for (g, v) in gradient.rows().into_iter().zip(vectors.rows()) {
+            assert!(g.dot(&v).abs() <= relative * 64.0 * v.dot(&v).sqrt(), "{g} {v}");
+        }
+    }
+}
+
+#[test]
+fn cosines_do_not_depend_on_norms() {
+    let mut random = Random::new(24);
+    let (x, w) = (random.matrix(4, 6, -1.0, 1.0), random.matrix(5, 6, -1.0, 1.0));
+    let plain = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap().scores;
+    // Powers of two scale exactly, so the very bits stay.
+    for power in [-900, -40, -3, 5, 60, 900] {
+        let factor = 2_f64.powi(power);
+        let scaled = Geometry::Cosine.scores((&x * factor).view(), w.view(), None).unwrap().scores;
+        assert_eq!(scaled, plain, "embeddings times 2^{power}");
+    }
+    let scaled = Geometry::Cosine.scores((&x * 3.7).view(), (&w * 0.21).view(), None).unwrap().scores;
+    let allowed = 2.0 * 14.0 * crate::tolerances::V;
+    assert!((&scaled - &plain).iter().all(|off| off.abs() <= allowed));
+    let unit = Geometry::UnitWeights.scores(x.view(), (&w * 0.25).view(), None).unwrap().scores;
+    assert_eq!(unit, Geometry::UnitWeights.scores(x.view(), w.view(), None).unwrap().scores);
+}
+
+#[test]
+fn a_vector_of_norm_0_has_cosine_0_and_no_gradient() {
+    for preset in presets::all() {
+        let spec = preset.spec();
+        let mut head = Head::random(&mut Random::new(25), &spec, (3, 4, 2));
+        head.x.row_mut(1).fill(0.0);
+        head.w.row_mut(2).fill(0.0);
+        head.labels = vec![2, 0, 2];
+        let (total, back) = head.evaluate::<f64>(&spec, Reduction::Mean);
+        let finite = back.embeddings.iter().chain(&back.weight).all(|slope| slope.is_finite());
+        assert!(total.is_finite() && finite, "{}", preset.name);
+        let zero = |row: ndarray::ArrayView1<'_, f64>| row.iter().all(|slope| *slope == 0.0);
+        if spec.geometry == Geometry::Cosine {
+            assert!(zero(back.embeddings.row(1)), "{}", preset.name);
+        }
+        if !matches!(spec.geometry, Geometry::InnerProduct { .. }) {
+            assert!(zero(back.weight.row(2)), "{}", preset.name);
+        }
+    }
+}
+
+#[test]
+fn aligned_and_opposed_vectors_have_finite_gradients() {
+    for preset in presets::all() {
+        let spec = preset.spec();
+        let mut head = Head::random(&mut Random::new(26), &spec, (4, 3, 3));
+        for (row, (class, factor)) in [(0, 1.0), (0, -1.0), (1, 2.5), (1, -0.3)].into_iter().enumerate() {
+            let aligned = head.w.row(class).mapv(|v| factor * v);
+            head.x.row_mut(row).assign(&aligned);
+            head.labels[row] = class as i64;
+        }
+        let (total, back) = head.evaluate::<f64>(&spec, Reduction::Mean);
+        let finite = back.embeddings.iter().chain(&back.weight).all(|slope| slope.is_finite());
+        assert!(total.is_finite() && finite, "{}", preset.name);
+        let (total, back) = head.evaluate::<f32>(&spec, Reduction::Mean);
+        let finite = back.embeddings.iter().chain(&back.weight).all(|slope| slope.is_finite());
+        assert!(total.is_finite() && finite, "{}", preset.name);
+    }
+}
+
+#[test]
+fn shapes_that_disagree_are_refused() {
+    let (x, w) = (Array2::<f32>::zeros((2, 3)), Array2::<f32>::zeros((4, 3)));
+    let geometry = Geometry::InnerProduct { bias: true, temperature: 1.0 };
+    let wide = Array2::<f32>::zeros((4, 2));
+    assert_eq!(geometry.scores(x.view(), wide.view(), None).unwrap_err().subject(), "weight");
+    let bias = Array1::<f32>::zeros(3);
+    assert_eq!(geometry.scores(x.view(), w.view(), Some(bias.view())).unwrap_err().subject(), "bias");
+    let bias = Array1::<f32>::zeros(4);
+    assert!(geometry.scores(x.view(), w.view(), Some(bias.view())).is_ok());
+    for other in [Geometry::Cosine, Geometry::UnitWeights, Geometry::InnerProduct { bias: false, temperature: 1.0 }] {
+        assert_eq!(other.scores(x.view(), w.view(), Some(bias.view())).unwrap_err().subject(), "bias");
+    }
+}

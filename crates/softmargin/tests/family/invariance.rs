@@ -1,1 +1,167 @@
-//! Later.
+//! The same bits for any number of threads, any strides, any way to ask.
+
+use crate::grid::{comparisons, is_sound};
+use crate::problem::{Owned, Problem, Random, matrix_bits, state};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
+use softmargin::{Batch, Gradients, Loss, LossSpec, Margin, Real, Reduction, Scale, Value, presets};
+
+/// Everything that a loss says of a batch, as bits.
+fn fingerprint<F: Real>(value: &Value<F>, gradients: &Gradients<F>) -> Vec<u64> {
+    let mut all: Vec<F> = value.rows.to_vec();
+    all.extend(gradients.scores.iter());
+    all.extend([value.total, gradients.scale, gradients.radius]);
+    all.extend(gradients.embedding_norms.iter().flatten());
+    all.extend(gradients.weight_norms.iter().flatten());
+    all.iter().map(|v| v.widen().to_bits()).chain([value.weight.to_bits(), value.kept as u64]).collect()
+}
+
+/// Every preset, and every comparison under one margin.
+fn losses(classes: usize) -> Vec<Loss> {
+    let plain = presets::find("am-softmax").unwrap().spec();
+    let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| preset.spec()).collect();
+    specs.extend(comparisons().into_iter().map(|comparison| LossSpec { comparison, ..plain.clone() }));
+    specs.retain(is_sound);
+    specs.into_iter().map(|spec| spec.build(classes).unwrap()).collect()
+}
+
+fn problem(loss: &Loss, rows: usize, classes: usize) -> Problem {
+    let mut random = Random::new(51);
+    let mut problem = crate::grid::problem(&mut random, loss.spec().geometry, rows, classes);
+    problem.sample_weights = Some(random.vector(rows, 0.0, 2.0));
+    problem.state = Some(state(7));
+    problem.fitted_to(loss)
+}
+
+fn any_threads<F: Real>() {
+    let pools: Vec<rayon::ThreadPool> =
+        [1, 2, 3, 5].map(|count| rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap()).into();
+    // Above the size at which threads are used, with rows of less and of more than a tile.
+    for (rows, classes) in [(301, 150), (17, 5000)] {
+        for loss in losses(classes) {
+            let owned = Owned::<F>::of(&problem(&loss, rows, classes));
+            let ask = || loss.value_and_grad(&owned.batch(), Reduction::Mean).unwrap();
+            let prints = pools.iter().map(|pool| {
+                let (value, gradients) = pool.install(ask);
+                fingerprint(&value, &gradients)
+            });
+            let prints: Vec<Vec<u64>> = prints.collect();
+            assert!(prints.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", loss.spec());
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads() {
+    any_threads::<f32>();
+    any_threads::<f64>();
+}
+
+/// Calls `with` on the scores in many layouts.
+fn in_layouts<F: Real>(scores: &Array2<F>, mut with: impl FnMut(&str, ArrayView2<'_, F>)) {
+    let (rows, columns) = scores.dim();
+    with("C order", scores.view());
+    let fortran = scores.t().as_standard_layout().into_owned();
+    with("Fortran order", fortran.t());
+    let mut reversed = scores.clone();
+    reversed.invert_axis(Axis(0));
+    reversed.invert_axis(Axis(1));
+    let reversed = reversed.as_standard_layout().into_owned();
+    with("reversed", reversed.slice(s![..;-1, ..;-1]));
+    let mut wide = Array2::from_elem((rows * 2, columns * 3 + 1), F::nan());
+    wide.slice_mut(s![..;2, 1..;3]).assign(scores);
+    with("every second row and third column", wide.slice(s![..;2, 1..;3]));
+    let mut padded = Array2::from_elem((rows, columns + 5), F::nan());
+    padded.slice_mut(s![.., 2..columns + 2]).assign(scores);
+    with("columns of a wider array", padded.slice(s![.., 2..columns + 2]));
+}
+
+fn any_strides<F: Real>() {
+    for (rows, classes) in [(4, 7), (3, 130)] {
+        for loss in losses(classes) {
+            let owned = Owned::<F>::of(&problem(&loss, rows, classes));
+            let (value, gradients) = loss.value_and_grad(&owned.batch(), Reduction::Mean).unwrap();
+            let want = fingerprint(&value, &gradients);
+            in_layouts(&owned.scores, |layout, scores| {
+                let (value, gradients) = loss.value_and_grad(&owned.batch_on(scores), Reduction::Mean).unwrap();
+                assert_eq!(want, fingerprint(&value, &gradients), "{layout}: {:?}", loss.spec());
+            });
+            into_any_strides(&loss, &owned, &gradients.scores);
+        }
+    }
+}
+
+/// Writes the gradient into arrays of several layouts.
+fn into_any_strides<F: Real>(loss: &Loss, owned: &Owned<F>, want: &Array2<F>) {
+    let (rows, columns) = want.dim();
+    let write = |layout: &str, target: ArrayViewMut2<'_, F>| {
+        let (_, gradients) = loss.value_and_grad_into(&owned.batch(), Reduction::Mean, target).unwrap();
+        assert_eq!(gradients.scores.len(), 0, "{layout}");
+    };
+    let same = |layout: &str, got: ArrayView2<'_, F>| {
+        assert_eq!(matrix_bits(want), matrix_bits(&got.to_owned()), "{layout}: {:?}", loss.spec());
+    };
+    let mut fortran = Array2::from_elem((columns, rows), F::nan());
+    write("Fortran order", fortran.view_mut().reversed_axes());
+    same("Fortran order", fortran.t());
+    let mut reversed = Array2::from_elem((rows, columns), F::nan());
+    write("reversed", reversed.slice_mut(s![..;-1, ..;-1]));
+    same("reversed", reversed.slice(s![..;-1, ..;-1]));
+    let mut wide = Array2::from_elem((rows * 2, columns * 2), F::nan());
+    write("every second", wide.slice_mut(s![..;2, 1..;2]));
+    same("every second", wide.slice(s![..;2, 1..;2]));
+    let between = wide.slice(s![1..;2, ..]);
+    assert!(between.iter().all(|entry| entry.is_nan()), "nothing else is written");
+}
+
+#[test]
+fn any_strides_of_scores_and_gradient() {
+    any_strides::<f32>();
+    any_strides::<f64>();
+}
+
+#[test]
+fn broadcast_arrays() {
+    let loss = presets::find("cross-entropy").unwrap().spec().build(4).unwrap();
+    let row = ndarray::array![[0.5_f32, -0.25, 1.0, 0.125]];
+    let scores = row.broadcast((3, 4)).unwrap();
+    let one = ndarray::arr0(2_i64);
+    let labels = one.broadcast(3).unwrap();
+    let weight = ndarray::arr0(0.5_f32);
+    let batch = Batch::new(scores, labels).with_sample_weights(weight.broadcast(3).unwrap());
+    let (value, gradients) = loss.value_and_grad(&batch, Reduction::None).unwrap();
+    let whole = scores.to_owned();
+    let labels = ndarray::array![2, 2, 2];
+    let weights = ndarray::array![0.5_f32, 0.5, 0.5];
+    let batch = Batch::new(whole.view(), labels.view()).with_sample_weights(weights.view());
+    let (same, same_gradients) = loss.value_and_grad(&batch, Reduction::None).unwrap();
+    assert_eq!(fingerprint(&value, &gradients), fingerprint(&same, &same_gradients));
+}
+
+#[test]
+fn strided_vectors_beside_the_scores() {
+    let spec = LossSpec {
+        geometry: softmargin::Geometry::InnerProduct { bias: false, temperature: 1.0 },
+        margin: presets::find("arcface").unwrap().spec().margin,
+        scale: Scale::fixed(2.0),
+        ..presets::find("cross-entropy").unwrap().spec()
+    };
+    assert!(matches!(spec.margin, Margin::Angle(_)));
+    let loss = spec.build(5).unwrap();
+    let problem = problem(&loss, 6, 5);
+    let owned = Owned::<f64>::of(&problem);
+    let (value, gradients) = loss.value_and_grad(&owned.batch(), Reduction::Mean).unwrap();
+    let spread = |numbers: &Option<Vec<f64>>| {
+        let numbers = numbers.clone().unwrap();
+        ndarray::Array1::from_iter(numbers.iter().rev().flat_map(|v| [*v, f64::NAN]))
+    };
+    let labels = ndarray::Array1::from_iter((0..6).rev().flat_map(|row| [problem.label(row).unwrap(), -7]));
+    let (weights, x, w) =
+        (spread(&problem.sample_weights), spread(&problem.embedding_norms), spread(&problem.weight_norms));
+    // Every second entry, from the last one: what was written reversed.
+    let batch = Batch::new(owned.scores.view(), labels.slice(s![..-1;-2]))
+        .with_sample_weights(weights.slice(s![..-1;-2]))
+        .with_embedding_norms(x.slice(s![..-1;-2]))
+        .with_weight_norms(w.slice(s![..-1;-2]));
+    let (same, same_gradients) = loss.value_and_grad(&batch, Reduction::Mean).unwrap();
+    assert_eq!(fingerprint(&value, &gradients), fingerprint(&same, &same_gradients));
+}

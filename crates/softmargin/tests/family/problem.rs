@@ -1,6 +1,6 @@
 //! Batches in f64 whose numbers are exact in f32 too, and what a loss answers on them in either precision.
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 use softmargin::{Batch, Loss, LossState, Real, Reduction, Result};
 
 /// What the rows are to become.
@@ -121,9 +121,14 @@ impl<F: Real> Owned<F> {
     }
 
     pub(crate) fn batch(&self) -> Batch<'_, F> {
+        self.batch_on(self.scores.view())
+    }
+
+    /// The same batch with scores that lie elsewhere.
+    pub(crate) fn batch_on<'a>(&'a self, scores: ArrayView2<'a, F>) -> Batch<'a, F> {
         let mut batch = match &self.soft {
-            Some(soft) => Batch::soft(self.scores.view(), soft.view()),
-            None => Batch::new(self.scores.view(), self.labels.view()),
+            Some(soft) => Batch::soft(scores, soft.view()),
+            None => Batch::new(scores, self.labels.view()),
         };
         if let Some(weights) = &self.sample_weights {
             batch = batch.with_sample_weights(weights.view());

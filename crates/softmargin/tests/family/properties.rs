@@ -1,1 +1,568 @@
-//! Later.
+//! Laws that the family obeys, whatever the numbers.
+
+use crate::grid::{comparisons, geometries, is_sound, problem};
+use crate::problem::{Aim, Answer, Problem, Random, answer, bits, matrix_bits, state};
+use crate::tolerances::{Conditions, Precision, V};
+use crate::twin::{Want, judge};
+use ndarray::{Array2, Axis};
+use softmargin::{
+    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Radians,
+    Reduction, Scale, SmoothGate, presets,
+};
+
+/// Cross-entropy over inner products with another comparison.
+fn with(comparison: Comparison) -> LossSpec {
+    LossSpec { comparison, ..presets::find("cross-entropy").unwrap().spec() }
+}
+
+fn ask(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Answer {
+    let loss = spec.clone().build(problem.classes()).unwrap();
+    answer::<f64>(&loss, &problem.clone().fitted_to(&loss), reduction).unwrap()
+}
+
+/// One answer as what another should be.
+fn as_want(answer: &Answer) -> Want {
+    Want {
+        rows: answer.rows.clone(),
+        total: answer.total,
+        nothing_kept: answer.kept == 0,
+        scores: Some(answer.scores.iter().copied().collect()),
+        scale: Some(answer.scale),
+        embedding_norms: answer.embedding_norms.clone(),
+        weight_norms: answer.weight_norms.clone(),
+        radius: Some(answer.radius),
+    }
+}
+
+const RELU: Gate = Gate::Relu;
+
+#[test]
+fn gradients_sum_as_the_formulas_say() {
+    let mut random = Random::new(31);
+    for _ in 0..500 {
+        let classes = 2 + random.below(9);
+        let z = random.vector(classes, -3.0, 3.0);
+        let y = random.below(classes);
+        let problem = Problem::row(&z, y as i64);
+        let at = |comparison| ask(&with(comparison), &problem, Reduction::Sum);
+        let rivals = |answer: &Answer| answer.scores.sum() - answer.scores[[0, y]];
+        let near = |a: f64, b: f64| (a - b).abs() <= 64.0 * V;
+
+        let hinge = at(Comparison::LogSumExp { gate: SmoothGate::Relu });
+        let active = hinge.rows[0] > 0.0;
+        let (own, others) = (hinge.scores[[0, y]], rivals(&hinge));
+        assert!(if active { own == -1.0 && near(others, 1.0) } else { own == 0.0 && others == 0.0 });
+        if active {
+            assert!(near(hinge.scores.iter().map(|g| g.abs()).sum(), 2.0), "the absolute sum is 2");
+        }
+        // Softplus multiplies all of them by 1 - p_y.
+        let smooth = at(Comparison::CROSS_ENTROPY);
+        let p = softmargin::smooth::softmax(&z, 1.0).unwrap();
+        assert!(near(smooth.scores[[0, y]], p[y] - 1.0) && near(rivals(&smooth), 1.0 - p[y]));
+        for (k, slope) in smooth.scores.iter().enumerate().filter(|(k, _)| *k != y) {
+            assert!(near(*slope, p[k]));
+        }
+        // Crammer-Singer: at most one +1 and one -1, by the strongest rival.
+        let hardest = at(Comparison::Hardest { gate: RELU });
+        let best = (0..classes).filter(|k| *k != y).reduce(|a, b| if z[b] > z[a] { b } else { a }).unwrap();
+        for (k, slope) in hardest.scores.iter().enumerate() {
+            let won = z[best] > z[y];
+            let want = if won && k == y { -1.0 } else if won && k == best { 1.0 } else { 0.0 };
+            assert_eq!(*slope, want);
+        }
+        // Weston-Watkins: minus the number of violators.
+        let spec = LossSpec { margin: Margin::score(1.0), ..with(Comparison::EachPair { gate: RELU }) };
+        let each = ask(&spec, &problem, Reduction::Sum);
+        let violators = (0..classes).filter(|&k| k != y && z[k] - z[y] + 1.0 > 0.0).count();
+        assert_eq!(each.scores[[0, y]], -(violators as f64));
+        // Where only gaps matter, everything sums to 0.
+        for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
+            if !matches!(comparison, Comparison::AgainstZero { .. }) && without_z_loss(comparison) {
+                assert!(near(at(comparison).scores.sum(), 0.0), "{comparison:?}");
+            }
+        }
+    }
+}
+
+fn without_z_loss(comparison: Comparison) -> bool {
+    !matches!(comparison, Comparison::LogSumExp { gate: SmoothGate::Softplus { z_loss, .. } } if z_loss > 0.0)
+}
+
+#[test]
+fn the_explosion_of_weston_watkins() {
+    for classes in [2, 10, 1000] {
+        let mut z = vec![0.0; classes];
+        z[1] = -5.0;
+        let slope = |name: &str| {
+            let spec = presets::find(name).unwrap().spec();
+            ask(&spec, &Problem::row(&z, 1), Reduction::Sum).scores[[0, 1]]
+        };
+        assert_eq!(slope("weston-watkins"), -(classes as f64 - 1.0));
+        assert_eq!(slope("crammer-singer"), -1.0);
+    }
+}
+
+#[test]
+fn bounds_between_the_comparisons() {
+    let mut random = Random::new(32);
+    let margins = [
+        (Geometry::Cosine, 16.0, Margin::None),
+        (Geometry::Cosine, 30.0, Margin::score(0.35)),
+        (Geometry::Cosine, 64.0, presets::find("arcface").unwrap().spec().margin),
+        (Geometry::Cosine, 0.25, presets::find("combined-margin").unwrap().spec().margin),
+        (Geometry::UnitWeights, 2.0, presets::find("sphereface").unwrap().spec().margin),
+        (Geometry::InnerProduct { bias: false, temperature: 0.5 }, 1.0, Margin::Logit { amount: Amount::One(1.5) }),
+    ];
+    for _ in 0..200 {
+        for (geometry, scale, margin) in &margins {
+            let classes = 2 + random.below(12);
+            let problem = problem(&mut random, *geometry, 3, classes);
+            let loss = |comparison| {
+                let scale = Scale::fixed(*scale);
+                let spec = LossSpec { geometry: *geometry, scale, margin: margin.clone(), ..with(comparison) };
+                ask(&spec, &problem, Reduction::None).rows
+            };
+            let cross_entropy = loss(Comparison::CROSS_ENTROPY);
+            let hardest = loss(Comparison::Hardest { gate: RELU });
+            let hinge = loss(Comparison::LogSumExp { gate: SmoothGate::Relu });
+            for row in 0..3 {
+                let slack = 64.0 * V * (1.0 + cross_entropy[row]);
+                let (c, h, l) = (cross_entropy[row], hardest[row], hinge[row]);
+                assert!(h <= c + slack && c <= h + (classes as f64).ln() + slack, "{h} {c}");
+                assert!(l <= c + slack && c <= l + 2_f64.ln() + slack, "{l} {c}");
+                assert!(h <= l + slack, "the smooth maximum is above the maximum: {h} {l}");
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_of_the_scale() {
+    let mut random = Random::new(33);
+    for _ in 0..100 {
+        let problem = problem(&mut random, Geometry::Cosine, 4, 7);
+        let ask = |scale: f64, comparison| {
+            let spec = LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(scale), ..with(comparison) };
+            ask(&spec, &problem, Reduction::None).rows
+        };
+        for scale in [1.0, 10.0, 1e3, 1e5] {
+            // softplus is at most ln 2 above ReLU, log-sum-exp at most ln (C - 1) above the maximum.
+            let pairs = [
+                (Comparison::EachPair { gate: Gate::Softplus }, Comparison::EachPair { gate: RELU }, 6.0 * 2_f64.ln()),
+                (Comparison::Hardest { gate: Gate::Softplus }, Comparison::Hardest { gate: RELU }, 2_f64.ln()),
+                (Comparison::CROSS_ENTROPY, Comparison::Hardest { gate: RELU }, 7_f64.ln()),
+                (
+                    Comparison::AgainstZero { gate: Gate::Softplus },
+                    Comparison::AgainstZero { gate: RELU },
+                    7.0 * 2_f64.ln(),
+                ),
+            ];
+            for (smooth, hard, bound) in pairs {
+                for (smooth, hard) in ask(scale, smooth).into_iter().zip(ask(1.0, hard)) {
+                    let off = smooth / scale - hard;
+                    assert!((-1e-14..=bound / scale + 1e-14).contains(&off), "{scale}: {off}");
+                }
+            }
+        }
+        for loss in ask(1e-30, Comparison::CROSS_ENTROPY) {
+            assert!((loss - 7_f64.ln()).abs() <= 16.0 * V, "{loss}");
+        }
+    }
+}
+
+/// Amounts that change nothing.
+fn neutral_margins(classes: usize) -> Vec<Margin> {
+    let zeros = || vec![0.0; classes];
+    let mut all = vec![
+        Margin::score(0.0),
+        Margin::Logit { amount: Amount::One(0.0) },
+        Margin::Score { amount: Amount::PerClass(zeros()) },
+        Margin::Logit { amount: Amount::PerClass(zeros()) },
+        Margin::Score { amount: Amount::PerSample },
+        Margin::Logit { amount: Amount::PerSample },
+    ];
+    let angles = || Amount::PerClass(vec![Radians(0.0); classes]);
+    let amounts = [
+        (Amount::One(Radians(0.0)), Amount::One(0.0)),
+        (angles(), Amount::PerClass(zeros())),
+        (Amount::PerSample, Amount::One(0.0)),
+        (angles(), Amount::PerSample),
+    ];
+    for beyond_pi in
+        [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp]
+    {
+        for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
+            for anneal in [None, Some(Anneal::SPHEREFACE), Some(Anneal { min: 0.0, ..Anneal::SPHEREFACE })] {
+                for (plus, minus) in &amounts {
+                    let (plus, minus) = (plus.clone(), minus.clone());
+                    all.push(Margin::Angle(AngularMargin { times: 1.0, plus, minus, beyond_pi, gradient, anneal }));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_neutral_margin_gives_the_bits_of_none() {
+    let mut random = Random::new(34);
+    let mut compared = 0;
+    for geometry in geometries().into_iter().filter(|geometry| !geometry.has_bias()) {
+        for comparison in comparisons() {
+            let scale = Scale::fixed(13.7);
+            let none = LossSpec { geometry, scale, ..with(comparison) };
+            if !is_sound(&none) {
+                continue;
+            }
+            let mut problem = problem(&mut random, geometry, 5, 6);
+            // The poles too, where an exact slope has its floor.
+            problem.scores[[0, 0]] = problem.embedding_norms.as_ref().unwrap()[0];
+            problem.scores[[0, 0]] = if geometry == Geometry::Cosine { -1.0 } else { problem.scores[[0, 0]] * 0.25 };
+            problem.state = Some(state(5000));
+            for margin in neutral_margins(6) {
+                let per_sample = format!("{margin:?}").contains("PerSample");
+                let spec = LossSpec { margin, ..none.clone() };
+                for precision in Precision::ALL {
+                    let ask = |spec: &LossSpec, margins: Option<Vec<f64>>| {
+                        let loss = spec.clone().build(6).unwrap();
+                        let problem = Problem { margins, ..problem.clone() }.fitted_to(&loss);
+                        match precision {
+                            Precision::F32 => answer::<f32>(&loss, &problem, Reduction::Mean).unwrap(),
+                            Precision::F64 => answer::<f64>(&loss, &problem, Reduction::Mean).unwrap(),
+                        }
+                    };
+                    let plain = ask(&none, None);
+                    let neutral = ask(&spec, per_sample.then(|| vec![0.0; 5]));
+                    assert_eq!(bits(&plain.rows), bits(&neutral.rows), "{spec:?}");
+                    assert_eq!(plain.total.to_bits(), neutral.total.to_bits(), "{spec:?}");
+                    assert_eq!(matrix_bits(&plain.scores), matrix_bits(&neutral.scores), "{spec:?}");
+                    assert_eq!(plain.scale.to_bits(), neutral.scale.to_bits(), "{spec:?}");
+                    let by_norms = [&neutral.embedding_norms, &neutral.weight_norms];
+                    assert!(by_norms.into_iter().flatten().flatten().all(|slope| *slope == 0.0), "{spec:?}");
+                    compared += 1;
+                }
+            }
+        }
+    }
+    println!("neutral margins: {compared} comparisons bit for bit");
+    assert!(compared > 2000);
+}
+
+#[test]
+fn classes_can_be_permuted() {
+    let mut gauge = crate::gauge::Gauge::new("permutation");
+    let mut random = Random::new(35);
+    for preset in presets::all() {
+        for _ in 0..20 {
+            let spec = preset.spec();
+            let problem = problem(&mut random, spec.geometry, 4, 9);
+            let mut order: Vec<usize> = (0..9).collect();
+            for k in (1..9).rev() {
+                order.swap(k, random.below(k + 1));
+            }
+            let mut permuted = problem.clone();
+            permuted.scores = problem.scores.select(Axis(1), &order);
+            let place = |class: usize| order.iter().position(|k| *k == class).unwrap();
+            let Aim::Labels(labels) = &mut permuted.aim else { unreachable!("hard labels") };
+            labels.iter_mut().for_each(|label| *label = place(*label as usize) as i64);
+            let norms = problem.weight_norms.as_ref().unwrap();
+            permuted.weight_norms = Some(order.iter().map(|k| norms[*k]).collect());
+
+            let plain = ask(&spec, &problem, Reduction::Mean);
+            let mut want = as_want(&plain);
+            want.scores = Some(plain.scores.select(Axis(1), &order).iter().copied().collect());
+            want.weight_norms = plain.weight_norms.map(|norms| order.iter().map(|k| norms[*k]).collect());
+            let reduction = Reduction::Mean;
+            let conditions = Conditions { spec: &spec, problem: &permuted, reduction, precision: Precision::F64 };
+            judge(&mut gauge, preset.name, &conditions, &ask(&spec, &permuted, reduction), &want);
+        }
+    }
+    gauge.finish(5_000);
+}
+
+#[test]
+fn only_gaps_matter_but_against_zero() {
+    let mut random = Random::new(36);
+    for comparison in comparisons().into_iter().filter(|comparison| without_z_loss(*comparison)) {
+        let spec = LossSpec { margin: Margin::score(0.5), ..with(comparison) };
+        if !is_sound(&spec) {
+            continue;
+        }
+        // Multiples of 2^-10: shifted by 3 they have exactly the same differences.
+        let scores = random.matrix(5, 70, -2.0, 2.0).mapv(|z| (z * 1024.0).round() / 1024.0);
+        let labels = random.labels(5, 70);
+        let plain = ask(&spec, &Problem::new(scores.clone(), labels.clone()), Reduction::Sum);
+        let shifted = ask(&spec, &Problem::new(scores + 3.0, labels), Reduction::Sum);
+        let same = bits(&plain.rows) == bits(&shifted.rows) && plain.scores == shifted.scores;
+        assert_eq!(same, !matches!(comparison, Comparison::AgainstZero { .. }), "{comparison:?}");
+    }
+}
+
+#[test]
+fn a_class_at_minus_infinity_is_as_if_deleted() {
+    let mut gauge = crate::gauge::Gauge::new("masking");
+    let mut random = Random::new(37);
+    for comparison in comparisons() {
+        for geometry in geometries() {
+            let spec = LossSpec { geometry, margin: Margin::score(0.25), ..with(comparison) };
+            if !is_sound(&spec) {
+                continue;
+            }
+            let problem = problem(&mut random, geometry, 4, 150);
+            let masked: Vec<usize> = (0..150).filter(|k| k % 3 == 1).collect();
+            let kept: Vec<usize> = (0..150).filter(|k| k % 3 != 1).collect();
+            let mut with_mask = problem.clone();
+            for class in &masked {
+                with_mask.scores.column_mut(*class).fill(f64::NEG_INFINITY);
+            }
+            with_mask.aim = Aim::Labels(vec![0, 2, 3, 149]);
+            let mut without = Problem::new(problem.scores.select(Axis(1), &kept), vec![0, 1, 2, 99]);
+            without.embedding_norms = problem.embedding_norms;
+            for precision in Precision::ALL {
+                let ask = |problem: &Problem| {
+                    let loss = spec.clone().build(problem.classes()).unwrap();
+                    let problem = problem.clone().fitted_to(&loss);
+                    match precision {
+                        Precision::F32 => answer::<f32>(&loss, &problem, Reduction::Sum).unwrap(),
+                        Precision::F64 => answer::<f64>(&loss, &problem, Reduction::Sum).unwrap(),
+                    }
+                };
+                let (masked_answer, deleted) = (ask(&with_mask), ask(&without));
+                for class in &masked {
+                    let zero = masked_answer.scores.column(*class).iter().all(|slope| slope.to_bits() << 1 == 0);
+                    assert!(zero, "{spec:?}");
+                }
+                let mut got = masked_answer.clone();
+                got.scores = masked_answer.scores.select(Axis(1), &kept);
+                let reduction = Reduction::Sum;
+                let conditions = Conditions { spec: &spec, problem: &without, reduction, precision };
+                judge(&mut gauge, &format!("{spec:?}"), &conditions, &got, &as_want(&deleted));
+            }
+        }
+    }
+    gauge.finish(20_000);
+}
+
+#[test]
+fn losses_are_linear_in_their_weights() {
+    let mut random = Random::new(38);
+    for preset in presets::all() {
+        let spec = preset.spec();
+        let mut problem = problem(&mut random, spec.geometry, 6, 5);
+        problem.sample_weights = Some(random.vector(6, 0.5, 2.0));
+        let plain = ask(&spec, &problem, Reduction::Sum);
+        let mut doubled = problem.clone();
+        doubled.sample_weights.as_mut().unwrap().iter_mut().for_each(|weight| *weight *= 2.0);
+        let twice = ask(&spec, &doubled, Reduction::Sum);
+        assert_eq!(twice.total, 2.0 * plain.total, "{}", preset.name);
+        assert_eq!(twice.scores, &plain.scores * 2.0, "{}", preset.name);
+        assert_eq!(twice.rows, plain.rows.iter().map(|row| 2.0 * row).collect::<Vec<_>>());
+        // The mean does not change.
+        let (mean, same) = (ask(&spec, &problem, Reduction::Mean), ask(&spec, &doubled, Reduction::Mean));
+        assert_eq!(mean.total, same.total, "{}", preset.name);
+        assert_eq!(mean.scores, same.scores, "{}", preset.name);
+        // A class weight is a sample weight of every row of the class.
+        let of_class = random.vector(5, 0.25, 3.0);
+        let by_class = LossSpec { class_weights: Some(of_class.clone()), ..spec.clone() };
+        let mut by_sample = problem.clone();
+        let labels: Vec<usize> = (0..6).map(|row| problem.label(row).unwrap() as usize).collect();
+        for (weight, label) in by_sample.sample_weights.as_mut().unwrap().iter_mut().zip(&labels) {
+            *weight *= of_class[*label];
+        }
+        let (a, b) = (ask(&by_class, &problem, Reduction::Mean), ask(&spec, &by_sample, Reduction::Mean));
+        assert!((a.total - b.total).abs() <= 16.0 * V * a.total, "{}: {} {}", preset.name, a.total, b.total);
+        // A row of weight 2 is the row twice.
+        let two = [0, 1, 2, 3, 4, 5, 3];
+        let mut repeated = problem.clone();
+        repeated.sample_weights = None;
+        let mut weighted = repeated.clone();
+        weighted.sample_weights = Some(vec![1.0, 1.0, 1.0, 2.0, 1.0, 1.0]);
+        repeated.scores = problem.scores.select(Axis(0), &two);
+        repeated.aim = Aim::Labels(two.iter().map(|row| problem.label(*row).unwrap()).collect());
+        repeated.embedding_norms = problem.embedding_norms.as_ref().map(|n| two.iter().map(|row| n[*row]).collect());
+        for reduction in [Reduction::Sum, Reduction::Mean] {
+            let (a, b) = (ask(&spec, &repeated, reduction), ask(&spec, &weighted, reduction));
+            assert!((a.total - b.total).abs() <= 16.0 * V * a.total, "{}: {} {}", preset.name, a.total, b.total);
+        }
+    }
+}
+
+#[test]
+fn reductions_agree_with_each_other() {
+    let mut random = Random::new(39);
+    let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| preset.spec()).collect();
+    specs.extend(comparisons().into_iter().map(with).filter(is_sound));
+    for spec in specs {
+        let spec = LossSpec { ignored_label: Some(-1), class_weights: Some(vec![0.5, 1.0, 2.0, 0.25, 3.0]), ..spec };
+        let mut problem = problem(&mut random, spec.geometry, 8, 5);
+        let Aim::Labels(labels) = &mut problem.aim else { unreachable!("hard labels") };
+        labels[2] = -1;
+        problem.sample_weights = Some(random.vector(8, 0.1, 2.0));
+        let [none, sum, mean, other] =
+            [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan].map(|r| ask(&spec, &problem, r));
+        assert!(none.rows == sum.rows && none.rows == mean.rows && none.kept == 7);
+        assert_eq!(none.total, sum.total);
+        assert_eq!((&mean.total, &mean.scores), (&other.total, &other.scores));
+        let summed: f64 = none.rows.iter().sum();
+        let slack = 16.0 * V * none.rows.iter().map(|row| row.abs()).sum::<f64>();
+        assert!((summed - sum.total).abs() <= slack && (mean.total * mean.weight - sum.total).abs() <= slack);
+        for (mean_slope, sum_slope) in mean.scores.iter().zip(&sum.scores) {
+            assert!((mean_slope * mean.weight - sum_slope).abs() <= 16.0 * V * sum_slope.abs());
+        }
+        assert_eq!(none.scores, sum.scores);
+    }
+}
+
+#[test]
+fn a_hard_label_is_a_soft_target_of_one_class() {
+    let mut gauge = crate::gauge::Gauge::new("one-hot");
+    let mut random = Random::new(40);
+    for label_smoothing in [0.0, 0.125] {
+        for z_loss in [0.0, 0.01] {
+            for geometry in geometries() {
+                let gate = SmoothGate::Softplus { label_smoothing, z_loss };
+                let class_weights = Some(random.vector(6, 0.5, 2.0));
+                let spec = LossSpec { geometry, class_weights, ..with(Comparison::LogSumExp { gate }) };
+                let hard = problem(&mut random, geometry, 5, 6);
+                let mut one_hot = Array2::zeros((5, 6));
+                for row in 0..5 {
+                    one_hot[[row, hard.label(row).unwrap() as usize]] = 1.0;
+                }
+                let soft = Problem::soft(hard.scores.clone(), one_hot);
+                let want = as_want(&ask(&spec, &hard, Reduction::Mean));
+                let reduction = Reduction::Mean;
+                let conditions = Conditions { spec: &spec, problem: &soft, reduction, precision: Precision::F64 };
+                judge(&mut gauge, &format!("{spec:?}"), &conditions, &ask(&spec, &soft, reduction), &want);
+            }
+        }
+    }
+    gauge.finish(500);
+}
+
+#[test]
+fn known_values() {
+    // Two classes are a logistic regression on the difference.
+    let spec = presets::find("cross-entropy").unwrap().spec();
+    for gap in [-30.0, -1.0, 0.0, 2.5, 40.0] {
+        let answer = ask(&spec, &Problem::row(&[gap, 0.0], 0), Reduction::Sum);
+        let want = softmargin::smooth::softplus(-gap);
+        assert!((answer.total - want).abs() <= 4.0 * V * want);
+    }
+    // The floor of a cosine head with s = 1 and NormFace's 10575 identities.
+    let classes = 10_575;
+    let mut simplex = vec![-1.0 / (f64::from(classes) - 1.0); classes as usize];
+    simplex[7] = 1.0;
+    let normface = LossSpec { scale: Scale::fixed(1.0), ..presets::find("normface").unwrap().spec() };
+    let floor = ask(&normface, &Problem::row(&simplex, 7), Reduction::Sum).total;
+    assert!((floor - 8.27).abs() < 5e-3, "{floor}");
+    // At the best gap of label smoothing the gradient is 0.
+    let eps = 0.1;
+    let gate = SmoothGate::Softplus { label_smoothing: eps, z_loss: 0.0 };
+    let gap = (1.0_f64 + 5.0 * (1.0 - eps) / eps).ln();
+    let best = ask(&with(Comparison::LogSumExp { gate }), &Problem::row(&[gap, 0.0, 0.0, 0.0, 0.0], 0), Reduction::Sum);
+    assert!(best.scores.iter().all(|slope| slope.abs() <= 16.0 * V), "{:?}", best.scores);
+    // A temperature is one over the scale.
+    let mut random = Random::new(41);
+    let problem = Problem::new(random.matrix(4, 5, -3.0, 3.0), random.labels(4, 5));
+    let geometry = Geometry::InnerProduct { bias: false, temperature: 0.25 };
+    let warm = ask(&LossSpec { geometry, ..spec.clone() }, &problem, Reduction::Sum);
+    let scaled = ask(&LossSpec { scale: Scale::fixed(4.0), ..spec }, &problem, Reduction::Sum);
+    assert_eq!((warm.total, warm.scores), (scaled.total, scaled.scores));
+    assert_eq!(warm.scale, 4.0 * scaled.scale, "by the scale parameter, not by scale over temperature");
+}
+
+/// `psi` at an angle: the identity of a gap to a rival at right angles.
+fn psi(angle: &AngularMargin, theta: f64) -> f64 {
+    let gate = Gate::Identity;
+    let spec = LossSpec {
+        geometry: Geometry::Cosine,
+        margin: Margin::Angle(angle.clone()),
+        ..with(Comparison::Hardest { gate })
+    };
+    -ask(&spec, &Problem::row(&[theta.cos(), 0.0], 0), Reduction::Sum).total
+}
+
+#[test]
+fn beyond_pi_as_the_names_say() {
+    const PI: f64 = std::f64::consts::PI;
+    let shapes = [(1.0, 0.5, 0.0), (1.0, 0.3, 0.2), (0.9, 0.4, 0.15), (1.5, 0.0, 0.0), (4.0, 0.0, 0.0), (2.5, 0.7, 0.1)];
+    for (times, plus, minus) in shapes {
+        for beyond_pi in
+            [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp]
+        {
+            if beyond_pi == BeyondPi::Extend && times != 1.0 {
+                continue;
+            }
+            let angle = AngularMargin {
+                times,
+                plus: Amount::One(Radians(plus)),
+                minus: Amount::One(minus),
+                beyond_pi,
+                gradient: MarginGradient::Exact,
+                anneal: None,
+            };
+            let steps = 4000;
+            let thetas = (0..=steps).map(|k| PI * f64::from(k) / f64::from(steps));
+            let values: Vec<f64> = thetas.map(|theta| psi(&angle, theta)).collect();
+            let rises = values.windows(2).any(|w| w[1] > w[0] + 8.0 * V * 10.0);
+            // |d psi / d theta| <= times (or 1 on a continuation).
+            let step = times.max(1.0) * PI / f64::from(steps) * 1.001;
+            let jumps = values.windows(2).any(|w| (w[1] - w[0]).abs() > step);
+            let passes = times * PI + plus > PI;
+            assert_eq!(rises, passes && beyond_pi == BeyondPi::Plain, "{angle:?}");
+            assert_eq!(jumps, passes && beyond_pi == BeyondPi::Extend, "{angle:?}");
+            let limit = (PI - plus) / times;
+            let after = psi(&angle, limit + 1e-9) + minus;
+            let want = if beyond_pi == BeyondPi::Extend { -(plus.cos()) - plus * plus.sin() } else { -1.0 };
+            assert!((after - want).abs() < 1e-8, "{angle:?}: {after}, expected {want}");
+        }
+    }
+    let arcface = |beyond_pi| AngularMargin {
+        times: 1.0,
+        plus: Amount::One(Radians(0.5)),
+        minus: Amount::One(0.0),
+        beyond_pi,
+        gradient: MarginGradient::Exact,
+        anneal: None,
+    };
+    for theta in [2.7, 3.0, PI] {
+        let got = psi(&arcface(BeyondPi::Continue), theta);
+        assert!((got - (theta.cos() - (1.0 - 0.5_f64.cos()))).abs() <= 8.0 * V);
+        let got = psi(&arcface(BeyondPi::Extend), theta);
+        assert!((got - (theta.cos() - 0.5 * 0.5_f64.sin())).abs() <= 8.0 * V);
+    }
+    let jump = psi(&arcface(BeyondPi::Extend), PI - 0.5 + 1e-9);
+    assert!((jump + 1.117).abs() < 5e-4, "{jump}");
+    let sphereface = AngularMargin { times: 4.0, plus: Amount::One(Radians(0.0)), ..arcface(BeyondPi::Piecewise) };
+    assert!((psi(&sphereface, PI) + 7.0).abs() <= 64.0 * V, "from 1 down to -7");
+}
+
+#[test]
+fn the_state_changes_only_by_update() {
+    for preset in presets::all() {
+        let loss = preset.spec().build(4).unwrap();
+        let annealed = ["sphereface", "l-softmax"].contains(&preset.name);
+        assert_eq!(loss.initial_state().is_some(), annealed);
+        let Some(mut steps) = loss.initial_state() else { continue };
+        let mut random = Random::new(42);
+        let mut last = f64::INFINITY;
+        for step in 0..4 {
+            assert_eq!(steps, state(step));
+            let mut problem = problem(&mut random, preset.spec().geometry, 2, 4);
+            problem.state = Some(steps.clone());
+            answer::<f32>(&loss, &problem.fitted_to(&loss), Reduction::Mean).unwrap();
+            assert_eq!(steps.step, step, "reading does not change it");
+            let Margin::Angle(AngularMargin { anneal: Some(anneal), .. }) = &loss.spec().margin else { panic!() };
+            assert!(anneal.lambda(step) < last);
+            last = anneal.lambda(step);
+            loss.update(&mut steps);
+        }
+        // Another step is another loss.
+        let mut problem = problem(&mut random, preset.spec().geometry, 2, 4);
+        let mut at = |step| {
+            problem.state = Some(state(step));
+            answer::<f64>(&loss, &problem.clone().fitted_to(&loss), Reduction::Mean).unwrap().total
+        };
+        assert!(at(0) != at(100_000));
+    }
+}

@@ -15,9 +15,9 @@
 //! | gradient by the target's score | `+ w s slopes slope_error` | psi' divides by `sin(theta)`, floored |
 //! | below the smallest number | `tiny (1 + w s)` | exponentials and products that leave the range of the type |
 //! | gradient by scale, norms | the sum of the rows' errors, each in units of `slopes height` | they are sums of products of slopes and scores |
-//! | central differences | `1e-6 want + ROUNDING u f / h` | five points at `h` a thousandth of the length on which a scaled score changes a loss: truncation under 1e-9 relative; the rest is the rounding of `f` divided by `h` |
+//! | central differences | `1e-6 want + ROUNDING u f / h` | five points at `h` a four-thousandth of the length on which a scaled score changes a loss: truncation under 1e-9 relative; the rest is the rounding of `f` divided by `h` |
 //! | one instruction set against another | twice the error that each is allowed | both are near the same exact number |
-//! | scores from embeddings | `(D + 8) u abs(x) abs(w)` | a dot product of D terms |
+//! | gradients of a head | `relative()` of `HeadConditions`, times the sum of the sizes of the terms | a score is a dot product of D terms, and its error goes through everything that follows |
 
 use crate::problem::{Aim, Problem};
 use crate::twin::Want;
@@ -39,7 +39,7 @@ const TILE: f64 = 2048.0;
 /// Central differences: relative to the derivative.
 pub(crate) const CENTRAL: f64 = 1e-6;
 /// Steps of central differences, in units of the length on which a scaled score changes a loss.
-pub(crate) const STEP: f64 = 1e-3;
+pub(crate) const STEP: f64 = 2.5e-4;
 /// Roundings of the function that differences are taken of; five points weigh it by 1.5 in all.
 const ROUNDING: f64 = 32.0;
 
@@ -105,9 +105,30 @@ pub(crate) fn step_of_scores(scale: f64) -> f64 {
     STEP / scale.max(1.0)
 }
 
-/// A score made from embeddings and prototypes of width D, relative to the product of the norms that it has.
-pub(crate) fn of_product(width: usize, precision: Precision) -> f64 {
-    (width as f64 + CHAIN) * precision.unit()
+/// What a head adds to the condition of a loss.
+pub(crate) struct HeadConditions {
+    /// D
+    pub(crate) width: usize,
+    /// How many terms the longest sum of the way back has: N or C.
+    pub(crate) terms: usize,
+    /// The largest `s r`.
+    pub(crate) scale: f64,
+    /// The largest slope that a margin on the angle has, `times / sin(theta)`, and its own slope,
+    /// `times^2 / sin(theta)^3`.
+    pub(crate) steepness: f64,
+    pub(crate) bend: f64,
+}
+
+impl HeadConditions {
+    /// The error of a gradient by embeddings, prototypes or bias, relative to the sum of the sizes of its terms.
+    ///
+    /// A score is a dot product of D terms, so a gap is wrong by twice `s r (D + 8) u`, the target's by `psi'` times
+    /// that; slopes have that as a relative error; then come the sums of the way back.
+    pub(crate) fn relative(&self, precision: Precision) -> f64 {
+        let score = (self.width as f64 + CHAIN) * precision.unit();
+        let gap = self.scale * score * (1.0 + self.steepness);
+        gap + score * self.bend + (self.terms as f64 + 2.0 * CHAIN) * precision.unit()
+    }
 }
 
 /// One row's condition.
@@ -160,7 +181,8 @@ impl Conditions<'_> {
             let error = row.gap_error * (row.slopes + row.extras)
                 + u * (row.additions + CHAIN) * (loss.abs() + row.extras * row.height);
             let term = self.regulariser_error(index);
-            allowed.rows[index] = weight * (error + term.value) + self.precision.tiny();
+            // Each of C terms may have left the range of the type.
+            allowed.rows[index] = weight * (error + term.value) + self.precision.tiny() * (1.0 + weight * c as f64);
             allowed.total += weight * (share * error + self.share(weight) * term.value);
             self.scores(index, &row, want, &mut allowed);
             allowed.scale += self.scale_error(&row);

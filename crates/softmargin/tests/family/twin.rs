@@ -28,8 +28,9 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
         Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } } => (label_smoothing, z_loss),
         _ => (0.0, 0.0),
     };
-    // The twin wants soft targets that are smoothed already.
-    let label_smoothing = if matches!(problem.aim, Aim::Soft(_)) { 0.0 } else { label_smoothing };
+    // The twin wants soft targets that are smoothed already, but rows are weighed by what the targets were before.
+    let soft = matches!(problem.aim, Aim::Soft(_));
+    let label_smoothing = if soft { 0.0 } else { label_smoothing };
     oracle::Oracle {
         scale: spec.scale.clamp(parameter),
         temperature: spec.geometry.temperature(),
@@ -52,8 +53,8 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
         },
         label_smoothing,
         z_loss,
-        class_weights: spec.class_weights.clone(),
-        sample_weights: problem.sample_weights.clone(),
+        class_weights: if soft { None } else { spec.class_weights.clone() },
+        sample_weights: if soft { Some(soft_row_weights(spec, problem)) } else { problem.sample_weights.clone() },
         ignored: spec.ignored_label,
         regulariser: match spec.regulariser {
             Some(Regulariser::FeatureIncay { weight }) => oracle::Regulariser::FeatureIncay { weight },
@@ -69,6 +70,15 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
         },
         nan_when_nothing_kept: reduction == Reduction::MeanOrNan,
     }
+}
+
+/// `sum_k P_k weight_k`, times the row's own weight.
+fn soft_row_weights(spec: &LossSpec, problem: &Problem) -> Vec<f64> {
+    let Aim::Soft(targets) = &problem.aim else { return Vec::new() };
+    let of_class = |class: usize| spec.class_weights.as_ref().map_or(1.0, |weights| weights[class]);
+    let of_row = |row: usize| problem.sample_weights.as_ref().map_or(1.0, |weights| weights[row]);
+    let weigh = |row: usize| targets.row(row).iter().enumerate().map(|(k, p)| p * of_class(k)).sum::<f64>();
+    (0..problem.rows()).map(|row| weigh(row) * of_row(row)).collect()
 }
 
 fn margin(spec: &LossSpec, problem: &Problem, least_sine: f64) -> oracle::Margin {

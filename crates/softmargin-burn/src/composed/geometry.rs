@@ -1,0 +1,76 @@
+//! Scores and norms.
+
+use burn::tensor::Tensor;
+use ndarray::{ArrayView1, ArrayView2};
+use softmargin::{Geometry, Result};
+
+/// Scores (N, C), and the norms (N, 1) and (C, 1) of what they were made from.
+pub(crate) struct Scored {
+    pub(crate) scores: Tensor<2>,
+    pub(crate) embedding_norms: Tensor<2>,
+    pub(crate) weight_norms: Tensor<2>,
+}
+
+/// Scores of embeddings (N, D) against prototypes (C, D).
+pub(crate) fn scores(
+    geometry: Geometry,
+    embeddings: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Result<Scored> {
+    check_shapes(geometry, &embeddings, &weight, bias.as_ref())?;
+    let x = Directed::of(embeddings.clone());
+    let w = Directed::of(weight.clone());
+    let scores = match geometry {
+        Geometry::InnerProduct { .. } => {
+            let scores = embeddings.matmul(weight.transpose());
+            match bias {
+                Some(bias) => scores + bias.unsqueeze_dim::<2>(0),
+                None => scores,
+            }
+        }
+        Geometry::UnitWeights => embeddings.matmul(w.direction.transpose()),
+        Geometry::Cosine => {
+            let cosines = x.direction.matmul(w.direction.transpose());
+            // Rounding may carry a cosine past 1; the slope stays.
+            let excess = cosines.clone().detach() - cosines.clone().detach().clamp(-1.0, 1.0);
+            cosines - excess
+        }
+    };
+    Ok(Scored { scores, embedding_norms: x.norm, weight_norms: w.norm })
+}
+
+/// Rows as direction and length.
+struct Directed {
+    direction: Tensor<2>,
+    /// (N, 1)
+    norm: Tensor<2>,
+}
+
+impl Directed {
+    /// Divides by the largest entry first, so that no square overflows or vanishes. A row of zeros has direction 0, length
+    /// 0, and no gradient.
+    fn of(rows: Tensor<2>) -> Self {
+        let largest = rows.clone().detach().abs().max_dim(1);
+        let vanished = largest.clone().equal_elem(0.0);
+        let largest = largest.mask_fill(vanished.clone(), 1.0);
+        let present = Tensor::ones_like(&largest).mask_fill(vanished.clone(), 0.0);
+        let small = rows / largest.clone() * present;
+        let length = small.clone().square().sum_dim(1).mask_fill(vanished.clone(), 1.0).sqrt();
+        Self { direction: small / length.clone(), norm: (length * largest).mask_fill(vanished, 0.0) }
+    }
+}
+
+/// The core's own check, on views that hold a single number.
+fn check_shapes(geometry: Geometry, x: &Tensor<2>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Result<()> {
+    let bias_fits = bias.is_none_or(|bias| bias.dims()[0] == w.dims()[0]);
+    if x.dims()[1] == w.dims()[1] && bias_fits {
+        return Ok(());
+    }
+    let zero = [0.0_f64];
+    let zero: ArrayView1<'_, f64> = ArrayView1::from(&zero[..]);
+    let matrix = |[rows, columns]: [usize; 2]| -> Option<ArrayView2<'_, f64>> { zero.broadcast((rows, columns)) };
+    let (Some(x), Some(w)) = (matrix(x.dims()), matrix(w.dims())) else { return Ok(()) };
+    let bias = bias.and_then(|bias| zero.broadcast(bias.dims()[0]));
+    geometry.scores(x, w, bias).map(|_| ())
+}

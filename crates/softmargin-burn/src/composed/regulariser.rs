@@ -1,0 +1,39 @@
+//! Terms on the norms of the embeddings.
+
+use super::{first_maximum, not_composed};
+use burn::tensor::{Int, Tensor};
+use softmargin::{Regulariser, Result};
+
+/// The term of every row (N, 1), and which rows it concerns: 1 or 0 (N, 1).
+pub(super) struct Term {
+    pub(super) values: Tensor<2>,
+    pub(super) concerned: Tensor<2>,
+}
+
+/// `classes` (N, 1) are the right ones.
+pub(super) fn term(
+    regulariser: Regulariser,
+    norms: Tensor<2>,
+    radius: Option<Tensor<1>>,
+    scores: Tensor<2>,
+    classes: Option<Tensor<2, Int>>,
+) -> Result<Term> {
+    match (regulariser, classes) {
+        (Regulariser::FeatureIncay { weight }, Some(classes)) => {
+            let correct = first_maximum(scores).equal(classes);
+            let vanished = norms.clone().detach().equal_elem(0.0);
+            let inverse = norms.clone().mask_fill(vanished.clone(), 1.0).recip();
+            let values = inverse.square().mul_scalar(weight).mask_fill(vanished, 0.0);
+            let concerned = norms.zeros_like().mask_fill(correct, 1.0);
+            Ok(Term { values: values * concerned.clone(), concerned })
+        }
+        (Regulariser::Ring { weight, radius: start }, _) => {
+            let off = match radius {
+                Some(radius) => norms.clone() - radius.unsqueeze_dim::<2>(0),
+                None => norms.clone().sub_scalar(start),
+            };
+            Ok(Term { values: off.square().mul_scalar(weight / 2.0), concerned: norms.ones_like() })
+        }
+        _ => Err(not_composed("regulariser", "a term of another kind")),
+    }
+}

@@ -1,0 +1,150 @@
+//! A checked loss with what training adds to it, and the choice between the two ways of computing it.
+
+use crate::composed::{self, Problem};
+use crate::flex::{self, Request, Source};
+use crate::inputs::{Host, MarginOutput, RowInputs, Targets};
+use burn::backend::DispatchDevice;
+use burn::module::Param;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use softmargin::{Geometry, Loss, LossSpec, LossState, Regulariser, Result, Scale};
+use std::sync::Arc;
+
+/// What [`MarginHead`](crate::MarginHead) and [`MarginLoss`](crate::MarginLoss) share.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub(crate) loss: Arc<Loss>,
+    /// The same without the bounds of a learned scale. They are kept here instead: which slope they stop depends on its
+    /// sign, which is known only when the gradient of what follows the loss is.
+    pub(crate) unbounded: Arc<Loss>,
+    pub(crate) state: Option<LossState>,
+}
+
+/// The tensors that a loss is a function of.
+#[derive(Clone, Debug)]
+pub(crate) enum Operands {
+    Head { geometry: Geometry, embeddings: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>> },
+    Scores { scores: Tensor<2>, embedding_norms: Option<Tensor<1>>, weight_norms: Option<Tensor<1>> },
+}
+
+/// The learned numbers of a loss.
+#[derive(Clone, Debug)]
+pub(crate) struct Learned {
+    pub(crate) scale: Option<Tensor<1>>,
+    pub(crate) radius: Option<Tensor<1>>,
+}
+
+impl Prepared {
+    pub(crate) fn new(spec: LossSpec, num_classes: usize) -> Result<Self> {
+        let loss = spec.build(num_classes)?;
+        let unbounded = match loss.spec().scale {
+            Scale::Learned { initial, .. } => {
+                let scale = Scale::Learned { initial, min: f64::MIN_POSITIVE, max: f64::MAX };
+                LossSpec { scale, ..loss.spec().clone() }.build(num_classes)?
+            }
+            _ => loss.clone(),
+        };
+        let state = loss.initial_state();
+        Ok(Self { loss: Arc::new(loss), unbounded: Arc::new(unbounded), state })
+    }
+
+    /// The parameter of a learned scale, at its start.
+    pub(crate) fn initial_scale(&self, device: &Device) -> Option<Param<Tensor<1>>> {
+        let scale = self.loss.spec().scale;
+        scale.is_learned().then(|| number(scale.initial(), device))
+    }
+
+    /// The parameter of ring loss, at its start.
+    pub(crate) fn initial_radius(&self, device: &Device) -> Option<Param<Tensor<1>>> {
+        let radius = self.loss.spec().regulariser.and_then(Regulariser::initial_radius);
+        radius.map(|radius| number(radius, device))
+    }
+
+    pub(crate) fn set_state(&mut self, state: LossState) {
+        if self.state.is_some() {
+            self.state = Some(state);
+        }
+    }
+
+    /// One step of training: of the state, and of a scale that its step may have carried past its bounds.
+    pub(crate) fn advance(&mut self, scale: &mut Option<Param<Tensor<1>>>) {
+        if let Some(state) = &mut self.state {
+            self.loss.update(state);
+        }
+        if let (Scale::Learned { min, max, .. }, Some(parameter)) = (self.loss.spec().scale, scale.take()) {
+            *scale = Some(parameter.map(|value| {
+                let required = value.is_require_grad();
+                let value = value.detach().clamp(min, max);
+                if required { value.require_grad() } else { value }
+            }));
+        }
+    }
+
+    pub(crate) fn forward(
+        &self,
+        operands: Operands,
+        learned: Learned,
+        targets: Targets,
+        inputs: &RowInputs,
+        wants_scores: bool,
+    ) -> Result<MarginOutput> {
+        if !inputs.composed && operands.are_flex_f32(&learned) {
+            let request = Request {
+                loss: Arc::clone(&self.unbounded),
+                scale: self.loss.spec().scale,
+                source: operands.source(),
+                host: Host::read(targets, inputs),
+                state: self.state.clone(),
+                reduction: inputs.reduction,
+                wants_scores,
+            };
+            return flex::forward(operands, learned, request);
+        }
+        let host = Host::read(targets, inputs);
+        let (loss, state) = (&*self.loss, self.state.as_ref());
+        composed::forward(operands, &Problem { loss, state, host: &host, learned, reduction: inputs.reduction })
+    }
+}
+
+impl Operands {
+    /// Whether the core crate can compute on these tensors where they lie.
+    fn are_flex_f32(&self, learned: &Learned) -> bool {
+        let (matrices, vectors) = match self {
+            Self::Head { embeddings, weight, bias, .. } => (vec![embeddings, weight], vec![bias]),
+            Self::Scores { scores, embedding_norms, weight_norms } => (vec![scores], vec![embedding_norms, weight_norms]),
+        };
+        let vectors = vectors.into_iter().chain([&learned.scale, &learned.radius]).flatten();
+        matrices.iter().all(|tensor| is_flex(&tensor.device()) && tensor.dtype() == DType::F32)
+            && vectors.into_iter().all(|tensor| is_flex(&tensor.device()) && tensor.dtype() == DType::F32)
+    }
+
+    fn source(&self) -> Source {
+        match self {
+            Self::Head { geometry, bias, .. } => Source::Embeddings { geometry: *geometry, bias: bias.is_some() },
+            Self::Scores { embedding_norms, weight_norms, .. } => Source::Scores {
+                embedding_norms: embedding_norms.is_some(),
+                weight_norms: weight_norms.is_some(),
+            },
+        }
+    }
+}
+
+fn is_flex(device: &Device) -> bool {
+    match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
+        #[allow(unreachable_patterns, reason = "other devices exist where Burn is built with other backends")]
+        _ => false,
+    }
+}
+
+fn number(value: f64, device: &Device) -> Param<Tensor<1>> {
+    Param::from_tensor(Tensor::from_data(TensorData::new(vec![value], [1]), device))
+}
+
+/// The losses of this crate's modules are methods that cannot return an error, by Burn's convention.
+pub(crate) fn expect<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}

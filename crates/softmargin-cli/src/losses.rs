@@ -1,0 +1,139 @@
+//! `softmargin losses`: the family as a table, or one of its members in full.
+
+use crate::args::LossesOptions;
+use serde::Serialize;
+use softmargin::presets::{self, MarginParameter, Preset};
+use softmargin::{LossSpec, Scale};
+use softmargin_lab::Error;
+use std::fmt::Write;
+
+/// A loss as `--json` prints it.
+#[derive(Serialize)]
+struct Description {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    summary: &'static str,
+    equation: &'static str,
+    gradient: &'static str,
+    paper: &'static str,
+    scale: f64,
+    margin: Vec<f64>,
+    spec: LossSpec,
+}
+
+#[derive(Serialize)]
+struct Family {
+    losses: Vec<Description>,
+}
+
+pub(crate) fn run(options: &LossesOptions) -> Result<String, Error> {
+    match &options.name {
+        None if options.json => crate::json(&Family { losses: presets::all().iter().map(describe).collect() }),
+        None => Ok(table()),
+        Some(name) => {
+            let preset = presets::find(name)?;
+            if options.json { crate::json(&describe(preset)) } else { Ok(page(preset)) }
+        }
+    }
+}
+
+fn describe(preset: &Preset) -> Description {
+    Description {
+        name: preset.name,
+        aliases: preset.aliases,
+        summary: preset.summary,
+        equation: preset.equation,
+        gradient: preset.gradient,
+        paper: preset.paper,
+        scale: preset.spec().scale.initial(),
+        margin: preset.default_margin(),
+        spec: preset.spec(),
+    }
+}
+
+fn table() -> String {
+    let rows: Vec<[String; 4]> = presets::all()
+        .iter()
+        .map(|preset| [preset.name.into(), scale(preset), margin(preset), preset.summary.into()])
+        .collect();
+    let head = ["loss", "scale", "margin", "what it is"].map(String::from);
+    let width =
+        |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths = [width(0), width(1), width(2)];
+    let mut text = String::new();
+    for [name, scale, margin, summary] in std::iter::once(&head).chain(&rows) {
+        let [first, second, third] = widths;
+        let _ = writeln!(text, "{name:<first$}  {scale:<second$}  {margin:<third$}  {summary}");
+    }
+    text + "\n'softmargin losses NAME' shows one in full; 'softmargin train --loss NAME' trains with it."
+}
+
+fn scale(preset: &Preset) -> String {
+    match preset.spec().scale {
+        Scale::Learned { initial, .. } => format!("{initial}, learned"),
+        scale => scale.initial().to_string(),
+    }
+}
+
+fn margin(preset: &Preset) -> String {
+    if preset.margin.names().is_empty() { "none".into() } else { numbers(&preset.default_margin()) }
+}
+
+fn numbers(numbers: &[f64]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn page(preset: &Preset) -> String {
+    let mut text = format!("{}: {}\n\n", preset.name, preset.summary);
+    let mut line = |name: &str, content: &str| {
+        let _ = writeln!(text, "  {name:<10}{content}");
+    };
+    if !preset.aliases.is_empty() {
+        line("also", &preset.aliases.join(", "));
+    }
+    line("equation", preset.equation);
+    line("gradient", preset.gradient);
+    line("paper", preset.paper);
+    line("flags", &flags(preset));
+    if let MarginParameter::None(instead) = preset.margin {
+        line("", &format!("no --margin: {instead}"));
+    }
+    line("", &format!("softmargin train --loss {}", preset.name));
+    text
+}
+
+/// The flags that it takes, with their usual values and meaning.
+fn flags(preset: &Preset) -> String {
+    let scale = match preset.spec().scale {
+        Scale::Learned { initial, min, max } => {
+            format!("--scale {initial} (where it starts; learned, from {min} to {max})")
+        }
+        scale => format!("--scale {}", scale.initial()),
+    };
+    let meaning = match preset.margin {
+        MarginParameter::None(_) => return scale,
+        MarginParameter::Score => "on the score",
+        MarginParameter::Plus => "radians, added to the angle",
+        MarginParameter::Times => "multiplies the angle",
+        MarginParameter::Combined => "multiplies the angle, is added to it in radians, is taken from its cosine",
+    };
+    format!("{scale}  --margin {} ({meaning})", numbers(&preset.default_margin()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_has_a_line_in_the_table_and_a_page() {
+        let table = table();
+        for preset in presets::all() {
+            let has_line = table.lines().any(|line| line.starts_with(preset.name) && line.ends_with(preset.summary));
+            assert!(has_line, "{} has no line:\n{table}", preset.name);
+            let page = page(preset);
+            for part in [preset.equation, preset.gradient, preset.paper] {
+                assert!(!part.is_empty() && page.contains(part), "{page}");
+            }
+        }
+    }
+}

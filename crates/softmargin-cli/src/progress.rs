@@ -1,0 +1,120 @@
+//! Progress of a training run: a bar with time left on a terminal, a line an epoch (and at least every ten seconds)
+//! where there is none. All of it on standard error.
+
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use softmargin_lab::observer::{Epoch, Observer, Outline, Step};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+pub(crate) struct Progress {
+    terminal: bool,
+    bar: ProgressBar,
+    epochs: usize,
+    images: usize,
+    start: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            bar: ProgressBar::hidden(),
+            epochs: 0,
+            images: 0,
+            start: now,
+            said: now,
+        }
+    }
+
+    /// A line that stays, above the bar where there is one.
+    fn say(&self, line: &str) {
+        if self.terminal {
+            self.bar.suspend(|| write_line(line));
+        } else {
+            write_line(line);
+        }
+    }
+
+    fn left(&self, images: usize) -> Duration {
+        let rate = images as f64 / self.start.elapsed().as_secs_f64();
+        Duration::try_from_secs_f64((self.images - images) as f64 / rate).unwrap_or_default()
+    }
+}
+
+/// There is nobody to tell of a standard error that cannot be written to.
+fn write_line(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+impl Observer for Progress {
+    fn begins(&mut self, outline: &Outline) {
+        self.epochs = outline.epochs;
+        self.images = outline.images;
+        self.start = Instant::now();
+        self.said = self.start;
+        let count = |number: usize| HumanCount(number as u64);
+        self.say(&format!("data   {}", outline.data));
+        self.say(&format!("split  {}", outline.split));
+        for note in &outline.notes {
+            self.say(&format!("note   {note}"));
+        }
+        self.say(&format!(
+            "train  {} images, {} classes, {} parameters, loss {}, {} epochs",
+            count(outline.train_images),
+            count(outline.classes),
+            count(outline.parameters),
+            outline.loss,
+            count(outline.epochs),
+        ));
+        if self.terminal {
+            self.bar = ProgressBar::with_draw_target(Some(outline.images as u64), ProgressDrawTarget::stderr());
+            let style = "{prefix} {wide_bar:.blue/dim} {msg}  {per_sec:>8} images/s  {eta:>4} left";
+            let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let per_second = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+                let _ = write!(out, "{:.0}", state.per_sec());
+            };
+            self.bar.set_style(style.with_key("per_sec", per_second).progress_chars("━━─"));
+        }
+    }
+
+    fn stepped(&mut self, step: &Step) {
+        let state = format!("loss {:.3}  accuracy {}", step.loss, percent(step.accuracy));
+        if self.terminal {
+            self.bar.set_prefix(format!("epoch {}/{}", step.epoch, self.epochs));
+            self.bar.set_message(state);
+            self.bar.set_position(step.images as u64);
+        } else if self.said.elapsed() >= PLAIN_EVERY {
+            self.said = Instant::now();
+            let left = HumanDuration(self.left(step.images));
+            self.say(&format!("epoch {}/{}: {state}, {left} left", step.epoch, self.epochs));
+        }
+    }
+
+    fn finished_epoch(&mut self, epoch: &Epoch) {
+        if self.terminal {
+            return;
+        }
+        self.said = Instant::now();
+        let left = HumanDuration(self.left(self.images / self.epochs.max(1) * epoch.epoch));
+        self.say(&format!(
+            "epoch {}/{}  loss {:.4}  accuracy {}  {:.0} images/s  {left} left",
+            epoch.epoch,
+            self.epochs,
+            epoch.loss,
+            percent(epoch.accuracy),
+            epoch.images_per_second,
+        ));
+    }
+
+    fn tests(&mut self) {
+        self.bar.finish();
+    }
+}

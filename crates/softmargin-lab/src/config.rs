@@ -1,0 +1,273 @@
+//! What a user asks of a training run, and the whole configuration that it resolves to.
+//!
+//! A [`Request`] leaves open whatever its user did not choose. [`Config::resolve`] looks at the data, closes every
+//! opening by one rule each, and checks everything before any work begins. The result is written to `config.toml`.
+
+use crate::augmentation::Augmentation;
+use crate::data::{DataSource, Dataset, Preparation, Sizing};
+use crate::device::DeviceChoice;
+use crate::error::Error;
+use crate::network::Plan;
+use serde::{Deserialize, Serialize};
+use softmargin::{Loss, LossSpec, presets};
+
+/// The version of the layout of a run directory.
+pub const FORMAT: u32 = 1;
+
+/// The loss that is used when none is named.
+pub const DEFAULT_LOSS: &str = "am-softmax";
+
+/// What a user asks for; what is `None` is chosen by the data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Where the images come from.
+    pub data: DataSource,
+    /// The side that images are brought to, in pixels.
+    pub image_size: Option<usize>,
+    /// The name of a preset.
+    pub loss: String,
+    /// Its scale, or where a learned one starts.
+    pub scale: Option<f64>,
+    /// The numbers of its margin.
+    pub margin: Option<Vec<f64>>,
+    /// Numbers in an embedding.
+    pub embedding_size: Option<usize>,
+    /// Passes over the training data.
+    pub epochs: Option<usize>,
+    /// Images a step.
+    pub batch_size: Option<usize>,
+    /// The highest learning rate of the schedule.
+    pub learning_rate: Option<f64>,
+    /// Fixes every random choice.
+    pub seed: u64,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+impl Request {
+    /// Everything left open.
+    #[must_use]
+    pub fn new(data: DataSource) -> Self {
+        Self {
+            data,
+            image_size: None,
+            loss: DEFAULT_LOSS.into(),
+            scale: None,
+            margin: None,
+            embedding_size: None,
+            epochs: None,
+            batch_size: None,
+            learning_rate: None,
+            seed: 0,
+            device: DeviceChoice::Cpu,
+        }
+    }
+
+    /// The size that images are to be brought to.
+    #[must_use]
+    pub fn sizing(&self) -> Sizing {
+        self.image_size.map_or(Sizing::Automatic, Sizing::Side)
+    }
+
+    /// Checks whatever can be checked without the data.
+    ///
+    /// # Errors
+    /// On an unknown loss, a scale or a margin that it does not take, numbers out of range, and a device that this
+    /// build lacks; all with exit code 2. The message names the flag.
+    pub fn check(&self) -> Result<(), Error> {
+        // Two classes: what depends on their number is checked again when the data are known.
+        self.build_loss(2)?;
+        in_range("--embedding-size", self.embedding_size, 1, MAX_EMBEDDING, "64 to 512 is usual")?;
+        in_range("--epochs", self.epochs, 1, 1_000_000, "leave it out, and the data decide")?;
+        in_range(
+            "--batch-size",
+            self.batch_size,
+            2,
+            1 << 20,
+            "batch normalisation needs two images; 64 to 256 is usual",
+        )?;
+        if let Some(rate) = self.learning_rate
+            && !(rate.is_finite() && rate > 0.0)
+        {
+            return Err(Error::request(
+                "--lr",
+                "a finite number above 0",
+                rate,
+                "leave it out, and the recipe decides",
+            ));
+        }
+        self.device.open().map(|_| ())
+    }
+
+    fn spec(&self) -> Result<LossSpec, Error> {
+        let preset = presets::find(&self.loss).map_err(name_flag)?;
+        preset.spec_with(self.scale, self.margin.as_deref()).map_err(name_flag)
+    }
+
+    fn build_loss(&self, classes: usize) -> Result<Loss, Error> {
+        self.spec()?.build(classes).map_err(name_flag)
+    }
+}
+
+/// Numbers in an embedding where nothing is said: enough for any loss of the family up to thousands of classes.
+const EMBEDDING: usize = 128;
+
+/// The largest embedding that is not a slip of the keyboard.
+const MAX_EMBEDDING: usize = 1 << 16;
+
+fn in_range(flag: &str, value: Option<usize>, least: usize, most: usize, advice: &str) -> Result<(), Error> {
+    match value {
+        Some(value) if !(least..=most).contains(&value) => {
+            Err(Error::request(flag, format!("a whole number from {least} to {most}"), value, advice))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The core's name of a parameter, as the flag that sets it.
+fn name_flag(error: softmargin::Error) -> Error {
+    let flag = ["loss", "scale", "margin"].into_iter().find(|name| error.subject().starts_with(name));
+    match flag {
+        Some(name) => error.about(format!("--{name}")).into(),
+        None => error.into(),
+    }
+}
+
+/// Everything that a run was made with: `config.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// The version of the run directory's layout.
+    pub format: u32,
+    /// Where the images came from.
+    pub data: DataSource,
+    /// How many classes they have.
+    pub classes: usize,
+    /// How an image file becomes an input.
+    pub preparation: Preparation,
+    /// What is taken from an input's values, and what they are divided by.
+    pub normalisation: Normalisation,
+    /// The loss.
+    pub loss: NamedLoss,
+    /// The layers of the network.
+    pub network: Plan,
+    /// How it was trained.
+    pub training: Recipe,
+}
+
+/// Inputs `v` from 0 to 1 become `(v - mean) / deviation`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Normalisation {
+    /// The mean of all values of the training images.
+    pub mean: f32,
+    /// Their standard deviation.
+    pub deviation: f32,
+}
+
+/// A loss and the name of its preset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NamedLoss {
+    /// The preset.
+    pub name: String,
+    /// The loss in full.
+    pub spec: LossSpec,
+}
+
+/// How a network is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Recipe {
+    /// Passes over the training data.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch_size: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// Share of the steps in which the rate rises to it; over the rest it falls to 0 along half a cosine.
+    pub warm_up: f64,
+    /// Nesterov's momentum.
+    pub momentum: f64,
+    /// Decay of matrices and kernels; biases, scales and shifts have none.
+    pub weight_decay: f64,
+    /// Small random changes to the training images.
+    pub augmentation: Augmentation,
+    /// Fixes every random choice.
+    pub seed: u64,
+    /// Where it was computed.
+    pub device: DeviceChoice,
+}
+
+impl Config {
+    /// Closes what a request leaves open.
+    ///
+    /// # Errors
+    /// As [`Request::check`].
+    pub fn resolve(request: &Request, data: &Dataset) -> Result<Self, Error> {
+        request.check()?;
+        let classes = data.classes.len();
+        request.build_loss(classes)?;
+        let preset = presets::find(&request.loss).map_err(name_flag)?;
+        let [images, channels, height, width] = data.train.images().shape();
+        let embedding = request.embedding_size.unwrap_or(EMBEDDING);
+        let network = Plan::for_images([channels, height, width], embedding);
+        Ok(Self {
+            format: FORMAT,
+            data: request.data.clone(),
+            classes,
+            preparation: data.preparation,
+            normalisation: Normalisation::of(data.train.images().pixels()),
+            loss: NamedLoss { name: preset.name.into(), spec: request.spec()? },
+            network,
+            training: Recipe::for_data(request, images),
+        })
+    }
+}
+
+impl Recipe {
+    /// What a request leaves open of the training, for so many training images.
+    ///
+    /// Few images are passed more often: about `2100 sqrt(images)` in all, between 10 and 100 passes. The more often an
+    /// image is passed, the more it is changed.
+    fn for_data(request: &Request, images: usize) -> Self {
+        const FULL_CHANGES_FROM: f64 = 60.0;
+        let by_images = (2100.0 / (images.max(1) as f64).sqrt()).round().clamp(10.0, 100.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 10 to 100")]
+        let epochs = request.epochs.unwrap_or(by_images as usize);
+        Self {
+            epochs,
+            batch_size: request.batch_size.unwrap_or(64),
+            learning_rate: request.learning_rate.unwrap_or(0.1),
+            warm_up: 0.2,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            augmentation: Augmentation::with_strength((epochs as f64 / FULL_CHANGES_FROM).min(1.0)),
+            seed: request.seed,
+            device: request.device,
+        }
+    }
+}
+
+impl Normalisation {
+    /// Below this the images are all alike, and dividing would only blow up rounding.
+    const LEAST_DEVIATION: f64 = 1e-3;
+
+    fn of(pixels: &[u8]) -> Self {
+        let count = pixels.len().max(1) as f64;
+        let mean = pixels.iter().map(|&byte| f64::from(byte)).sum::<f64>() / count;
+        let variance = pixels.iter().map(|&byte| (f64::from(byte) - mean).powi(2)).sum::<f64>() / count;
+        let deviation = (variance.sqrt() / 255.0).max(Self::LEAST_DEVIATION);
+        #[expect(clippy::cast_possible_truncation, reason = "rounded to the precision of the inputs")]
+        let rounded = (mean / 255.0) as f32;
+        #[expect(clippy::cast_possible_truncation, reason = "rounded to the precision of the inputs")]
+        Self { mean: rounded, deviation: deviation as f32 }
+    }
+
+    /// Normalises values in place.
+    pub fn apply(self, values: &mut [f32]) {
+        for value in values {
+            *value = (*value - self.mean) / self.deviation;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The handwritten digits that come with the crate: 1,797 grey images of 8 x 8 pixels, ten classes.
+//!
+//! From *Optical Recognition of Handwritten Digits*, E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, DOI
+//! 10.24432/C50P49, CC BY 4.0; see `assets/README.md`. A line of the file holds 64 pixels from 0 to 16, light ink on a
+//! dark ground, and the digit.
+
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+
+use super::{Dataset, Images, Ink, LabelledImages, Preparation};
+use crate::error::Error;
+
+const FILE: &[u8] = include_bytes!("../../assets/digits.csv.gz");
+const SIDE: usize = 8;
+const DARKEST_TO_LIGHTEST: u32 = 16;
+const TRAIN_ROWS: usize = 1198;
+
+pub(super) fn load() -> Result<Dataset, Error> {
+    let mut text = String::new();
+    GzDecoder::new(FILE).read_to_string(&mut text).map_err(|cause| broken(1, &cause))?;
+    let mut pixels = Vec::new();
+    let mut labels = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let label = read_line(line, &mut pixels).ok_or_else(|| broken(index + 1, &format!("{line:?}")))?;
+        labels.push(label);
+    }
+    let test_labels = labels.split_off(TRAIN_ROWS.min(labels.len()));
+    let (train, test) = Images::new(pixels, 1, SIDE, SIDE)?.split_at(labels.len());
+    Ok(Dataset {
+        name: "digits".to_owned(),
+        description: "1,797 handwritten digits of 8 x 8 pixels, Optical Recognition of Handwritten Digits \
+                      (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, doi:10.24432/C50P49, CC BY 4.0)"
+            .to_owned(),
+        split: "the first 1,198 images train, the last 599 test".to_owned(),
+        classes: (0..10).map(|digit| digit.to_string()).collect(),
+        train: LabelledImages::new(train, labels)?,
+        test: LabelledImages::new(test, test_labels)?,
+        preparation: Preparation::new(1, SIDE, SIDE, Ink::LightOnDark)?,
+        notes: Vec::new(),
+    })
+}
+
+/// Appends the 64 pixels, scaled to bytes, and returns the digit.
+fn read_line(line: &str, pixels: &mut Vec<u8>) -> Option<u32> {
+    let mut fields = line.split(',').map(|field| field.parse::<u32>().ok());
+    for _ in 0..SIDE * SIDE {
+        let value = fields.next()??.min(DARKEST_TO_LIGHTEST);
+        let byte = (value * 255 + DARKEST_TO_LIGHTEST / 2) / DARKEST_TO_LIGHTEST;
+        pixels.push(u8::try_from(byte).ok()?);
+    }
+    let digit = fields.next()?.filter(|&digit| digit < 10);
+    if fields.next().is_some() { None } else { digit }
+}
+
+fn broken(line: usize, found: &dyn std::fmt::Display) -> Error {
+    let subject = format!("built-in digits, line {line}");
+    Error::failure(subject, "64 pixels and a digit", found, "build the program again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_are_those_of_the_published_file() {
+        // Sums and counts of the file, taken with NumPy, independently of this reader.
+        let mut text = String::new();
+        GzDecoder::new(FILE).read_to_string(&mut text).unwrap();
+        let sum: u32 = text.lines().flat_map(|line| line.split(',').take(64)).map(|v| v.parse::<u32>().unwrap()).sum();
+        assert_eq!(sum, 561_718);
+
+        let data = load().unwrap();
+        assert_eq!(data.train.images().shape(), [1198, 1, 8, 8]);
+        assert_eq!(data.test.images().shape(), [599, 1, 8, 8]);
+        assert_eq!(data.train.class_counts(10), [119, 120, 117, 121, 119, 123, 120, 118, 119, 122]);
+        assert_eq!(data.test.class_counts(10), [59, 62, 60, 62, 62, 59, 61, 61, 55, 58]);
+        let total = |part: &LabelledImages| part.images().pixels().iter().map(|&v| u64::from(v)).sum::<u64>();
+        assert_eq!((total(&data.train), total(&data.test)), SCALED_SUMS);
+    }
+
+    const SCALED_SUMS: (u64, u64) = (5_989_572, 2_964_229);
+
+    #[test]
+    fn the_first_image_is_the_published_zero() {
+        let data = load().unwrap();
+        assert_eq!(data.train.images().image(0)[..8], [0, 0, 80, 207, 143, 16, 0, 0]);
+        assert_eq!((data.train.labels()[0], data.test.labels()[598]), (0, 8));
+        assert_eq!(data.train.images().pixels().iter().max(), Some(&255));
+    }
+
+    #[test]
+    fn a_line_that_is_too_short_too_long_or_not_numbers_is_refused() {
+        let good = ["7"; 65].join(",");
+        for (line, digit) in [
+            (good.clone(), Some(7)),
+            (["7"; 64].join(","), None),
+            (["7"; 66].join(","), None),
+            (good.replacen('7', "x", 1), None),
+        ] {
+            assert_eq!(read_line(&line, &mut Vec::new()), digit, "{line}");
+        }
+    }
+}

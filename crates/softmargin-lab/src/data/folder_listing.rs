@@ -1,0 +1,84 @@
+//! What a folder holds: images, folders and other files, in the order of their names.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::picture;
+use crate::error::Error;
+
+/// Files and folders that systems and programs leave behind, beside those whose name begins with a dot.
+const LEFT_BEHIND: [&str; 5] = ["thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"];
+const IMAGE_EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "jpe", "jfif"];
+
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) path: PathBuf,
+    /// Files with the extension or the first bytes of a PNG or JPEG image.
+    pub(super) images: Vec<PathBuf>,
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) others: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// Links are followed: what counts is what they lead to.
+    pub(super) fn of(folder: &Path) -> Result<Listing, Error> {
+        let unreadable = |cause| Error::io(folder, "a readable folder", cause);
+        let mut listing =
+            Listing { path: folder.to_owned(), images: Vec::new(), folders: Vec::new(), others: Vec::new() };
+        for entry in folder.read_dir().map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            if !is_left_behind(&entry.file_name()) {
+                listing.add(entry.path())?;
+            }
+        }
+        for paths in [&mut listing.images, &mut listing.folders, &mut listing.others] {
+            paths.sort_unstable();
+        }
+        Ok(listing)
+    }
+
+    fn add(&mut self, path: PathBuf) -> Result<(), Error> {
+        let metadata = path.metadata().map_err(|cause| Error::io(&path, "a file or folder that can be read", cause))?;
+        let kind = if metadata.is_dir() {
+            &mut self.folders
+        } else if metadata.is_file() && (has_image_extension(&path) || picture::has_image_signature(&path)) {
+            &mut self.images
+        } else {
+            &mut self.others
+        };
+        kind.push(path);
+        Ok(())
+    }
+
+    /// The folders `train` and `test`, if both are there and hold folders (else they may be classes of that name).
+    pub(super) fn train_and_test(&self) -> Option<(PathBuf, PathBuf)> {
+        let part = |name: &str| {
+            let path = self.folders.iter().find(|path| path.file_name() == Some(OsStr::new(name)))?;
+            Listing::of(path).is_ok_and(|listing| !listing.folders.is_empty()).then(|| path.clone())
+        };
+        Some((part("train")?, part("test")?))
+    }
+}
+
+/// The PNG and JPEG files directly in a folder, in the order of their names: those with such an extension, and those
+/// whose first bytes show it. Hidden files are left out.
+///
+/// # Errors
+/// When the folder does not exist, cannot be read, or has no such file.
+pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let images = Listing::of(folder)?.images;
+    if images.is_empty() {
+        return Err(Error::request(folder.display(), "a folder with PNG or JPEG images", "none", ""));
+    }
+    Ok(images)
+}
+
+fn is_left_behind(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') || LEFT_BEHIND.contains(&name.to_ascii_lowercase().as_str())
+}
+
+fn has_image_extension(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    IMAGE_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
+}

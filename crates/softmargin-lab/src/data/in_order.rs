@@ -1,0 +1,111 @@
+//! Many files read in parallel, their results taken in order.
+
+use rayon::prelude::*;
+
+use crate::error::Error;
+
+/// So many results wait at a time: enough to keep all cores busy, few enough to be no burden on memory.
+const CHUNK: usize = 1024;
+
+/// Reads all `items` in parallel and hands the results to `take` one by one, in the order of the items.
+///
+/// Which error is reported does not depend on the threads: it is that of the first item that fails. The rest is read
+/// nevertheless, so that the message can say how many files have to be seen to.
+pub(super) fn read_in_order<I: Sync, T: Send>(
+    items: &[I],
+    read: impl Fn(&I) -> Result<T, Error> + Sync,
+    mut take: impl FnMut(T) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut first = None;
+    let mut more = 0_usize;
+    for chunk in items.chunks(CHUNK) {
+        let results: Vec<Result<T, Error>> = chunk.par_iter().map(&read).collect();
+        for result in results {
+            match result {
+                Ok(value) if first.is_none() => take(value)?,
+                Ok(_) => {}
+                Err(error) if first.is_none() => first = Some(error),
+                Err(_) => more += 1,
+            }
+        }
+    }
+    match (first, more) {
+        (None, _) => Ok(()),
+        (Some(error), 0) => Err(error),
+        (Some(error), more) => Err(error.with_advice(format_args!("{more} more of the {} files fail", items.len()))),
+    }
+}
+
+/// Bytes of images, one after the other.
+#[derive(Default)]
+pub(super) struct InOrder {
+    bytes: Vec<u8>,
+}
+
+impl InOrder {
+    pub(super) fn push(&mut self, image: &[u8]) -> Result<(), Error> {
+        self.reserve(image.len())?;
+        self.bytes.extend_from_slice(image);
+        Ok(())
+    }
+
+    /// Turns every grey image of `len` bytes into three equal planes.
+    pub(super) fn make_colour(&mut self, len: usize) -> Result<(), Error> {
+        let mut colour = InOrder::default();
+        colour.reserve(self.bytes.len().saturating_mul(3))?;
+        self.bytes
+            .chunks_exact(len.max(1))
+            .for_each(|plane| (0..3).for_each(|_| colour.bytes.extend_from_slice(plane)));
+        *self = colour;
+        Ok(())
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn reserve(&mut self, more: usize) -> Result<(), Error> {
+        self.bytes.try_reserve(more).map_err(|cause| {
+            let found = format!("no memory after {} bytes", self.bytes.len());
+            Error::failure("images", "memory for all of them", found, "choose a smaller image size").with_source(cause)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_and_across_chunks() {
+        let items: Vec<usize> = (0..3 * CHUNK + 5).collect();
+        let mut taken = Vec::new();
+        let take = |value| {
+            taken.push(value);
+            Ok(())
+        };
+        read_in_order(&items, |&item| Ok(item * 2), take).unwrap();
+        assert_eq!(taken, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_first_error_is_reported_with_the_number_of_the_others() {
+        let items: Vec<usize> = (0..3 * CHUNK).collect();
+        let read = |&item: &usize| {
+            if item % 1000 == 7 { Err(Error::failure(item, "a", "b", "c")) } else { Ok(()) }
+        };
+        let error = read_in_order(&items, read, Ok).unwrap_err();
+        assert_eq!(error.to_string(), "7: expected a, found b; c; 3 more of the 3072 files fail");
+        let error = read_in_order(&items[..500], read, Ok).unwrap_err();
+        assert_eq!(error.to_string(), "7: expected a, found b; c");
+    }
+
+    #[test]
+    fn grey_images_become_three_planes_each() {
+        let mut bytes = InOrder::default();
+        bytes.push(&[1, 2]).unwrap();
+        bytes.push(&[3, 4]).unwrap();
+        bytes.make_colour(2).unwrap();
+        assert_eq!(bytes.into_bytes(), [1, 2, 1, 2, 1, 2, 3, 4, 3, 4, 3, 4]);
+    }
+}

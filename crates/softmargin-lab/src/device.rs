@@ -1,0 +1,93 @@
+//! Where tensors live and are computed.
+
+use crate::error::Error;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A kind of device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceChoice {
+    /// The processor, all cores.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU; in builds with the feature `cuda`.
+    Cuda,
+    /// The default GPU of the system's graphics interface; in builds with the feature `wgpu`.
+    Wgpu,
+}
+
+impl DeviceChoice {
+    /// All kinds, whether this build has them or not.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Cuda, Self::Wgpu];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Wgpu => "wgpu",
+        }
+    }
+
+    /// The device.
+    ///
+    /// # Errors
+    /// When this build has no support for it (exit code 2); the message says how to build one that has.
+    pub fn open(self) -> Result<Device, Error> {
+        match self {
+            Self::Cpu => Ok(Device::flex()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Ok(Device::cuda(burn::tensor::DeviceIndex::Default)),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(not(all(feature = "cuda", feature = "wgpu")))]
+            missing => {
+                let name = missing.name();
+                let advice = format!("build with it: cargo build --release --features {name}; or use --device cpu");
+                Err(Error::request("--device", "a device that this build supports", name, advice))
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|choice| choice.name() == text)
+            .ok_or_else(|| Error::request("--device", "cpu, cuda or wgpu", text, "choose one of these"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_and_others_are_refused() {
+        for choice in DeviceChoice::ALL {
+            assert_eq!(choice.name().parse::<DeviceChoice>().unwrap(), choice);
+        }
+        assert_eq!("tpu".parse::<DeviceChoice>().unwrap_err().exit_code(), 2);
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_build_without_a_device_says_how_to_get_one_with_it() {
+        let error = DeviceChoice::Cuda.open().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--features cuda"), "{error}");
+    }
+}

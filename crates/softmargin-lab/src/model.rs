@@ -1,0 +1,146 @@
+//! Network and head: what is trained, saved, loaded and used.
+
+use crate::config::Config;
+use crate::data::Images;
+use crate::error::Error;
+use crate::network::{Recogniser, initial_weight};
+use crate::run_dir::Run;
+use burn::module::Module;
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor, TensorData};
+use burn_store::{ModuleSnapshot, SafetensorsStore};
+use softmargin_burn::{MarginHead, MarginHeadConfig};
+
+/// Images that are looked at together: enough to keep the cores busy, few enough for any memory.
+const IMAGES_AT_ONCE: usize = 256;
+
+/// The stream of random numbers that the prototypes are drawn from; no layer of a network has this number.
+const PROTOTYPES: u64 = u32::MAX as u64;
+
+/// A network that turns images into embeddings, and a head that turns embeddings into class scores.
+#[derive(Module, Debug)]
+pub struct Model {
+    /// Images to embeddings.
+    pub network: Recogniser,
+    /// Embeddings to scores and loss.
+    pub head: MarginHead,
+}
+
+impl Model {
+    /// A model as it is before training.
+    ///
+    /// # Errors
+    /// When the loss of the configuration does not fit its number of classes.
+    pub fn new(config: &Config, device: &Device) -> Result<Self, Error> {
+        let (embedding, seed) = (config.network.embedding, config.training.seed);
+        let head = MarginHeadConfig::new(embedding, config.classes).with_loss(config.loss.spec.clone());
+        let mut head = head.try_init(device)?;
+        head.weight = initial_weight([config.classes, embedding], embedding, seed, PROTOTYPES, device);
+        Ok(Self { network: Recogniser::new(&config.network, seed, device), head })
+    }
+
+    /// The model of a run.
+    ///
+    /// # Errors
+    /// When the file of the model is broken or belongs to another configuration.
+    pub fn load(run: &Run, device: &Device) -> Result<Self, Error> {
+        let mut model = Self::new(&run.config, device)?;
+        let mut store = SafetensorsStore::from_bytes(Some(run.model.clone()));
+        let advice = "the run directory was changed or cut short: train again";
+        model.load_from(&mut store).map_err(|cause| {
+            Error::failure("model.safetensors", "the weights of the model in config.toml", cause, advice)
+        })?;
+        if let Some(state) = &run.checkpoint.loss_state {
+            model.head.set_state(state.clone());
+        }
+        Ok(model)
+    }
+
+    /// The model as the content of a file in the safetensors format.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let mut store = SafetensorsStore::from_bytes(None);
+        let unwritable = |cause: String| Error::failure("model.safetensors", "a model that can be written", cause, "");
+        self.save_into(&mut store).map_err(|cause| unwritable(cause.to_string()))?;
+        store.get_bytes().map_err(|cause| unwritable(cause.to_string()))
+    }
+
+    /// Class scores (N, C) of images (N, channels, height, width), unscaled and without a margin.
+    pub fn scores(&self, images: Tensor<4>) -> Tensor<2> {
+        self.head.scores(self.network.forward(images))
+    }
+}
+
+/// A model that is used, not trained.
+#[derive(Debug)]
+pub struct Predictor {
+    model: Model,
+    config: Config,
+    device: Device,
+}
+
+impl Predictor {
+    /// A model for use, with the configuration that says how images are prepared for it.
+    #[must_use]
+    pub fn new(model: Model, config: Config, device: Device) -> Self {
+        Self { model, config, device }
+    }
+
+    /// The class of the highest score of each image (N).
+    ///
+    /// # Errors
+    /// When the images are not shaped as the model wants them.
+    pub fn classes(&self, images: &Images) -> Result<Vec<usize>, Error> {
+        self.each_batch(images, |input| {
+            let best = self.model.scores(input).argmax(1).into_data();
+            best.iter::<i64>().map(|class| usize::try_from(class).unwrap_or_default()).collect()
+        })
+    }
+
+    /// The probability of each class for each image (N, C): softmax of the scaled scores, without a margin.
+    ///
+    /// # Errors
+    /// As [`classes`](Self::classes).
+    pub fn probabilities(&self, images: &Images) -> Result<Vec<Vec<f32>>, Error> {
+        self.each_batch(images, |input| {
+            let scores = self.model.head.scaled_scores(self.model.network.forward(input));
+            let probabilities: Vec<f32> = softmax(scores, 1).into_data().iter::<f32>().collect();
+            probabilities.chunks(self.config.classes).map(<[f32]>::to_vec).collect()
+        })
+    }
+
+    fn each_batch<T>(&self, images: &Images, work: impl Fn(Tensor<4>) -> Vec<T>) -> Result<Vec<T>, Error> {
+        let [count, shape @ ..] = images.shape();
+        if shape != self.config.network.image {
+            let expected = format!("{:?}, as the model was trained with", self.config.network.image);
+            let advice = "prepare them with the preparation of the run";
+            return Err(Error::request(
+                "channels, height and width of the images",
+                expected,
+                format!("{shape:?}"),
+                advice,
+            ));
+        }
+        let rows: Vec<usize> = (0..count).collect();
+        let mut values = Vec::new();
+        let mut results = Vec::with_capacity(count);
+        for rows in rows.chunks(IMAGES_AT_ONCE) {
+            images.batch_f32(rows, &mut values);
+            self.config.normalisation.apply(&mut values);
+            results.extend(work(input(values.clone(), rows.len(), shape, &self.device)));
+        }
+        Ok(results)
+    }
+}
+
+/// Values as a tensor (N, channels, height, width).
+pub(crate) fn input(
+    values: Vec<f32>,
+    count: usize,
+    [channels, height, width]: [usize; 3],
+    device: &Device,
+) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(values, [count, channels, height, width]), device)
+}

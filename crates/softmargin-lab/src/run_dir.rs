@@ -1,0 +1,246 @@
+//! A run directory: all that a training run leaves.
+//!
+//! | file | content |
+//! |---|---|
+//! | `config.toml` | the whole resolved configuration |
+//! | `model.safetensors` | the weights of network and head |
+//! | `classes.json` | the names of the classes, in the order of the scores |
+//! | `metrics.jsonl` | one line an epoch, and a last one with the test's result |
+//! | `report.html` | the run at a glance |
+//! | `checkpoint/state.json` | where training stood: epochs, steps, and the loss's state |
+//!
+//! It is put together beside its final place and moved there in one step, so that it is whole or not there.
+
+use crate::config::{Config, FORMAT};
+use crate::error::Error;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use softmargin::LossState;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const CONFIG: &str = "config.toml";
+const MODEL: &str = "model.safetensors";
+const CLASSES: &str = "classes.json";
+const METRICS: &str = "metrics.jsonl";
+const REPORT: &str = "report.html";
+const STATE: &str = "checkpoint/state.json";
+
+/// Where training stood.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Epochs done.
+    pub epochs: usize,
+    /// Steps taken.
+    pub steps: u64,
+    /// The state of a loss that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_state: Option<LossState>,
+}
+
+/// The content of a run directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// How it was made.
+    pub config: Config,
+    /// The names of the classes.
+    pub classes: Vec<String>,
+    /// The model's file.
+    pub model: Vec<u8>,
+    /// Where training stood.
+    pub checkpoint: Checkpoint,
+}
+
+/// A place where a run directory can be written.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    path: PathBuf,
+}
+
+impl Destination {
+    /// Checks that nothing is at a path yet, and that a directory can be made there.
+    ///
+    /// # Errors
+    /// When something is there already, or its parent is missing or not writable.
+    pub fn new(path: &Path) -> Result<Self, Error> {
+        if fs::symlink_metadata(path).is_ok() {
+            let advice = "choose another with --out, or remove this one";
+            return Err(Error::request(path.display(), "a new path for the run directory", "one that exists", advice));
+        }
+        let destination = Self { path: path.to_path_buf() };
+        // The trial tells of a missing or locked parent before hours of work, not after.
+        destination.workshop().map(|_| destination)
+    }
+
+    /// The first unused `PREFIX-1`, `PREFIX-2`, ... in the working directory.
+    ///
+    /// # Errors
+    /// When no directory can be made there.
+    pub fn next(prefix: &str) -> Result<Self, Error> {
+        let mut number = 1_u64;
+        loop {
+            let path = PathBuf::from(format!("{prefix}-{number}"));
+            if fs::symlink_metadata(&path).is_err() {
+                return Self::new(&path);
+            }
+            number += 1;
+        }
+    }
+
+    /// Where it will be.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A temporary directory on the same file system, so that one rename moves it into place.
+    fn workshop(&self) -> Result<TempDir, Error> {
+        let parent = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let Some(name) = self.path.file_name() else {
+            let advice = "give a path that ends in a name";
+            return Err(Error::request("--out", "the path of a directory to make", self.path.display(), advice));
+        };
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(".partial-");
+        tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir_in(parent)
+            .map_err(|cause| Error::io(parent, "a directory in which the run directory can be made", cause))
+    }
+
+    /// Writes a run directory, whole or not at all.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or something has come to be at the path.
+    pub fn write(&self, run: &Run, metrics: &[String], report: &str) -> Result<(), Error> {
+        let workshop = self.workshop()?;
+        let config = toml::to_string_pretty(&run.config).map_err(|cause| self.unwritable(CONFIG, &cause))?;
+        let classes = serde_json::to_string_pretty(&run.classes).map_err(|cause| self.unwritable(CLASSES, &cause))?;
+        let state = serde_json::to_string_pretty(&run.checkpoint).map_err(|cause| self.unwritable(STATE, &cause))?;
+        let metrics: String = metrics.iter().map(|line| format!("{line}\n")).collect();
+        let files: [(&str, &[u8]); 6] = [
+            (CONFIG, config.as_bytes()),
+            (MODEL, &run.model),
+            (CLASSES, classes.as_bytes()),
+            (METRICS, metrics.as_bytes()),
+            (REPORT, report.as_bytes()),
+            (STATE, state.as_bytes()),
+        ];
+        for (name, content) in files {
+            write_synced(&workshop.path().join(name), content)?;
+        }
+        make_readable(workshop.path())?;
+        if fs::symlink_metadata(&self.path).is_ok() {
+            let advice = "something else made it meanwhile; choose another with --out";
+            return Err(Error::failure(self.path.display(), "a free path", "one that exists", advice));
+        }
+        fs::rename(workshop.path(), &self.path)
+            .map_err(|cause| Error::io(&self.path, "a run directory to move into place", cause))?;
+        // It has moved: there is nothing left to remove.
+        let _ = workshop.keep();
+        Ok(())
+    }
+
+    fn unwritable(&self, name: &str, cause: &dyn std::fmt::Display) -> Error {
+        Error::failure(self.path.join(name).display(), "something that can be written down", cause, "")
+    }
+}
+
+/// Writes a file and waits until it is on the disk, so that the rename cannot overtake its content.
+fn write_synced(path: &Path, content: &[u8]) -> Result<(), Error> {
+    use std::io::Write;
+    let write = || -> std::io::Result<()> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let mut file = fs::File::create_new(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(|cause| Error::io(path, "a file that can be written", cause))
+}
+
+/// Temporary directories are their owner's alone; a run directory is as any directory the user makes.
+#[cfg(unix)]
+fn make_readable(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let checkpoint = path.join(STATE);
+    let usual = checkpoint.parent().unwrap_or(path);
+    let mode = fs::metadata(usual).map_err(|cause| Error::io(usual, "a directory", cause))?.permissions().mode();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|cause| Error::io(path, "a directory", cause))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_path: &Path) -> Result<(), Error> {
+    Ok(())
+}
+
+impl Run {
+    /// Reads a run directory.
+    ///
+    /// # Errors
+    /// With exit code 2 where there is none; with exit code 1 where a file of it is missing, broken, or of another
+    /// version. The message names the file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let advice = "give a directory that `softmargin train` has made";
+        let metadata = fs::metadata(path);
+        if !metadata.map_err(|cause| Error::io(path, "a run directory", cause))?.is_dir() {
+            return Err(Error::request(path.display(), "a run directory", "a file", advice));
+        }
+        if !path.join(CONFIG).exists() {
+            let found = format!("a directory without {CONFIG}");
+            return Err(Error::request(path.display(), "a run directory", found, advice));
+        }
+        let config: Config = read_config(&path.join(CONFIG))?;
+        let classes: Vec<String> = read_json(&path.join(CLASSES))?;
+        if classes.len() != config.classes {
+            let expected = format!("{} names, as {CONFIG} says", config.classes);
+            return Err(broken(&path.join(CLASSES), expected, format!("{} names", classes.len())));
+        }
+        let model = path.join(MODEL);
+        Ok(Self {
+            config,
+            classes,
+            model: fs::read(&model).map_err(|cause| missing(&model, cause))?,
+            checkpoint: read_json(&path.join(STATE))?,
+        })
+    }
+}
+
+fn read_config(path: &Path) -> Result<Config, Error> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let text = fs::read_to_string(path).map_err(|cause| missing(path, cause))?;
+    let version: Version = toml::from_str(&text).map_err(|cause| broken(path, "a format number", cause.message()))?;
+    if version.format != FORMAT {
+        let expected = format!("format {FORMAT}");
+        let found = format!("format {}", version.format);
+        let advice = "use the version of softmargin that made it, or train again";
+        return Err(Error::failure(path.display(), expected, found, advice));
+    }
+    toml::from_str(&text).map_err(|cause| broken(path, "the configuration of a run", cause.to_string().trim()))
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let text = fs::read_to_string(path).map_err(|cause| missing(path, cause))?;
+    serde_json::from_str(&text).map_err(|cause| broken(path, "what `softmargin train` writes there", cause))
+}
+
+/// A file that a run directory must have. It is the directory that is wrong, so this is failed work, not a wrong path.
+fn missing(path: &Path, cause: std::io::Error) -> Error {
+    let advice = "the run directory is not whole: train again";
+    Error::failure(path.display(), "a file of a run directory", &cause, advice).with_source(cause)
+}
+
+fn broken(path: &Path, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
+    Error::failure(path.display(), expected, found, "the run directory was changed or cut short: train again")
+}
