@@ -25,7 +25,7 @@ const INPUTS: usize = 5;
 /// What is computed, besides the tensors.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The loss without the bounds of a learned scale.
+    /// The loss, its bounds of a learned scale out of the way.
     pub(crate) loss: Arc<Loss>,
     /// The scale with its bounds.
     pub(crate) scale: Scale,

@@ -13,8 +13,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) loss: Arc<Loss>,
-    /// The same without the bounds of a learned scale. They are kept here instead: which slope they stop depends on its
-    /// sign, which is known only when the gradient of what follows the loss is.
+    /// The same with wider bounds of a learned scale, which are never met. Its own are kept here: which slope they stop
+    /// depends on its sign, which is known only when the gradient of what follows the loss is.
     pub(crate) unbounded: Arc<Loss>,
     pub(crate) state: Option<LossState>,
 }
@@ -37,9 +37,11 @@ impl Prepared {
     pub(crate) fn new(spec: LossSpec, num_classes: usize) -> Result<Self> {
         let loss = spec.build(num_classes)?;
         let unbounded = match loss.spec().scale {
-            Scale::Learned { initial, .. } => {
-                let scale = Scale::Learned { initial, min: f64::MIN_POSITIVE, max: f64::MAX };
-                LossSpec { scale, ..loss.spec().clone() }.build(num_classes)?
+            Scale::Learned { initial, min, max } => {
+                let scale = Scale::Learned { initial, min: 0.5 * min, max: 2.0 * max };
+                let spec = LossSpec { scale, ..loss.spec().clone() };
+                // Refused only at the very ends of what a scale may be.
+                spec.build(num_classes).unwrap_or_else(|_| loss.clone())
             }
             _ => loss.clone(),
         };

@@ -1,5 +1,6 @@
 //! Flags and their help.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use softmargin_lab::{DataSource, DeviceChoice};
 use std::path::PathBuf;
@@ -79,8 +80,8 @@ pub(crate) struct TrainOptions {
     /// Fixes every random choice: the same seed gives the same bits
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Where to compute: cpu, cuda or wgpu
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    /// Where to compute
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device())]
     pub(crate) device: DeviceChoice,
     /// The run directory to make; it must not exist [default: the first free of run-1, run-2, ...]
     #[arg(long, value_name = "DIR")]
@@ -88,6 +89,11 @@ pub(crate) struct TrainOptions {
     /// Print one JSON object, with test_accuracy (0 to 1), seconds and out
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A device by its name.
+fn device() -> impl TypedValueParser<Value = DeviceChoice> {
+    PossibleValuesParser::new(DeviceChoice::ALL.map(DeviceChoice::name)).try_map(|name| name.parse::<DeviceChoice>())
 }
 
 const PREDICT_EXAMPLES: &str = "Examples:
@@ -111,8 +117,8 @@ pub(crate) struct PredictOptions {
     /// How many classes to show for each image
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) top: usize,
-    /// Where to compute: cpu, cuda or wgpu
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    /// Where to compute
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device())]
     pub(crate) device: DeviceChoice,
     /// Print one JSON object
     #[arg(long)]

@@ -232,12 +232,14 @@ impl Recipe {
     /// image is passed, the more it is changed.
     fn for_data(request: &Request, images: usize) -> Self {
         const FULL_CHANGES_FROM: f64 = 60.0;
+        // A pass over a handful of images takes a few steps all the same.
+        const STEPS_AT_LEAST: usize = 10;
         let by_images = (2100.0 / (images.max(1) as f64).sqrt()).round().clamp(10.0, 100.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 10 to 100")]
         let epochs = request.epochs.unwrap_or(by_images as usize);
         Self {
             epochs,
-            batch_size: request.batch_size.unwrap_or(64),
+            batch_size: request.batch_size.unwrap_or_else(|| (images / STEPS_AT_LEAST).clamp(8, 64)),
             learning_rate: request.learning_rate.unwrap_or(0.1),
             warm_up: 0.2,
             momentum: 0.9,

@@ -61,7 +61,8 @@ impl Model {
     /// # Errors
     /// When it cannot be written.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
-        let mut store = SafetensorsStore::from_bytes(None);
+        // The store writes its metadata in the order of a hash table: with one entry, the same model has the same bytes.
+        let mut store = SafetensorsStore::from_bytes(None).clear_metadata().metadata("producer", "softmargin");
         let unwritable = |cause: String| Error::failure("model.safetensors", "a model that can be written", cause, "");
         self.save_into(&mut store).map_err(|cause| unwritable(cause.to_string()))?;
         store.get_bytes().map_err(|cause| unwritable(cause.to_string()))

@@ -26,8 +26,10 @@ pub enum Geometry {
         temperature: f64,
     },
     /// `<x, w_j / |w_j|>`: the embedding keeps its norm.
+    #[serde(deserialize_with = "crate::spec::no_options")]
     UnitWeights,
     /// `<x / |x|, w_j / |w_j|>`, from -1 to 1.
+    #[serde(deserialize_with = "crate::spec::no_options")]
     Cosine,
 }
 

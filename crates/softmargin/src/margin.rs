@@ -58,6 +58,7 @@ impl<T> Amount<T> {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Margin {
     /// Nothing.
+    #[serde(deserialize_with = "crate::spec::no_options")]
     None,
     /// `psi = z_y - m`, in units of the score (so `s m` on the scaled one).
     Score {

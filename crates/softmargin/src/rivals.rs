@@ -9,5 +9,6 @@ use serde::{Deserialize, Serialize};
 pub enum Rivals {
     /// They are compared as they are.
     #[default]
+    #[serde(deserialize_with = "crate::spec::no_options")]
     Plain,
 }

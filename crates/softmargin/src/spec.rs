@@ -8,7 +8,7 @@ use crate::margin::Margin;
 use crate::regulariser::Regulariser;
 use crate::rivals::Rivals;
 use crate::scale::Scale;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One point on every axis of the family; see the [crate's page](crate).
 ///
@@ -60,4 +60,12 @@ impl LossSpec {
     pub fn build(self, num_classes: usize) -> Result<Loss> {
         Loss::new(self, num_classes)
     }
+}
+
+/// The content of a variant that has no options. Serde on its own would take any there, and ignore them.
+pub(crate) fn no_options<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(deserializer).map(|Nothing {}| ())
 }

@@ -1,8 +1,9 @@
 //! The loss composed of tensor operations, for any device and precision; Burn differentiates it.
 //!
-//! Three things need care that automatic differentiation does not take by itself. A derivative with a pole (arc cosine,
+//! Some things need care that automatic differentiation does not take by itself. A derivative with a pole (arc cosine,
 //! square root) is written down: `value + slope (x - x')`, `x'` detached, has that value and that slope. Infinities are
-//! masked before, not after, the operation whose derivative they would make NaN. Maxima that cancel are detached.
+//! masked before, not after, the operation whose derivative they would make NaN. Maxima that cancel are detached. And
+//! tensors are multiplied by the inverse of a number, not divided by it: Burn takes that quotient's slope in `f32`.
 
 mod comparison;
 mod geometry;
@@ -32,7 +33,7 @@ impl Factor {
                 // Past a bound the slope goes on, so that the parameter can come back.
                 let clamped = parameter.clone().detach().clamp(min, max);
                 let scale = parameter.clone() - parameter.detach() + clamped;
-                Self::Learned(scale.div_scalar(temperature).unsqueeze_dim(0))
+                Self::Learned(scale.mul_scalar(1.0 / temperature).unsqueeze_dim(0))
             }
             (scale, _) => Self::Number(scale.initial() / temperature),
         }

@@ -7,8 +7,10 @@ use super::{Factor, class_numbers, column, first_maximum, geometry, mask, not_co
 use crate::inputs::{Host, HostTargets, MarginOutput};
 use crate::prepared::{Learned, Operands};
 use burn::tensor::{Int, Tensor, TensorData};
-use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, ArrayView1};
 use softmargin::{Comparison, Loss, LossState, Margin, Reduction, Result, Rivals, SmoothGate};
+
+const BROADCASTS: &str = "a single number takes any shape";
 
 /// A loss on a batch, the scores apart.
 pub(crate) struct Problem<'a> {
@@ -51,12 +53,11 @@ pub(crate) fn forward(operands: Operands, problem: &Problem<'_>) -> Result<Margi
 impl Problem<'_> {
     /// Checks all that the core checks without looking at numbers that lie on the device.
     fn row_weights(&self, scored: &Scores) -> Result<Vec<f64>> {
-        let zero = [0.0_f64];
-        let zero = ArrayView1::from(&zero[..]);
-        let zeros = |length: usize| zero.broadcast(length).unwrap_or(zero);
+        let zero = ArrayView1::from(&[0.0_f64]);
         let [rows, classes] = scored.scores.dims();
-        let empty = ArrayView2::from_shape((0, 0), &[]).unwrap_or_else(|_| zero.insert_axis(Axis(0)));
-        let mut batch = self.host.batch(zero.broadcast((rows, classes)).unwrap_or(empty), None, self.state);
+        let zeros = |length: usize| zero.broadcast(length).expect(BROADCASTS);
+        let scores = zero.broadcast((rows, classes)).expect(BROADCASTS);
+        let mut batch = self.host.batch(scores, None, self.state);
         if let Some(norms) = &scored.embedding_norms {
             batch = batch.with_embedding_norms(zeros(norms.dims()[0]));
         }
@@ -122,7 +123,7 @@ impl Problem<'_> {
         let kept_nothing = weight == 0.0;
         let mut total = (losses * weights.clone()).sum();
         if mean && !kept_nothing {
-            total = total.div_scalar(weight);
+            total = total.mul_scalar(1.0 / weight);
         }
         if let Some(term) = term {
             let sum = (term.values * weights.clone()).sum();

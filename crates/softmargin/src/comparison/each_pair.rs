@@ -7,7 +7,7 @@
 //!
 //! The target's slope grows with the number of rivals that violate the margin, down to `-(C - 1)`.
 
-use super::{Row, RowLoss, Work, rival_tiles};
+use super::{Row, RowLoss, Work, multiplier, rival_tiles};
 use crate::gate::Gate;
 use crate::real::Real;
 use crate::simd::{Affine, GateSums, Sweeps};
@@ -43,7 +43,7 @@ pub(super) fn gated<F: Real>(
         reference: F::round_from(reference),
         shift: F::round_from(shift),
         scale: F::round_from(row.scale),
-        factor: F::round_from(row.factor * row.scale),
+        factor: multiplier(row.factor * row.scale),
     };
     let mut sums = GateSums::default();
     for range in rival_tiles(row.scores.len(), row.target) {

@@ -15,7 +15,7 @@
 //! where C counts the classes that take part: one of score minus infinity is as if it were not there.
 //! The mean `sum_j q_j z_j`, for the slope by `s`, comes out of the same sweep.
 
-use super::{Row, RowLoss, SmoothGate, Work, rival_tiles};
+use super::{Row, RowLoss, SmoothGate, Work, multiplier, rival_tiles};
 use crate::gate::Gate;
 use crate::real::Real;
 use crate::simd::{ExpSums, Sweeps};
@@ -48,7 +48,7 @@ pub(super) fn row<F: Real>(
     }
     outcome.rivals_scale_slope = rivals_slope * mean_score;
     if let Some(gradient) = gradient.as_deref_mut() {
-        let factor = F::round_from(row.factor * row.scale * rivals_slope / sums.exp);
+        let factor = multiplier(row.factor * row.scale * rivals_slope / sums.exp);
         (sweeps.multiply)(&mut gradient[..row.target], factor);
         (sweeps.multiply)(&mut gradient[row.target + 1..], factor);
     }
@@ -117,7 +117,7 @@ impl Smoothing {
         outcome.target_slope += self.share * self.rivals;
         outcome.rivals_scale_slope -= self.share * self.score_sum;
         let Some(gradient) = gradient else { return };
-        let share = F::round_from(row.factor * row.scale * self.share);
+        let share: F = multiplier(row.factor * row.scale * self.share);
         for (slope, &score) in gradient.iter_mut().zip(row.scores) {
             // The target's own entry is written afterwards.
             *slope -= if score > F::neg_infinity() { share } else { F::zero() };

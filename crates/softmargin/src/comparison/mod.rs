@@ -59,6 +59,7 @@ pub enum Comparison {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SmoothGate {
     /// The hinge of the gap.
+    #[serde(deserialize_with = "crate::spec::no_options")]
     Relu,
     /// Softmax cross-entropy; the only form that takes soft targets.
     Softplus {
@@ -70,6 +71,7 @@ pub enum SmoothGate {
         z_loss: f64,
     },
     /// The gap itself.
+    #[serde(deserialize_with = "crate::spec::no_options")]
     Identity,
 }
 
@@ -185,6 +187,13 @@ impl<F: Real> Work<F> {
             None => &mut self.tile[..range.len()],
         }
     }
+}
+
+/// What slopes are multiplied by, in their own type. Beyond its range the largest number: infinity would make NaN of a
+/// slope of 0.
+fn multiplier<F: Real>(value: f64) -> F {
+    let rounded = F::round_from(value);
+    if rounded.is_infinite() { F::max_value().copysign(rounded) } else { rounded }
 }
 
 /// The classes but the target, in tiles.

@@ -9,7 +9,7 @@
 //! A class of score minus infinity is out; a `P_k > 0` on it makes the loss infinite.
 
 use super::log_sum_exp::{exponentials, z_loss_slope};
-use super::{Comparison, Row, RowFault, RowLoss, Work, scan};
+use super::{Comparison, Row, RowFault, RowLoss, Work, multiplier, scan};
 use crate::margin::ModifiedTarget;
 use crate::real::Real;
 use crate::simd::Sweeps;
@@ -69,7 +69,7 @@ pub(crate) fn soft_row<F: Real>(
     if let Some(gradient) = gradient {
         gradient[best] = F::zero();
         let factor = soft.factor * soft.scale;
-        (sweeps.multiply)(gradient, F::round_from(factor * rivals_slope / exp_sum));
+        (sweeps.multiply)(gradient, multiplier(factor * rivals_slope / exp_sum));
         for ((slope, &z), &p) in gradient.iter_mut().zip(soft.scores).zip(soft.targets) {
             *slope -= F::round_from(factor * expected.share(z, p));
         }

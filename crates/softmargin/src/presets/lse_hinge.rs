@@ -6,7 +6,8 @@
 //! ```
 //!
 //! All rivals learn, and the slopes' sizes add to 2. Log-sum-exp lies above the maximum, which is a margin by itself, so
-//! `m = 0` is usual. Half-way from crammer-singer to cross-entropy, which is at most `ln 2` above it.
+//! `m = 0` is usual. Half-way from crammer-singer to cross-entropy, which is at most `ln 2` above it: Wang 2018,
+//! <https://zhuanlan.zhihu.com/p/45014864>.
 
 use super::{MarginParameter, Preset, plain};
 use crate::comparison::{Comparison, SmoothGate};

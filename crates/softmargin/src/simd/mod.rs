@@ -4,6 +4,8 @@
 //! instruction set and chooses among them at run time, once a batch. This is the only place that knows of processors.
 
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use crate::real::Real;
 use std::sync::OnceLock;

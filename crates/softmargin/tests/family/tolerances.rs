@@ -1,4 +1,5 @@
-//! Every tolerance of these tests, with its reason. Nothing elsewhere allows an error of its own.
+//! Every tolerance of these tests, with its reason. The vector functions and sweeps are tested beside their code, in
+//! units of the last place: `src/real.rs`, `src/simd/tests.rs`.
 //!
 //! Errors are counted in units of rounding, `u = 2^-24` in f32 and `2^-53` in f64, times the condition of what is
 //! computed. Nothing is tuned: each number below is a count of roundings, or follows from a derivative.
@@ -42,11 +43,6 @@ pub(crate) const CENTRAL: f64 = 1e-6;
 pub(crate) const STEP: f64 = 2.5e-4;
 /// Roundings of the function that differences are taken of; five points weigh it by 1.5 in all.
 const ROUNDING: f64 = 32.0;
-
-/// `exp` and `ln(1 + e)` of f32 in units of the last place; each file's comment derives its remainder.
-/// The exponential has the roundings of `r` (1), of seven steps of Horner's rule (each damped by `abs(r) < 0.35`: 1.6
-/// in all) and of the result (0.5).
-pub(crate) const SMOOTH_ULPS: f64 = 4.0;
 
 /// Measures and smooth functions: sums of a few terms of one sign, in f64.
 pub(crate) const PLAIN: f64 = 16.0 * V;

@@ -1,0 +1,445 @@
+//! Heads over the whole family, on a small problem, and what the core crate says of them.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use burn::module::Param;
+use burn::tensor::{DType, Device, Element, Int, Tensor, TensorData};
+use ndarray::{Array1, Array2};
+use softmargin::{
+    Amount, AngularMargin, Batch, BeyondPi, Comparison, Gate, Geometry, Gradients, HeadGradients, LossSpec, Margin,
+    MarginGradient, Radians, Real, Reduction, Regulariser, Scale, Scored, SmoothGate, Value, presets,
+};
+use softmargin_burn::{MarginHead, MarginHeadConfig, RowInputs};
+
+pub const CLASSES: usize = 5;
+pub const WIDTH: usize = 4;
+pub const ROWS: usize = 7;
+
+/// A number in (-1, 1): the fractional parts of multiples of the golden ratio, which are spread evenly.
+pub fn number(index: usize) -> f32 {
+    let fraction = (index as f64 * 0.618_033_988_749_894_9).fract();
+    (2.0 * fraction - 1.0) as f32
+}
+
+pub fn numbers(count: usize, seed: usize) -> Vec<f32> {
+    (0..count).map(|index| number(seed + 7 * index + 1)).collect()
+}
+
+/// What a head is computed on.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub embeddings: Vec<f32>,
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+    pub targets: Vec<i64>,
+    pub soft: Option<Vec<f32>>,
+    pub sample_weights: Option<Vec<f32>>,
+    pub margins: Option<Vec<f32>>,
+    pub scale: f32,
+    pub radius: f32,
+}
+
+impl Problem {
+    /// Some embeddings lie near their prototype, some far, the last one at the origin.
+    pub fn new() -> Self {
+        let weight = numbers(CLASSES * WIDTH, 0);
+        let targets: Vec<i64> = (0..ROWS).map(|row| (row * 3 % CLASSES) as i64).collect();
+        let noise = numbers(ROWS * WIDTH, 1000);
+        let mut embeddings: Vec<f32> = (0..ROWS * WIDTH)
+            .map(|at| {
+                let (row, entry) = (at / WIDTH, at % WIDTH);
+                let prototype = weight[targets[row] as usize * WIDTH + entry];
+                2.0 * ([1.5, 0.2, -1.2][row % 3] * prototype + noise[at])
+            })
+            .collect();
+        embeddings[(ROWS - 1) * WIDTH..].fill(0.0);
+        let bias = numbers(CLASSES, 50);
+        Self {
+            embeddings,
+            weight,
+            bias,
+            targets,
+            soft: None,
+            sample_weights: None,
+            margins: None,
+            scale: 3.5,
+            radius: 1.25,
+        }
+    }
+
+    /// The problem that a spec asks for.
+    pub fn of(case: &Case) -> Self {
+        let mut problem = Self::new();
+        if case.per_sample {
+            problem.margins = Some(numbers(ROWS, 9).iter().map(|m| m.abs() * 1.2).collect());
+        }
+        if case.spec.ignored_label.is_some() {
+            problem.targets[2] = case.spec.ignored_label.unwrap_or_default();
+        }
+        if case.weighted {
+            problem.sample_weights = Some(vec![1.0, 0.5, 2.0, 0.0, 1.5, 0.25, 1.0]);
+        }
+        if case.soft {
+            let mut rows = Vec::new();
+            for row in 0..ROWS {
+                let mass: Vec<f32> = numbers(CLASSES, 31 * row).iter().map(|p| p.abs() + 0.01).collect();
+                let total: f32 = mass.iter().sum();
+                rows.extend(mass.iter().map(|p| p / total));
+            }
+            // One that is certain.
+            rows[..CLASSES].copy_from_slice(&[0.0, 1.0, 0.0, 0.0, 0.0]);
+            problem.soft = Some(rows);
+        }
+        problem
+    }
+}
+
+/// A loss, and what its batch brings.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub name: String,
+    pub spec: LossSpec,
+    pub per_sample: bool,
+    pub weighted: bool,
+    pub soft: bool,
+}
+
+fn case(name: impl Into<String>, spec: LossSpec) -> Case {
+    Case { name: name.into(), spec, per_sample: false, weighted: false, soft: false }
+}
+
+pub fn preset(name: &str) -> LossSpec {
+    presets::find(name).unwrap().spec()
+}
+
+fn angle(times: f64, plus: f64, minus: f64, beyond_pi: BeyondPi, gradient: MarginGradient) -> AngularMargin {
+    AngularMargin {
+        times,
+        plus: Amount::One(Radians(plus)),
+        minus: Amount::One(minus),
+        beyond_pi,
+        gradient,
+        anneal: None,
+    }
+}
+
+/// Every preset and every option.
+pub fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = presets::all().iter().map(|preset| case(preset.name, preset.spec())).collect();
+    cases.extend(comparisons());
+    cases.extend(margins());
+    cases.extend(extras());
+    cases
+}
+
+fn comparisons() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let cosine = LossSpec { scale: Scale::fixed(6.0), ..preset("am-softmax") };
+    for gate in [Gate::Relu, Gate::Softplus, Gate::Identity] {
+        for comparison in
+            [Comparison::EachPair { gate }, Comparison::Hardest { gate }, Comparison::AgainstZero { gate }]
+        {
+            cases.push(case(format!("{comparison:?}"), LossSpec { comparison, ..cosine.clone() }));
+            if gate == Gate::Softplus {
+                let spec = LossSpec { comparison, scale: learned(), ..cosine.clone() };
+                cases.push(case(format!("{comparison:?} learned"), spec));
+            }
+        }
+    }
+    for (gate, scale) in [
+        (SmoothGate::Relu, Scale::fixed(6.0)),
+        (SmoothGate::Relu, learned()),
+        (SmoothGate::Identity, Scale::fixed(6.0)),
+    ] {
+        let spec = LossSpec { comparison: Comparison::LogSumExp { gate }, scale, ..cosine.clone() };
+        cases.push(case(format!("{gate:?} {scale:?}"), spec));
+    }
+    for (label_smoothing, z_loss) in [(0.1, 0.0), (0.0, 0.05), (0.2, 0.01)] {
+        let comparison = Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } };
+        for scale in [Scale::fixed(2.0), learned()] {
+            let name = format!("{comparison:?} {scale:?}");
+            let spec = LossSpec { comparison, scale, ..preset("cross-entropy") };
+            cases.push(case(name.clone(), LossSpec { margin: Margin::score(0.3), ..spec.clone() }));
+            cases.push(Case { soft: true, ..case(format!("soft {name}"), spec) });
+        }
+    }
+    cases
+}
+
+fn learned() -> Scale {
+    Scale::Learned { initial: 3.0, min: 0.5, max: 20.0 }
+}
+
+fn margins() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let cosine = preset("normface");
+    let with = |margin: Margin| LossSpec { margin, ..cosine.clone() };
+    for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
+        for (times, plus, minus, beyond_pi) in [
+            (1.0, 1.4, 0.1, BeyondPi::Continue),
+            (1.3, 1.0, 0.0, BeyondPi::Continue),
+            (1.0, 1.4, 0.0, BeyondPi::Extend),
+            (1.0, 1.4, 0.0, BeyondPi::Plain),
+            (2.5, 1.0, 0.2, BeyondPi::Piecewise),
+            (1.5, 0.7, 0.0, BeyondPi::Clamp),
+            (1.0, 0.0, 0.3, BeyondPi::Continue),
+        ] {
+            let margin = angle(times, plus, minus, beyond_pi, gradient);
+            cases.push(case(format!("{margin:?}"), with(Margin::Angle(margin.clone()))));
+            for geometry in [Geometry::UnitWeights, Geometry::InnerProduct { bias: false, temperature: 1.5 }] {
+                let spec = LossSpec { geometry, ..with(Margin::Angle(margin.clone())) };
+                cases.push(case(format!("{geometry:?} {margin:?}"), spec));
+            }
+        }
+    }
+    let per_class: Vec<f64> = vec![0.0, 0.1, 0.5, 1.2, 0.3];
+    let radians = per_class.iter().map(|m| Radians(*m)).collect();
+    let base = angle(1.0, 0.0, 0.0, BeyondPi::Continue, MarginGradient::Exact);
+    cases.push(case("score per class", with(Margin::Score { amount: Amount::PerClass(per_class.clone()) })));
+    cases.push(case("logit per class", with(Margin::Logit { amount: Amount::PerClass(per_class.clone()) })));
+    cases.push(case("logit", with(Margin::Logit { amount: Amount::One(0.7) })));
+    let plus = AngularMargin { plus: Amount::PerClass(radians), ..base.clone() };
+    cases.push(case("angle per class", with(Margin::Angle(plus))));
+    let minus = AngularMargin { minus: Amount::PerClass(per_class), ..base.clone() };
+    cases.push(case("cosine per class", with(Margin::Angle(minus))));
+    for (name, margin) in [
+        ("score per sample", Margin::Score { amount: Amount::PerSample }),
+        ("logit per sample", Margin::Logit { amount: Amount::PerSample }),
+        ("angle per sample", Margin::Angle(AngularMargin { plus: Amount::PerSample, ..base.clone() })),
+        ("cosine per sample", Margin::Angle(AngularMargin { minus: Amount::PerSample, ..base })),
+    ] {
+        cases.push(Case { per_sample: true, ..case(name, with(margin)) });
+    }
+    cases
+}
+
+fn extras() -> Vec<Case> {
+    let ring = Some(Regulariser::Ring { weight: 0.3, radius: 1.0 });
+    let incay = Some(Regulariser::FeatureIncay { weight: 0.2 });
+    let entropy = preset("cross-entropy");
+    let with = |regulariser, name: &str| LossSpec { regulariser, ..preset(name) };
+    let class_weights = Some(vec![1.0, 2.0, 0.5, 0.0, 3.0]);
+    let weighted = LossSpec { class_weights, ..preset("normface") };
+    let everything = LossSpec { ignored_label: Some(-100), ..LossSpec { regulariser: ring, ..weighted.clone() } };
+    vec![
+        case("ring on cosines", with(ring, "am-softmax")),
+        case("ring on inner products", with(ring, "cross-entropy")),
+        case("ring and an angle", with(ring, "l-softmax")),
+        case("ring and arcface", with(ring, "arcface")),
+        case("incay", with(incay, "cross-entropy")),
+        case("incay on unit weights", with(incay, "sphereface")),
+        Case { weighted: true, ..case("incay weighted", with(incay, "cross-entropy")) },
+        Case { soft: true, ..case("ring and soft targets", with(ring, "cross-entropy")) },
+        case("class weights", weighted.clone()),
+        Case { weighted: true, ..case("both weights", weighted) },
+        Case { weighted: true, ..case("sample weights", preset("arcface")) },
+        case("ignored label", LossSpec { ignored_label: Some(-100), ..entropy.clone() }),
+        Case { weighted: true, ..case("everything", everything) },
+        Case { weighted: true, soft: true, ..case("soft and weighted", entropy.clone()) },
+        case("temperature", LossSpec {
+            geometry: Geometry::InnerProduct { bias: true, temperature: 2.0 },
+            scale: learned(),
+            ..entropy
+        }),
+    ]
+}
+
+/// Numbers of a head: a loss and its gradients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub loss: Vec<f64>,
+    pub embeddings: Vec<f64>,
+    pub weight: Vec<f64>,
+    pub bias: Vec<f64>,
+    pub scale: Vec<f64>,
+    pub radius: Vec<f64>,
+}
+
+impl Answer {
+    pub fn parts(&self) -> [(&'static str, &[f64]); 6] {
+        [
+            ("loss", &self.loss),
+            ("embeddings", &self.embeddings),
+            ("weight", &self.weight),
+            ("bias", &self.bias),
+            ("scale", &self.scale),
+            ("radius", &self.radius),
+        ]
+    }
+}
+
+/// Each part of one answer lies within `tolerance` of the other's, relative to the largest number of the part or 1.
+#[track_caller]
+pub fn assert_close(name: &str, found: &Answer, expected: &Answer, tolerance: f64) {
+    for ((part, found), (_, expected)) in found.parts().into_iter().zip(expected.parts()) {
+        assert_eq!(found.len(), expected.len(), "{name}: length of {part}");
+        let size = expected.iter().fold(1.0_f64, |most, v| most.max(v.abs()));
+        for (index, (f, e)) in found.iter().zip(expected).enumerate() {
+            let off = (f - e).abs() / size;
+            assert!(off <= tolerance, "{name}: {part}[{index}] is {f}, expected {e} (off by {off:e} of {size})");
+        }
+    }
+}
+
+pub fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], dtype: DType) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (&device(), dtype))
+}
+
+/// The head of a case, its parameters set to those of the problem.
+pub fn head(case: &Case, problem: &Problem, dtype: DType) -> MarginHead {
+    let config = MarginHeadConfig::new(WIDTH, CLASSES).with_loss(case.spec.clone());
+    let mut head = config.try_init(&device()).unwrap();
+    head.weight = Param::from_tensor(tensor(&problem.weight, [CLASSES, WIDTH], dtype));
+    head.bias = head.bias.map(|_| Param::from_tensor(tensor(&problem.bias, [CLASSES], dtype)));
+    head.scale = head.scale.map(|_| Param::from_tensor(tensor(&[problem.scale], [1], dtype)));
+    head.radius = head.radius.map(|_| Param::from_tensor(tensor(&[problem.radius], [1], dtype)));
+    head
+}
+
+pub fn targets(problem: &Problem) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(problem.targets.clone(), [ROWS]), &device())
+}
+
+/// How a head is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub dtype: DType,
+    pub composed: bool,
+    pub reduction: Reduction,
+    /// The gradient of what follows the loss.
+    pub upstream: Vec<f32>,
+}
+
+/// What the module says.
+pub fn ask(case: &Case, problem: &Problem, question: &Question) -> Answer {
+    let dtype = question.dtype;
+    let head = head(case, problem, dtype);
+    let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], dtype).require_grad();
+    let mut inputs = RowInputs::new().with_reduction(question.reduction);
+    if let Some(weights) = &problem.sample_weights {
+        inputs = inputs.with_sample_weights(tensor(weights, [ROWS], dtype));
+    }
+    if let Some(margins) = &problem.margins {
+        inputs = inputs.with_margins(tensor(margins, [ROWS], dtype));
+    }
+    if question.composed {
+        inputs = inputs.composed();
+    }
+    let loss = match &problem.soft {
+        Some(soft) => head.forward_batch(embeddings.clone(), tensor(soft, [ROWS, CLASSES], dtype), inputs).loss,
+        None => head.forward_batch(embeddings.clone(), targets(problem), inputs).loss,
+    };
+    let upstream = tensor(&question.upstream, [question.upstream.len()], dtype);
+    let gradients = (loss.clone() * upstream).sum().backward();
+    let list = |data: Option<TensorData>| data.map_or_else(Vec::new, |data| data.iter::<f64>().collect());
+    let of_vector = |parameter: &Option<Param<Tensor<1>>>| {
+        list(parameter.as_ref().map(|p| p.val().grad(&gradients).unwrap().into_data()))
+    };
+    Answer {
+        loss: list(Some(loss.into_data())),
+        embeddings: list(Some(embeddings.grad(&gradients).unwrap().into_data())),
+        weight: list(Some(head.weight.val().grad(&gradients).unwrap().into_data())),
+        bias: of_vector(&head.bias),
+        scale: of_vector(&head.scale),
+        radius: of_vector(&head.radius),
+    }
+}
+
+/// What the core says of the rows from `rows`, under a reduction.
+pub fn core<F: Real + Element>(
+    case: &Case,
+    problem: &Problem,
+    rows: std::ops::Range<usize>,
+    reduction: Reduction,
+) -> Answer {
+    let loss = case.spec.clone().build(CLASSES).unwrap();
+    let of = |v: &[f32]| -> Vec<F> { v.iter().map(|v| F::round_from(f64::from(*v))).collect() };
+    let count = rows.len();
+    let x = of(&problem.embeddings[rows.start * WIDTH..rows.end * WIDTH]);
+    let x = Array2::from_shape_vec((count, WIDTH), x).unwrap();
+    let w = Array2::from_shape_vec((CLASSES, WIDTH), of(&problem.weight)).unwrap();
+    let bias = Array1::from(of(&problem.bias));
+    let geometry = case.spec.geometry;
+    let scored: Scored<F> =
+        geometry.scores(x.view(), w.view(), geometry.has_bias().then(|| bias.view())).unwrap();
+    let labels = Array1::from(problem.targets[rows.clone()].to_vec());
+    let soft = problem.soft.as_ref().map(|soft| {
+        Array2::from_shape_vec((count, CLASSES), of(&soft[rows.start * CLASSES..rows.end * CLASSES])).unwrap()
+    });
+    let mut batch = match &soft {
+        Some(soft) => Batch::soft(scored.scores.view(), soft.view()),
+        None => Batch::new(scored.scores.view(), labels.view()),
+    };
+    let sample_weights = problem.sample_weights.as_ref().map(|w| Array1::from(of(&w[rows.clone()])));
+    let margins = problem.margins.as_ref().map(|m| Array1::from(of(&m[rows.clone()])));
+    let state = loss.initial_state();
+    if let Some(weights) = &sample_weights {
+        batch = batch.with_sample_weights(weights.view());
+    }
+    if let Some(margins) = &margins {
+        batch = batch.with_margins(margins.view());
+    }
+    if loss.needs_embedding_norms() {
+        batch = batch.with_embedding_norms(scored.embedding_norms.view());
+    }
+    if loss.needs_weight_norms() {
+        batch = batch.with_weight_norms(scored.weight_norms.view());
+    }
+    if case.spec.scale.is_learned() {
+        batch = batch.with_scale(f64::from(problem.scale));
+    }
+    let has_radius = matches!(case.spec.regulariser, Some(Regulariser::Ring { .. }));
+    if has_radius {
+        batch = batch.with_radius(f64::from(problem.radius));
+    }
+    if let Some(state) = &state {
+        batch = batch.with_state(state);
+    }
+    let (value, gradients): (Value<F>, Gradients<F>) = loss.value_and_grad(&batch, reduction).unwrap();
+    let HeadGradients { embeddings, weight, bias } =
+        geometry.backward(x.view(), w.view(), &scored, &gradients).unwrap();
+    let wide = |values: Vec<F>| values.into_iter().map(Real::widen).collect::<Vec<f64>>();
+    let if_there = |there: bool, values: Vec<F>| if there { wide(values) } else { Vec::new() };
+    Answer {
+        loss: wide(if reduction == Reduction::None { value.rows.to_vec() } else { vec![value.total] }),
+        embeddings: wide(embeddings.iter().copied().collect()),
+        weight: wide(weight.iter().copied().collect()),
+        bias: if_there(geometry.has_bias(), bias.to_vec()),
+        scale: if_there(case.spec.scale.is_learned(), vec![gradients.scale]),
+        radius: if_there(has_radius, vec![gradients.radius]),
+    }
+}
+
+/// What the core says of single rows, each gradient multiplied by the upstream gradient of its row, added up.
+pub fn core_row_by_row(case: &Case, problem: &Problem, upstream: &[f32]) -> Answer {
+    let mut sum: Option<Answer> = None;
+    for (row, factor) in upstream.iter().enumerate() {
+        let part = core::<f64>(case, problem, row..row + 1, Reduction::None);
+        let factor = f64::from(*factor);
+        let times = |v: Vec<f64>| v.into_iter().map(|v| v * factor).collect::<Vec<f64>>();
+        let part = Answer {
+            loss: part.loss,
+            embeddings: times(part.embeddings),
+            weight: times(part.weight),
+            bias: times(part.bias),
+            scale: times(part.scale),
+            radius: times(part.radius),
+        };
+        let add = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(&b).map(|(a, b)| a + b).collect::<Vec<f64>>();
+        sum = Some(match sum {
+            None => part,
+            Some(sum) => Answer {
+                loss: [sum.loss, part.loss].concat(),
+                embeddings: [sum.embeddings, part.embeddings].concat(),
+                weight: add(sum.weight, part.weight),
+                bias: add(sum.bias, part.bias),
+                scale: add(sum.scale, part.scale),
+                radius: add(sum.radius, part.radius),
+            },
+        });
+    }
+    sum.unwrap()
+}

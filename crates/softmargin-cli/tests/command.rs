@@ -1,0 +1,242 @@
+//! The command as a user runs it: results on standard output, errors on standard error, exit codes, and what is left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+fn softmargin(arguments: &[&str], directory: &Path) -> Output {
+    command(arguments, directory).output().unwrap()
+}
+
+fn command(arguments: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_softmargin"));
+    command.args(arguments).current_dir(directory);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a request that must be refused, and returns the message.
+#[track_caller]
+fn refused(arguments: &[&str], directory: &Path, code: i32) -> String {
+    let before = names(directory);
+    let output = softmargin(arguments, directory);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+    assert!(output.stdout.is_empty(), "{arguments:?} printed a result");
+    assert!(!message.contains("panicked"), "{message}");
+    assert_eq!(names(directory), before, "{arguments:?} left something");
+    message
+}
+
+/// Two classes of simple pictures, `count` of each, in folders of their names.
+fn image_folder(directory: &Path, count: u8) -> PathBuf {
+    let root = directory.join("pictures");
+    for (class, horizontal) in [("lines", true), ("columns", false)] {
+        let folder = root.join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for number in 0..count {
+            let picture = image::GrayImage::from_fn(16, 16, |x, y| {
+                let along = if horizontal { y } else { x };
+                image::Luma([if (along + u32::from(number)) % 4 < 2 { 230 - number } else { 20 + number }])
+            });
+            picture.save(folder.join(format!("{number:02}.png"))).unwrap();
+        }
+    }
+    root
+}
+
+#[test]
+fn trains_tells_and_predicts() {
+    let home = TempDir::new().unwrap();
+    let pictures = image_folder(home.path(), 20);
+    let data = pictures.to_str().unwrap();
+    let arguments = ["train", "--data", data, "--epochs", "30", "--embedding-size", "16", "--json", "--out", "run"];
+    let output = softmargin(&arguments, home.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["test_accuracy"], 1.0);
+    assert_eq!(result["out"], "run");
+    assert!(result["seconds"].as_f64().unwrap() > 0.0);
+    let progress = text(&output.stderr);
+    assert!(progress.contains("epoch 30/30") && progress.contains("images/s") && progress.contains("left"), "{progress}");
+    let run = home.path().join("run");
+    let files = ["checkpoint", "classes.json", "config.toml", "metrics.jsonl", "model.safetensors", "report.html"];
+    assert_eq!(names(&run), files);
+    assert_eq!(names(home.path()), ["pictures", "run"], "nothing else is left");
+    assert_eq!(fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count(), 31);
+    assert!(fs::read_to_string(run.join("report.html")).unwrap().contains("<svg"));
+
+    let image = pictures.join("lines/03.png");
+    let folder = pictures.join("columns");
+    let both = [image.to_str().unwrap(), folder.to_str().unwrap()];
+    let output = softmargin(&["predict", "run", both[0], both[1], "--json"], home.path());
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let predictions = result["predictions"].as_array().unwrap();
+    assert_eq!(predictions.len(), 21);
+    assert_eq!(predictions[0]["classes"][0]["class"], "lines");
+    assert_eq!(predictions[1]["classes"][0]["class"], "columns");
+    let output = softmargin(&["predict", "run", image.to_str().unwrap(), "--top", "2"], home.path());
+    let line = text(&output.stdout);
+    assert!(line.contains("lines") && line.contains("columns") && line.lines().count() == 1, "{line}");
+
+    let message = refused(&["predict", "run", "absent.png"], home.path(), 2);
+    assert!(message.contains("absent.png"), "{message}");
+    let message = refused(&["predict", data, image.to_str().unwrap()], home.path(), 2);
+    assert!(message.contains("config.toml"), "{message}");
+    let message = refused(&["predict", "run", image.to_str().unwrap(), "--top", "0"], home.path(), 2);
+    assert!(message.contains("--top"), "{message}");
+    let message = refused(&["train", "--out", "run"], home.path(), 2);
+    assert!(message.contains("run") && message.contains("--out"), "{message}");
+
+    let model = fs::read(run.join("model.safetensors")).unwrap();
+    fs::write(run.join("model.safetensors"), &model[..model.len() / 2]).unwrap();
+    let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
+    assert!(message.contains("model.safetensors"), "{message}");
+    fs::remove_file(run.join("classes.json")).unwrap();
+    let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
+    assert!(message.contains("classes.json"), "{message}");
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    fs::write(run.join("config.toml"), config.replace("format = 1", "format = 99")).unwrap();
+    let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
+    assert!(message.contains("format 99"), "{message}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
+    let home = TempDir::new().unwrap();
+    let train = |out: &str, seed: &str, threads: &str| {
+        let arguments = ["train", "--epochs", "2", "--seed", seed, "--out", out];
+        let status = command(&arguments, home.path()).env("RAYON_NUM_THREADS", threads).output().unwrap().status;
+        assert!(status.success());
+        fs::read(home.path().join(out).join("model.safetensors")).unwrap()
+    };
+    let first = train("a", "7", "1");
+    assert!(first == train("b", "7", "2"), "two threads give other bits than one");
+    assert!(first == train("c", "7", "3"), "three threads give other bits than one");
+    assert!(first != train("d", "8", "1"), "the seed has no effect");
+}
+
+#[test]
+fn every_loss_trains() {
+    let home = TempDir::new().unwrap();
+    for preset in softmargin::presets::all() {
+        let arguments = ["train", "--loss", preset.name, "--epochs", "1", "--out", preset.name, "--json"];
+        let output = softmargin(&arguments, home.path());
+        assert!(output.status.success(), "{}: {}", preset.name, text(&output.stderr));
+        let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        // One pass over the digits; by chance a tenth would be right.
+        assert!(result["test_accuracy"].as_f64().unwrap() > 0.3, "{}: {result}", preset.name);
+    }
+}
+
+#[test]
+fn the_losses_are_shown() {
+    let home = TempDir::new().unwrap();
+    let table = text(&softmargin(&["losses"], home.path()).stdout);
+    for preset in softmargin::presets::all() {
+        assert!(table.lines().any(|line| line.starts_with(preset.name)), "{} has no line", preset.name);
+        let page = text(&softmargin(&["losses", preset.name], home.path()).stdout);
+        assert!(page.contains(preset.equation) && page.contains(preset.gradient) && page.contains(preset.paper));
+        assert!(page.contains("--scale"), "{page}");
+    }
+    let family: serde_json::Value =
+        serde_json::from_slice(&softmargin(&["losses", "--json"], home.path()).stdout).unwrap();
+    assert_eq!(family["losses"].as_array().unwrap().len(), softmargin::presets::all().len());
+    let message = refused(&["losses", "cosfase"], home.path(), 2);
+    assert!(message.contains("cosface"), "{message}");
+}
+
+#[test]
+fn a_wrong_request_is_refused_by_the_name_of_its_flag() {
+    let home = TempDir::new().unwrap();
+    let cases: [(&[&str], &str); 18] = [
+        (&["--loss", "arcfase"], "arcface"),
+        (&["--loss", "arcface", "--margin", "28.6"], "0.4992"),
+        (&["--margin", "20"], "--margin"),
+        (&["--margin", "-0.1"], "--margin"),
+        (&["--margin", "nan"], "--margin"),
+        (&["--margin", "0.1,0.2"], "--margin"),
+        (&["--loss", "combined-margin", "--margin", "0.5"], "m1,m2,m3"),
+        (&["--loss", "perceptron", "--margin", "0.5"], "crammer-singer"),
+        (&["--scale", "0"], "--scale"),
+        (&["--scale", "-30"], "--scale"),
+        (&["--scale", "inf"], "--scale"),
+        (&["--loss", "normface", "--scale", "0.5"], "--scale"),
+        (&["--lr", "0"], "--lr"),
+        (&["--lr", "nan"], "--lr"),
+        (&["--epochs", "0"], "--epochs"),
+        (&["--batch-size", "1"], "--batch-size"),
+        (&["--embedding-size", "0"], "--embedding-size"),
+        (&["--image-size", "3"], "image size"),
+    ];
+    for (flags, named) in cases {
+        let arguments: Vec<&str> = [&["train", "--out", "run"], flags].concat();
+        let message = refused(&arguments, home.path(), 2);
+        assert!(message.contains(named) && message.contains("expected"), "{flags:?}: {message}");
+    }
+    for words in [&["train", "--epochs", "many"] as &[&str], &["train", "--device", "tpu"], &["fly"], &[]] {
+        assert_eq!(softmargin(words, home.path()).status.code(), Some(2), "{words:?}");
+    }
+    refused(&["train", "--out", "no/such/place"], home.path(), 2);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_the_build_lacks_is_refused_with_the_way_to_get_it() {
+    let home = TempDir::new().unwrap();
+    let message = refused(&["train", "--device", "cuda"], home.path(), 2);
+    assert!(message.contains("--features cuda"), "{message}");
+}
+
+#[test]
+fn broken_data_are_refused_by_the_name_of_the_file() {
+    let home = TempDir::new().unwrap();
+    let train = |data: &Path| {
+        let output = softmargin(&["train", "--data", data.to_str().unwrap(), "--out", "run"], home.path());
+        assert!(!home.path().join("run").exists());
+        let message = text(&output.stderr);
+        assert!(!message.contains("panicked"), "{message}");
+        (output.status.code(), message)
+    };
+
+    let pictures = image_folder(home.path(), 4);
+    let whole = fs::read(pictures.join("lines/01.png")).unwrap();
+    fs::write(pictures.join("lines/01.png"), &whole[..whole.len() / 2]).unwrap();
+    let (code, message) = train(&pictures);
+    assert!(code == Some(1) && message.contains("01.png"), "{message}");
+    fs::write(pictures.join("lines/01.png"), whole).unwrap();
+    fs::create_dir(pictures.join("nothing")).unwrap();
+    let (code, message) = train(&pictures);
+    assert!(code == Some(2) && message.contains("nothing"), "{message}");
+
+    let idx = home.path().join("idx");
+    fs::create_dir(&idx).unwrap();
+    let header = |magic: u32, sizes: &[u32]| -> Vec<u8> {
+        std::iter::once(magic).chain(sizes.iter().copied()).flat_map(u32::to_be_bytes).collect()
+    };
+    let write = |name: &str, header: Vec<u8>, content: &[u8]| {
+        fs::write(idx.join(name), [header.as_slice(), content].concat()).unwrap();
+    };
+    for part in ["train", "t10k"] {
+        write(&format!("{part}-images-idx3-ubyte"), header(0x803, &[4, 8, 8]), &[7; 4 * 64]);
+        write(&format!("{part}-labels-idx1-ubyte"), header(0x801, &[4]), &[0, 1, 0, 1]);
+    }
+    write("train-images-idx3-ubyte", header(0x803, &[u32::MAX, u32::MAX, u32::MAX]), &[7; 64]);
+    let (code, message) = train(&idx);
+    assert!(code == Some(1) && message.contains("train-images-idx3-ubyte"), "{message}");
+    write("train-images-idx3-ubyte", header(0x803, &[4, 8, 8]), &[7; 4 * 64]);
+    write("train-labels-idx1-ubyte", header(0x801, &[3]), &[0, 1, 0]);
+    let (code, message) = train(&idx);
+    assert!(code == Some(1) && message.contains("train-labels-idx1-ubyte"), "{message}");
+}

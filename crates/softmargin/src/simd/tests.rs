@@ -1,0 +1,175 @@
+//! Each sweep of each instruction set against a plain loop in f64, for lengths around the lanes and odd ones.
+//!
+//! Errors are counted in units of rounding `u`. An affine argument rounds four times on numbers as large as `size`; an
+//! exponential or a gate has a relative error of some units beside; a lane adds at most `length / 64 + 1` numbers.
+
+use super::{Affine, GateSums, InstructionSet, Sweeps};
+use crate::real::Real;
+
+/// Roundings of a short chain of operations, a polynomial among them.
+const CHAIN: f64 = 8.0;
+
+fn lengths() -> impl Iterator<Item = usize> {
+    (0..200).filter(|length| length % 2 == 1 || length % 64 == 0 || *length < 20).chain([500, 2047, 2048])
+}
+
+fn available() -> impl Iterator<Item = InstructionSet> {
+    InstructionSet::ALL.into_iter().filter(|set| set.is_available())
+}
+
+/// Numbers from -4 to 4 of a linear congruence; every seventh is minus infinity where `masked`.
+fn scores<F: Real>(length: usize, masked: bool) -> Vec<F> {
+    let mut state = length as u64 + 1;
+    let mut next = |index: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let unit = (state >> 40) as f64 / f64::from(1 << 24);
+        if masked && index % 7 == 3 { F::neg_infinity() } else { F::round_from(8.0 * unit - 4.0) }
+    };
+    (0..length).map(&mut next).collect()
+}
+
+fn unit<F: Real>() -> f64 {
+    F::epsilon().widen() / 2.0
+}
+
+#[track_caller]
+fn near(what: &str, got: f64, want: f64, allowed: f64) {
+    assert!(got == want || (got - want).abs() <= allowed, "{what}: {got:e}, expected {want:e} within {allowed:e}");
+}
+
+fn additions(length: usize) -> f64 {
+    (length / 64 + 1) as f64
+}
+
+fn for_all<F: Real>(check: impl Fn(&str, &Sweeps<F>, &[F])) {
+    for set in available() {
+        for length in lengths() {
+            for masked in [false, true] {
+                let what = format!("{set:?}, {length} of {}", std::any::type_name::<F>());
+                check(&what, &Sweeps::of(set), &scores::<F>(length, masked));
+            }
+        }
+    }
+}
+
+fn scans<F: Real>() {
+    for_all::<F>(|what, sweeps, z| {
+        let max = z.iter().copied().fold(F::neg_infinity(), F::max);
+        let scan = (sweeps.scan)(z);
+        assert!(scan.max == max && !scan.has_nan, "{what}");
+        // A NaN is found wherever it stands.
+        for place in 0..z.len().min(130) {
+            let mut bad = z.to_vec();
+            bad[place] = F::nan();
+            assert!((sweeps.scan)(&bad).has_nan, "{what}: at {place}");
+        }
+    });
+}
+
+fn exponentials<F: Real>() {
+    for_all::<F>(|what, sweeps, z| {
+        let reference = z.iter().copied().fold(F::round_from(-4.0), F::max);
+        let scale = F::round_from(1.75);
+        let mut out = vec![F::nan(); z.len()];
+        let sums = (sweeps.exp)(z, reference, scale, &mut out);
+        let (mut exp, mut weighted) = (0.0, 0.0);
+        for (z, got) in z.iter().zip(&out) {
+            let d = 1.75 * (z.widen() - reference.widen());
+            let e = d.exp();
+            near(what, got.widen(), e, unit::<F>() * (CHAIN + 3.0 * d.abs().min(1e3)) * e);
+            exp += e;
+            weighted += if e > 0.0 { e * d } else { 0.0 };
+        }
+        // The exponents lie above -14.
+        let relative = unit::<F>() * (CHAIN + 3.0 * 14.0 + additions(z.len()));
+        near(what, sums.exp, exp, relative * exp);
+        near(what, sums.weighted, weighted, relative * (weighted.abs() + exp));
+    });
+}
+
+fn products_and_sums<F: Real>() {
+    for_all::<F>(|what, sweeps, z| {
+        let factor = F::round_from(0.3);
+        let mut out = z.to_vec();
+        (sweeps.multiply)(&mut out, factor);
+        assert!(out.iter().zip(z).all(|(out, z)| *out == *z * factor), "{what}");
+
+        let reference = F::round_from(0.7);
+        let (sum, count) = (sweeps.sum_finite)(z, reference);
+        let finite: Vec<f64> = z.iter().map(|z| z.widen()).filter(|z| z.is_finite()).collect();
+        let size: f64 = finite.iter().map(|z| (z - reference.widen()).abs()).sum();
+        let want: f64 = finite.iter().map(|z| z - reference.widen()).sum();
+        assert_eq!(count, finite.len(), "{what}");
+        near(what, sum, want, unit::<F>() * (additions(z.len()) + CHAIN) * size);
+    });
+}
+
+/// A gate in f64: value and slope.
+type Gate = fn(f64) -> (f64, f64);
+
+fn gates<F: Real>() {
+    let relu: Gate = |x| if x > 0.0 { (x, 1.0) } else { (0.0, 0.0) };
+    let softplus: Gate = |x| (crate::smooth::softplus(x), crate::smooth::sigmoid(x));
+    let identity: Gate = |x| if x > f64::NEG_INFINITY { (x, 1.0) } else { (0.0, 0.0) };
+    let affine = Affine {
+        reference: F::round_from(0.25),
+        shift: F::round_from(0.5),
+        scale: F::round_from(1.75),
+        factor: F::round_from(0.375),
+    };
+    for_all::<F>(|what, sweeps, z| {
+        for (sweep, gate) in [(sweeps.relu, relu), (sweeps.softplus, softplus), (sweeps.identity, identity)] {
+            let mut out = vec![F::nan(); z.len()];
+            let sums = sweep(z, affine, &mut out);
+            let mut want = GateSums::default();
+            let (mut sizes, mut weighted_sizes) = (0.0, 0.0);
+            // |x| is at most 1.75 * 4.75.
+            let argument = unit::<F>() * 4.0 * 8.5;
+            for (z, got) in z.iter().zip(&out) {
+                let x = 1.75 * ((z.widen() - 0.25) + 0.5);
+                let (value, slope) = gate(x);
+                let weighted = if slope == 0.0 { 0.0 } else { slope * x };
+                near(what, got.widen(), 0.375 * slope, slope * (argument + CHAIN * unit::<F>()));
+                want.value += value;
+                want.slope += slope;
+                want.weighted += weighted;
+                sizes += value.abs() + slope;
+                weighted_sizes += weighted.abs() + slope;
+            }
+            let relative = argument + unit::<F>() * (CHAIN + additions(z.len()));
+            near(what, sums.value, want.value, relative * sizes);
+            near(what, sums.slope, want.slope, relative * want.slope);
+            near(what, sums.weighted, want.weighted, 2.0 * relative * weighted_sizes);
+        }
+    });
+}
+
+#[test]
+fn scan_finds_the_maximum_and_nan() {
+    scans::<f32>();
+    scans::<f64>();
+}
+
+#[test]
+fn exponentials_and_their_sums() {
+    exponentials::<f32>();
+    exponentials::<f64>();
+}
+
+#[test]
+fn products_and_sums_of_what_is_present() {
+    products_and_sums::<f32>();
+    products_and_sums::<f64>();
+}
+
+#[test]
+fn gates_and_their_sums() {
+    gates::<f32>();
+    gates::<f64>();
+}
+
+#[test]
+fn the_best_instruction_set_is_the_last_available() {
+    assert_eq!(Some(InstructionSet::best()), available().last());
+    assert!(InstructionSet::Portable.is_available());
+}
