@@ -11,7 +11,9 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients as Upstream;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension};
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension,
+};
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use softmargin::{Batch, Error, Geometry, Gradients, Loss, LossState, Reduction, Result, Scale, Scored, Value};
@@ -82,12 +84,14 @@ pub(crate) fn forward(operands: Operands, learned: Learned, request: Request) ->
     let (scale, radius) = (or_absent(learned.scale), or_absent(learned.radius));
     let third = third.unwrap_or_else(|| absent(&first).into_dispatch());
     let request = Arc::new(request);
-    let outcome = <Dispatch as MarginOperation>::margin_loss(first.into_dispatch(), second, third, scale, radius, request);
+    let outcome =
+        <Dispatch as MarginOperation>::margin_loss(first.into_dispatch(), second, third, scale, radius, request);
     match outcome.refusal {
         Some(error) => Err(error),
-        None => {
-            Ok(MarginOutput { loss: Tensor::from_dispatch(outcome.loss), scores: Tensor::from_dispatch(outcome.scores) })
-        }
+        None => Ok(MarginOutput {
+            loss: Tensor::from_dispatch(outcome.loss),
+            scores: Tensor::from_dispatch(outcome.scores),
+        }),
     }
 }
 
@@ -311,12 +315,10 @@ impl State {
         let Kept { gradients, scored } = Arc::unwrap_or_clone(kept);
         let mut gradients = match uniform(upstream) {
             Some(factor) => scaled(gradients, factor),
-            None => request
-                .weighted(&inputs, scored.as_ref(), upstream)
-                .unwrap_or_else(|| scaled(gradients, f32::NAN)),
+            None => request.weighted(&inputs, scored.as_ref(), upstream).unwrap_or_else(|| scaled(gradients, f32::NAN)),
         };
         let scale = request.scale.is_learned().then(|| bounded(request.scale, inputs.scale(), gradients.scale));
-        let radius = request.has_radius().then(|| gradients.radius);
+        let radius = request.has_radius().then_some(gradients.radius);
         let number = |slope: Option<f32>| slope.map(|slope| vector(Array1::from_elem(1, slope)));
         let [first, second, third] = match request.source {
             Source::Embeddings { geometry, .. } => {
@@ -394,9 +396,7 @@ fn difference(a: Gradients<f32>, b: &Gradients<f32>) -> Gradients<f32> {
 /// The slope by the parameter of a learned scale: 0 where a step would only leave its range further.
 fn bounded(scale: Scale, parameter: f64, slope: f32) -> f32 {
     match scale {
-        Scale::Learned { min, max, .. }
-            if (parameter <= min && slope > 0.0) || (parameter >= max && slope < 0.0) =>
-        {
+        Scale::Learned { min, max, .. } if (parameter <= min && slope > 0.0) || (parameter >= max && slope < 0.0) => {
             0.0
         }
         _ => slope,
@@ -414,7 +414,9 @@ fn matrix(values: Array2<f32>) -> FlexTensor {
         // Whole and in order, so its memory can be given away.
         let (memory, offset) = values.into_raw_vec_and_offset();
         match offset {
-            Some(start) if start > 0 || memory.len() != rows * columns => memory[start..start + rows * columns].to_vec(),
+            Some(start) if start > 0 || memory.len() != rows * columns => {
+                memory[start..start + rows * columns].to_vec()
+            }
             _ => memory,
         }
     } else {

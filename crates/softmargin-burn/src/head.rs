@@ -182,7 +182,7 @@ impl MarginHead {
     pub fn scores(&self, embeddings: Tensor<2>) -> Tensor<2> {
         let bias = self.bias.as_ref().map(Param::val);
         let geometry = self.loss().spec().geometry;
-        expect(composed::scores(geometry, embeddings, self.weight.val(), bias)).scores
+        expect(composed::scores(geometry, embeddings, self.weight.val(), bias))
     }
 
     /// The scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the

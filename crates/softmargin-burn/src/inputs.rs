@@ -39,7 +39,7 @@ impl From<Tensor<2>> for Targets {
 /// let weights = Tensor::<1>::from_floats([1.0, 0.0], &device);
 /// let inputs = RowInputs::new().with_sample_weights(weights).with_reduction(Reduction::None);
 /// let rows = head.try_forward_batch(embeddings, targets, inputs)?.loss;
-/// assert_eq!(rows.into_data().to_vec::<f32>().unwrap()[1], 0.0);
+/// assert_eq!(rows.into_data().try_to_vec::<f32>().unwrap()[1], 0.0);
 /// # Ok::<(), softmargin::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]

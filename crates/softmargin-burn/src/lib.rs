@@ -9,7 +9,7 @@
 //! learned scale, label smoothing, class weights and the rest of the family.
 //!
 //! ```
-//! use burn::optim::{AdamConfig, GradientsParams, Optimizer};
+//! use burn::optim::{AdamConfig, GradientsParams};
 //! use burn::tensor::{Device, Int, Tensor};
 //! use softmargin_burn::MarginHeadConfig;
 //!

@@ -75,7 +75,8 @@ impl Prepared {
         if let (Scale::Learned { min, max, .. }, Some(parameter)) = (self.loss.spec().scale, scale.take()) {
             *scale = Some(parameter.map(|value| {
                 let required = value.is_require_grad();
-                let value = value.detach().clamp(min, max);
+                // Clamped before it is detached: only a leaf can require a gradient.
+                let value = value.clamp(min, max).detach();
                 if required { value.require_grad() } else { value }
             }));
         }
@@ -112,7 +113,9 @@ impl Operands {
     fn are_flex_f32(&self, learned: &Learned) -> bool {
         let (matrices, vectors) = match self {
             Self::Head { embeddings, weight, bias, .. } => (vec![embeddings, weight], vec![bias]),
-            Self::Scores { scores, embedding_norms, weight_norms } => (vec![scores], vec![embedding_norms, weight_norms]),
+            Self::Scores { scores, embedding_norms, weight_norms } => {
+                (vec![scores], vec![embedding_norms, weight_norms])
+            }
         };
         let vectors = vectors.into_iter().chain([&learned.scale, &learned.radius]).flatten();
         matrices.iter().all(|tensor| is_flex(&tensor.device()) && tensor.dtype() == DType::F32)
@@ -122,10 +125,9 @@ impl Operands {
     fn source(&self) -> Source {
         match self {
             Self::Head { geometry, bias, .. } => Source::Embeddings { geometry: *geometry, bias: bias.is_some() },
-            Self::Scores { embedding_norms, weight_norms, .. } => Source::Scores {
-                embedding_norms: embedding_norms.is_some(),
-                weight_norms: weight_norms.is_some(),
-            },
+            Self::Scores { embedding_norms, weight_norms, .. } => {
+                Source::Scores { embedding_norms: embedding_norms.is_some(), weight_norms: weight_norms.is_some() }
+            }
         }
     }
 }

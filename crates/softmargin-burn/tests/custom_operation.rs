@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::DType;
-use common::{Problem, Question, ROWS, ask, assert_close, cases, core, core_row_by_row};
+use common::{F32, Problem, Question, ROWS, ask, assert_close, cases, core, core_row_by_row};
 use softmargin::Reduction;
 
 fn question(reduction: Reduction, upstream: Vec<f32>) -> Question {
@@ -36,7 +36,7 @@ fn an_upstream_gradient_multiplies() {
             part.iter_mut().for_each(|slope| *slope *= -2.5);
         }
         let found = ask(&case, &problem, &question(Reduction::Mean, vec![-2.5]));
-        assert_close(&case.name, &found, &expected, 2e-5);
+        assert_close(&case.name, &found, &expected, F32);
     }
 }
 
@@ -53,7 +53,7 @@ fn rows_may_have_upstream_gradients_of_their_own() {
         for upstream in upstreams {
             let expected = core_row_by_row(&case, &problem, &upstream);
             let found = ask(&case, &problem, &question(Reduction::None, upstream.to_vec()));
-            assert_close(&case.name, &found, &expected, 2e-5);
+            assert_close(&case.name, &found, &expected, F32);
         }
     }
 }

@@ -91,7 +91,7 @@ fn draw(
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 15))
         .margin(8)
-        .x_label_area_size(26)
+        .x_label_area_size(36)
         .y_label_area_size(44)
         .build_cartesian_2d(1.0..last, low..high)?;
     chart

@@ -68,3 +68,8 @@ pub use scale::Scale;
 pub use simd::InstructionSet;
 pub use spec::LossSpec;
 pub use state::LossState;
+
+/// The example in the README is compiled and run with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

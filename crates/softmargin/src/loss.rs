@@ -96,7 +96,8 @@ impl Loss {
         spec.margin.check(num_classes, bounded)?;
         if spec.margin.is_angular() && spec.geometry.has_bias() {
             let expected = "none with a margin on the angle";
-            let advice = "a score with a bias is no cosine times norms: leave the bias out, or take a margin on the score";
+            let advice =
+                "a score with a bias is no cosine times norms: leave the bias out, or take a margin on the score";
             return Err(Error::new(ErrorKind::Spec, "geometry.bias", expected, "one", advice));
         }
         spec.comparison.check(bounded, spec.scale)?;

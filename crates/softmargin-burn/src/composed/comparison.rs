@@ -1,7 +1,7 @@
 //! How the target is set against the other classes: the loss of every row (N, 1).
 
 use super::margin::Shift;
-use super::{Factor, first_maximum};
+use super::{Factor, first_maximum, least_number};
 use burn::tensor::activation::{relu, softplus_with_threshold};
 use burn::tensor::{Bool, Tensor};
 use softmargin::{Comparison, Gate, SmoothGate};
@@ -46,9 +46,9 @@ impl Rows {
         values.mask_fill(self.rivals.clone().bool_not(), 0.0).sum_dim(1)
     }
 
-    /// The scores of the rivals, minus infinity at all others; detached.
+    /// The scores of the rivals, the least number at all others; detached.
     fn rivals_alone(&self) -> Tensor<2> {
-        self.scores.clone().detach().mask_fill(self.rivals.clone().bool_not(), f64::NEG_INFINITY)
+        self.scores.clone().detach().mask_fill(self.rivals.clone().bool_not(), least_number(&self.scores))
     }
 
     /// (N, 1): rows with no class to be compared with.
@@ -90,7 +90,7 @@ pub(super) fn smooth_gap(rows: &Rows) -> Tensor<2> {
     let alone = rows.alone();
     let largest = rows.rivals_alone().max_dim(1).mask_fill(alone.clone(), 0.0);
     let below = rows.scale.times(rows.scores.clone() - largest.clone());
-    let exponentials = below.mask_fill(rows.rivals.clone().bool_not(), f64::NEG_INFINITY).exp();
+    let exponentials = below.mask_fill(rows.rivals.clone().bool_not(), least_number(&rows.scores)).exp();
     rows.gap(largest) + exponentials.sum_dim(1).mask_fill(alone, 1.0).log()
 }
 

@@ -4,24 +4,15 @@ use burn::tensor::Tensor;
 use ndarray::{ArrayView1, ArrayView2};
 use softmargin::{Geometry, Result};
 
-/// Scores (N, C), and the norms (N, 1) and (C, 1) of what they were made from.
-pub(crate) struct Scored {
-    pub(crate) scores: Tensor<2>,
-    pub(crate) embedding_norms: Tensor<2>,
-    pub(crate) weight_norms: Tensor<2>,
-}
-
-/// Scores of embeddings (N, D) against prototypes (C, D).
+/// Scores (N, C) of embeddings (N, D) against prototypes (C, D).
 pub(crate) fn scores(
     geometry: Geometry,
     embeddings: Tensor<2>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
-) -> Result<Scored> {
+) -> Result<Tensor<2>> {
     check_shapes(geometry, &embeddings, &weight, bias.as_ref())?;
-    let x = Directed::of(embeddings.clone());
-    let w = Directed::of(weight.clone());
-    let scores = match geometry {
+    Ok(match geometry {
         Geometry::InnerProduct { .. } => {
             let scores = embeddings.matmul(weight.transpose());
             match bias {
@@ -29,15 +20,19 @@ pub(crate) fn scores(
                 None => scores,
             }
         }
-        Geometry::UnitWeights => embeddings.matmul(w.direction.transpose()),
+        Geometry::UnitWeights => embeddings.matmul(Directed::of(weight).direction.transpose()),
         Geometry::Cosine => {
-            let cosines = x.direction.matmul(w.direction.transpose());
+            let cosines = Directed::of(embeddings).direction.matmul(Directed::of(weight).direction.transpose());
             // Rounding may carry a cosine past 1; the slope stays.
             let excess = cosines.clone().detach() - cosines.clone().detach().clamp(-1.0, 1.0);
             cosines - excess
         }
-    };
-    Ok(Scored { scores, embedding_norms: x.norm, weight_norms: w.norm })
+    })
+}
+
+/// The lengths (N, 1) of rows.
+pub(super) fn norms(rows: Tensor<2>) -> Tensor<2> {
+    Directed::of(rows).norm
 }
 
 /// Rows as direction and length.

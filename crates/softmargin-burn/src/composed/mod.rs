@@ -22,7 +22,7 @@ use softmargin::{Error, ErrorKind, Loss, Scale};
 pub(crate) enum Factor {
     Number(f64),
     /// (1, 1)
-    Learned(Tensor<2>),
+    Learned(Box<Tensor<2>>),
 }
 
 impl Factor {
@@ -33,7 +33,7 @@ impl Factor {
                 // Past a bound the slope goes on, so that the parameter can come back.
                 let clamped = parameter.clone().detach().clamp(min, max);
                 let scale = parameter.clone() - parameter.detach() + clamped;
-                Self::Learned(scale.mul_scalar(1.0 / temperature).unsqueeze_dim(0))
+                Self::Learned(Box::new(scale.mul_scalar(1.0 / temperature).unsqueeze_dim(0)))
             }
             (scale, _) => Self::Number(scale.initial() / temperature),
         }
@@ -42,7 +42,7 @@ impl Factor {
     pub(crate) fn times(&self, scores: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Number(scale) => scores.mul_scalar(*scale),
-            Self::Learned(scale) => scores * scale.clone(),
+            Self::Learned(scale) => scores * (**scale).clone(),
         }
     }
 }
@@ -95,6 +95,11 @@ fn not_composed(part: &str, found: &str) -> Error {
     let expected = "a part that this device can compute";
     let advice = "train this loss on the Flex backend in f32, where the core crate computes it";
     Error::new(ErrorKind::Spec, part, expected, found, advice)
+}
+
+/// The least finite number of a tensor's precision. It stands for minus infinity, which a shader may not have to know.
+fn least_number(like: &Tensor<2>) -> f64 {
+    like.dtype().finfo().map_or(f64::from(f32::MIN), |about| about.min)
 }
 
 /// See [`Real::LEAST_SINE`](softmargin::Real::LEAST_SINE).

@@ -3,7 +3,7 @@
 use super::comparison::{Rows, losses, smooth_gap, softplus};
 use super::margin::{Shift, Target, shift};
 use super::regulariser::{Term, term};
-use super::{Factor, class_numbers, column, first_maximum, geometry, mask, not_composed};
+use super::{Factor, class_numbers, column, first_maximum, geometry, least_number, mask, not_composed};
 use crate::inputs::{Host, HostTargets, MarginOutput};
 use crate::prepared::{Learned, Operands};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -31,14 +31,11 @@ struct Scores {
 pub(crate) fn forward(operands: Operands, problem: &Problem<'_>) -> Result<MarginOutput> {
     let loss = problem.loss;
     let scored = match operands {
-        Operands::Head { geometry, embeddings, weight, bias } => {
-            let scored = geometry::scores(geometry, embeddings, weight, bias)?;
-            Scores {
-                scores: scored.scores,
-                embedding_norms: loss.needs_embedding_norms().then_some(scored.embedding_norms),
-                weight_norms: loss.needs_weight_norms().then_some(scored.weight_norms),
-            }
-        }
+        Operands::Head { geometry, embeddings, weight, bias } => Scores {
+            embedding_norms: loss.needs_embedding_norms().then(|| geometry::norms(embeddings.clone())),
+            weight_norms: loss.needs_weight_norms().then(|| geometry::norms(weight.clone())),
+            scores: geometry::scores(geometry, embeddings, weight, bias)?,
+        },
         Operands::Scores { scores, embedding_norms, weight_norms } => Scores {
             scores,
             embedding_norms: embedding_norms.map(|norms| norms.unsqueeze_dim(1)),
@@ -159,7 +156,7 @@ impl Problem<'_> {
         }
         let own = class_numbers(&scores).equal(classes.clone().expand(scores.dims()));
         // A class of score minus infinity is out. Its score is made finite: infinity times a slope of 0 is NaN.
-        let out = scores.clone().detach().equal_elem(f64::NEG_INFINITY);
+        let out = scores.clone().detach().lower_elem(least_number(&scores));
         let scores = scores.mask_fill(out.clone().bool_and(own.clone().bool_not()), 0.0);
         let target = scores.clone().gather(1, classes.clone());
         let host_classes = self.host_classes();
@@ -204,14 +201,16 @@ impl Problem<'_> {
     /// Softmax cross-entropy against a distribution for each row, smoothed: `LSE_all(s z) - s sum P z`, in which the class
     /// of the largest score has the part of the target.
     fn against_distributions(&self, scores: Tensor<2>) -> Result<Tensor<2>> {
-        let (Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } }, HostTargets::Distributions(targets)) =
-            (self.loss.spec().comparison, &self.host.targets)
+        let (
+            Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } },
+            HostTargets::Distributions(targets),
+        ) = (self.loss.spec().comparison, &self.host.targets)
         else {
             return Err(not_composed("comparison", "one that takes no distributions"));
         };
         let data = TensorData::new(targets.iter().copied().collect::<Vec<f64>>(), scores.dims());
         let given: Tensor<2> = Tensor::from_data(data, (&scores.device(), scores.dtype()));
-        let out = scores.clone().detach().equal_elem(f64::NEG_INFINITY);
+        let out = scores.clone().detach().lower_elem(least_number(&scores));
         let impossible = out.clone().bool_and(given.clone().greater_elem(0.0)).any_dim(1);
         let best = first_maximum(scores.clone());
         let scores = scores.mask_fill(out.clone(), 0.0);
@@ -227,11 +226,16 @@ impl Problem<'_> {
         let classes = scores.ones_like().mask_fill(present.clone().bool_not(), 0.0);
         let share = classes.clone() / classes.sum_dim(1).clamp_min(1.0);
         let expected = given.mul_scalar(1.0 - label_smoothing) + share.mul_scalar(label_smoothing);
-        let behind = rows.scale.times(rows.target.clone() - scores);
+        let behind = rows.scale.times(rows.target.clone() - scores.clone());
         let over = softplus(smooth_gap(&rows)).mask_fill(rows.alone(), 0.0);
+        // What rounding leaves of 1 less the sum of a distribution, taken where it is exact.
+        let missing: Vec<f64> =
+            targets.rows().into_iter().map(|given| (1.0 - label_smoothing) * (1.0 - given.sum())).collect();
+        let largest = rows.scale.times(rows.target.clone());
         let mut loss = over.clone() + (expected * behind).mask_fill(present.bool_not(), 0.0).sum_dim(1);
+        loss = loss + largest.clone() * column(&missing, &scores);
         if z_loss > 0.0 {
-            let log_sum_exp = rows.scale.times(rows.target.clone()) + over;
+            let log_sum_exp = largest + over;
             loss = loss + log_sum_exp.square().mul_scalar(z_loss);
         }
         Ok(loss.mask_fill(impossible, f64::INFINITY))

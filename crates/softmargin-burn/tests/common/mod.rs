@@ -1,18 +1,26 @@
 //! Heads over the whole family, on a small problem, and what the core crate says of them.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Element, Int, Tensor, TensorData};
 use ndarray::{Array1, Array2};
 use softmargin::{
-    Amount, AngularMargin, Batch, BeyondPi, Comparison, Gate, Geometry, Gradients, HeadGradients, LossSpec, Margin,
-    MarginGradient, Radians, Real, Reduction, Regulariser, Scale, Scored, SmoothGate, Value, presets,
+    Amount, AngularMargin, Anneal, Batch, BeyondPi, Comparison, Gate, Geometry, Gradients, HeadGradients, LossSpec,
+    Margin, MarginGradient, Radians, Real, Reduction, Regulariser, Scale, Scored, SmoothGate, Value, presets,
 };
 use softmargin_burn::{MarginHead, MarginHeadConfig, RowInputs};
 
 pub const CLASSES: usize = 5;
 pub const WIDTH: usize = 4;
 pub const ROWS: usize = 7;
+
+/// What `f32` leaves of a gradient: the exact slope of an angle multiplies the rounding of a cosine by `1 / sin^2`, up to
+/// some hundred here.
+pub const F32: f64 = 1e-4;
+
+/// What `f64` leaves of it.
+pub const F64: f64 = 1e-11;
 
 /// A number in (-1, 1): the fractional parts of multiples of the golden ratio, which are spread evenly.
 pub fn number(index: usize) -> f32 {
@@ -191,6 +199,11 @@ fn margins() -> Vec<Case> {
             }
         }
     }
+    for geometry in [Geometry::UnitWeights, Geometry::InnerProduct { bias: false, temperature: 1.0 }] {
+        let anneal = Some(Anneal { initial: 1.5, rate: 0.0, power: 1.0, min: 0.0 });
+        let margin = AngularMargin { anneal, ..angle(3.0, 0.2, 0.1, BeyondPi::Piecewise, MarginGradient::Exact) };
+        cases.push(case(format!("annealed {geometry:?}"), LossSpec { geometry, ..with(Margin::Angle(margin)) }));
+    }
     let per_class: Vec<f64> = vec![0.0, 0.1, 0.5, 1.2, 0.3];
     let radians = per_class.iter().map(|m| Radians(*m)).collect();
     let base = angle(1.0, 0.0, 0.0, BeyondPi::Continue, MarginGradient::Exact);
@@ -235,11 +248,10 @@ fn extras() -> Vec<Case> {
         case("ignored label", LossSpec { ignored_label: Some(-100), ..entropy.clone() }),
         Case { weighted: true, ..case("everything", everything) },
         Case { weighted: true, soft: true, ..case("soft and weighted", entropy.clone()) },
-        case("temperature", LossSpec {
-            geometry: Geometry::InnerProduct { bias: true, temperature: 2.0 },
-            scale: learned(),
-            ..entropy
-        }),
+        case(
+            "temperature",
+            LossSpec { geometry: Geometry::InnerProduct { bias: true, temperature: 2.0 }, scale: learned(), ..entropy },
+        ),
     ]
 }
 
@@ -363,8 +375,7 @@ pub fn core<F: Real + Element>(
     let w = Array2::from_shape_vec((CLASSES, WIDTH), of(&problem.weight)).unwrap();
     let bias = Array1::from(of(&problem.bias));
     let geometry = case.spec.geometry;
-    let scored: Scored<F> =
-        geometry.scores(x.view(), w.view(), geometry.has_bias().then(|| bias.view())).unwrap();
+    let scored: Scored<F> = geometry.scores(x.view(), w.view(), geometry.has_bias().then(|| bias.view())).unwrap();
     let labels = Array1::from(problem.targets[rows.clone()].to_vec());
     let soft = problem.soft.as_ref().map(|soft| {
         Array2::from_shape_vec((count, CLASSES), of(&soft[rows.start * CLASSES..rows.end * CLASSES])).unwrap()

@@ -7,14 +7,14 @@ use crate::tolerances::{Conditions, Precision};
 use crate::twin::{judge, want};
 use ndarray::{Array2, array};
 use softmargin::{
-    Batch, Comparison, Error, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regulariser, Result, Scale,
-    SmoothGate, presets,
+    Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regulariser, Result, Scale, SmoothGate,
+    presets,
 };
 
 const INF: f64 = f64::INFINITY;
 const NAN: f64 = f64::NAN;
 
-fn cross_entropy() -> LossSpec {
+pub(crate) fn cross_entropy() -> LossSpec {
     presets::find("cross-entropy").unwrap().spec()
 }
 
@@ -22,7 +22,7 @@ fn with(comparison: Comparison) -> LossSpec {
     LossSpec { comparison, ..cross_entropy() }
 }
 
-fn try_ask<F: Real>(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Result<Answer> {
+pub(crate) fn try_ask<F: Real>(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Result<Answer> {
     let loss = spec.clone().build(problem.classes())?;
     answer::<F>(&loss, &problem.clone().fitted_to(&loss), reduction)
 }
@@ -229,10 +229,8 @@ fn soft_targets_at_infinity() {
 
 #[test]
 fn a_weight_of_0_wins_over_an_infinite_loss() {
-    let problem = Problem {
-        sample_weights: Some(vec![0.0, 1.0]),
-        ..Problem::new(array![[-INF, 0.0], [0.5, 0.25]], vec![0, 0])
-    };
+    let problem =
+        Problem { sample_weights: Some(vec![0.0, 1.0]), ..Problem::new(array![[-INF, 0.0], [0.5, 0.25]], vec![0, 0]) };
     let answer = ask(&cross_entropy(), &problem);
     assert!(answer.rows[0] == 0.0 && answer.total.is_finite() && answer.kept == 1);
     assert_eq!(slopes(&answer)[..2], [0.0, 0.0]);
@@ -438,93 +436,6 @@ fn a_norm_of_0() {
     let problem = Problem { embedding_norms: Some(vec![0.0]), ..Problem::row(&[1.0, 0.0], 0) };
     let answer = ask(&incay, &problem);
     assert!(answer.total.is_finite() && answer.embedding_norms.unwrap() == [0.0]);
-}
-
-fn refusal(problem: &Problem, preset: &str) -> Error {
-    let loss = presets::find(preset).unwrap().spec().build(2).unwrap();
-    answer::<f32>(&loss, problem, Reduction::Mean).unwrap_err()
-}
-
-#[test]
-fn inputs_that_are_missing_or_not_needed_are_refused() {
-    let plain = Problem::row(&[0.5, 0.25], 0);
-    let check = |problem: Problem, preset: &str, subject: &str, found: &str| {
-        let error = refusal(&problem, preset);
-        assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, subject, found), "{error}");
-        assert!(error.advice().contains(subject), "{error}");
-    };
-    let norms = || Some(vec![1.0]);
-    check(Problem { embedding_norms: norms(), ..plain.clone() }, "cross-entropy", "embedding norms", "some");
-    check(Problem { embedding_norms: norms(), ..plain.clone() }, "arcface", "embedding norms", "some");
-    check(Problem { weight_norms: Some(vec![1.0; 2]), ..plain.clone() }, "cross-entropy", "weight norms", "some");
-    check(Problem { margins: Some(vec![0.1]), ..plain.clone() }, "am-softmax", "margins", "some");
-    check(Problem { scale: Some(30.0), ..plain.clone() }, "am-softmax", "scale", "some");
-    check(Problem { radius: Some(1.0), ..plain.clone() }, "am-softmax", "radius", "some");
-    check(Problem { state: Some(state(0)), ..plain.clone() }, "arcface", "state", "some");
-    check(plain.clone(), "sphereface", "embedding norms", "nothing");
-    check(Problem { embedding_norms: norms(), ..plain.clone() }, "sphereface", "state", "nothing");
-    let with_state = Problem { state: Some(state(0)), embedding_norms: norms(), ..plain.clone() };
-    check(with_state.clone(), "l-softmax", "weight norms", "nothing");
-    let both = Problem { weight_norms: Some(vec![1.0; 2]), ..with_state };
-    check(both, "sphereface", "weight norms", "some");
-    let spec = LossSpec { margin: Margin::Score { amount: softmargin::Amount::PerSample }, ..cross_entropy() };
-    let error = try_ask::<f32>(&spec, &plain, Reduction::Mean).unwrap_err();
-    assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, "margins", "nothing"));
-}
-
-#[test]
-fn shapes_that_disagree_are_refused() {
-    let loss = cross_entropy().build(3).unwrap();
-    let refused = |problem: Problem, subject: &str| {
-        let error = answer::<f64>(&loss, &problem, Reduction::Mean).unwrap_err();
-        assert_eq!((error.kind(), error.subject()), (ErrorKind::Shape, subject), "{error}");
-    };
-    refused(Problem::new(Array2::zeros((2, 4)), vec![0, 0]), "scores");
-    refused(Problem::new(Array2::zeros((2, 3)), vec![0]), "targets");
-    refused(Problem::soft(Array2::zeros((2, 3)), Array2::zeros((2, 2))), "targets");
-    let good = Problem::new(Array2::zeros((2, 3)), vec![0, 1]);
-    refused(Problem { sample_weights: Some(vec![1.0]), ..good.clone() }, "sample weights");
-    let ring = Regulariser::Ring { weight: 1.0, radius: 1.0 };
-    let l_softmax = LossSpec { regulariser: Some(ring), ..presets::find("l-softmax").unwrap().spec() };
-    let given = Problem { state: Some(state(0)), embedding_norms: Some(vec![1.0; 2]), ..good };
-    for (x, w, subject) in [(1, 3, "embedding norms"), (2, 2, "weight norms")] {
-        let problem =
-            Problem { embedding_norms: Some(vec![1.0; x]), weight_norms: Some(vec![1.0; w]), ..given.clone() };
-        let loss = l_softmax.clone().build(3).unwrap();
-        let error = answer::<f64>(&loss, &problem, Reduction::Mean).unwrap_err();
-        assert_eq!((error.kind(), error.subject()), (ErrorKind::Shape, subject), "{error}");
-    }
-    let (scores, labels) = (Array2::<f32>::zeros((2, 3)), array![0, 1]);
-    let mut narrow = Array2::zeros((2, 2));
-    let batch = Batch::new(scores.view(), labels.view());
-    let error = loss.value_and_grad_into(&batch, Reduction::Mean, narrow.view_mut()).unwrap_err();
-    assert_eq!((error.kind(), error.subject()), (ErrorKind::Shape, "gradient"));
-}
-
-#[test]
-fn soft_targets_are_distributions_for_cross_entropy_alone() {
-    let ask = |spec: &LossSpec, p: Array2<f64>| {
-        try_ask::<f64>(spec, &Problem::soft(Array2::zeros(p.raw_dim()), p), Reduction::Mean).map(|answer| answer.total)
-    };
-    let half = array![[0.5, 0.5], [0.25, 0.75]];
-    assert!(ask(&cross_entropy(), half.clone()).is_ok());
-    for bad in [array![[0.5, 0.5], [0.5, 0.6]], array![[1.0, 0.0], [1.5, -0.5]], array![[1.0, 0.0], [NAN, 1.0]]] {
-        let error = ask(&cross_entropy(), bad).unwrap_err();
-        assert!(error.kind() == ErrorKind::Distribution && error.subject().contains("row 1"), "{error}");
-    }
-    let refused = |spec: &LossSpec, found: &str| {
-        let error = ask(spec, half.clone()).unwrap_err();
-        assert!(error.kind() == ErrorKind::Input && error.found().contains(found), "{error}");
-    };
-    for name in ["weston-watkins", "crammer-singer", "lse-hinge", "perceptron", "one-versus-rest"] {
-        refused(&presets::find(name).unwrap().spec(), "comparison");
-    }
-    refused(&presets::find("am-softmax").unwrap().spec(), "margin");
-    let incay = LossSpec { regulariser: Some(Regulariser::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
-    let mut problem = Problem::soft(Array2::zeros((2, 2)), half.clone());
-    problem.embedding_norms = Some(vec![1.0; 2]);
-    let error = try_ask::<f64>(&incay, &problem, Reduction::Mean).unwrap_err();
-    assert!(error.found().contains("incay"), "{error}");
 }
 
 #[test]

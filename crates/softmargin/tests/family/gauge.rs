@@ -26,8 +26,7 @@ impl Gauge {
         let same = got == want || (got.is_nan() && want.is_nan());
         let ratio = if same { 0.0 } else { (got - want).abs() / allowed };
         if ratio.is_nan() || ratio > 1.0 {
-            self.failures
-                .push(format!("{}: {kind} is {got:e}, expected {want:e}, allowed error {allowed:e}", place()));
+            self.failures.push(format!("{}: {kind} is {got:e}, expected {want:e}, allowed error {allowed:e}", place()));
         }
         if !self.kinds.contains_key(kind) {
             self.kinds.insert(kind.to_owned(), Worst::default());

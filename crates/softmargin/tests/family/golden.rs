@@ -161,7 +161,7 @@ fn reduction(case: &Value) -> Reduction {
 
 fn regulariser(value: &Value) -> Option<Regulariser> {
     let weight = || number(&value["weight"]);
-    match value.is_null().then_some("").unwrap_or_else(|| word(&value["kind"])) {
+    match if value.is_null() { "" } else { word(&value["kind"]) } {
         "" => None,
         "feature-incay" => Some(Regulariser::FeatureIncay { weight: weight() }),
         "ring" => Some(Regulariser::Ring { weight: weight(), radius: number(&value["radius"]) }),

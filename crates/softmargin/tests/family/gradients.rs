@@ -160,10 +160,8 @@ fn check(gauge: &mut Gauge, place: &str, spec: &LossSpec, problem: &Problem, red
 /// The scale as a learned one that stands inside its range, where the loss can learn it.
 fn learnable(spec: &LossSpec, problem: &mut Problem) -> LossSpec {
     let initial = spec.scale.initial();
-    let learned = LossSpec {
-        scale: Scale::Learned { initial, min: initial / 4.0, max: initial * 4.0 },
-        ..spec.clone()
-    };
+    let learned =
+        LossSpec { scale: Scale::Learned { initial, min: initial / 4.0, max: initial * 4.0 }, ..spec.clone() };
     if !is_sound(&learned) {
         return spec.clone();
     }

@@ -12,8 +12,7 @@ use softmargin::{
     Reduction, Regulariser, Rivals, Scale, SmoothGate, presets,
 };
 
-pub(crate) const REDUCTIONS: [Reduction; 4] =
-    [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan];
+pub(crate) const REDUCTIONS: [Reduction; 4] = [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan];
 
 /// A schedule that has come some way after 3 steps.
 const FALLING: Anneal = Anneal { initial: 40.0, rate: 0.25, power: 5.0, min: 0.5 };
@@ -30,11 +29,7 @@ pub(crate) fn geometries() -> [Geometry; 4] {
 pub(crate) fn comparisons() -> Vec<Comparison> {
     let mut all = Vec::new();
     for gate in [Gate::Relu, Gate::Softplus, Gate::Identity] {
-        all.extend([
-            Comparison::EachPair { gate },
-            Comparison::Hardest { gate },
-            Comparison::AgainstZero { gate },
-        ]);
+        all.extend([Comparison::EachPair { gate }, Comparison::Hardest { gate }, Comparison::AgainstZero { gate }]);
     }
     all.extend([SmoothGate::Relu, SmoothGate::Identity].map(|gate| Comparison::LogSumExp { gate }));
     for (label_smoothing, z_loss) in [(0.0, 0.0), (0.1, 0.0), (0.0, 0.05), (0.3, 0.01)] {
@@ -52,7 +47,8 @@ pub(crate) fn margins(classes: usize) -> Vec<Margin> {
         all.push(Margin::Score { amount: amount.clone() });
         all.push(Margin::Logit { amount });
     }
-    let plus_of_classes = || Amount::PerClass(Random::new(8).vector(classes, 0.0, 0.8).into_iter().map(Radians).collect());
+    let plus_of_classes =
+        || Amount::PerClass(Random::new(8).vector(classes, 0.0, 0.8).into_iter().map(Radians).collect());
     let pairs = [
         (Amount::One(Radians(0.5)), Amount::One(0.0)),
         (Amount::One(Radians(0.0)), Amount::One(0.2)),
@@ -60,9 +56,7 @@ pub(crate) fn margins(classes: usize) -> Vec<Margin> {
         (Amount::PerSample, Amount::PerClass(of_classes(&mut random, 0.3))),
         (Amount::One(Radians(0.3)), Amount::PerSample),
     ];
-    for beyond_pi in
-        [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp]
-    {
+    for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
         for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
             for times in [1.0, 0.9, 2.5, 4.0] {
                 for anneal in [None, Some(FALLING)] {
@@ -301,7 +295,13 @@ fn soft_targets_by_option() {
                         problem.scale = parameter;
                         spec.regulariser = ring.then_some(Regulariser::Ring { weight: 0.5, radius: 1.0 });
                         round.weigh(&mut spec, &mut problem);
-                        check(&mut gauge, &format!("{spec:?} {reduction:?} of {problem:?}"), &spec, &problem, reduction);
+                        check(
+                            &mut gauge,
+                            &format!("{spec:?} {reduction:?} of {problem:?}"),
+                            &spec,
+                            &problem,
+                            reduction,
+                        );
                     }
                 }
             }

@@ -8,8 +8,8 @@ use crate::tolerances::{HeadConditions, Precision, of_difference, step_of_scores
 use crate::twin::describe;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use softmargin::{
-    Batch, Comparison, Geometry, HeadGradients, LossSpec, LossState, Margin, Real, Reduction, Regulariser, Rivals, Scale,
-    SmoothGate, presets,
+    Batch, Comparison, Geometry, HeadGradients, LossSpec, LossState, Margin, Real, Reduction, Regulariser, Rivals,
+    Scale, SmoothGate, presets,
 };
 use softmargin_oracle::{Head as Twin, Surrogate, Targets, five_point_difference};
 
@@ -66,7 +66,8 @@ impl Head {
     fn evaluate<F: Real>(&self, spec: &LossSpec, reduction: Reduction) -> (f64, HeadGradients<F>) {
         let loss = spec.clone().build(self.w.nrows()).expect("a sound loss");
         let (x, w) = (self.x.mapv(F::round_from), self.w.mapv(F::round_from));
-        let vector = |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>());
+        let vector =
+            |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>());
         let (bias, margins) = (vector(&self.bias), vector(&self.margins));
         let labels = Array1::from(self.labels.clone());
         let scored = spec.geometry.scores(x.view(), w.view(), bias.as_ref().map(|b| b.view())).expect("shapes agree");
@@ -135,13 +136,7 @@ fn conditions(spec: &LossSpec, head: &Head, problem: &Problem) -> HeadConditions
         }
     }
     let s = spec.scale.initial() / spec.geometry.temperature();
-    HeadConditions {
-        width: head.x.ncols(),
-        terms: head.x.nrows().max(head.w.nrows()),
-        scale: s * r,
-        steepness,
-        bend,
-    }
+    HeadConditions { width: head.x.ncols(), terms: head.x.nrows().max(head.w.nrows()), scale: s * r, steepness, bend }
 }
 
 fn compare<F: Real>(gauge: &mut Gauge, spec: &LossSpec, head: &Head, problem: &Problem, precision: Precision) {

@@ -36,7 +36,8 @@ fn every_instruction_set_is_near_the_exact_answer() {
     specs.retain(is_sound);
     for spec in specs {
         for classes in [1, 3, 16, 65, 333, 2100] {
-            let problem = problem(&mut random, spec.geometry, 3, classes).fitted_to(&spec.clone().build(classes).unwrap());
+            let problem =
+                problem(&mut random, spec.geometry, 3, classes).fitted_to(&spec.clone().build(classes).unwrap());
             for precision in Precision::ALL {
                 let reduction = Reduction::Mean;
                 let want = want(&spec, &problem, reduction, precision.least_sine());

@@ -1,6 +1,7 @@
 //! The family against golden values, against its naive twin, against numerical derivatives and against its own laws.
 
 #![allow(clippy::print_stdout, reason = "each test says how near to its tolerance the worst number came")]
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its tests do")]
 #![allow(clippy::cast_precision_loss, reason = "counts of rows and classes are small")]
 
 mod coverage;
@@ -10,8 +11,10 @@ mod golden;
 mod gradients;
 mod grid;
 mod head;
+mod inputs;
 mod instructions;
 mod invariance;
+mod margins;
 mod measures_and_smooth;
 mod problem;
 mod properties;

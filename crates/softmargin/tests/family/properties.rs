@@ -1,21 +1,18 @@
 //! Laws that the family obeys, whatever the numbers.
 
 use crate::grid::{comparisons, geometries, is_sound, problem};
-use crate::problem::{Aim, Answer, Problem, Random, answer, bits, matrix_bits, state};
+use crate::problem::{Aim, Answer, Problem, Random, answer, bits};
 use crate::tolerances::{Conditions, Precision, V};
 use crate::twin::{Want, judge};
 use ndarray::{Array2, Axis};
-use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Radians,
-    Reduction, Scale, SmoothGate, presets,
-};
+use softmargin::{Amount, Comparison, Gate, Geometry, LossSpec, Margin, Reduction, Scale, SmoothGate, presets};
 
 /// Cross-entropy over inner products with another comparison.
-fn with(comparison: Comparison) -> LossSpec {
+pub(crate) fn with(comparison: Comparison) -> LossSpec {
     LossSpec { comparison, ..presets::find("cross-entropy").unwrap().spec() }
 }
 
-fn ask(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Answer {
+pub(crate) fn ask(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Answer {
     let loss = spec.clone().build(problem.classes()).unwrap();
     answer::<f64>(&loss, &problem.clone().fitted_to(&loss), reduction).unwrap()
 }
@@ -67,7 +64,13 @@ fn gradients_sum_as_the_formulas_say() {
         let best = (0..classes).filter(|k| *k != y).reduce(|a, b| if z[b] > z[a] { b } else { a }).unwrap();
         for (k, slope) in hardest.scores.iter().enumerate() {
             let won = z[best] > z[y];
-            let want = if won && k == y { -1.0 } else if won && k == best { 1.0 } else { 0.0 };
+            let want = if won && k == y {
+                -1.0
+            } else if won && k == best {
+                1.0
+            } else {
+                0.0
+            };
             assert_eq!(*slope, want);
         }
         // Weston-Watkins: minus the number of violators.
@@ -168,84 +171,6 @@ fn limits_of_the_scale() {
             assert!((loss - 7_f64.ln()).abs() <= 16.0 * V, "{loss}");
         }
     }
-}
-
-/// Amounts that change nothing.
-fn neutral_margins(classes: usize) -> Vec<Margin> {
-    let zeros = || vec![0.0; classes];
-    let mut all = vec![
-        Margin::score(0.0),
-        Margin::Logit { amount: Amount::One(0.0) },
-        Margin::Score { amount: Amount::PerClass(zeros()) },
-        Margin::Logit { amount: Amount::PerClass(zeros()) },
-        Margin::Score { amount: Amount::PerSample },
-        Margin::Logit { amount: Amount::PerSample },
-    ];
-    let angles = || Amount::PerClass(vec![Radians(0.0); classes]);
-    let amounts = [
-        (Amount::One(Radians(0.0)), Amount::One(0.0)),
-        (angles(), Amount::PerClass(zeros())),
-        (Amount::PerSample, Amount::One(0.0)),
-        (angles(), Amount::PerSample),
-    ];
-    for beyond_pi in
-        [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp]
-    {
-        for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
-            for anneal in [None, Some(Anneal::SPHEREFACE), Some(Anneal { min: 0.0, ..Anneal::SPHEREFACE })] {
-                for (plus, minus) in &amounts {
-                    let (plus, minus) = (plus.clone(), minus.clone());
-                    all.push(Margin::Angle(AngularMargin { times: 1.0, plus, minus, beyond_pi, gradient, anneal }));
-                }
-            }
-        }
-    }
-    all
-}
-
-#[test]
-fn a_neutral_margin_gives_the_bits_of_none() {
-    let mut random = Random::new(34);
-    let mut compared = 0;
-    for geometry in geometries().into_iter().filter(|geometry| !geometry.has_bias()) {
-        for comparison in comparisons() {
-            let scale = Scale::fixed(13.7);
-            let none = LossSpec { geometry, scale, ..with(comparison) };
-            if !is_sound(&none) {
-                continue;
-            }
-            let mut problem = problem(&mut random, geometry, 5, 6);
-            // The poles too, where an exact slope has its floor.
-            problem.scores[[0, 0]] = problem.embedding_norms.as_ref().unwrap()[0];
-            problem.scores[[0, 0]] = if geometry == Geometry::Cosine { -1.0 } else { problem.scores[[0, 0]] * 0.25 };
-            problem.state = Some(state(5000));
-            for margin in neutral_margins(6) {
-                let per_sample = format!("{margin:?}").contains("PerSample");
-                let spec = LossSpec { margin, ..none.clone() };
-                for precision in Precision::ALL {
-                    let ask = |spec: &LossSpec, margins: Option<Vec<f64>>| {
-                        let loss = spec.clone().build(6).unwrap();
-                        let problem = Problem { margins, ..problem.clone() }.fitted_to(&loss);
-                        match precision {
-                            Precision::F32 => answer::<f32>(&loss, &problem, Reduction::Mean).unwrap(),
-                            Precision::F64 => answer::<f64>(&loss, &problem, Reduction::Mean).unwrap(),
-                        }
-                    };
-                    let plain = ask(&none, None);
-                    let neutral = ask(&spec, per_sample.then(|| vec![0.0; 5]));
-                    assert_eq!(bits(&plain.rows), bits(&neutral.rows), "{spec:?}");
-                    assert_eq!(plain.total.to_bits(), neutral.total.to_bits(), "{spec:?}");
-                    assert_eq!(matrix_bits(&plain.scores), matrix_bits(&neutral.scores), "{spec:?}");
-                    assert_eq!(plain.scale.to_bits(), neutral.scale.to_bits(), "{spec:?}");
-                    let by_norms = [&neutral.embedding_norms, &neutral.weight_norms];
-                    assert!(by_norms.into_iter().flatten().flatten().all(|slope| *slope == 0.0), "{spec:?}");
-                    compared += 1;
-                }
-            }
-        }
-    }
-    println!("neutral margins: {compared} comparisons bit for bit");
-    assert!(compared > 2000);
 }
 
 #[test]
@@ -469,100 +394,4 @@ fn known_values() {
     let scaled = ask(&LossSpec { scale: Scale::fixed(4.0), ..spec }, &problem, Reduction::Sum);
     assert_eq!((warm.total, warm.scores), (scaled.total, scaled.scores));
     assert_eq!(warm.scale, 4.0 * scaled.scale, "by the scale parameter, not by scale over temperature");
-}
-
-/// `psi` at an angle: the identity of a gap to a rival at right angles.
-fn psi(angle: &AngularMargin, theta: f64) -> f64 {
-    let gate = Gate::Identity;
-    let spec = LossSpec {
-        geometry: Geometry::Cosine,
-        margin: Margin::Angle(angle.clone()),
-        ..with(Comparison::Hardest { gate })
-    };
-    -ask(&spec, &Problem::row(&[theta.cos(), 0.0], 0), Reduction::Sum).total
-}
-
-#[test]
-fn beyond_pi_as_the_names_say() {
-    const PI: f64 = std::f64::consts::PI;
-    let shapes = [(1.0, 0.5, 0.0), (1.0, 0.3, 0.2), (0.9, 0.4, 0.15), (1.5, 0.0, 0.0), (4.0, 0.0, 0.0), (2.5, 0.7, 0.1)];
-    for (times, plus, minus) in shapes {
-        for beyond_pi in
-            [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp]
-        {
-            if beyond_pi == BeyondPi::Extend && times != 1.0 {
-                continue;
-            }
-            let angle = AngularMargin {
-                times,
-                plus: Amount::One(Radians(plus)),
-                minus: Amount::One(minus),
-                beyond_pi,
-                gradient: MarginGradient::Exact,
-                anneal: None,
-            };
-            let steps = 4000;
-            let thetas = (0..=steps).map(|k| PI * f64::from(k) / f64::from(steps));
-            let values: Vec<f64> = thetas.map(|theta| psi(&angle, theta)).collect();
-            let rises = values.windows(2).any(|w| w[1] > w[0] + 8.0 * V * 10.0);
-            // |d psi / d theta| <= times (or 1 on a continuation).
-            let step = times.max(1.0) * PI / f64::from(steps) * 1.001;
-            let jumps = values.windows(2).any(|w| (w[1] - w[0]).abs() > step);
-            let passes = times * PI + plus > PI;
-            assert_eq!(rises, passes && beyond_pi == BeyondPi::Plain, "{angle:?}");
-            assert_eq!(jumps, passes && beyond_pi == BeyondPi::Extend, "{angle:?}");
-            let limit = (PI - plus) / times;
-            let after = psi(&angle, limit + 1e-9) + minus;
-            let want = if beyond_pi == BeyondPi::Extend { -(plus.cos()) - plus * plus.sin() } else { -1.0 };
-            assert!((after - want).abs() < 1e-8, "{angle:?}: {after}, expected {want}");
-        }
-    }
-    let arcface = |beyond_pi| AngularMargin {
-        times: 1.0,
-        plus: Amount::One(Radians(0.5)),
-        minus: Amount::One(0.0),
-        beyond_pi,
-        gradient: MarginGradient::Exact,
-        anneal: None,
-    };
-    for theta in [2.7, 3.0, PI] {
-        let got = psi(&arcface(BeyondPi::Continue), theta);
-        assert!((got - (theta.cos() - (1.0 - 0.5_f64.cos()))).abs() <= 8.0 * V);
-        let got = psi(&arcface(BeyondPi::Extend), theta);
-        assert!((got - (theta.cos() - 0.5 * 0.5_f64.sin())).abs() <= 8.0 * V);
-    }
-    let jump = psi(&arcface(BeyondPi::Extend), PI - 0.5 + 1e-9);
-    assert!((jump + 1.117).abs() < 5e-4, "{jump}");
-    let sphereface = AngularMargin { times: 4.0, plus: Amount::One(Radians(0.0)), ..arcface(BeyondPi::Piecewise) };
-    assert!((psi(&sphereface, PI) + 7.0).abs() <= 64.0 * V, "from 1 down to -7");
-}
-
-#[test]
-fn the_state_changes_only_by_update() {
-    for preset in presets::all() {
-        let loss = preset.spec().build(4).unwrap();
-        let annealed = ["sphereface", "l-softmax"].contains(&preset.name);
-        assert_eq!(loss.initial_state().is_some(), annealed);
-        let Some(mut steps) = loss.initial_state() else { continue };
-        let mut random = Random::new(42);
-        let mut last = f64::INFINITY;
-        for step in 0..4 {
-            assert_eq!(steps, state(step));
-            let mut problem = problem(&mut random, preset.spec().geometry, 2, 4);
-            problem.state = Some(steps.clone());
-            answer::<f32>(&loss, &problem.fitted_to(&loss), Reduction::Mean).unwrap();
-            assert_eq!(steps.step, step, "reading does not change it");
-            let Margin::Angle(AngularMargin { anneal: Some(anneal), .. }) = &loss.spec().margin else { panic!() };
-            assert!(anneal.lambda(step) < last);
-            last = anneal.lambda(step);
-            loss.update(&mut steps);
-        }
-        // Another step is another loss.
-        let mut problem = problem(&mut random, preset.spec().geometry, 2, 4);
-        let mut at = |step| {
-            problem.state = Some(state(step));
-            answer::<f64>(&loss, &problem.clone().fitted_to(&loss), Reduction::Mean).unwrap().total
-        };
-        assert!(at(0) != at(100_000));
-    }
 }

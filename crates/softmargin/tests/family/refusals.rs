@@ -61,7 +61,13 @@ fn amounts_out_of_range() {
     refused(large, "margin.amount", "from 0 to 2", "28.6", "an angle belongs to an angular margin");
     assert!(LossSpec { margin: Margin::score(28.6), ..spec("crammer-singer") }.build(3).is_ok());
     let of_class = Margin::Score { amount: Amount::PerClass(vec![0.1, -0.2, 0.1]) };
-    refused(LossSpec { margin: of_class, ..spec("am-softmax") }, "margin.amount of class 1", "from 0", "-0.2", "cosine");
+    refused(
+        LossSpec { margin: of_class, ..spec("am-softmax") },
+        "margin.amount of class 1",
+        "from 0",
+        "-0.2",
+        "cosine",
+    );
 }
 
 #[test]

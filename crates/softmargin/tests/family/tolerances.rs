@@ -358,9 +358,7 @@ impl Conditions<'_> {
                 let off = a + self.problem.radius.unwrap_or(radius);
                 (weight, off * off, off)
             }
-            softmargin::Regulariser::FeatureIncay { weight } if a > 0.0 => {
-                (weight, 1.0 / (a * a), 2.0 / (a * a * a))
-            }
+            softmargin::Regulariser::FeatureIncay { weight } if a > 0.0 => (weight, 1.0 / (a * a), 2.0 / (a * a * a)),
             _ => (0.0, 0.0, 0.0),
         };
         TermError { value: CHAIN * V * weight * size, slope: CHAIN * V * weight * slope }

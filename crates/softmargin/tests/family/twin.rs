@@ -3,7 +3,9 @@
 use crate::gauge::Gauge;
 use crate::problem::{Aim, Answer, Problem};
 use crate::tolerances::{Conditions, Precision};
-use softmargin::{Amount, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Reduction, SmoothGate};
+use softmargin::{
+    Amount, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Reduction, SmoothGate,
+};
 use softmargin::{Radians, Regulariser};
 use softmargin_oracle as oracle;
 
