@@ -1,0 +1,239 @@
+//! A checked loss, and its value and gradient on a batch.
+//!
+//! The work of a batch: check everything that can be refused; find each row's weight, and so what its gradient is
+//! multiplied by; compute the rows, each on its own, on all threads; add up in row order. No sum crosses threads, so
+//! the result has the same bits for any number of them.
+
+mod plan;
+mod rows;
+mod totals;
+
+use crate::batch::{Batch, Need, Needs};
+use crate::buffer;
+use crate::error::{Bound, Error, ErrorKind, Result, check_number};
+use crate::geometry::Geometry;
+use crate::real::Real;
+use crate::reduction::Reduction;
+use crate::simd::InstructionSet;
+use crate::spec::LossSpec;
+use crate::state::LossState;
+use ndarray::{Array1, Array2, ArrayViewMut2};
+
+/// A loss, ready to be computed: made by [`LossSpec::build`].
+#[derive(Clone, Debug)]
+pub struct Loss {
+    spec: LossSpec,
+    num_classes: usize,
+    needs: Needs,
+    instruction_set: InstructionSet,
+}
+
+/// The loss of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value<F> {
+    /// (N): the weighted loss of each row, its regulariser included; 0 for ignored rows.
+    pub rows: Array1<F>,
+    /// The rows, reduced. Under [`Reduction::None`] their sum, whose gradient is the one given.
+    pub total: F,
+    /// The sum of the rows' weights.
+    pub weight: f64,
+    /// Rows that counted. 0 says that a mean is one of nothing.
+    pub kept: usize,
+}
+
+/// The gradient of [`Value::total`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients<F> {
+    /// By the scores (N, C), the norms held fixed.
+    pub scores: Array2<F>,
+    /// By a learned scale; by the fixed one where it is not learned.
+    pub scale: F,
+    /// By the radius of ring loss.
+    pub radius: F,
+    /// By the norms of the embeddings (N), where the loss looks at them.
+    pub embedding_norms: Option<Array1<F>>,
+    /// By the norms of the prototypes (C), where the loss looks at them.
+    pub weight_norms: Option<Array1<F>>,
+}
+
+impl Loss {
+    pub(crate) fn new(spec: LossSpec, num_classes: usize) -> Result<Self> {
+        if num_classes == 0 {
+            let advice = "give the number of classes of the data";
+            return Err(Error::new(ErrorKind::Spec, "num_classes", "at least 1", "0", advice));
+        }
+        let bounded = spec.geometry.is_bounded();
+        check_number("geometry.temperature", spec.geometry.temperature(), Bound::Positive)?;
+        spec.scale.check()?;
+        spec.scale.check_range_over(spec.geometry.temperature())?;
+        spec.margin.check(num_classes, bounded)?;
+        if spec.margin.is_angular() && spec.geometry.has_bias() {
+            let expected = "none with a margin on the angle";
+            let advice =
+                "a score with a bias is no cosine times norms: leave the bias out, or take a margin on the score";
+            return Err(Error::new(ErrorKind::Spec, "geometry.bias", expected, "one", advice));
+        }
+        spec.comparison.check(bounded, spec.scale)?;
+        if let Some(regulariser) = spec.regulariser {
+            regulariser.check(spec.geometry)?;
+        }
+        check_class_weights(spec.class_weights.as_deref(), num_classes)?;
+        let angular = spec.margin.is_angular();
+        let regularised = spec.regulariser.is_some();
+        let inner_product = matches!(spec.geometry, Geometry::InnerProduct { .. });
+        let needs = Needs {
+            num_classes,
+            margins: Need::must_if(spec.margin.is_per_sample()),
+            embedding_norms: Need::must_if(regularised || (angular && !bounded)),
+            weight_norms: Need::must_if(angular && inner_product),
+            scale: Need::may_if(spec.scale.is_learned()),
+            radius: Need::may_if(spec.regulariser.and_then(|term| term.initial_radius()).is_some()),
+            state: Need::must_if(spec.margin.anneal().is_some()),
+        };
+        Ok(Self { spec, num_classes, needs, instruction_set: InstructionSet::best() })
+    }
+
+    /// What it was made from.
+    pub fn spec(&self) -> &LossSpec {
+        &self.spec
+    }
+
+    /// C.
+    pub fn num_classes(&self) -> usize {
+        self.num_classes
+    }
+
+    /// Whether batches must bring the norms of their embeddings.
+    pub fn needs_embedding_norms(&self) -> bool {
+        self.needs.embedding_norms == Need::Must
+    }
+
+    /// Whether batches must bring the norms of the prototypes.
+    pub fn needs_weight_norms(&self) -> bool {
+        self.needs.weight_norms == Need::Must
+    }
+
+    /// The state at the start of training, for a loss that has one.
+    pub fn initial_state(&self) -> Option<LossState> {
+        (self.needs.state == Need::Must).then(LossState::default)
+    }
+
+    /// Changes the state as one step of training does.
+    pub fn update(&self, state: &mut LossState) {
+        state.step += 1;
+    }
+
+    /// The same loss, computed with another instruction set; one that this machine lacks gives the portable one.
+    /// Different instruction sets round differently.
+    #[must_use]
+    pub fn with_instruction_set(self, instruction_set: InstructionSet) -> Self {
+        Self { instruction_set, ..self }
+    }
+
+    /// The loss of a batch.
+    ///
+    /// # Errors
+    /// On shapes that disagree, labels out of range, inputs that the loss needs and does not get (or gets and has no
+    /// use for), NaN, or soft targets that are not distributions. The message names the rows.
+    pub fn value<F: Real>(&self, batch: &Batch<'_, F>, reduction: Reduction) -> Result<Value<F>> {
+        self.run(batch, reduction, None).map(|(value, _)| value)
+    }
+
+    /// The loss of a batch and its gradients.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value).
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use softmargin::{presets, Batch, Reduction};
+    /// let loss = presets::find("cross-entropy")?.spec().build(2)?;
+    /// let (scores, targets) = (array![[20.0_f32, 0.0]], array![0]);
+    /// let (value, gradients) = loss.value_and_grad(&Batch::new(scores.view(), targets.view()), Reduction::Mean)?;
+    /// assert_eq!(value.total, 2.061_153_7e-9); // the difference log-sum-exp minus z_y would be 0 here
+    /// assert_eq!(gradients.scores, array![[-2.061_153_7e-9, 2.061_153_7e-9]]);
+    /// # Ok::<(), softmargin::Error>(())
+    /// ```
+    pub fn value_and_grad<F: Real>(
+        &self,
+        batch: &Batch<'_, F>,
+        reduction: Reduction,
+    ) -> Result<(Value<F>, Gradients<F>)> {
+        let mut scores = buffer::zeros(batch.rows(), batch.scores.ncols());
+        let (value, mut gradients) = self.run(batch, reduction, Some(scores.view_mut()))?;
+        gradients.scores = scores;
+        Ok((value, gradients))
+    }
+
+    /// As [`value_and_grad`](Self::value_and_grad), with the gradient by the scores written into an array (N, C) of the
+    /// caller's, of any strides; the field [`Gradients::scores`] is empty then. After an error the array's content is
+    /// not specified.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value); also when the array has another shape.
+    pub fn value_and_grad_into<F: Real>(
+        &self,
+        batch: &Batch<'_, F>,
+        reduction: Reduction,
+        gradient: ArrayViewMut2<'_, F>,
+    ) -> Result<(Value<F>, Gradients<F>)> {
+        if gradient.dim() != batch.scores.dim() {
+            let expected = format!("{:?}, as the scores", batch.scores.dim());
+            let found = format!("{:?}", gradient.dim());
+            return Err(Error::new(
+                ErrorKind::Shape,
+                "gradient",
+                expected,
+                found,
+                "give an array shaped like the scores",
+            ));
+        }
+        self.run(batch, reduction, Some(gradient))
+    }
+
+    /// How much each row counts: the weight of its class times its own, 0 where it is ignored. For callers that compute
+    /// the loss by other means, on a GPU say: everything is refused here that [`value`](Self::value) would refuse
+    /// without looking at the scores, which may be a single zero, broadcast.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value).
+    pub fn row_weights<F: Real>(&self, batch: &Batch<'_, F>) -> Result<Vec<f64>> {
+        batch.check(&self.needs)?;
+        Ok(self.plan(batch)?.iter().map(|plan| plan.weight).collect())
+    }
+
+    fn run<F: Real>(
+        &self,
+        batch: &Batch<'_, F>,
+        reduction: Reduction,
+        gradient: Option<ArrayViewMut2<'_, F>>,
+    ) -> Result<(Value<F>, Gradients<F>)> {
+        batch.check(&self.needs)?;
+        let plans = self.plan(batch)?;
+        let weight: f64 = plans.iter().map(|plan| plan.weight).sum();
+        let outcomes = self.rows(batch, &plans, reduction.factor(weight), gradient)?;
+        Ok(self.collect(batch, reduction, &plans, weight, &outcomes))
+    }
+
+    fn scale_parameter<F>(&self, batch: &Batch<'_, F>) -> f64 {
+        batch.scale.unwrap_or_else(|| self.spec.scale.initial())
+    }
+
+    /// `s`, the temperature included.
+    fn scale<F>(&self, batch: &Batch<'_, F>) -> f64 {
+        self.spec.scale.clamp(self.scale_parameter(batch)) / self.spec.geometry.temperature()
+    }
+}
+
+fn check_class_weights(weights: Option<&[f64]>, num_classes: usize) -> Result<()> {
+    let Some(weights) = weights else { return Ok(()) };
+    if weights.len() != num_classes {
+        let expected = format!("{num_classes} numbers, one a class");
+        let advice = "give as many weights as classes";
+        return Err(Error::new(ErrorKind::Spec, "class_weights", expected, weights.len().to_string(), advice));
+    }
+    for (class, &weight) in weights.iter().enumerate() {
+        check_number(&format!("class_weights[{class}]"), weight, Bound::NotNegative)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! The rows of a batch, each computed on its own.
+
+use super::Loss;
+use super::plan::Plan;
+use crate::batch::{Batch, Targets};
+use crate::comparison::{Comparison, Row, RowFault, RowLoss, SoftRow, Work, soft_row};
+use crate::error::{Error, ErrorKind, Result};
+use crate::margin::{ModifiedTarget, TargetContext};
+use crate::real::Real;
+use crate::simd::Sweeps;
+use crate::smooth::arg_max;
+use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2};
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// Scores below which threads cost more than they bring.
+const WORTH_THREADS: usize = 1 << 15;
+
+/// How far past 1 a cosine may lie and still be taken for one: what half precision makes of 1.
+const COSINE_TOLERANCE: f64 = 1e-3;
+
+/// What a row adds to its batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RowOutcome {
+    pub(super) loss: f64,
+    pub(super) scale_slope: f64,
+    /// By the product of the norms that the geometry keeps.
+    pub(super) norm_slope: f64,
+    pub(super) correct: bool,
+}
+
+impl Loss {
+    /// Computes all rows.
+    pub(super) fn rows<F: Real>(
+        &self,
+        batch: &Batch<'_, F>,
+        plans: &[Plan],
+        factor: f64,
+        gradient: Option<ArrayViewMut2<'_, F>>,
+    ) -> Result<Vec<RowOutcome>> {
+        let kernel = Kernel {
+            loss: self,
+            batch,
+            sweeps: Sweeps::of(self.instruction_set),
+            scale: self.scale(batch),
+            step: batch.state.map_or(0, |state| state.step),
+            factor,
+        };
+        let mut gradient = gradient;
+        let mut gradients: Vec<Option<ArrayViewMut1<'_, F>>> = match &mut gradient {
+            Some(gradient) => gradient.rows_mut().into_iter().map(Some).collect(),
+            None => plans.iter().map(|_| None).collect(),
+        };
+        let compute = |room: &mut Room<F>, (row, gradient): (usize, &mut Option<ArrayViewMut1<'_, F>>)| {
+            kernel.row(row, plans[row], room, gradient.as_mut())
+        };
+        let outcomes: Vec<std::result::Result<RowOutcome, RowFault>> = if batch.scores.len() < WORTH_THREADS {
+            let mut room = Room::new();
+            gradients.iter_mut().enumerate().map(|task| compute(&mut room, task)).collect()
+        } else {
+            let rows_per_task = (WORTH_THREADS / 4).div_ceil(self.num_classes);
+            let tasks = gradients.par_iter_mut().enumerate().with_min_len(rows_per_task);
+            tasks.map_init(Room::new, compute).collect()
+        };
+        explain_faults(&outcomes)?;
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+}
+
+/// Room that a thread uses again for each of its rows.
+struct Room<F> {
+    work: Work<F>,
+    /// The gradient of a row whose own is strided.
+    gradient: Vec<F>,
+}
+
+impl<F: Real> Room<F> {
+    fn new() -> Self {
+        Self { work: Work::new(), gradient: Vec::new() }
+    }
+}
+
+/// All that the rows of a batch share.
+struct Kernel<'a, 'b, F> {
+    loss: &'a Loss,
+    batch: &'a Batch<'b, F>,
+    sweeps: Sweeps<F>,
+    scale: f64,
+    step: u64,
+    factor: f64,
+}
+
+impl<F: Real> Kernel<'_, '_, F> {
+    fn row(
+        &self,
+        row: usize,
+        plan: Plan,
+        room: &mut Room<F>,
+        gradient: Option<&mut ArrayViewMut1<'_, F>>,
+    ) -> std::result::Result<RowOutcome, RowFault> {
+        let Some(gradient) = gradient else { return self.contiguous_row(row, plan, &mut room.work, None) };
+        if let Some(slice) = gradient.as_slice_mut() {
+            return self.contiguous_row(row, plan, &mut room.work, Some(slice));
+        }
+        room.gradient.resize(gradient.len(), F::zero());
+        let outcome = self.contiguous_row(row, plan, &mut room.work, Some(&mut room.gradient))?;
+        gradient.assign(&ArrayView1::from(&room.gradient));
+        Ok(outcome)
+    }
+
+    fn contiguous_row(
+        &self,
+        row: usize,
+        plan: Plan,
+        work: &mut Work<F>,
+        gradient: Option<&mut [F]>,
+    ) -> std::result::Result<RowOutcome, RowFault> {
+        let scores = contiguous(self.batch.scores.row(row));
+        if plan.weight == 0.0 {
+            return ignored_row(&scores, gradient);
+        }
+        match self.batch.targets {
+            Targets::Hard(_) => self.hard_row(row, plan, &scores, work, gradient),
+            Targets::Soft(targets) => {
+                let targets = contiguous(targets.row(row));
+                let factor = self.factor * plan.weight;
+                let soft = SoftRow { scores: &scores, targets: &targets, scale: self.scale, factor };
+                let outcome = soft_row(self.loss.spec.comparison, &self.sweeps, &soft, work, gradient)?;
+                Ok(RowOutcome { loss: outcome.loss, scale_slope: outcome.rivals_scale_slope, ..RowOutcome::default() })
+            }
+        }
+    }
+
+    fn hard_row(
+        &self,
+        row: usize,
+        plan: Plan,
+        scores: &[F],
+        work: &mut Work<F>,
+        gradient: Option<&mut [F]>,
+    ) -> std::result::Result<RowOutcome, RowFault> {
+        let modified = self.modified_target(row, plan, scores[plan.class])?;
+        let comparison: Comparison = self.loss.spec.comparison;
+        let row = Row { scores, target: plan.class, modified, scale: self.scale, factor: self.factor * plan.weight };
+        let RowLoss { loss, target_slope, rivals_scale_slope } = comparison.row(&self.sweeps, &row, work, gradient)?;
+        let target_score = scores[plan.class].widen();
+        let target_scale_slope = if target_slope == 0.0 || target_score.is_infinite() {
+            0.0
+        } else {
+            target_slope * (target_score + modified.scale_shift)
+        };
+        let incay = self.loss.spec.regulariser.is_some_and(|term| term.is_for_correct_rows());
+        Ok(RowOutcome {
+            loss,
+            scale_slope: rivals_scale_slope + target_scale_slope,
+            // Under the cosine r is 1, whatever the norms are that a regulariser looks at.
+            norm_slope: if self.loss.spec.geometry.is_bounded() {
+                0.0
+            } else {
+                target_slope * self.scale * modified.norm_slope
+            },
+            correct: incay && arg_max(scores) == Some(plan.class),
+        })
+    }
+
+    fn modified_target(&self, row: usize, plan: Plan, score: F) -> std::result::Result<ModifiedTarget, RowFault> {
+        let margin = &self.loss.spec.margin;
+        let score = score.widen();
+        if score.is_infinite() {
+            return Ok(ModifiedTarget::UNCHANGED);
+        }
+        let norm = if self.loss.spec.geometry.is_bounded() {
+            1.0
+        } else {
+            let of_embedding = self.batch.embedding_norms.map_or(1.0, |norms| norms[row].widen());
+            of_embedding * self.batch.weight_norms.map_or(1.0, |norms| norms[plan.class].widen())
+        };
+        if margin.is_angular() && score.abs() > norm * (1.0 + COSINE_TOLERANCE) {
+            return Err(RowFault::NotACosine(score));
+        }
+        Ok(margin.apply(&TargetContext {
+            score,
+            class: plan.class,
+            scale: self.scale,
+            norm,
+            amount: self.batch.margins.map_or(0.0, |margins| margins[row].widen()),
+            step: self.step,
+            least_sine: F::LEAST_SINE,
+        }))
+    }
+}
+
+/// A row that does not count has no loss, but it must be sound: in a head, its zero slopes would meet its NaN.
+fn ignored_row<F: Real>(scores: &[F], gradient: Option<&mut [F]>) -> std::result::Result<RowOutcome, RowFault> {
+    if let Some(gradient) = gradient {
+        gradient.fill(F::zero());
+    }
+    if scores.iter().any(|score| score.is_nan()) { Err(RowFault::Nan) } else { Ok(RowOutcome::default()) }
+}
+
+/// A row as a slice, copied only where its elements do not lie side by side.
+fn contiguous<F: Real>(row: ArrayView1<'_, F>) -> Cow<'_, [F]> {
+    match row.to_slice() {
+        Some(slice) => Cow::Borrowed(slice),
+        None => Cow::Owned(row.to_vec()),
+    }
+}
+
+/// One error for all the rows that have the fault of the first.
+fn explain_faults(outcomes: &[std::result::Result<RowOutcome, RowFault>]) -> Result<()> {
+    const NAMED: usize = 5;
+    let Some(first) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) else { return Ok(()) };
+    let alike = |fault: &RowFault| std::mem::discriminant(fault) == std::mem::discriminant(first);
+    let rows: Vec<usize> = outcomes
+        .iter()
+        .enumerate()
+        .filter_map(|(row, outcome)| outcome.as_ref().err().filter(|fault| alike(fault)).map(|_| row))
+        .collect();
+    let names: Vec<String> = rows.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if rows.len() > NAMED { format!(" and {} more", rows.len() - NAMED) } else { String::new() };
+    let subject = format!("scores of row {}{more}", names.join(", "));
+    Err(match first {
+        RowFault::Nan => {
+            let advice = "look for a division by zero, an overflow or a diverging step before this";
+            Error::new(ErrorKind::Number, subject, "numbers", "NaN", advice)
+        }
+        RowFault::Contradiction => {
+            let found = "plus infinity there and at another class";
+            let advice = "mask classes with minus infinity";
+            Error::new(ErrorKind::Number, subject, "a target's score below infinity", found, advice)
+        }
+        RowFault::NotACosine(score) => {
+            let expected = "the target's score to be a cosine times the norms that were given";
+            let advice = "normalise embeddings and prototypes first, or give the norms that the scores were made with";
+            Error::new(ErrorKind::Number, subject, expected, format!("{score}"), advice)
+        }
+    })
+}
