@@ -181,10 +181,10 @@ pub(crate) fn relu<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out: &m
 #[inline(always)]
 pub(crate) fn softplus<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums {
     gated(z, affine, out, |x| {
+        // Absolute value and selections, not branches: a compiler would compute both sides of those.
+        let e = (-x.abs()).exp_of_nonpositive::<FMA>();
         let positive = x > F::zero();
-        let (size, hinge) = if positive { (-x, x) } else { (x, F::zero()) };
-        let e = size.exp_of_nonpositive::<FMA>();
-        let value = hinge + e.ln_1p_of_unit::<FMA>();
+        let value = if positive { x } else { F::zero() } + e.ln_1p_of_unit::<FMA>();
         let slope = if positive { F::one() } else { e } / (F::one() + e);
         (value, slope)
     })
