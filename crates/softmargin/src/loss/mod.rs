@@ -197,6 +197,16 @@ impl Loss {
     ///
     /// # Errors
     /// As [`value`](Self::value).
+    ///
+    /// ```
+    /// use ndarray::{arr0, array};
+    /// use softmargin::{presets, Batch, LossSpec};
+    /// let spec = LossSpec { ignored_label: Some(-1), ..presets::find("arcface")?.spec() };
+    /// let (zero, targets) = (arr0(0.0_f32), array![2, -1]);
+    /// let scores = zero.broadcast((2, 1000)).expect("a single number takes any shape");
+    /// assert_eq!(spec.build(1000)?.row_weights(&Batch::new(scores, targets.view()))?, [1.0, 0.0]);
+    /// # Ok::<(), softmargin::Error>(())
+    /// ```
     pub fn row_weights<F: Real>(&self, batch: &Batch<'_, F>) -> Result<Vec<f64>> {
         batch.check(&self.needs)?;
         Ok(self.plan(batch)?.iter().map(|plan| plan.weight).collect())
