@@ -19,6 +19,9 @@ pub(crate) fn check() -> Result<(), String> {
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .output()
         .map_err(|cause| format!("cargo metadata: {cause}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)));
+    }
     let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|cause| format!("cargo metadata: {cause}"))?;
     let packages = metadata["packages"].as_array().ok_or("cargo metadata: no packages")?;
     let names: Vec<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();

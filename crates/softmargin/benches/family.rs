@@ -5,6 +5,8 @@
 //! * with `--serve` it answers a partner on standard input, for `bench/family.py`: a line names a case, the answer is
 //!   the seconds that it took. So two programs can take turns in one run.
 
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+
 use ndarray::{Array1, Array2};
 use softmargin::{Batch, Comparison, Gate, Loss, LossSpec, Reduction, SmoothGate, presets};
 use std::io::{BufRead, Write};

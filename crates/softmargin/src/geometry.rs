@@ -11,14 +11,14 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::real::Real;
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, CowArray, Ix2};
 use serde::{Deserialize, Serialize};
 
 /// How a score is made from an embedding and a prototype.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Geometry {
-    /// `<x, w_j>`, plus `b_j` where there is a bias, all divided by the temperature.
+    /// `<x, w_j>`, plus `b_j` where there is a bias; the loss divides it by the temperature.
     InnerProduct {
         /// Whether the head owns a bias (C).
         bias: bool,
@@ -85,7 +85,8 @@ impl Geometry {
     /// Scores (N, C) of embeddings (N, D) against prototypes (C, D).
     ///
     /// # Errors
-    /// When the two widths differ, or a bias is given to a geometry that has none or has the wrong length.
+    /// When the two widths differ, a bias is missing where the geometry has one or given where it has none, or its length
+    /// is not the number of classes.
     ///
     /// ```
     /// use ndarray::array;
@@ -102,15 +103,18 @@ impl Geometry {
         weight: ArrayView2<'_, F>,
         bias: Option<ArrayView1<'_, F>>,
     ) -> Result<Scored<F>> {
-        self.check_shapes(embeddings, weight, bias)?;
+        check_widths(embeddings, weight)?;
+        self.check_bias(weight.nrows(), bias)?;
         let embedding_norms = norms(embeddings);
         let weight_norms = norms(weight);
-        let mut scores = embeddings.dot(&weight.t());
+        let x = if self.normalises_embeddings() { tamed(embeddings, &embedding_norms) } else { embeddings.into() };
+        let w = if self.normalises_weights() { tamed(weight, &weight_norms) } else { weight.into() };
+        let mut scores = x.dot(&w.t());
         if self.normalises_embeddings() {
-            divide(&mut scores, embedding_norms.view().insert_axis(Axis(1)));
+            divide(&mut scores, norms(x.view()).insert_axis(Axis(1)).view());
         }
         if self.normalises_weights() {
-            divide(&mut scores, weight_norms.view().insert_axis(Axis(0)));
+            divide(&mut scores, norms(w.view()).insert_axis(Axis(0)).view());
         }
         if self.is_bounded() {
             // Rounding may carry a cosine past 1 by a unit in the last place.
@@ -141,12 +145,9 @@ impl Geometry {
         scored: &Scored<F>,
         gradients: &crate::Gradients<F>,
     ) -> Result<HeadGradients<F>> {
-        self.check_shapes(embeddings, weight, None)?;
+        check_widths(embeddings, weight)?;
+        check_gradients(embeddings.nrows(), weight.nrows(), scored, gradients)?;
         let slopes = gradients.scores.view();
-        if slopes.dim() != (embeddings.nrows(), weight.nrows()) {
-            let expected = format!("({}, {})", embeddings.nrows(), weight.nrows());
-            return Err(shape("gradient of the scores", expected, format!("{:?}", slopes.dim())));
-        }
         let x_inverse = self.normalises_embeddings().then(|| inverse(&scored.embedding_norms));
         let w_inverse = self.normalises_weights().then(|| inverse(&scored.weight_norms));
 
@@ -178,26 +179,59 @@ impl Geometry {
         Ok(HeadGradients { embeddings: d_embeddings, weight: d_weight, bias: slopes.sum_axis(Axis(0)) })
     }
 
-    fn check_shapes<F>(
-        self,
-        embeddings: ArrayView2<'_, F>,
-        weight: ArrayView2<'_, F>,
-        bias: Option<ArrayView1<'_, F>>,
-    ) -> Result<()> {
-        if embeddings.ncols() != weight.ncols() {
-            let expected = format!("(C, {}), as wide as the embeddings", embeddings.ncols());
-            return Err(shape("weight", expected, format!("{:?}", weight.dim())));
+    fn check_bias<F>(self, classes: usize, bias: Option<ArrayView1<'_, F>>) -> Result<()> {
+        let found = bias.map_or_else(|| "none".into(), |bias| format!("one of length {}", bias.len()));
+        match bias {
+            None if self.has_bias() => Err(shape("bias", "one: this geometry has a bias", found)),
+            Some(_) if !self.has_bias() => Err(shape("bias", "none: this geometry has no bias", found)),
+            Some(bias) if bias.len() != classes => Err(shape("bias", format!("length {classes}, one a class"), found)),
+            _ => Ok(()),
         }
-        let Some(bias) = bias else { return Ok(()) };
-        if !self.has_bias() {
-            let expected = "none: this geometry has no bias";
-            return Err(shape("bias", expected, format!("one of length {}", bias.len())));
-        }
-        if bias.len() != weight.nrows() {
-            return Err(shape("bias", format!("length {}, one a class", weight.nrows()), bias.len().to_string()));
-        }
-        Ok(())
     }
+}
+
+fn check_widths<F>(embeddings: ArrayView2<'_, F>, weight: ArrayView2<'_, F>) -> Result<()> {
+    if embeddings.ncols() == weight.ncols() {
+        return Ok(());
+    }
+    let expected = format!("(C, {}), as wide as the embeddings", embeddings.ncols());
+    Err(shape("weight", expected, format!("{:?}", weight.dim())))
+}
+
+fn check_gradients<F>(rows: usize, classes: usize, scored: &Scored<F>, gradients: &crate::Gradients<F>) -> Result<()> {
+    for (name, matrix) in [("scores", &scored.scores), ("gradient of the scores", &gradients.scores)] {
+        if matrix.dim() != (rows, classes) {
+            return Err(shape(name, format!("({rows}, {classes})"), format!("{:?}", matrix.dim())));
+        }
+    }
+    let vectors = [
+        ("embedding norms", Some(&scored.embedding_norms), rows),
+        ("weight norms", Some(&scored.weight_norms), classes),
+        ("gradient of the embedding norms", gradients.embedding_norms.as_ref(), rows),
+        ("gradient of the weight norms", gradients.weight_norms.as_ref(), classes),
+    ];
+    for (name, vector, length) in vectors {
+        if let Some(vector) = vector.filter(|vector| vector.len() != length) {
+            return Err(shape(name, format!("length {length}"), format!("length {}", vector.len())));
+        }
+    }
+    Ok(())
+}
+
+/// Rows whose norms are so large or small that products could overflow or vanish, brought near 1 by a power of two:
+/// exact, and without effect on a cosine.
+fn tamed<'a, F: Real>(rows: ArrayView2<'a, F>, norms: &Array1<F>) -> CowArray<'a, F, Ix2> {
+    const TAME: std::ops::RangeInclusive<f64> = 1e-9..=1e9;
+    let wild = |norm: &F| norm.is_finite() && *norm > F::zero() && !TAME.contains(&norm.widen());
+    if !norms.iter().any(wild) {
+        return rows.into();
+    }
+    let mut rows = rows.to_owned();
+    for (mut row, norm) in rows.rows_mut().into_iter().zip(norms).filter(|(_, norm)| wild(norm)) {
+        let power = norm.widen().log2().round().exp2();
+        row.mapv_inplace(|entry| F::round_from(entry.widen() / power));
+    }
+    rows.into()
 }
 
 fn shape(subject: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {

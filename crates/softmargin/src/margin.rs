@@ -53,6 +53,9 @@ impl<T> Amount<T> {
     }
 }
 
+/// An angle multiplied by more than this has no use, and its many branches no precision.
+const MOST_TIMES: f64 = 100.0;
+
 /// What is done to the target's score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -78,7 +81,7 @@ pub enum Margin {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AngularMargin {
-    /// Multiplies the angle; above 0, neutral at 1.
+    /// Multiplies the angle; above 0 and up to 100, neutral at 1.
     pub times: f64,
     /// Added to the angle, in radians from 0 to pi.
     pub plus: Amount<Radians>,
@@ -323,6 +326,7 @@ impl AngularMargin {
 
     fn check(&self, num_classes: usize) -> Result<()> {
         check_number("margin.times", self.times, Bound::Positive)?;
+        check_number("margin.times", self.times, Bound::AtMost(MOST_TIMES, "published losses multiply by 0.9 to 4"))?;
         check_amount("margin.plus", &self.plus, num_classes, |name, m| check_angle(name, m.0))?;
         check_amount("margin.minus", &self.minus, num_classes, |name, &m| check_score_margin(name, m, true))?;
         if self.plus.is_per_sample() && self.minus.is_per_sample() {

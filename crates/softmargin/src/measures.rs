@@ -32,8 +32,8 @@ impl Unit {
         }
     }
 
-    fn from_nats(nats: f64, unit: Self) -> f64 {
-        match unit {
+    fn convert(self, nats: f64) -> f64 {
+        match self {
             Unit::Nats => nats,
             Unit::Bits => nats * std::f64::consts::LOG2_E,
         }
@@ -106,7 +106,7 @@ pub fn kl_divergence(p: &[f64], q: &[f64], unit: Unit) -> Result<f64> {
     // sum p ln(p/q) + (q - p): each term is 0 or above, so rounding cannot make the sum negative for true distributions.
     let sum: f64 = p.iter().zip(q).map(|(&p, &q)| divergence_term(p, q)).sum();
     let excess: f64 = p.iter().sum::<f64>() - q.iter().sum::<f64>();
-    Ok(Unit::from_nats((sum + excess).max(0.0), unit))
+    Ok(unit.convert(if sum + excess < 0.0 { 0.0 } else { sum + excess }))
 }
 
 /// `p ln(p / q) - p + q >= 0`, exact where `p` and `q` are close.
@@ -118,7 +118,12 @@ fn divergence_term(p: f64, q: f64) -> f64 {
         return f64::INFINITY;
     }
     let off = (q - p) / p;
-    p * (off - off.ln_1p())
+    if off.is_finite() {
+        p * (off - off.ln_1p())
+    } else {
+        // p is so small that the quotient overflows; then the plain form loses nothing.
+        p * (p.ln() - q.ln()) - p + q
+    }
 }
 
 fn check_pair(p: &[f64], q: &[f64]) -> Result<()> {

@@ -59,7 +59,7 @@ impl Scale {
     pub fn clamp(self, parameter: f64) -> f64 {
         match self {
             Self::Fixed { value } => value,
-            Self::Learned { min, max, .. } => parameter.clamp(min, max),
+            Self::Learned { min, max, .. } => parameter.max(min).min(max),
         }
     }
 

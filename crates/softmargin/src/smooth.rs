@@ -104,8 +104,7 @@ pub fn log_sum_exp<F: Real>(scores: &[F], temperature: f64) -> Result<F> {
 pub fn softmax<F: Real>(scores: &[F], temperature: f64) -> Result<Vec<F>> {
     let parts = Parts::of(scores, temperature)?;
     parts.check_distribution()?;
-    let total = 1.0 + parts.others;
-    Ok(scores.iter().map(|&z| F::round_from(parts.exponential(z) / total)).collect())
+    Ok(scores.iter().map(|&z| F::round_from(parts.probability(z))).collect())
 }
 
 /// `(z - max) / T - ln sum e^((z - max) / T)`, never `ln(softmax)`.
@@ -124,10 +123,15 @@ pub fn log_softmax<F: Real>(scores: &[F], temperature: f64) -> Result<Vec<F>> {
 /// As [`softmax`]; also when `direction` is not as long as the scores.
 pub fn softmax_gradient<F: Real>(scores: &[F], temperature: f64, direction: &[F]) -> Result<Vec<F>> {
     check_direction(scores, direction)?;
-    let p = softmax(scores, temperature)?;
-    let mean: f64 = p.iter().zip(direction).map(|(p, g)| p.widen() * g.widen()).sum();
-    let one = |(p, g): (&F, &F)| F::round_from(p.widen() * (g.widen() - mean) / temperature);
-    Ok(p.iter().zip(direction).map(one).collect())
+    let parts = Parts::of(scores, temperature)?;
+    parts.check_distribution()?;
+    let best = arg_max(scores).unwrap_or_default();
+    let off = |index: usize| direction[index].widen() - direction[best].widen();
+    // sum p_k g_k - g_best, without the term of the largest: nothing cancels where that has nearly all.
+    let rest = (0..scores.len()).filter(|&index| index != best);
+    let mean: f64 = rest.map(|index| parts.probability(scores[index]) * off(index)).sum();
+    let one = |index: usize| F::round_from(parts.probability(scores[index]) * (off(index) - mean) / temperature);
+    Ok((0..scores.len()).map(one).collect())
 }
 
 /// The gradient by `z` of `sum g_j log_softmax(z / T)_j`: `(g_j - p_j sum_k g_k) / T`.
@@ -136,10 +140,21 @@ pub fn softmax_gradient<F: Real>(scores: &[F], temperature: f64, direction: &[F]
 /// As [`softmax_gradient`].
 pub fn log_softmax_gradient<F: Real>(scores: &[F], temperature: f64, direction: &[F]) -> Result<Vec<F>> {
     check_direction(scores, direction)?;
-    let p = softmax(scores, temperature)?;
+    let parts = Parts::of(scores, temperature)?;
+    parts.check_distribution()?;
+    let best = arg_max(scores);
     let sum: f64 = direction.iter().map(|g| g.widen()).sum();
-    let one = |(p, g): (&F, &F)| F::round_from((g.widen() - p.widen() * sum) / temperature);
-    Ok(p.iter().zip(direction).map(one).collect())
+    let one = |index: usize| {
+        let slope = if Some(index) == best {
+            // g - p sum g with 1 - p in place of p: exact where p is nearly 1.
+            let others: f64 = (0..scores.len()).filter(|&k| k != index).map(|k| direction[k].widen()).sum();
+            parts.others / (1.0 + parts.others) * sum - others
+        } else {
+            direction[index].widen() - parts.probability(scores[index]) * sum
+        };
+        F::round_from(slope / temperature)
+    };
+    Ok((0..scores.len()).map(one).collect())
 }
 
 /// The largest score and what the others add to it.
@@ -180,6 +195,10 @@ impl Parts {
 
     fn exponential<F: Real>(&self, z: F) -> f64 {
         self.exponent(z).exp()
+    }
+
+    fn probability<F: Real>(&self, z: F) -> f64 {
+        self.exponential(z) / (1.0 + self.others)
     }
 
     fn check_distribution(&self) -> Result<()> {

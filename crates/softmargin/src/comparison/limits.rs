@@ -9,121 +9,136 @@
 //! target an infinite loss. A finite target's score has its margin, an infinite one none. The slope by the scale goes to
 //! infinity with the loss.
 
-use super::{Comparison, Row, RowLoss};
+use super::{Comparison, Row, RowLoss, SmoothGate};
 use crate::gate::Gate;
 use crate::real::Real;
 
 pub(super) fn row<F: Real>(comparison: Comparison, row: &Row<'_, F>, gradient: Option<&mut [F]>) -> RowLoss {
-    let mut scores: Vec<f64> = row.scores.iter().map(|z| row.scale * z.widen()).collect();
-    let target = row.scale * row.psi();
-    scores[row.target] = target;
-    let mut slopes = vec![0.0; scores.len()];
-    let mut loss = 0.0;
+    let mut limit = Limit::of(row);
     match comparison {
-        Comparison::EachPair { gate } => {
-            for class in present(&scores, row.target) {
-                let (value, slope) = gate.apply(scores[class] - target);
-                loss += value;
-                slopes[class] = slope;
-                slopes[row.target] -= slope;
-            }
-        }
-        Comparison::AgainstZero { gate } => {
-            let (value, slope) = gate.apply(-target);
-            loss += value;
-            slopes[row.target] = -slope;
-            for class in present(&scores, row.target) {
-                let (value, slope) = gate.apply(scores[class]);
-                loss += value;
-                slopes[class] = slope;
-            }
-        }
-        Comparison::Hardest { gate } => {
-            let strongest = present(&scores, row.target).reduce(|a, b| if scores[b] > scores[a] { b } else { a });
-            if let Some(class) = strongest {
-                loss = pair(gate, scores[class] - target, &mut slopes, row.target);
-                slopes[class] = -slopes[row.target];
-            }
-        }
-        Comparison::LogSumExp { gate } => {
-            let (shares, max, rivals_lse) = shares(&scores, row.target);
-            loss = pair(gate.plain(), max - target, &mut slopes, row.target);
-            let slope = -slopes[row.target];
-            for (class, share) in shares.iter().enumerate().filter(|(class, _)| *class != row.target) {
-                slopes[class] = slope * share;
-            }
-            let lse = rivals_lse.max(target);
-            if let Some((_, z_loss)) = comparison.cross_entropy_options()
-                && z_loss > 0.0
-            {
-                add_z_loss(z_loss, lse, &shares, &mut loss, &mut slopes, row.target);
-            }
-            if gate.label_smoothing() > 0.0 {
-                smooth(gate.label_smoothing(), &scores, &mut loss, &mut slopes, row.target);
-            }
-        }
+        Comparison::EachPair { gate } => limit.each_pair(gate),
+        Comparison::AgainstZero { gate } => limit.against_zero(gate),
+        Comparison::Hardest { gate } => limit.hardest(gate),
+        Comparison::LogSumExp { gate } => limit.log_sum_exp(gate),
     }
-    let target_slope = slopes[row.target];
-    let finite = |class: &usize| slopes[*class] != 0.0;
-    let rivals_scale_slope = if loss.is_infinite() {
-        loss
-    } else {
-        present(&scores, row.target).filter(finite).map(|class| slopes[class] * scores[class] / row.scale).sum()
-    };
+    let Limit { loss, slopes, .. } = &limit;
     if let Some(gradient) = gradient {
         for (entry, slope) in gradient.iter_mut().zip(slopes) {
             *entry = F::round_from(row.factor * row.scale * slope);
         }
-        gradient[row.target] = F::round_from(row.factor * row.scale * target_slope * row.modified.slope);
+        gradient[row.target] = F::round_from(row.factor * row.scale * slopes[row.target] * row.modified.slope);
     }
-    RowLoss { loss, target_slope, rivals_scale_slope }
+    let rivals_scale_slope = if loss.is_infinite() { *loss } else { limit.sum_of_slopes_times_scores() / row.scale };
+    RowLoss { loss: *loss, target_slope: slopes[row.target], rivals_scale_slope }
 }
 
-/// The rivals that take part.
-fn present(scores: &[f64], target: usize) -> impl Iterator<Item = usize> {
-    (0..scores.len()).filter(move |&class| class != target && scores[class] > f64::NEG_INFINITY)
+/// A row in f64, and what has been found of its limit so far.
+struct Limit {
+    /// The scaled scores, with `u` at the target.
+    scores: Vec<f64>,
+    target: usize,
+    loss: f64,
+    /// By the scaled scores, and by `u`.
+    slopes: Vec<f64>,
 }
 
-/// The loss of one gap; its slope goes to the target.
-fn pair(gate: Gate, gap: f64, slopes: &mut [f64], target: usize) -> f64 {
-    let (loss, slope) = gate.apply(gap);
-    slopes[target] = -slope;
-    loss
-}
-
-/// Softmax over the rivals (infinite ones share alike), their maximum and their log-sum-exp.
-fn shares(scores: &[f64], target: usize) -> (Vec<f64>, f64, f64) {
-    let max = present(scores, target).map(|class| scores[class]).fold(f64::NEG_INFINITY, f64::max);
-    let mut shares = vec![0.0; scores.len()];
-    for class in present(scores, target) {
-        shares[class] = if scores[class] == max { 1.0 } else { (scores[class] - max).exp() };
+impl Limit {
+    fn of<F: Real>(row: &Row<'_, F>) -> Self {
+        let mut scores: Vec<f64> = row.scores.iter().map(|z| row.scale * z.widen()).collect();
+        scores[row.target] = row.scale * row.psi();
+        let slopes = vec![0.0; scores.len()];
+        Self { scores, target: row.target, loss: 0.0, slopes }
     }
-    let total: f64 = shares.iter().sum();
-    shares.iter_mut().for_each(|share| *share /= total);
-    (shares, max, max + total.ln())
-}
 
-/// `lambda LSE^2` where the target's probability is 0 (then the rivals' is 1) or 1.
-fn add_z_loss(lambda: f64, lse: f64, shares: &[f64], loss: &mut f64, slopes: &mut [f64], target: usize) {
-    let target_wins = slopes[target] == 0.0;
-    *loss += lambda * lse * lse;
-    let slope = 2.0 * lambda * lse;
-    if target_wins {
-        slopes[target] += slope;
-        return;
+    /// `u`
+    fn target_score(&self) -> f64 {
+        self.scores[self.target]
     }
-    for (class, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
-        slopes[class] += slope * share;
-    }
-}
 
-/// Label smoothing: each class that takes part, the target among them, is given `eps / C`.
-fn smooth(label_smoothing: f64, scores: &[f64], loss: &mut f64, slopes: &mut [f64], target: usize) {
-    let rivals: Vec<usize> = present(scores, target).collect();
-    let share = label_smoothing / (rivals.len() as f64 + 1.0);
-    *loss = f64::INFINITY;
-    slopes[target] += share * rivals.len() as f64;
-    for class in rivals {
-        slopes[class] -= share;
+    /// The rivals that take part.
+    fn rivals(&self) -> Vec<usize> {
+        let takes_part = |&class: &usize| class != self.target && self.scores[class] > f64::NEG_INFINITY;
+        (0..self.scores.len()).filter(takes_part).collect()
+    }
+
+    fn sum_of_slopes_times_scores(&self) -> f64 {
+        let moved = self.rivals().into_iter().filter(|&class| self.slopes[class] != 0.0);
+        moved.map(|class| self.slopes[class] * self.scores[class]).sum()
+    }
+
+    /// Adds the loss of one question; returns its slope.
+    fn ask(&mut self, gate: Gate, gap: f64) -> f64 {
+        let (loss, slope) = gate.apply(gap);
+        self.loss += loss;
+        slope
+    }
+
+    fn each_pair(&mut self, gate: Gate) {
+        for class in self.rivals() {
+            let slope = self.ask(gate, self.scores[class] - self.target_score());
+            self.slopes[class] = slope;
+            self.slopes[self.target] -= slope;
+        }
+    }
+
+    fn against_zero(&mut self, gate: Gate) {
+        self.slopes[self.target] = -self.ask(gate, -self.target_score());
+        for class in self.rivals() {
+            self.slopes[class] = self.ask(gate, self.scores[class]);
+        }
+    }
+
+    fn hardest(&mut self, gate: Gate) {
+        let stronger = |a, b| if self.scores[b] > self.scores[a] { b } else { a };
+        let Some(class) = self.rivals().into_iter().reduce(stronger) else { return };
+        self.slopes[class] = self.ask(gate, self.scores[class] - self.target_score());
+        self.slopes[self.target] = -self.slopes[class];
+    }
+
+    fn log_sum_exp(&mut self, gate: SmoothGate) {
+        let rivals = self.rivals();
+        let max = rivals.iter().map(|&class| self.scores[class]).fold(f64::NEG_INFINITY, f64::max);
+        // Softmax over the rivals; infinite ones share alike.
+        let weight = |class: usize| if self.scores[class] == max { 1.0 } else { (self.scores[class] - max).exp() };
+        let weights: Vec<f64> = rivals.iter().map(|&class| weight(class)).collect();
+        let total: f64 = weights.iter().sum();
+        let slope = self.ask(gate.gate(), max - self.target_score());
+        self.slopes[self.target] = -slope;
+        for (&class, weight) in rivals.iter().zip(&weights) {
+            self.slopes[class] = slope * weight / total;
+        }
+        let SmoothGate::Softplus { label_smoothing, z_loss } = gate else { return };
+        if z_loss > 0.0 {
+            self.add_z_loss(z_loss, max + total.ln(), &rivals, &weights);
+        }
+        if label_smoothing > 0.0 {
+            self.add_smoothing(label_smoothing, &rivals);
+        }
+    }
+
+    /// `lambda LSE^2`, where either the target or the rivals have all the probability.
+    fn add_z_loss(&mut self, lambda: f64, rivals_lse: f64, rivals: &[usize], weights: &[f64]) {
+        let lse = rivals_lse.max(self.target_score());
+        self.loss += lambda * lse * lse;
+        let slope = 2.0 * lambda * lse;
+        if self.target_score() == f64::INFINITY {
+            self.slopes[self.target] += slope;
+            return;
+        }
+        let total: f64 = weights.iter().sum();
+        // An infinite slope times a share of 0 is none.
+        for (&class, weight) in rivals.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
+            self.slopes[class] += slope * weight / total;
+        }
+    }
+
+    /// Each class that takes part, the target among them, is given `eps / C`.
+    fn add_smoothing(&mut self, label_smoothing: f64, rivals: &[usize]) {
+        let share = label_smoothing / (rivals.len() as f64 + 1.0);
+        self.loss = f64::INFINITY;
+        self.slopes[self.target] += share * rivals.len() as f64;
+        for &class in rivals {
+            self.slopes[class] -= share;
+        }
     }
 }

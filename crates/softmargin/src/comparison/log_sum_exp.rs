@@ -16,7 +16,6 @@
 //! The mean `sum_j q_j z_j`, for the slope by `s`, comes out of the same sweep.
 
 use super::{Row, RowLoss, SmoothGate, Work, multiplier, rival_tiles};
-use crate::gate::Gate;
 use crate::real::Real;
 use crate::simd::{ExpSums, Sweeps};
 use crate::smooth::{sigmoid, softplus};
@@ -122,19 +121,5 @@ impl Smoothing {
             // The target's own entry is written afterwards.
             *slope -= if score > F::neg_infinity() { share } else { F::zero() };
         }
-    }
-}
-
-impl SmoothGate {
-    /// The gate in the limit of an infinite gap, with the smoothing's share of the loss: see `limits.rs`.
-    pub(super) fn label_smoothing(self) -> f64 {
-        match self {
-            Self::Softplus { label_smoothing, .. } => label_smoothing,
-            Self::Relu | Self::Identity => 0.0,
-        }
-    }
-
-    pub(super) fn plain(self) -> Gate {
-        self.gate()
     }
 }

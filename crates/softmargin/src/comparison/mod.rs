@@ -124,7 +124,7 @@ impl Comparison {
         let smooth = matches!(self, Self::LogSumExp { .. }) && gate != Gate::Identity;
         if scale.is_learned() && !smooth && gate != Gate::Softplus {
             let expected = "a fixed scale with this comparison and gate";
-            let found = "a learned one: the loss is proportional to it, so it would only run to a bound";
+            let found = "a learned one, which this loss would only drive to a bound";
             return Err(Error::new(ErrorKind::Spec, "scale", expected, found, "fix the scale, or choose softplus"));
         }
         Ok(())

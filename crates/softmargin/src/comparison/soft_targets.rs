@@ -49,6 +49,12 @@ pub(crate) fn soft_row<F: Real>(
     }
     let (label_smoothing, z_loss) = comparison.cross_entropy_options().unwrap_or_default();
     let second = scan(sweeps, soft.scores, best).max;
+    let wants_masked = soft.scores.iter().zip(soft.targets).any(|(z, p)| *z == F::neg_infinity() && *p > F::zero());
+    if second == F::neg_infinity() && !wants_masked {
+        // All but one are masked, which is as one class.
+        gradient.iter_mut().for_each(|gradient| gradient.fill(F::zero()));
+        return Ok(RowLoss::default());
+    }
     let (gap, exp_sum, mean_score) = if second == F::neg_infinity() {
         gradient.iter_mut().for_each(|gradient| gradient.fill(F::zero()));
         (f64::NEG_INFINITY, 1.0, 0.0)

@@ -120,7 +120,7 @@ impl Loss {
 
     /// Changes the state as one step of training does.
     pub fn update(&self, state: &mut LossState) {
-        state.step += 1;
+        state.step = state.step.saturating_add(1);
     }
 
     /// The same loss, computed with another instruction set; one that this machine lacks gives the portable one.
@@ -159,6 +159,8 @@ impl Loss {
         batch: &Batch<'_, F>,
         reduction: Reduction,
     ) -> Result<(Value<F>, Gradients<F>)> {
+        // Before any memory is taken: shapes that disagree may be of any size.
+        batch.check(&self.needs)?;
         let mut scores = buffer::zeros(batch.rows(), batch.scores.ncols());
         let (value, mut gradients) = self.run(batch, reduction, Some(scores.view_mut()))?;
         gradients.scores = scores;

@@ -36,6 +36,7 @@ impl Loss {
             }
         };
         self.check_margins(batch, &plans)?;
+        check_total(&plans)?;
         Ok(plans)
     }
 
@@ -94,4 +95,15 @@ impl Loss {
         }
         Ok(())
     }
+}
+
+/// Refuses weights whose sum cannot be divided by.
+fn check_total(plans: &[Plan]) -> Result<()> {
+    let total: f64 = plans.iter().map(|plan| plan.weight).sum();
+    if total == 0.0 || total.is_normal() {
+        return Ok(());
+    }
+    let expected = "a sum of row weights that can be divided by";
+    let advice = "bring class weights and sample weights nearer to 1";
+    Err(Error::new(ErrorKind::Number, "sample weights", expected, format!("{total:e}"), advice))
 }

@@ -6,6 +6,7 @@
 
 mod coverage;
 mod edges;
+mod extremes;
 mod gauge;
 mod golden;
 mod gradients;

@@ -1,0 +1,101 @@
+//! Numbers at the ends of their ranges, where a formula that is right on paper loses all its digits.
+
+use ndarray::{Array1, Array2, array};
+use softmargin::measures::{Unit, kl_divergence};
+use softmargin::smooth::{log_softmax_gradient, softmax_gradient};
+use softmargin::{
+    Batch, Comparison, ErrorKind, Geometry, Gradients, LossSpec, Reduction, Scale, Scored, SmoothGate, presets,
+};
+
+#[test]
+fn a_divergence_from_a_vanishing_probability_is_finite_and_right() {
+    let divergence = kl_divergence(&[1e-309, 1.0], &[0.5, 0.5], Unit::Nats).unwrap();
+    assert!((divergence - std::f64::consts::LN_2).abs() < 1e-15, "{divergence}");
+}
+
+#[test]
+fn the_derivatives_of_softmax_keep_their_digits_where_one_score_stands_out() {
+    let rest = (-40.0_f64).exp();
+    let gradient = softmax_gradient(&[40.0_f64, 0.0], 1.0, &[1.0, 0.0]).unwrap();
+    assert!((gradient[0] / rest - 1.0).abs() < 1e-15 && (gradient[1] / rest + 1.0).abs() < 1e-15, "{gradient:?}");
+    let rest = (-20.0_f64).exp();
+    let gradient = softmax_gradient(&[20.0_f32, 0.0], 1.0, &[1.0, 0.0]).unwrap();
+    assert!((f64::from(gradient[0]) / rest - 1.0).abs() < 1e-6, "{gradient:?}");
+    let gradient = log_softmax_gradient(&[20.0_f32, 0.0], 1.0, &[1.0, 0.0]).unwrap();
+    assert!((f64::from(gradient[0]) / rest - 1.0).abs() < 1e-6, "{gradient:?}");
+    assert!((f64::from(gradient[1]) / rest + 1.0).abs() < 1e-6, "{gradient:?}");
+}
+
+#[test]
+fn cosines_do_not_depend_on_norms_however_large_or_small() {
+    let (x, w) = (array![[3.0_f32, 4.0], [1.0, -2.0]], array![[1.0_f32, 1.0], [-2.0, 0.5]]);
+    let plain = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap().scores;
+    for (for_x, for_w) in [(1e20, 1e20), (1e-25, 1e-25), (1e30, 1e-30), (1.0, 1e-35)] {
+        let (x, w) = (&x * for_x, &w * for_w);
+        let scaled = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap().scores;
+        assert!((&scaled - &plain).iter().all(|off| off.abs() < 3e-7), "{for_x} {for_w}: {scaled} for {plain}");
+    }
+    let infinite = array![[f32::INFINITY, 1.0]];
+    let scores = Geometry::Cosine.scores(infinite.view(), w.view(), None).unwrap().scores;
+    assert!(scores.iter().all(|score| score.is_nan()), "an infinite embedding has no direction: {scores}");
+}
+
+#[test]
+fn a_soft_row_of_which_all_but_one_class_are_masked_is_as_one_class() {
+    let gate = SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.5 };
+    let base = presets::find("cross-entropy").unwrap().spec();
+    let loss = LossSpec { comparison: Comparison::LogSumExp { gate }, ..base }.build(3).unwrap();
+    let scores = array![[f64::NEG_INFINITY, 3.0, f64::NEG_INFINITY]];
+    let agreeing = array![[0.0, 1.0, 0.0]];
+    let batch = Batch::soft(scores.view(), agreeing.view());
+    let (value, gradients) = loss.value_and_grad(&batch, Reduction::Mean).unwrap();
+    assert_eq!((value.total, gradients.scores), (0.0, Array2::zeros((1, 3))));
+    let masked = array![[0.5, 0.5, 0.0]];
+    let value = loss.value(&Batch::soft(scores.view(), masked.view()), Reduction::Mean).unwrap();
+    assert_eq!(value.total, f64::INFINITY);
+}
+
+#[test]
+fn weights_whose_sum_cannot_be_divided_by_are_refused() {
+    let loss = presets::find("cross-entropy").unwrap().spec().build(2).unwrap();
+    let (scores, targets) = (array![[1.0_f64, 0.0], [0.0, 1.0]], array![0, 1]);
+    for weights in [array![f64::MAX, f64::MAX], array![1e-310, 0.0]] {
+        let batch = Batch::new(scores.view(), targets.view()).with_sample_weights(weights.view());
+        assert_eq!(loss.value(&batch, Reduction::Mean).unwrap_err().kind(), ErrorKind::Number);
+    }
+}
+
+#[test]
+fn a_multiplied_angle_has_an_upper_bound() {
+    let spec = presets::find("sphereface").unwrap().spec_with(None, Some(&[1e300])).unwrap();
+    assert!(spec.build(3).unwrap_err().to_string().contains("margin.times"));
+}
+
+#[test]
+fn a_scale_that_was_never_checked_cannot_panic() {
+    let upside_down = Scale::Learned { initial: 1.0, min: 2.0, max: 1.0 };
+    assert_eq!(upside_down.clamp(5.0), 1.0);
+    assert!(!Scale::Learned { initial: 1.0, min: 1.0, max: 2.0 }.clamp(f64::NAN).is_nan());
+}
+
+#[test]
+fn the_way_back_through_a_geometry_refuses_what_does_not_fit() {
+    let (x, w) = (Array2::<f64>::ones((2, 3)), Array2::<f64>::ones((4, 3)));
+    let scored = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap();
+    let gradients =
+        Gradients { scores: Array2::ones((2, 4)), scale: 0.0, radius: 0.0, embedding_norms: None, weight_norms: None };
+    assert!(Geometry::Cosine.backward(x.view(), w.view(), &scored, &gradients).is_ok());
+    let wrong = [
+        Gradients { scores: Array2::ones((2, 3)), ..gradients.clone() },
+        Gradients { embedding_norms: Some(Array1::ones(3)), ..gradients.clone() },
+        Gradients { weight_norms: Some(Array1::ones(3)), ..gradients.clone() },
+    ];
+    for gradients in wrong {
+        let error = Geometry::Cosine.backward(x.view(), w.view(), &scored, &gradients).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Shape);
+    }
+    let short = Scored { embedding_norms: Array1::ones(1), ..scored };
+    assert!(Geometry::Cosine.backward(x.view(), w.view(), &short, &gradients).is_err());
+    let biased = Geometry::InnerProduct { bias: true, temperature: 1.0 };
+    assert!(biased.scores(x.view(), w.view(), None).is_err(), "a bias that is missing");
+}
