@@ -289,8 +289,16 @@ fn soft_targets_by_option() {
                             ..presets::find("cross-entropy").unwrap().spec()
                         };
                         let hard = problem(&mut random, geometry, 5, classes);
-                        let targets = random.distributions(5, classes);
-                        let mut problem = Problem::soft(hard.scores, targets);
+                        let mut targets = random.distributions(5, classes);
+                        let mut scores = hard.scores;
+                        if ring && classes > 2 {
+                            // A class that is out, and not wanted.
+                            scores.column_mut(1).fill(f64::NEG_INFINITY);
+                            let wanted = targets.column(1).to_owned();
+                            targets.column_mut(0).scaled_add(1.0, &wanted);
+                            targets.column_mut(1).fill(0.0);
+                        }
+                        let mut problem = Problem::soft(scores, targets);
                         problem.embedding_norms = hard.embedding_norms;
                         problem.scale = parameter;
                         spec.regulariser = ring.then_some(Regulariser::Ring { weight: 0.5, radius: 1.0 });

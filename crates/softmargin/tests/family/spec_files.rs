@@ -105,6 +105,9 @@ fn what_is_not_understood_is_refused() {
         // Options of another variant.
         ("kind = \"softplus\", label-smoothing = 0.1", "kind = \"relu\", label-smoothing = 0.1"),
         ("geometry = { kind = \"cosine\" }", "geometry = { kind = \"cosine\", temperature = 2.0 }"),
+        ("geometry = { kind = \"cosine\" }", "geometry = { kind = \"unit-weights\", bias = true }"),
+        ("kind = \"softplus\", label-smoothing = 0.1", "kind = \"identity\", z-loss = 0.1"),
+        ("kind = \"angle\"\n", "kind = \"none\"\n"),
     ] {
         assert!(WRITTEN.contains(good), "{good}");
         let text = WRITTEN.replace(good, bad);

@@ -137,9 +137,11 @@ pub(crate) fn batch(spec: &LossSpec, problem: &Problem) -> oracle::Batch {
                 Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } => label_smoothing,
                 _ => 0.0,
             };
-            let smoothed = |((row, _), p): ((usize, usize), &f64)| {
+            // Smoothing goes to the classes that take part.
+            let smoothed = |((row, class), p): ((usize, usize), &f64)| {
                 let present = problem.scores.row(row).iter().filter(|z| **z > f64::NEG_INFINITY).count();
-                (1.0 - smoothing) * p + smoothing / present as f64
+                let takes_part = problem.scores[[row, class]] > f64::NEG_INFINITY;
+                (1.0 - smoothing) * p + if takes_part { smoothing / present as f64 } else { 0.0 }
             };
             oracle::Targets::Soft(targets.indexed_iter().map(smoothed).collect())
         }
