@@ -3,7 +3,7 @@
 use crate::args::LossesOptions;
 use serde::Serialize;
 use softmargin::presets::{self, MarginParameter, Preset};
-use softmargin::{LossSpec, Scale};
+use softmargin::{LossSpec, Margin, Scale};
 use softmargin_lab::Error;
 use std::fmt::Write;
 
@@ -54,7 +54,7 @@ fn describe(preset: &Preset) -> Description {
 fn table() -> String {
     let rows: Vec<[String; 4]> = presets::all()
         .iter()
-        .map(|preset| [preset.name.into(), scale(preset), margin(preset), preset.summary.into()])
+        .map(|preset| [names(preset), scale(preset), margin(preset), preset.summary.into()])
         .collect();
     let head = ["loss", "scale", "margin", "what it is"].map(String::from);
     let width =
@@ -75,8 +75,29 @@ fn scale(preset: &Preset) -> String {
     }
 }
 
+/// The name, and the others it is known by.
+fn names(preset: &Preset) -> String {
+    if preset.aliases.is_empty() {
+        return preset.name.into();
+    }
+    format!("{} ({})", preset.name, preset.aliases.join(", "))
+}
+
+/// The numbers with their unit: radians where an angle is enlarged, a factor where it is multiplied, else a score.
 fn margin(preset: &Preset) -> String {
-    if preset.margin.names().is_empty() { "none".into() } else { numbers(&preset.default_margin()) }
+    let numbers = numbers(&preset.default_margin());
+    let margin = match preset.margin {
+        MarginParameter::None(_) => return "none".into(),
+        MarginParameter::Score => numbers,
+        MarginParameter::Plus => format!("{numbers} rad"),
+        MarginParameter::Times => format!("x {numbers}"),
+        MarginParameter::Combined => format!("{numbers} (x, rad, score)"),
+    };
+    if is_annealed(preset) { format!("{margin}, annealed") } else { margin }
+}
+
+fn is_annealed(preset: &Preset) -> bool {
+    matches!(preset.spec().margin, Margin::Angle(angle) if angle.anneal.is_some())
 }
 
 fn numbers(numbers: &[f64]) -> String {
@@ -125,11 +146,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_margin_comes_with_its_unit() {
+        let shown = |name| margin(presets::find(name).unwrap());
+        assert_eq!(shown("cross-entropy"), "none");
+        assert_eq!(shown("am-softmax"), "0.35");
+        assert_eq!(shown("arcface"), "0.5 rad");
+        assert!(shown("sphereface").starts_with("x 4"), "{}", shown("sphereface"));
+    }
+
+    #[test]
     fn every_loss_has_a_line_in_the_table_and_a_page() {
         let table = table();
         for preset in presets::all() {
             let has_line = table.lines().any(|line| line.starts_with(preset.name) && line.ends_with(preset.summary));
             assert!(has_line, "{} has no line:\n{table}", preset.name);
+            assert!(preset.names().all(|name| table.contains(name)), "{} lacks a name:\n{table}", preset.name);
             let page = page(preset);
             for part in [preset.equation, preset.gradient, preset.paper] {
                 assert!(!part.is_empty() && page.contains(part), "{page}");

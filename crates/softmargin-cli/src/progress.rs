@@ -67,12 +67,13 @@ impl Observer for Progress {
             self.say(&format!("note   {note}"));
         }
         self.say(&format!(
-            "train  {} images, {} classes, {} parameters, loss {}, {} epochs",
+            "train  {} images, {} classes, {} parameters, loss {}, {} {}",
             count(outline.train_images),
             count(outline.classes),
             count(outline.parameters),
             outline.loss,
             count(outline.epochs),
+            if outline.epochs == 1 { "epoch" } else { "epochs" },
         ));
         if self.terminal {
             self.bar = ProgressBar::with_draw_target(Some(outline.images as u64), ProgressDrawTarget::stderr());

@@ -2,17 +2,7 @@
 
 use crate::args::TrainOptions;
 use crate::progress::Progress;
-use serde::Serialize;
-use softmargin_lab::{Destination, Error, Request, Summary, train};
-use std::path::Path;
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Output<'a> {
-    #[serde(flatten)]
-    summary: &'a Summary,
-    out: &'a Path,
-}
+use softmargin_lab::{Destination, Error, Request, train};
 
 pub(crate) fn run(options: &TrainOptions) -> Result<String, Error> {
     let request = Request {
@@ -28,15 +18,17 @@ pub(crate) fn run(options: &TrainOptions) -> Result<String, Error> {
         seed: options.seed,
         device: options.device,
     };
-    request.check()?;
     let destination = match &options.out {
+        Some(path) if options.json && path.to_str().is_none() => {
+            let advice = "choose another with --out, or leave out --json";
+            return Err(Error::request("--out", "a path in UTF-8, which JSON can hold", path.display(), advice));
+        }
         Some(path) => Destination::new(path)?,
         None => Destination::next("run")?,
     };
     let summary = train(&request, &destination, &mut Progress::new())?;
-    let out = destination.path();
     if options.json {
-        return crate::json(&Output { summary: &summary, out });
+        return crate::json(&summary);
     }
     let wrong = ((1.0 - summary.test_accuracy) * summary.test_images as f64).round();
     Ok(format!(
@@ -45,6 +37,6 @@ pub(crate) fn run(options: &TrainOptions) -> Result<String, Error> {
         100.0 * summary.test_accuracy,
         summary.test_images,
         summary.seconds,
-        out = out.display(),
+        out = summary.out.display(),
     ))
 }

@@ -1,5 +1,7 @@
 //! The command as a user runs it: results on standard output, errors on standard error, exit codes, and what is left.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its tests do")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -69,7 +71,10 @@ fn trains_tells_and_predicts() {
     assert_eq!(result["out"], "run");
     assert!(result["seconds"].as_f64().unwrap() > 0.0);
     let progress = text(&output.stderr);
-    assert!(progress.contains("epoch 30/30") && progress.contains("images/s") && progress.contains("left"), "{progress}");
+    assert!(
+        progress.contains("epoch 30/30") && progress.contains("images/s") && progress.contains("left"),
+        "{progress}"
+    );
     let run = home.path().join("run");
     let files = ["checkpoint", "classes.json", "config.toml", "metrics.jsonl", "model.safetensors", "report.html"];
     assert_eq!(names(&run), files);
@@ -160,7 +165,7 @@ fn the_losses_are_shown() {
 #[test]
 fn a_wrong_request_is_refused_by_the_name_of_its_flag() {
     let home = TempDir::new().unwrap();
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["--loss", "arcfase"], "arcface"),
         (&["--loss", "arcface", "--margin", "28.6"], "0.4992"),
         (&["--margin", "20"], "--margin"),
@@ -178,17 +183,114 @@ fn a_wrong_request_is_refused_by_the_name_of_its_flag() {
         (&["--epochs", "0"], "--epochs"),
         (&["--batch-size", "1"], "--batch-size"),
         (&["--embedding-size", "0"], "--embedding-size"),
-        (&["--image-size", "3"], "image size"),
+        (&["--image-size", "3"], "--image-size: expected"),
+        (&["--image-size", "513", "--loss", "unknown"], "--image-size: expected"),
     ];
     for (flags, named) in cases {
         let arguments: Vec<&str> = [&["train", "--out", "run"], flags].concat();
         let message = refused(&arguments, home.path(), 2);
         assert!(message.contains(named) && message.contains("expected"), "{flags:?}: {message}");
     }
+    for flag in ["--epochs", "--seed", "--batch-size", "--image-size", "--embedding-size"] {
+        for value in ["-1", "1.5", "many", "99999999999999999999999"] {
+            let message = refused(&["train", flag, value], home.path(), 2);
+            assert!(message.contains(flag) && message.contains("expected a whole number"), "{flag} {value}: {message}");
+        }
+    }
+    for flag in ["--lr", "--scale", "--margin"] {
+        let message = refused(&["train", flag, "much"], home.path(), 2);
+        assert!(message.contains(flag) && message.contains("expected a number"), "{flag}: {message}");
+    }
+    let message = refused(&["predict", "run", "x.png", "--top", "-1"], home.path(), 2);
+    assert!(message.contains("--top") && message.contains("expected a whole number"), "{message}");
     for words in [&["train", "--epochs", "many"] as &[&str], &["train", "--device", "tpu"], &["fly"], &[]] {
         assert_eq!(softmargin(words, home.path()).status.code(), Some(2), "{words:?}");
     }
     refused(&["train", "--out", "no/such/place"], home.path(), 2);
+}
+
+#[test]
+fn a_run_that_diverges_fails_and_leaves_nothing() {
+    let home = TempDir::new().unwrap();
+    for (epochs, batch) in [("1", "1198"), ("2", "1198"), ("1", "64"), ("3", "600")] {
+        for lr in ["1e30", "1e200"] {
+            let arguments = ["train", "--epochs", epochs, "--batch-size", batch, "--lr", lr, "--out", "run"];
+            let message = refused(&arguments, home.path(), 1);
+            assert!(message.contains("--lr"), "{epochs} epochs of {batch}, {lr}: {message}");
+        }
+    }
+}
+
+#[test]
+fn runs_without_a_place_of_their_own_do_not_take_each_others() {
+    let home = TempDir::new().unwrap();
+    let train = || {
+        let mut train = command(&["train", "--epochs", "3", "--json"], home.path());
+        train.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut outs: Vec<String> = [train(), train()]
+        .into_iter()
+        .map(|run| {
+            let output = run.wait_with_output().unwrap();
+            assert!(output.status.success());
+            let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            result["out"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    outs.sort();
+    assert_eq!(outs, ["run-1", "run-2"]);
+    assert_eq!(names(home.path()), outs);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_not_utf8_is_refused_before_any_work() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let home = TempDir::new().unwrap();
+    let path = OsString::from_vec(vec![b'a', 0xff]);
+    for (flag, flags) in [("--data", &["--epochs", "1"] as &[&str]), ("--out", &["--epochs", "1", "--json"])] {
+        let mut command = command(&["train", flag], home.path());
+        let output = command.arg(&path).args(flags).output().unwrap();
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(&format!("{flag}: expected a path in UTF-8")), "{message}");
+        assert!(names(home.path()).is_empty());
+    }
+}
+
+#[test]
+fn one_epoch_is_not_many() {
+    let home = TempDir::new().unwrap();
+    let output = softmargin(&["train", "--epochs", "1", "--out", "run"], home.path());
+    assert!(text(&output.stderr).contains(" 1 epoch\n"), "{}", text(&output.stderr));
+    assert!(fs::read_to_string(home.path().join("run/report.html")).unwrap().contains(">1 epoch,"));
+}
+
+#[test]
+fn a_configuration_that_was_changed_is_refused_and_never_a_panic() {
+    let home = TempDir::new().unwrap();
+    assert!(softmargin(&["train", "--epochs", "1", "--out", "run"], home.path()).status.success());
+    image::GrayImage::new(8, 8).save(home.path().join("x.png")).unwrap();
+    let path = home.path().join("run/config.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    for (from, to) in [
+        ("stride = 1", "stride = 0"),
+        ("channels = 16", "channels = 9223372036854775807"),
+        ("channels = 16", "channels = 8"),
+        ("embedding = 128", "embedding = 64"),
+        ("pool = true", "pool = false"),
+        ("skip = true", "skip = false\npools = 1"),
+        ("height = 8", "height = 9"),
+        ("deviation = ", "deviation = nan #"),
+        ("value = ", "value = -"),
+        ("kind = \"cosine\"", "kind = \"cosines\""),
+    ] {
+        let changed = config.replacen(from, to, 1);
+        assert_ne!(changed, config, "{from} is not in the file:\n{config}");
+        fs::write(&path, changed).unwrap();
+        refused(&["predict", "run", "x.png"], home.path(), 1);
+    }
 }
 
 #[cfg(not(feature = "cuda"))]

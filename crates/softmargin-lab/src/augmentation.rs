@@ -23,9 +23,6 @@ pub struct Augmentation {
 }
 
 impl Augmentation {
-    /// No change at all.
-    pub const NONE: Self = Self { unchanged: 1.0, rotation: 0.0, scale: 0.0, shift: 0.0, shear: 0.0, contrast: 0.0 };
-
     /// The default changes, `strength` (0 to 1) times their full size.
     ///
     /// No mirror image and no large turn: they would make another class of a digit or a letter.
@@ -104,7 +101,6 @@ mod tests {
     fn zero_amounts_give_the_image_back() {
         let still = Augmentation { unchanged: 0.0, ..Augmentation::with_strength(0.0) };
         assert_eq!(apply(&still, &image(), 0), image());
-        assert_eq!(apply(&Augmentation::NONE, &image(), 0), image());
     }
 
     #[test]

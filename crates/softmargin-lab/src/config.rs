@@ -4,7 +4,7 @@
 //! opening by one rule each, and checks everything before any work begins. The result is written to `config.toml`.
 
 use crate::augmentation::Augmentation;
-use crate::data::{DataSource, Dataset, Preparation, Sizing};
+use crate::data::{DataSource, Dataset, Preparation, SIDES, Sizing};
 use crate::device::DeviceChoice;
 use crate::error::Error;
 use crate::network::Plan;
@@ -72,18 +72,19 @@ impl Request {
     /// Checks whatever can be checked without the data.
     ///
     /// # Errors
-    /// On an unknown loss, a scale or a margin that it does not take, numbers out of range, and a device that this
-    /// build lacks; all with exit code 2. The message names the flag.
+    /// On a path that is not UTF-8, an unknown loss, a scale or a margin that it does not take, and numbers out of range;
+    /// all with exit code 2. The message names the flag.
     pub fn check(&self) -> Result<(), Error> {
         // Two classes: what depends on their number is checked again when the data are known.
+        self.check_data()?;
         self.build_loss(2)?;
         in_range("--embedding-size", self.embedding_size, 1, MAX_EMBEDDING, "64 to 512 is usual")?;
-        in_range("--epochs", self.epochs, 1, 1_000_000, "leave it out, and the data decide")?;
+        in_range("--epochs", self.epochs, 1, MAX_EPOCHS, "leave it out, and the data decide")?;
         in_range(
             "--batch-size",
             self.batch_size,
             2,
-            1 << 20,
+            MAX_BATCH,
             "batch normalisation needs two images; 64 to 256 is usual",
         )?;
         if let Some(rate) = self.learning_rate
@@ -96,7 +97,18 @@ impl Request {
                 "leave it out, and the recipe decides",
             ));
         }
-        self.device.open().map(|_| ())
+        Ok(())
+    }
+
+    fn check_data(&self) -> Result<(), Error> {
+        in_range("--image-size", self.image_size, *SIDES.start(), *SIDES.end(), "leave it out, and the data decide")?;
+        match &self.data {
+            // The configuration of the run names it, and a TOML file is UTF-8.
+            DataSource::Path(path) if path.to_str().is_none() => {
+                Err(Error::request("--data", "a path in UTF-8", path.display(), "rename the folder, or link to it"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn spec(&self) -> Result<LossSpec, Error> {
@@ -112,8 +124,10 @@ impl Request {
 /// Numbers in an embedding where nothing is said: enough for any loss of the family up to thousands of classes.
 const EMBEDDING: usize = 128;
 
-/// The largest embedding that is not a slip of the keyboard.
-const MAX_EMBEDDING: usize = 1 << 16;
+/// The largest values that are no slip of the keyboard.
+pub(crate) const MAX_EMBEDDING: usize = 1 << 16;
+pub(crate) const MAX_EPOCHS: usize = 1_000_000;
+pub(crate) const MAX_BATCH: usize = 1 << 20;
 
 fn in_range(flag: &str, value: Option<usize>, least: usize, most: usize, advice: &str) -> Result<(), Error> {
     match value {
@@ -200,12 +214,11 @@ pub struct Recipe {
 }
 
 impl Config {
-    /// Closes what a request leaves open.
+    /// Closes what a request that [`Request::check`] has let pass leaves open.
     ///
     /// # Errors
-    /// As [`Request::check`].
+    /// When the loss cannot be made for the number of classes.
     pub fn resolve(request: &Request, data: &Dataset) -> Result<Self, Error> {
-        request.check()?;
         let classes = data.classes.len();
         request.build_loss(classes)?;
         let preset = presets::find(&request.loss).map_err(name_flag)?;
@@ -219,27 +232,31 @@ impl Config {
             preparation: data.preparation,
             normalisation: Normalisation::of(data.train.images().pixels()),
             loss: NamedLoss { name: preset.name.into(), spec: request.spec()? },
+            training: Recipe::for_data(request, images, network.first_layer_values()),
             network,
-            training: Recipe::for_data(request, images),
         })
     }
 }
 
 impl Recipe {
-    /// What a request leaves open of the training, for so many training images.
+    /// What a request leaves open of the training, for so many training images, of each of which the first layer makes
+    /// so many values.
     ///
     /// Few images are passed more often: about `2100 sqrt(images)` in all, between 10 and 100 passes. The more often an
-    /// image is passed, the more it is changed.
-    fn for_data(request: &Request, images: usize) -> Self {
+    /// image is passed, the more it is changed. A batch is a tenth of the images, from 8 to 64, and fewer where the first
+    /// layer would make more than 2^26 values of it (256 MiB; its gradient takes as much again), but not below 8.
+    fn for_data(request: &Request, images: usize, layer_values: usize) -> Self {
         const FULL_CHANGES_FROM: f64 = 60.0;
         // A pass over a handful of images takes a few steps all the same.
         const STEPS_AT_LEAST: usize = 10;
+        const LAYER_VALUES_AT_MOST: usize = 1 << 26;
         let by_images = (2100.0 / (images.max(1) as f64).sqrt()).round().clamp(10.0, 100.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 10 to 100")]
         let epochs = request.epochs.unwrap_or(by_images as usize);
+        let batch_size = (images / STEPS_AT_LEAST).min(64).min(LAYER_VALUES_AT_MOST / layer_values).max(8);
         Self {
             epochs,
-            batch_size: request.batch_size.unwrap_or_else(|| (images / STEPS_AT_LEAST).clamp(8, 64)),
+            batch_size: request.batch_size.unwrap_or(batch_size),
             learning_rate: request.learning_rate.unwrap_or(0.1),
             warm_up: 0.2,
             momentum: 0.9,
@@ -271,5 +288,42 @@ impl Normalisation {
         for value in values {
             *value = (*value - self.mean) / self.deviation;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_smaller_where_images_are_large() {
+        let request = Request::new(DataSource::Digits);
+        let batch = |images, side| {
+            let values = Plan::for_images([3, side, side], EMBEDDING).first_layer_values();
+            Recipe::for_data(&request, images, values).batch_size
+        };
+        assert_eq!((batch(30, 8), batch(300, 8), batch(60_000, 28), batch(60_000, 512)), (8, 30, 64, 64));
+        assert_eq!((batch(60_000, 1024), batch(60_000, 4096)), (16, 8));
+        let chosen = Request { batch_size: Some(99), ..request };
+        assert_eq!(Recipe::for_data(&chosen, 1000, usize::MAX).batch_size, 99);
+    }
+
+    #[test]
+    fn an_image_size_out_of_range_is_refused_before_anything_else() {
+        for side in [0, 7, 513, usize::MAX] {
+            let request =
+                Request { image_size: Some(side), loss: "unknown".into(), ..Request::new(DataSource::Digits) };
+            let error = request.check().unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().starts_with("--image-size: expected"), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_not_utf8_is_refused_before_any_work() {
+        use std::os::unix::ffi::OsStringExt;
+        let data = DataSource::from(std::ffi::OsString::from_vec(vec![b'a', 0xff]));
+        let error = Request::new(data).check().unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().starts_with("--data: expected"), "{error}");
     }
 }

@@ -36,19 +36,41 @@ impl DeviceChoice {
     /// The device.
     ///
     /// # Errors
-    /// When this build has no support for it (exit code 2); the message says how to build one that has.
+    /// When this build has no support for it (exit code 2; the message says how to build one that has), and when the
+    /// machine has no such device (exit code 1).
     pub fn open(self) -> Result<Device, Error> {
         match self {
             Self::Cpu => Ok(Device::flex()),
             #[cfg(feature = "cuda")]
-            Self::Cuda => Ok(Device::cuda(burn::tensor::DeviceIndex::Default)),
+            Self::Cuda => self.probed(|| Device::cuda(burn::tensor::DeviceIndex::Default)),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Wgpu => self.probed(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
             #[cfg(not(all(feature = "cuda", feature = "wgpu")))]
             missing => {
                 let name = missing.name();
                 let advice = format!("build with it: cargo build --release --features {name}; or use --device cpu");
                 Err(Error::request("--device", "a device that this build supports", name, advice))
+            }
+        }
+    }
+
+    /// A device on which a small sum comes out right. A framework that finds no driver or no GPU panics; that panic is
+    /// caught here, unseen, and becomes an error.
+    #[cfg(any(feature = "cuda", feature = "wgpu", test))]
+    fn probed(self, make: impl FnOnce() -> Device) -> Result<Device, Error> {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let probe = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let device = make();
+            let sum: f32 = burn::tensor::Tensor::<1>::ones([2], &device).sum().into_scalar();
+            (device, sum)
+        }));
+        std::panic::set_hook(hook);
+        match probe {
+            Ok((device, 2.0)) => Ok(device),
+            _ => {
+                let advice = "install its driver, or use --device cpu";
+                Err(Error::failure("--device", format!("a {self} device that works"), "none", advice))
             }
         }
     }
@@ -81,6 +103,14 @@ mod tests {
             assert_eq!(choice.name().parse::<DeviceChoice>().unwrap(), choice);
         }
         assert_eq!("tpu".parse::<DeviceChoice>().unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_device_that_panics_is_an_error() {
+        assert!(DeviceChoice::Cuda.probed(Device::flex).is_ok());
+        let error = DeviceChoice::Cuda.probed(|| panic!("no driver")).unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert!(error.to_string().contains("--device cpu"), "{error}");
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -6,6 +6,7 @@
 //!   range. Asking differently helps.
 //! * 1, *the work failed*: the request made sense, and a file turned out to be broken, unreadable or unwritable.
 
+use softmargin::ErrorKind;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -121,10 +122,15 @@ impl Error {
     }
 }
 
-/// What the mathematics refuses is a wrong request.
+/// A loss that there is not is a wrong request; what the mathematics refuses of numbers on their way through it is failed
+/// work.
 impl From<softmargin::Error> for Error {
     fn from(error: softmargin::Error) -> Error {
-        Error::request(error.subject(), error.expected(), error.found(), error.advice()).with_source(error)
+        let kind = match error.kind() {
+            ErrorKind::Spec | ErrorKind::UnknownName => Kind::WrongRequest,
+            _ => Kind::WorkFailed,
+        };
+        Error::new(kind, &error.subject(), &error.expected(), &error.found(), &error.advice()).with_source(error)
     }
 }
 
@@ -165,6 +171,15 @@ mod tests {
         assert_eq!(error.exit_code(), 1);
         let error = Error::io(Path::new("a"), "a readable file", io::ErrorKind::InvalidData.into());
         assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn only_a_loss_that_cannot_be_made_is_a_wrong_request() {
+        let code = |kind| Error::from(softmargin::Error::new(kind, "a", "b", "c", "d")).exit_code();
+        assert_eq!([ErrorKind::Spec, ErrorKind::UnknownName].map(code), [2, 2]);
+        let in_the_work =
+            [ErrorKind::Number, ErrorKind::Shape, ErrorKind::Label, ErrorKind::Input, ErrorKind::Distribution];
+        assert_eq!(in_the_work.map(code), [1; 5]);
     }
 
     #[test]

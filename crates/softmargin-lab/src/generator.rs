@@ -1,15 +1,13 @@
 //! The one source of randomness: Philox4x32-10, a counter-based generator.
 //!
 //! A counter-based generator is a function, not a state: word `k` of a stream is a bijective scramble of
-//! `(k, step, purpose)` under the key `seed`. So nothing has to be saved to resume a run (the step number is
-//! enough), streams of different purposes or steps never overlap, and the draws of one sample do not depend on
-//! how many threads drew the others.
+//! `(k, step, purpose)` under the key `seed`. So streams of different purposes or steps never overlap, and the draws of
+//! one sample do not depend on how many threads drew the others.
 //!
 //! Method: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Ten rounds pass
 //! the BigCrush battery; the tests below hold its published answers.
 //!
-//! Whole numbers and uniform values are the same bits on every machine. Normal values pass through `ln`, `sin`
-//! and `cos`, whose last bit the platform's mathematics library decides.
+//! Whole numbers and uniform values are the same bits on every machine.
 
 /// What a stream of draws is for. Two purposes never share a draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,10 +19,6 @@ pub enum Purpose {
     Order = 2,
     /// Random changes to training images; the step is the number of the sample drawn since the start.
     Augmentation = 3,
-    /// A split of the data; the step is free.
-    Split = 4,
-    /// Draws inside a loss (random margins, sampled classes); the step is the optimiser step.
-    Loss = 5,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
@@ -50,7 +44,6 @@ pub struct Generator {
     counter: [u32; 4],
     words: [u32; 4],
     used: usize,
-    spare_normal: Option<f64>,
 }
 
 impl Generator {
@@ -61,7 +54,6 @@ impl Generator {
             counter: [0, step as u32, (step >> 32) as u32, purpose as u32],
             words: [0; 4],
             used: 4,
-            spare_normal: None,
         }
     }
 
@@ -85,18 +77,6 @@ impl Generator {
     /// A uniform value in `[low, high)`.
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.uniform()
-    }
-
-    /// A standard normal value (Box-Muller; the pair's second value is kept for the next call).
-    pub fn normal(&mut self) -> f64 {
-        if let Some(value) = self.spare_normal.take() {
-            return value;
-        }
-        // 1 - uniform lies in (0, 1], so that the logarithm is finite.
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        let (sine, cosine) = (std::f64::consts::TAU * self.uniform()).sin_cos();
-        self.spare_normal = Some(radius * sine);
-        radius * cosine
     }
 
     /// A whole number below `bound`, every one equally likely (Lemire's method, with rejection).
@@ -176,20 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn normal_values_have_the_moments_of_their_law() {
-        let mut stream = Generator::new(2, Purpose::Weights, 5);
-        let count = 200_000;
-        let values: Vec<f64> = (0..count).map(|_| stream.normal()).collect();
-        // Moments 1 to 4 and their variances (1, 2, 15, 96), five standard errors.
-        for (power, moment, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
-            let mean = values.iter().map(|v| v.powi(power)).sum::<f64>() / f64::from(count);
-            assert!((mean - moment).abs() < 5.0 * (variance / f64::from(count)).sqrt(), "moment {power}: {mean}");
-        }
-    }
-
-    #[test]
     fn below_is_even_and_bounded() {
-        let mut stream = Generator::new(3, Purpose::Split, 0);
+        let mut stream = Generator::new(3, Purpose::Order, 0);
         let mut counts = [0u32; 6];
         for _ in 0..60_000 {
             counts[stream.below(6) as usize] += 1;

@@ -22,9 +22,12 @@
 //! | [`run_dir`] | what a run leaves |
 //! | [`observer`] | who is told how far it is |
 //! | [`generator`] | the one source of randomness |
+//! | [`device`] | where it is computed |
+//! | [`error`] | what goes wrong, and the exit code of a command that ends with it |
 
 pub mod augmentation;
 pub mod config;
+mod config_check;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -11,8 +11,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
 use softmargin_burn::{MarginHead, MarginHeadConfig};
 
-/// Images that are looked at together: enough to keep the cores busy, few enough for any memory.
+/// Images that are looked at together: enough to keep the cores busy.
 const IMAGES_AT_ONCE: usize = 256;
+/// Values that the first layer makes of images looked at together, 64 MiB: few enough for any memory.
+const VALUES_AT_ONCE: usize = 1 << 24;
 
 /// The stream of random numbers that the prototypes are drawn from; no layer of a network has this number.
 const PROTOTYPES: u64 = u32::MAX as u64;
@@ -92,11 +94,12 @@ impl Predictor {
     /// The class of the highest score of each image (N).
     ///
     /// # Errors
-    /// When the images are not shaped as the model wants them.
+    /// When the images are not shaped as the model wants them, and when a score is not finite: then training diverged,
+    /// and the model is no use.
     pub fn classes(&self, images: &Images) -> Result<Vec<usize>, Error> {
         self.each_batch(images, |input| {
-            let best = self.model.scores(input).argmax(1).into_data();
-            best.iter::<i64>().map(|class| usize::try_from(class).unwrap_or_default()).collect()
+            let scores = finite(self.model.scores(input))?;
+            Ok(scores.chunks(self.config.classes).map(best).collect())
         })
     }
 
@@ -107,12 +110,17 @@ impl Predictor {
     pub fn probabilities(&self, images: &Images) -> Result<Vec<Vec<f32>>, Error> {
         self.each_batch(images, |input| {
             let scores = self.model.head.scaled_scores(self.model.network.forward(input));
+            finite(scores.clone())?;
             let probabilities: Vec<f32> = softmax(scores, 1).into_data().iter::<f32>().collect();
-            probabilities.chunks(self.config.classes).map(<[f32]>::to_vec).collect()
+            Ok(probabilities.chunks(self.config.classes).map(<[f32]>::to_vec).collect())
         })
     }
 
-    fn each_batch<T>(&self, images: &Images, work: impl Fn(Tensor<4>) -> Vec<T>) -> Result<Vec<T>, Error> {
+    fn each_batch<T>(
+        &self,
+        images: &Images,
+        work: impl Fn(Tensor<4>) -> Result<Vec<T>, Error>,
+    ) -> Result<Vec<T>, Error> {
         let [count, shape @ ..] = images.shape();
         if shape != self.config.network.image {
             let expected = format!("{:?}, as the model was trained with", self.config.network.image);
@@ -127,13 +135,35 @@ impl Predictor {
         let rows: Vec<usize> = (0..count).collect();
         let mut values = Vec::new();
         let mut results = Vec::with_capacity(count);
-        for rows in rows.chunks(IMAGES_AT_ONCE) {
+        for rows in rows.chunks(images_at_once(self.config.network.first_layer_values())) {
             images.batch_f32(rows, &mut values);
             self.config.normalisation.apply(&mut values);
-            results.extend(work(input(values.clone(), rows.len(), shape, &self.device)));
+            results.extend(work(input(std::mem::take(&mut values), rows.len(), shape, &self.device))?);
         }
         Ok(results)
     }
+}
+
+fn images_at_once(layer_values: usize) -> usize {
+    (VALUES_AT_ONCE / layer_values).clamp(1, IMAGES_AT_ONCE)
+}
+
+/// Scores (N, C) row by row, if all of them are numbers.
+fn finite(scores: Tensor<2>) -> Result<Vec<f32>, Error> {
+    let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
+    match scores.iter().find(|score| !score.is_finite()) {
+        Some(score) => {
+            let advice = "training has diverged: train again with a smaller --lr";
+            Err(Error::failure("scores of the model", "finite numbers", score, advice))
+        }
+        None => Ok(scores),
+    }
+}
+
+/// The class of the highest score; on ties the one of the lower index.
+fn best(scores: &[f32]) -> usize {
+    let higher = |best: usize, class: usize| if scores[class] > scores[best] { class } else { best };
+    (0..scores.len()).fold(0, higher)
 }
 
 /// Values as a tensor (N, channels, height, width).
@@ -144,4 +174,38 @@ pub(crate) fn input(
     device: &Device,
 ) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, [count, channels, height, width]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Request;
+    use crate::data::{DataSource, Dataset, Sizing};
+    use burn::module::Param;
+
+    #[test]
+    fn fewer_images_are_looked_at_together_where_they_are_large() {
+        assert_eq!([1, 12_544, 1 << 20, 1 << 24, usize::MAX].map(images_at_once), [256, 256, 16, 1, 1]);
+    }
+
+    #[test]
+    fn the_best_class_is_the_first_of_the_highest() {
+        assert_eq!(best(&[-2.0, -1.0, -1.0]), 1);
+    }
+
+    #[test]
+    fn a_model_whose_scores_are_no_numbers_is_refused() {
+        let data = Dataset::load(&DataSource::Digits, &Sizing::Automatic).unwrap();
+        let config = Config::resolve(&Request::new(DataSource::Digits), &data).unwrap();
+        let device = Device::flex();
+        let mut model = Model::new(&config, &device).unwrap();
+        model.head.weight = Param::from_tensor(Tensor::full([10, 128], f32::NAN, &device));
+        let predictor = Predictor::new(model, config, device);
+        for error in [
+            predictor.classes(data.test.images()).unwrap_err(),
+            predictor.probabilities(data.test.images()).unwrap_err(),
+        ] {
+            assert!(error.exit_code() == 1 && error.to_string().contains("--lr"), "{error}");
+        }
+    }
 }

@@ -39,7 +39,8 @@ pub struct Plan {
 
 /// Larger images are halved by the first convolution already.
 const LARGE_SIDE: usize = 48;
-/// The convolutions leave at most this many rows and columns, so that the fully connected layer stays small.
+/// The convolutions leave at most this many rows and columns where pooling can bring them there, so that the fully
+/// connected layer stays small.
 const LAST_SIDE: usize = 7;
 /// Channels of the first stage; every stage doubles them up to the widest.
 const FIRST_CHANNELS: usize = 16;
@@ -49,7 +50,8 @@ impl Plan {
     /// The default layers for images of (channels, height, width).
     ///
     /// Stages of 16, 32, 64, 128 channels, three at least, each ended by a 2 x 2 maximum as late as possible, until
-    /// at most 7 x 7 values a channel are left; a last convolution refines them with a skip connection.
+    /// at most 7 x 7 values a channel are left; a last convolution refines them with a skip connection. A maximum halves
+    /// both sides: of an elongated image more than 7 values are left along the long side once the short one is down to 1.
     /// 8 x 8: 16, 32 pool, 64, 64. 28 x 28: 16 pool, 32 pool, 64, 64. 64 x 64: 16 stride 2 pool, 32 pool,
     /// 64 pool, 128, 128.
     pub fn for_images(image: [usize; 3], embedding: usize) -> Self {
@@ -77,17 +79,42 @@ impl Plan {
 
     /// Height and width of what the convolutions leave.
     fn remaining(&self) -> [usize; 2] {
-        let [_, mut height, mut width] = self.image;
+        let [_, height, width] = self.image;
+        self.convolutions.iter().fold([height, width], |sides, c| c.after_pool(c.before_pool(sides)))
+    }
+
+    /// Values that the first convolution makes of one image: the measure of how many images are looked at together,
+    /// because later layers make more of small images only.
+    pub(crate) fn first_layer_values(&self) -> usize {
+        let [_, height, width] = self.image;
+        self.convolutions.first().map_or(1, |first| {
+            let [height, width] = first.before_pool([height, width]);
+            (first.channels * height * width).max(1)
+        })
+    }
+
+    /// Numbers in the kernels and matrices. Saturates: a plan may come from a file that was changed.
+    pub(crate) fn weights(&self) -> usize {
+        let mut inputs = self.image[0];
+        let mut count = 0_usize;
         for convolution in &self.convolutions {
-            // A stride rounds up (padding 1), a pool rounds down.
-            for side in [&mut height, &mut width] {
-                *side = side.div_ceil(convolution.stride);
-                if convolution.pool {
-                    *side /= 2;
-                }
-            }
+            count = count.saturating_add(inputs.saturating_mul(convolution.channels).saturating_mul(9));
+            inputs = convolution.channels;
         }
-        [height, width]
+        let values = self.remaining().into_iter().fold(inputs, usize::saturating_mul);
+        count.saturating_add(values.saturating_mul(self.embedding))
+    }
+}
+
+impl Convolution {
+    /// Height and width of its output; padded by one, a stride rounds up.
+    pub(crate) fn before_pool(&self, sides: [usize; 2]) -> [usize; 2] {
+        sides.map(|side| side.div_ceil(self.stride))
+    }
+
+    /// Height and width after the maximum, if it has one, which rounds down.
+    pub(crate) fn after_pool(&self, sides: [usize; 2]) -> [usize; 2] {
+        if self.pool { sides.map(|side| side / 2) } else { sides }
     }
 }
 

@@ -56,11 +56,12 @@ dt{color:#5b6675}dd{margin:0}pre{background:#f4f6f8;padding:1rem;overflow:auto}s
 
 fn facts(data: &Dataset, summary: &Summary) -> String {
     let wrong = (summary.test_images as f64 * (1.0 - summary.test_accuracy)).round();
+    let epochs = if summary.epochs == 1 { "epoch" } else { "epochs" };
     let rows = [
         ("data", escape(&data.description)),
         ("split", escape(&data.split)),
         ("test", format!("{wrong} of {} images wrong", summary.test_images)),
-        ("training", format!("{} epochs, {:.1} s in all", summary.epochs, summary.seconds)),
+        ("training", format!("{} {epochs}, {:.1} s in all", summary.epochs, summary.seconds)),
         ("speed", format!("{:.0} images/s", summary.images_per_second)),
         ("parameters", summary.parameters.to_string()),
     ];
@@ -121,10 +122,11 @@ fn confusion(names: &[String], evaluation: &Evaluation) -> String {
     let head: String = names.iter().map(|name| format!("<th>{}</th>", escape(name))).collect();
     let mut table =
         format!("<h2>test images by class (rows) and prediction (columns)</h2><table><tr><th></th>{head}</tr>");
-    for (class, row) in evaluation.confusion.iter().enumerate() {
+    for (class, name) in names.iter().enumerate() {
+        let row = row(evaluation, class, names.len());
         let images = row.iter().sum::<usize>().max(1) as f64;
-        let _ = write!(table, "<tr><th>{}</th>", escape(&names[class]));
-        for (taken_for, &count) in row.iter().enumerate() {
+        let _ = write!(table, "<tr><th>{}</th>", escape(name));
+        for (taken_for, count) in row.into_iter().enumerate() {
             // Errors are rare: the root makes a single one visible.
             let strength = (count as f64 / images).sqrt();
             let colour = if class == taken_for { "32,98,201" } else { "208,52,44" };
@@ -134,6 +136,16 @@ fn confusion(names: &[String], evaluation: &Evaluation) -> String {
         table.push_str("</tr>");
     }
     table + "</table>"
+}
+
+/// What the images of a class were taken for: how many for each class.
+fn row(evaluation: &Evaluation, class: usize, classes: usize) -> Vec<usize> {
+    let mut row = vec![0; classes];
+    row[class] = evaluation.classes[class].right;
+    for error in evaluation.errors.iter().filter(|error| error.class == class) {
+        row[error.predicted] = error.count;
+    }
+    row
 }
 
 fn worst(names: &[String], evaluation: &Evaluation) -> String {
@@ -169,6 +181,18 @@ mod tests {
             assert!(svg.starts_with("<svg") && svg.contains("training loss"), "{svg}");
         }
         assert!(chart("nothing", &[], |epoch| epoch.loss, None).is_ok());
+    }
+
+    #[test]
+    fn the_table_is_for_few_classes_only() {
+        let names = |count: usize| (0..count).map(|class| format!("class {class}")).collect::<Vec<_>>();
+        let evaluation = Evaluation::of(&[0, 1, 1, 0, 1], &[0, 1, 0, 0, 0], 30).unwrap();
+        assert_eq!(row(&evaluation, 0, 3), [2, 2, 0]);
+        let cells = classes(&names(30), &evaluation).matches("<td").count();
+        assert_eq!(cells, 900);
+        let evaluation = Evaluation::of(&[0, 1, 1, 0, 1], &[0, 1, 0, 0, 0], 31).unwrap();
+        let page = classes(&names(31), &evaluation);
+        assert!(page.contains("<th>class 0</th><td>50.0 %</td>") && page.matches("<td").count() == 2, "{page}");
     }
 
     #[test]

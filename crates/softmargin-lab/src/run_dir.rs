@@ -7,17 +7,22 @@
 //! | `classes.json` | the names of the classes, in the order of the scores |
 //! | `metrics.jsonl` | one line an epoch, and a last one with the test's result |
 //! | `report.html` | the run at a glance |
-//! | `checkpoint/state.json` | where training stood: epochs, steps, and the loss's state |
+//! | `checkpoint/state.json` | where training stood at the end: epochs, steps, and the loss's state |
+//!
+//! The checkpoint is what the evaluation of a loss with a state needs. Training cannot be resumed from it: it has no
+//! momentum of the optimiser, and it is written once, at the end.
 //!
 //! It is put together beside its final place and moved there in one step, so that it is whole or not there.
 
 use crate::config::{Config, FORMAT};
+use crate::config_check::Fault;
 use crate::error::Error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use softmargin::LossState;
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -28,7 +33,7 @@ const METRICS: &str = "metrics.jsonl";
 const REPORT: &str = "report.html";
 const STATE: &str = "checkpoint/state.json";
 
-/// Where training stood.
+/// Where training stood at the end: what the evaluation of a loss with a state needs. Training cannot be resumed from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Checkpoint {
@@ -50,7 +55,7 @@ pub struct Run {
     pub classes: Vec<String>,
     /// The model's file.
     pub model: Vec<u8>,
-    /// Where training stood.
+    /// Where training stood at the end.
     pub checkpoint: Checkpoint,
 }
 
@@ -58,6 +63,8 @@ pub struct Run {
 #[derive(Clone, Debug)]
 pub struct Destination {
     path: PathBuf,
+    /// `PREFIX` and number of a path that was chosen here, not by a user: if it is taken meanwhile, the next one does.
+    numbered: Option<(String, u64)>,
 }
 
 impl Destination {
@@ -70,27 +77,32 @@ impl Destination {
             let advice = "choose another with --out, or remove this one";
             return Err(Error::request(path.display(), "a new path for the run directory", "one that exists", advice));
         }
-        let destination = Self { path: path.to_path_buf() };
+        let destination = Self { path: path.to_path_buf(), numbered: None };
         // The trial tells of a missing or locked parent before hours of work, not after.
         destination.workshop().map(|_| destination)
     }
 
-    /// The first unused `PREFIX-1`, `PREFIX-2`, ... in the working directory.
+    /// The first unused `PREFIX-1`, `PREFIX-2`, ...; if another run takes it before this one is written, this one moves on
+    /// to the next.
     ///
     /// # Errors
     /// When no directory can be made there.
     pub fn next(prefix: &str) -> Result<Self, Error> {
-        let mut number = 1_u64;
+        let first = Self::free_from(prefix, 1);
+        first.workshop().map(|_| first)
+    }
+
+    fn free_from(prefix: &str, mut number: u64) -> Self {
         loop {
             let path = PathBuf::from(format!("{prefix}-{number}"));
             if fs::symlink_metadata(&path).is_err() {
-                return Self::new(&path);
+                return Self { path, numbered: Some((prefix.to_owned(), number)) };
             }
             number += 1;
         }
     }
 
-    /// Where it will be.
+    /// Where it will be, as far as is known before it is written.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -115,11 +127,11 @@ impl Destination {
             .map_err(|cause| Error::io(parent, "a directory in which the run directory can be made", cause))
     }
 
-    /// Writes a run directory, whole or not at all.
+    /// Writes a run directory, whole or not at all, and says where it is.
     ///
     /// # Errors
-    /// When a file cannot be written, or something has come to be at the path.
-    pub fn write(&self, run: &Run, metrics: &[String], report: &str) -> Result<(), Error> {
+    /// When a file cannot be written, or something has come to be at a path that was asked for.
+    pub fn write(&self, run: &Run, metrics: &[String], report: &str) -> Result<PathBuf, Error> {
         let workshop = self.workshop()?;
         let config = toml::to_string_pretty(&run.config).map_err(|cause| self.unwritable(CONFIG, &cause))?;
         let classes = serde_json::to_string_pretty(&run.classes).map_err(|cause| self.unwritable(CLASSES, &cause))?;
@@ -137,15 +149,33 @@ impl Destination {
             write_synced(&workshop.path().join(name), content)?;
         }
         make_readable(workshop.path())?;
-        if fs::symlink_metadata(&self.path).is_ok() {
-            let advice = "something else made it meanwhile; choose another with --out";
-            return Err(Error::failure(self.path.display(), "a free path", "one that exists", advice));
-        }
-        fs::rename(workshop.path(), &self.path)
-            .map_err(|cause| Error::io(&self.path, "a run directory to move into place", cause))?;
+        let path = self.move_into_place(workshop.path())?;
         // It has moved: there is nothing left to remove.
         let _ = workshop.keep();
-        Ok(())
+        Ok(path)
+    }
+
+    fn move_into_place(&self, from: &Path) -> Result<PathBuf, Error> {
+        let mut to = self.clone();
+        loop {
+            let cause = match fs::symlink_metadata(&to.path) {
+                Ok(_) => ErrorKind::AlreadyExists.into(),
+                Err(_) => match fs::rename(from, &to.path) {
+                    Ok(()) => return Ok(to.path),
+                    Err(cause) => cause,
+                },
+            };
+            // A rename onto a directory with content fails, so whoever comes second moves on, however close it was.
+            let taken = matches!(cause.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty);
+            to = match to.numbered {
+                Some((prefix, number)) if taken => Self::free_from(&prefix, number + 1),
+                _ if taken => {
+                    let advice = "something else made it meanwhile; choose another with --out";
+                    return Err(Error::failure(to.path.display(), "a free path", "one that exists", advice));
+                }
+                _ => return Err(Error::io(&to.path, "a run directory to move into place", cause)),
+            };
+        }
     }
 
     fn unwritable(&self, name: &str, cause: &dyn std::fmt::Display) -> Error {
@@ -204,14 +234,22 @@ impl Run {
             let expected = format!("{} names, as {CONFIG} says", config.classes);
             return Err(broken(&path.join(CLASSES), expected, format!("{} names", classes.len())));
         }
-        let model = path.join(MODEL);
-        Ok(Self {
-            config,
-            classes,
-            model: fs::read(&model).map_err(|cause| missing(&model, cause))?,
-            checkpoint: read_json(&path.join(STATE))?,
-        })
+        config.check().map_err(|Fault { expected, found }| broken(&path.join(CONFIG), expected, found))?;
+        let model = read_model(&path.join(MODEL), &config)?;
+        Ok(Self { config, classes, model, checkpoint: read_json(&path.join(STATE))? })
     }
+}
+
+/// The bytes of the model, if they are enough for the weights that the configuration says: so a configuration that was
+/// changed cannot ask for more memory than the file of the model takes.
+fn read_model(path: &Path, config: &Config) -> Result<Vec<u8>, Error> {
+    let model = fs::read(path).map_err(|cause| missing(path, cause))?;
+    let weights = config.weights();
+    if weights > model.len() / size_of::<f32>() {
+        let expected = format!("{weights} weights of 4 bytes, as {CONFIG} says");
+        return Err(broken(path, expected, format!("{} bytes", model.len())));
+    }
+    Ok(model)
 }
 
 fn read_config(path: &Path) -> Result<Config, Error> {

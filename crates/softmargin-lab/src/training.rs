@@ -17,9 +17,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::Serialize;
 use softmargin_burn::{MarginOutput, RowInputs};
+use std::path::PathBuf;
 use std::time::Instant;
 
-/// The result of a training run: what `train --json` prints, but for the path.
+/// The result of a training run: what `train --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// Share of the test images whose highest score was that of their class.
@@ -38,6 +39,8 @@ pub struct Summary {
     pub loss: String,
     /// Numbers that were trained.
     pub parameters: usize,
+    /// The run directory.
+    pub out: PathBuf,
 }
 
 /// The last line of `metrics.jsonl`.
@@ -48,29 +51,32 @@ struct TestLine<'a> {
     recalls: &'a [Option<f64>],
 }
 
+/// The advice where numbers have become too large.
+const SMALLER_RATE: &str = "training diverges: use a smaller --lr";
+
 /// Trains a recogniser, tests it once, and writes the run directory.
 ///
 /// # Errors
-/// On a request that cannot be met (exit code 2), data that cannot be read, and a run directory that cannot be written
-/// (exit code 1). Then nothing is left behind.
+/// On a request that cannot be met (exit code 2), data that cannot be read, training that diverges, and a run directory
+/// that cannot be written (exit code 1). Then nothing is left behind.
 pub fn train(request: &Request, destination: &Destination, observer: &mut dyn Observer) -> Result<Summary, Error> {
     let start = Instant::now();
     request.check()?;
+    let device = request.device.open()?;
     let data = Dataset::load(&request.data, &request.sizing())?;
     let config = Config::resolve(request, &data)?;
-    let device = config.training.device.open()?;
     let mut trainer = Trainer::new(&config, &data.train, device.clone().autodiff())?;
     let parameters = trainer.model.num_params();
     observer.begins(&outline(&config, &data, parameters));
     let epochs = trainer.run(observer)?;
     observer.tests();
-    let (model, checkpoint) = trainer.finish();
+    let (model, checkpoint) = trainer.finish()?;
     let bytes = model.to_bytes()?;
     let predictor = Predictor::new(model, config.clone(), device);
     let predicted = predictor.classes(data.test.images())?;
     let evaluation = Evaluation::of(&predicted, data.test.labels(), config.classes)?;
     let last = epochs.last().copied();
-    let summary = Summary {
+    let mut summary = Summary {
         test_accuracy: evaluation.accuracy,
         test_images: evaluation.images,
         train_loss: last.map_or(f64::NAN, |epoch| epoch.loss),
@@ -79,11 +85,12 @@ pub fn train(request: &Request, destination: &Destination, observer: &mut dyn Ob
         epochs: epochs.len(),
         loss: config.loss.name.clone(),
         parameters,
+        out: destination.path().to_path_buf(),
     };
     let report = report::page(&config, &data, &epochs, &evaluation, &summary)?;
     let metrics = metrics(&epochs, &evaluation)?;
     let run = Run { config, classes: data.classes, model: bytes, checkpoint };
-    destination.write(&run, &metrics, &report)?;
+    summary.out = destination.write(&run, &metrics, &report)?;
     Ok(summary)
 }
 
@@ -130,6 +137,15 @@ impl ModuleVisitor for Vectors {
         if D == 1 {
             self.0.push(param.id);
         }
+    }
+}
+
+/// Whether all parameters are finite.
+struct Finite(bool);
+
+impl ModuleVisitor for Finite {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0 = self.0 && param.val().into_data().iter::<f32>().all(f32::is_finite);
     }
 }
 
@@ -226,13 +242,13 @@ impl<'a> Trainer<'a> {
         let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [rows.len()]), &self.device);
         let images = input(values, rows.len(), self.config.network.image, &self.device);
         let embeddings = self.model.network.forward(images);
-        let MarginOutput { loss, scores } =
-            self.model.head.try_forward_batch(embeddings, targets.clone(), RowInputs::new())?;
+        let output = self.model.head.try_forward_batch(embeddings, targets.clone(), RowInputs::new());
+        let MarginOutput { loss, scores } = output.map_err(|error| self.refused(error))?;
         let right = scores.argmax(1).flatten::<1>(0, 1).equal(targets).int().sum().into_scalar::<i64>();
         let value = f64::from(loss.clone().into_scalar::<f32>());
         if !value.is_finite() {
             let subject = format!("the loss of step {}", self.step + 1);
-            return Err(Error::failure(subject, "a finite number", value, "train with a smaller --lr"));
+            return Err(Error::failure(subject, "a finite number", value, SMALLER_RATE));
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
         self.model = self.optimizer.step(rate, self.model.clone(), gradients);
@@ -242,6 +258,15 @@ impl<'a> Trainer<'a> {
         tally.loss += value * rows.len() as f64;
         tally.right += usize::try_from(right).unwrap_or_default();
         Ok(())
+    }
+
+    /// What the loss refuses. A number that is none comes from weights that earlier steps have made too large.
+    fn refused(&self, error: softmargin::Error) -> Error {
+        if error.kind() != softmargin::ErrorKind::Number {
+            return error.into();
+        }
+        let subject = format!("step {}: {}", self.step + 1, error.subject());
+        Error::failure(subject, error.expected(), error.found(), SMALLER_RATE).with_source(error)
     }
 
     /// The inputs of some rows, changed at random and normalised.
@@ -261,20 +286,40 @@ impl<'a> Trainer<'a> {
         values
     }
 
-    fn finish(self) -> (Model, Checkpoint) {
+    /// The trained model. What the last step made of it has been in no loss yet.
+    fn finish(self) -> Result<(Model, Checkpoint), Error> {
         let model = self.model.valid();
+        let mut finite = Finite(true);
+        model.visit(&mut finite);
+        if !finite.0 {
+            let subject = format!("the parameters after the last step, {}", self.step);
+            return Err(Error::failure(subject, "finite numbers", "others", SMALLER_RATE));
+        }
         let checkpoint = Checkpoint {
             epochs: self.config.training.epochs,
             steps: self.step as u64,
             loss_state: model.head.state().cloned(),
         };
-        (model, checkpoint)
+        Ok((model, checkpoint))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::schedule;
+    use super::{Finite, schedule};
+    use burn::module::{Module, Param};
+    use burn::tensor::{Device, Tensor};
+
+    #[test]
+    fn one_parameter_that_is_no_number_is_found() {
+        for (value, expected) in [(1.0, true), (f32::NAN, false), (f32::INFINITY, false)] {
+            let tensors: [Tensor<1>; 2] =
+                [[0.0, value], [1.0, 2.0]].map(|row| Tensor::from_floats(row, &Device::flex()));
+            let mut finite = Finite(true);
+            tensors.map(Param::from_tensor).to_vec().visit(&mut finite);
+            assert_eq!(finite.0, expected, "{value}");
+        }
+    }
 
     #[test]
     fn the_rate_rises_falls_and_ends_near_nothing() {

@@ -270,20 +270,6 @@ fn data_folder_names_must_be_utf8() {
 }
 
 #[test]
-fn data_folder_is_read_as_a_model_wants_it() {
-    let folder = tempfile::tempdir().unwrap();
-    // Dark ink on paper, one image of one class, for a model of digits.
-    let paper = GrayImage::from_fn(16, 16, |x, _| Luma([if (6..10).contains(&x) { 0 } else { 255 }]));
-    save(&folder.path().join("one/a.png"), paper, ImageFormat::Png);
-    let digits = Preparation::new(1, 8, 8, Ink::LightOnDark).unwrap();
-    let data = load_as(folder.path(), Sizing::Like(digits)).unwrap();
-    assert_eq!(data.train.images().shape(), [1, 1, 8, 8]);
-    assert_eq!((data.train.images().image(0)[0], data.train.images().image(0)[4]), (0, 223));
-    assert_eq!(data.preparation, digits);
-    assert!(data.test.is_empty());
-}
-
-#[test]
 fn data_image_files_of_a_flat_folder() {
     let folder = two_classes();
     fs::write(folder.path().join("cats/list.txt"), "x").unwrap();

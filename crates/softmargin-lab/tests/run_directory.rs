@@ -1,5 +1,7 @@
 //! Run directories: written whole or not at all, read back as they were, and refused when they are not what they were.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its tests do")]
+
 use softmargin::presets;
 use softmargin_lab::config::{Config, Request};
 use softmargin_lab::data::{DataSource, Dataset, Sizing};
@@ -12,7 +14,8 @@ fn run(loss: &str) -> Run {
     let request = Request { loss: loss.into(), ..Request::new(DataSource::Digits) };
     let config = Config::resolve(&request, &data).unwrap();
     let checkpoint = Checkpoint { epochs: 2, steps: 10, loss_state: None };
-    Run { config, classes: data.classes, model: vec![1, 2, 3], checkpoint }
+    // Not a model, but as long as one.
+    Run { config, classes: data.classes, model: vec![7; 1 << 20], checkpoint }
 }
 
 #[test]
@@ -37,6 +40,20 @@ fn a_path_is_taken_once() {
     assert_eq!(error.exit_code(), 1);
     assert_eq!(fs::read_to_string(path.join("report.html")).unwrap(), "first");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "a half-written directory is left");
+}
+
+#[test]
+fn a_number_that_is_taken_meanwhile_gives_way_to_the_next() {
+    let home = TempDir::new().unwrap();
+    let prefix = home.path().join("run");
+    let next = || Destination::next(prefix.to_str().unwrap()).unwrap();
+    let (first, second, third) = (next(), next(), next());
+    assert_eq!(first.path(), second.path());
+    let run = run("arcface");
+    let paths = [first, second, third].map(|one| one.write(&run, &[], "").unwrap());
+    assert_eq!(paths, ["run-1", "run-2", "run-3"].map(|name| home.path().join(name)));
+    assert!(paths.iter().all(|path| Run::read(path).unwrap() == run));
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 3, "a half-written directory is left");
 }
 
 #[test]
@@ -70,4 +87,78 @@ fn what_is_no_run_or_was_changed_is_refused() {
     fs::remove_file(path.join("model.safetensors")).unwrap();
     let error = Run::read(&path).unwrap_err();
     assert!(error.exit_code() == 1 && error.to_string().contains("model.safetensors"), "{error}");
+}
+
+/// Changes `config.toml` and returns what is said of it.
+#[track_caller]
+fn changed(path: &std::path::Path, config: &str, from: &str, to: &str) -> String {
+    let text = config.replacen(from, to, 1);
+    assert_ne!(text, config, "{from} is not in the file:\n{config}");
+    fs::write(path.join("config.toml"), text).unwrap();
+    let error = Run::read(path).expect_err(to);
+    assert_eq!(error.exit_code(), 1, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn a_configuration_that_was_changed_is_refused_by_its_name() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("run");
+    Destination::new(&path).unwrap().write(&run("am-softmax"), &[], "").unwrap();
+    let config = fs::read_to_string(path.join("config.toml")).unwrap();
+    for (from, to) in [
+        ("stride = 1", "stride = 0"),
+        ("stride = 1", "stride = 3"),
+        ("stride = 1", "stride = -1"),
+        ("channels = 16", "channels = 0"),
+        ("channels = 16", "channels = 5000"),
+        ("channels = 16", "channels = 9223372036854775807"),
+        ("skip = false", "skip = true"),
+        ("embedding = 128", "embedding = 0"),
+        ("embedding = 128", "embedding = 9000000000"),
+        ("height = 8", "height = 1024"),
+        ("height = 8", "height = 0"),
+        ("width = 8", "width = 7"),
+        ("deviation = ", "deviation = 0"),
+        ("deviation = ", "deviation = -"),
+        ("deviation = ", "deviation = nan #"),
+        ("mean = ", "mean = inf #"),
+        ("value = ", "value = -"),
+        ("value = ", "value = nan #"),
+        ("one = ", "one = 1"),
+        ("kind = \"cosine\"", "kind = \"cosines\""),
+        ("batch-size = ", "batch-size = 0 #"),
+        ("epochs = ", "epochs = 0 #"),
+        ("learning-rate = ", "learning-rate = -"),
+        ("momentum = ", "momentum = 1"),
+        ("warm-up = ", "warm-up = nan #"),
+        ("rotation = ", "rotation = inf #"),
+    ] {
+        let message = changed(&path, &config, from, to);
+        assert!(message.contains("config.toml"), "{to}: {message}");
+    }
+}
+
+#[test]
+fn a_configuration_cannot_ask_for_more_than_the_model_has() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("run");
+    Destination::new(&path).unwrap().write(&run("am-softmax"), &[], "").unwrap();
+    let config = fs::read_to_string(path.join("config.toml")).unwrap();
+    for (from, to) in [("channels = 32", "channels = 4096"), ("embedding = 128", "embedding = 65536")] {
+        let message = changed(&path, &config, from, to);
+        assert!(message.contains("model.safetensors") && message.contains("config.toml"), "{message}");
+    }
+    let many_layers = "[[network.convolutions]]\nchannels = 16\nstride = 1\npool = false\nskip = false\n".repeat(70);
+    let message =
+        changed(&path, &config, "[[network.convolutions]]", &format!("{many_layers}\n[[network.convolutions]]"));
+    assert!(message.contains("convolutions"), "{message}");
+    let pooled = many_layers.replace("pool = false", "pool = true").replacen("16", "1", 1);
+    let message = changed(&path, &config, "[[network.convolutions]]", &format!("{pooled}\n[[network.convolutions]]"));
+    assert!(message.contains("config.toml"), "{message}");
+    // Both agree on another size: then the layers make more values of an image than any memory should hold.
+    let large =
+        config.replace("= 8\n", "= 1024\n").replace("    8,\n", "    1024,\n").replace("[1, 8, 8]", "[1, 1024, 1024]");
+    let message = changed(&path, &large, "channels = 16", "channels = 4096");
+    assert!(message.contains("values of a layer"), "{message}");
 }

@@ -21,7 +21,7 @@ const AUTOMATIC_SIDES: (u32, u32) = (8, 64);
 
 pub(super) fn load(folder: &Path, name: String, sizing: &Sizing) -> Result<Dataset, Error> {
     let mut notes = Vec::new();
-    let parts = Parts::find(folder, sizing, &mut notes)?;
+    let parts = Parts::find(folder, &mut notes)?;
     let (images, preparation) = read_images(&parts.files(), sizing)?;
     let (train, test) = images.split_at(parts.train.len());
     Ok(Dataset {
@@ -54,16 +54,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn find(folder: &Path, sizing: &Sizing, notes: &mut Vec<String>) -> Result<Parts, Error> {
+    fn find(folder: &Path, notes: &mut Vec<String>) -> Result<Parts, Error> {
         let top = Listing::of(folder)?;
         let parts = match top.train_and_test() {
             Some((train, test)) => Parts::given(&top, &train, &test, notes)?,
             None => Parts::held_out(&top, notes)?,
         };
-        // A model that exists already may well be tried on one class, or on a class of one image.
-        if matches!(sizing, Sizing::Like(_)) {
-            return Ok(parts);
-        }
         if let [class] = &parts.classes[..] {
             let found = format!("one class, {class}");
             return Err(Error::request(folder.display(), "two or more class folders", found, "add another class"));
@@ -197,7 +193,6 @@ fn counted(count: usize, what: &str) -> String {
 
 fn read_images(files: &[&Path], sizing: &Sizing) -> Result<(Images, Preparation), Error> {
     match *sizing {
-        Sizing::Like(preparation) => Ok((preparation.read_all(files)?, preparation)),
         Sizing::Side(side) => read_square(files, side),
         Sizing::Automatic => read_square(files, automatic_side(files)?),
     }

@@ -109,19 +109,6 @@ impl Images {
         }
     }
 
-    /// The images `rows`, in that order.
-    ///
-    /// # Panics
-    /// When a row is not below [`count`](Images::count), as indexing a slice does.
-    #[must_use]
-    pub fn select(&self, rows: &[usize]) -> Images {
-        let mut pixels = Vec::with_capacity(rows.len() * self.image_len());
-        for &row in rows {
-            pixels.extend_from_slice(self.image(row));
-        }
-        Images { pixels, ..*self }
-    }
-
     /// The first `count` images, and the rest.
     pub(crate) fn split_at(mut self, count: usize) -> (Images, Images) {
         let rest = self.pixels.split_off(count * self.image_len());
@@ -185,32 +172,6 @@ impl LabelledImages {
         }
         counts
     }
-
-    /// The images `rows` with their labels, in that order.
-    ///
-    /// # Panics
-    /// When a row is not below [`len`](LabelledImages::len), as indexing a slice does.
-    #[must_use]
-    pub fn select(&self, rows: &[usize]) -> LabelledImages {
-        let labels = rows.iter().map(|&row| self.labels[row]).collect();
-        LabelledImages { images: self.images.select(rows), labels }
-    }
-
-    /// These images followed by `other`'s.
-    ///
-    /// # Errors
-    /// When the images have different shapes.
-    pub fn join(mut self, other: &LabelledImages) -> Result<LabelledImages, Error> {
-        let [_, ours @ ..] = self.images.shape();
-        let [_, theirs @ ..] = other.images.shape();
-        if ours != theirs {
-            let text = |[c, h, w]: [usize; 3]| format!("{c} x {h} x {w}");
-            return Err(Error::failure("images to join", text(ours), text(theirs), ""));
-        }
-        self.images.pixels.extend_from_slice(&other.images.pixels);
-        self.labels.extend_from_slice(&other.labels);
-        Ok(self)
-    }
 }
 
 #[cfg(test)]
@@ -231,7 +192,6 @@ mod tests {
         images.batch_f32(&[3, 0, 3], &mut batch);
         let expected: Vec<f32> = [3.0, 0.0, 3.0].iter().flat_map(|v| [v / 255.0; 12]).collect();
         assert_eq!(batch, expected);
-        assert_eq!(images.select(&[1, 3]).pixels(), [[1; 12], [3; 12]].concat());
     }
 
     #[test]
@@ -254,16 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn parts_split_join_and_count() {
+    fn parts_split_and_count() {
         let (first, rest) = counting(5, 1, 2).split_at(2);
         assert_eq!((first.count(), rest.count(), rest.image(0)), (2, 3, &[2; 4][..]));
-        let first = LabelledImages::new(first, vec![0, 1]).unwrap();
         let rest = LabelledImages::new(rest, vec![1, 1, 7]).unwrap();
         assert_eq!(rest.class_counts(3), [0, 2, 0]);
-        let whole = first.clone().join(&rest).unwrap();
-        assert_eq!(whole.images(), &counting(5, 1, 2));
-        assert_eq!(whole.select(&[4, 0]).labels(), [7, 0]);
-        let other = LabelledImages::new(counting(1, 1, 3), vec![0]).unwrap();
-        assert!(first.join(&other).is_err());
     }
 }

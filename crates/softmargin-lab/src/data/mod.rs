@@ -67,13 +67,10 @@ pub enum Sizing {
     Automatic,
     /// Squares with a side of so many pixels, 8 to 512.
     Side(usize),
-    /// As a model that exists already wants it: size, channels and ink. One class is enough then, and classes of one
-    /// image are too.
-    Like(Preparation),
 }
 
 /// The smallest and the largest side that can be asked for.
-const SIDES: std::ops::RangeInclusive<usize> = 8..=512;
+pub(crate) const SIDES: std::ops::RangeInclusive<usize> = 8..=512;
 
 impl Dataset {
     /// Reads a data set into memory.
@@ -107,18 +104,15 @@ impl Dataset {
         }
     }
 
-    /// Images that have a size of their own, brought to the size asked for. Which way round the ink is is a property of
-    /// the whole set here, so all images are inverted or none.
+    /// Images that have a size of their own, brought to the size asked for.
     fn refit(mut self, sizing: &Sizing) -> Result<Dataset, Error> {
         let own = self.preparation;
         let wanted = match *sizing {
             Sizing::Automatic => return Ok(self),
             Sizing::Side(side) => Preparation::new(own.channels(), side, side, own.ink())?,
-            Sizing::Like(preparation) => preparation,
         };
-        let inverted = own.ink().is_opposite_of(wanted.ink());
         for part in [&mut self.train, &mut self.test] {
-            *part = LabelledImages::new(refit(part.images(), &wanted, inverted)?, part.labels().to_vec())?;
+            *part = LabelledImages::new(refit(part.images(), &wanted)?, part.labels().to_vec())?;
         }
         if (own.height(), own.width()) != (wanted.height(), wanted.width()) {
             let sides = format!(", brought to {} x {} pixels", wanted.height(), wanted.width());
@@ -129,15 +123,11 @@ impl Dataset {
     }
 }
 
-/// Grey images in the size and the channels of `wanted`.
-fn refit(images: &Images, wanted: &Preparation, inverted: bool) -> Result<Images, Error> {
+/// Grey images in the size of `wanted`.
+fn refit(images: &Images, wanted: &Preparation) -> Result<Images, Error> {
     let refit_one = |row: usize| {
         let picture = Picture::from_grey(images.height(), images.width(), images.image(row))?;
-        let mut planes = wanted.fit(picture);
-        if inverted {
-            preparation::invert(&mut planes);
-        }
-        Some(planes)
+        Some(wanted.fit(picture))
     };
     let refitted: Option<Vec<Vec<u8>>> = (0..images.count()).into_par_iter().map(refit_one).collect();
     let mut pixels = in_order::InOrder::default();

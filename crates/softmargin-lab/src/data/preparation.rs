@@ -41,10 +41,6 @@ impl Ink {
         }
     }
 
-    pub(super) fn is_opposite_of(self, other: Ink) -> bool {
-        matches!((self, other), (Ink::LightOnDark, Ink::DarkOnLight) | (Ink::DarkOnLight, Ink::LightOnDark))
-    }
-
     fn wants_inverse_of(self, border: Border) -> bool {
         match (self, border.mean()) {
             (Ink::LightOnDark, Some(mean)) => mean > 127.5,
@@ -162,12 +158,6 @@ impl Preparation {
         self.fields.ink
     }
 
-    /// Values of one input: channels x height x width.
-    #[must_use]
-    pub fn input_len(&self) -> usize {
-        self.channels() * self.height() * self.width()
-    }
-
     /// Reads one PNG or JPEG file as an input, in the order channel, row, column.
     ///
     /// # Errors
@@ -175,14 +165,6 @@ impl Preparation {
     /// or takes more than 512 MiB decoded.
     pub fn read(&self, path: &Path) -> Result<Vec<u8>, Error> {
         Picture::read(path).map(|picture| self.apply(picture))
-    }
-
-    /// The same from the bytes of a file; `name` is for messages.
-    ///
-    /// # Errors
-    /// As [`read`](Preparation::read).
-    pub fn decode(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
-        Picture::decode(name, bytes).map(|picture| self.apply(picture))
     }
 
     /// Reads many files, in parallel; the inputs come in the order of the paths.
@@ -209,7 +191,7 @@ impl Preparation {
     }
 }
 
-pub(super) fn invert(bytes: &mut [u8]) {
+fn invert(bytes: &mut [u8]) {
     for byte in bytes {
         *byte = 255 - *byte;
     }

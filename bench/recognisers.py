@@ -1,0 +1,81 @@
+"""Test accuracy and time of the command's recognisers with its default choices, over seeds.
+
+Each run is a whole `softmargin train`: reading the data, training, the test. The seconds are those that it reports.
+
+    python bench/recognisers.py                          # the built-in digits, about a minute
+    python bench/recognisers.py --fashion fashion-mnist/ # and Fashion-MNIST, a folder of its IDX files, 10 epochs
+
+Prints a table, and keeps it in bench/results/.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SEEDS = range(5)
+
+
+def command():
+    build = ["cargo", "build", "--release", "-p", "softmargin-cli", "--message-format", "json"]
+    built = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    messages = (json.loads(line) for line in built.stdout.splitlines())
+    return next(m["executable"] for m in messages if m.get("target", {}).get("name") == "softmargin" and m.get("executable"))
+
+
+def train(executable, flags, seed):
+    """The result of one run, as `--json` prints it; the run directory is thrown away."""
+    with tempfile.TemporaryDirectory() as home:
+        arguments = [executable, "train", *flags, "--seed", str(seed), "--json", "--out", os.path.join(home, "run")]
+        run = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return json.loads(run.stdout)
+
+
+def row(name, results):
+    accuracy = [100 * result["test_accuracy"] for result in results]
+    seconds = [result["seconds"] for result in results]
+    first = results[0]
+    return (f"{name:<16}{first['loss']:<14}{first['epochs']:>6}{first['test_images']:>8}"
+            f"{statistics.median(accuracy):>10.2f}{min(accuracy):>8.2f}"
+            f"{statistics.median(seconds):>10.1f}{min(seconds):>8.1f}")
+
+
+def processor():
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fashion", metavar="FOLDER", help="the IDX files of Fashion-MNIST, to be trained on as well")
+    fashion = parser.parse_args().fashion
+    data = {"digits": []}
+    if fashion:
+        data["fashion-mnist"] = ["--data", os.path.abspath(fashion), "--epochs", "10"]
+    executable = command()
+    lines = [
+        f"softmargin train, default choices, seeds {SEEDS[0]} to {SEEDS[-1]}: test accuracy (%) and time (s) of a run",
+        f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores",
+        "",
+        f"{'':<36}{'test':>8}{'accuracy':>18}{'seconds':>18}",
+        f"{'data':<16}{'loss':<14}{'epochs':>6}{'images':>8}{'median':>10}{'min':>8}{'median':>10}{'min':>8}",
+    ]
+    for name, flags in data.items():
+        lines.append(row(name, [train(executable, flags, seed) for seed in SEEDS]))
+    text = "\n".join(lines)
+    print(text)
+    results = ROOT / "bench" / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    (results / f"{datetime.date.today()}-recognisers.txt").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
