@@ -8,16 +8,14 @@ ours writes it where the last one was, and a second peer has its memory on huge 
     bench/.venv/bin/python bench/family.py            # prints, and keeps the output in bench/results/
 """
 
-import datetime
 import json
 import os
-import pathlib
-import platform
 import statistics
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from machine import ROOT, description, keep
+
 REPEATS = 15
 CASES = [
     "log-sum-exp-softplus", "log-sum-exp-relu", "hardest-relu", "hardest-softplus",
@@ -51,13 +49,6 @@ def our_bench():
     return next(m["executable"] for m in messages if m.get("target", {}).get("name") == "family" and m.get("executable"))
 
 
-def processor():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
-
-
 def main():
     torch_worker = [sys.executable, str(ROOT / "bench" / "torch_worker.py")]
     ours = Worker([our_bench(), "--serve"])
@@ -82,7 +73,7 @@ def main():
 
     lines = [
         f"value and gradient on given scores, (256, 100000) f32, medians of {REPEATS}, ms",
-        f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        f"{description()}, torch {torch.__version__}",
         "",
         f"{'PyTorch F.cross_entropy':<28}{'ms':>8}",
     ]
@@ -94,9 +85,7 @@ def main():
         fresh, kept = median[f"{case} fresh"], median[f"{case} kept"]
         lines.append(f"{case:<28}{fresh:>8.1f}{eager / fresh:>9.1f}{best / fresh:>8.1f}"
                      f"{kept:>9.1f}{eager / kept:>9.1f}{best / kept:>8.1f}")
-    text = "\n".join(lines)
-    print(text)
-    (ROOT / "bench" / "results" / f"{datetime.date.today()}-family.txt").write_text(text + "\n")
+    keep("family", lines)
 
 
 if __name__ == "__main__":
