@@ -114,7 +114,8 @@ const PREDICT_EXAMPLES: &str = "Examples:
   softmargin predict photos-run a.jpg b.jpg --json
 
 Images are brought to the size, the colours and the direction (light ink on dark ground or the other way) that the \
-model was trained with. Probabilities are the softmax of the scaled scores: they add up to 1 over the known classes, \
+model was trained with; an image should be framed like those, for the digits one digit that nearly fills it. \
+Probabilities are the softmax of the scaled scores: they add up to 1 over the known classes, \
 whatever is on the image.";
 
 #[derive(Args, Debug)]

@@ -104,6 +104,11 @@ fn numbers(numbers: &[f64]) -> String {
     numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// What the letters of equations and gradients stand for.
+const SYMBOLS: &str = "z_j the score of class j, y the target, s the scale, m the margin; cos_j and theta_j cosine and \
+angle between embedding x and prototype w_j; LSE log-sum-exp; p softmax over all classes, q over all but the target; \
+sigma(t) = 1 / (1 + e^-t), t the argument of softplus";
+
 fn page(preset: &Preset) -> String {
     let mut text = format!("{}: {}\n\n", preset.name, preset.summary);
     let mut line = |name: &str, content: &str| {
@@ -114,6 +119,7 @@ fn page(preset: &Preset) -> String {
     }
     line("equation", preset.equation);
     line("gradient", preset.gradient);
+    line("symbols", SYMBOLS);
     line("paper", preset.paper);
     line("flags", &flags(preset));
     if let MarginParameter::None(instead) = preset.margin {

@@ -87,7 +87,7 @@ impl Observer for Progress {
     }
 
     fn stepped(&mut self, step: &Step) {
-        let state = format!("loss {:.3}  accuracy {}", step.loss, percent(step.accuracy));
+        let state = format!("loss {:.3}  train accuracy {}", step.loss, percent(step.accuracy));
         if self.terminal {
             self.bar.set_prefix(format!("epoch {}/{}", step.epoch, self.epochs));
             self.bar.set_message(state);
@@ -106,7 +106,7 @@ impl Observer for Progress {
         self.said = Instant::now();
         let left = HumanDuration(self.left(self.images / self.epochs.max(1) * epoch.epoch));
         self.say(&format!(
-            "epoch {}/{}  loss {:.4}  accuracy {}  {:.0} images/s  {left} left",
+            "epoch {}/{}  loss {:.4}  train accuracy {}  {:.0} images/s  {left} left",
             epoch.epoch,
             self.epochs,
             epoch.loss,

@@ -124,7 +124,8 @@ impl Destination {
         tempfile::Builder::new()
             .prefix(&prefix)
             .tempdir_in(parent)
-            .map_err(|cause| Error::io(parent, "a directory in which the run directory can be made", cause))
+            // The kind alone: the whole error has the name of the temporary directory, which tells nobody anything.
+            .map_err(|cause| Error::io(parent, "a directory to make the run directory in", cause.kind().into()))
     }
 
     /// Writes a run directory, whole or not at all, and says where it is.
@@ -246,7 +247,7 @@ fn read_model(path: &Path, config: &Config) -> Result<Vec<u8>, Error> {
     let model = fs::read(path).map_err(|cause| missing(path, cause))?;
     let weights = config.weights();
     if weights > model.len() / size_of::<f32>() {
-        let expected = format!("{weights} weights of 4 bytes, as {CONFIG} says");
+        let expected = format!("room for at least {weights} weights of 4 bytes, as the network in {CONFIG} has");
         return Err(broken(path, expected, format!("{} bytes", model.len())));
     }
     Ok(model)

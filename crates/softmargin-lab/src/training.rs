@@ -52,7 +52,7 @@ struct TestLine<'a> {
 }
 
 /// The advice where numbers have become too large.
-const SMALLER_RATE: &str = "training diverges: use a smaller --lr";
+const SMALLER_RATE: &str = "training diverges: use a smaller --lr, or a --scale nearer to the usual";
 
 /// Trains a recogniser, tests it once, and writes the run directory.
 ///

@@ -11,11 +11,11 @@
 //! | [`Geometry`] | inner product (bias, temperature), unit weights, cosine |
 //! | [`Scale`] | fixed, learned |
 //! | [`Margin`] | none, on the score, on the scaled logit, on the angle: [`Amount`] for all, per class, per sample |
-//! | [`Rivals`] | plain |
+//! | [`Rivals`] | plain (losses that modify the other scores belong here) |
 //! | [`Comparison`] | each pair, hardest, log-sum-exp, against zero |
 //! | [`Gate`] | ReLU, softplus, identity |
 //! | [`Regulariser`] | feature incay, ring loss |
-//! | [`Reduction`] | none, sum, mean |
+//! | [`Reduction`] | none, sum, mean, mean or NaN |
 //!
 //! ```
 //! use ndarray::array;
@@ -29,6 +29,19 @@
 //! assert!(gradients.scores[[0, 0]] < 0.0 && gradients.scores[[0, 1]] > 0.0);
 //! # Ok::<(), softmargin::Error>(())
 //! ```
+//!
+//! For cosine losses the scores are cosines. [`Geometry::scores`] makes them of embeddings and prototypes, and
+//! [`Geometry::backward`] carries the gradients back. Some losses want more of a [`Batch`], and say so:
+//!
+//! | loss | what its batches bring |
+//! |---|---|
+//! | a learned scale (normface) | [`with_scale`](Batch::with_scale): where it stands; its start where nothing is brought |
+//! | a margin on the angle of scores with norms (sphereface, l-softmax) | [`with_embedding_norms`](Batch::with_embedding_norms), for inner products also [`with_weight_norms`](Batch::with_weight_norms) |
+//! | an annealed margin (sphereface, l-softmax) | [`with_state`](Batch::with_state), from [`Loss::initial_state`] and changed by [`Loss::update`] |
+//! | an amount per sample | [`with_margins`](Batch::with_margins) |
+//! | a [`Regulariser`] | [`with_embedding_norms`](Batch::with_embedding_norms) |
+//!
+//! Class weights and an ignored label are fields of [`LossSpec`]; sample weights and soft targets come with the batch.
 //!
 //! Beside the family stand the [`measures`] of distributions and the [`smooth`] functions that it is made of.
 //! Gradients are first order. Results have the same bits for any number of threads.

@@ -16,7 +16,7 @@ pub(super) const PRESET: Preset = Preset {
     name: "arcface",
     aliases: &[],
     summary: "softmax cross-entropy of cosines, the target's angle enlarged by m",
-    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s cos(theta_y + m))",
+    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s cos(theta_y + m)); past theta_y + m = pi, cos theta_y - (1 - cos m) in place of that cosine",
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) sin(theta_y + m) / sin(theta_y), t the argument of softplus",
     paper: "Deng, Guo, Xue and Zafeiriou 2018, ArcFace, arXiv 1801.07698",
     margin: MarginParameter::Plus,

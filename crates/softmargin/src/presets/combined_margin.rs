@@ -16,7 +16,7 @@ pub(super) const PRESET: Preset = Preset {
     name: "combined-margin",
     aliases: &[],
     summary: "a margin that multiplies the angle, one added to it and one taken from its cosine",
-    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s (cos(m1 theta_y + m2) - m3))",
+    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s (cos(m1 theta_y + m2) - m3)); past m1 theta_y + m2 = pi, at t* = (pi - m2) / m1, cos theta_y - cos t* - 1 in place of that cosine",
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) m1 sin(m1 theta_y + m2) / sin(theta_y), t the argument of softplus",
     paper: "Deng, Guo, Xue and Zafeiriou 2018, ArcFace, arXiv 1801.07698",
     margin: MarginParameter::Combined,

@@ -17,7 +17,7 @@ pub(super) const PRESET: Preset = Preset {
     name: "l-softmax",
     aliases: &["large-margin-softmax"],
     summary: "the target's angle multiplied by m, both norms kept",
-    equation: "L = softplus(LSE_{j!=y}(s z_j) - s |x| |w_y| psi(theta_y)), psi = (-1)^k cos(m theta) - 2k, k = floor(m theta / pi), annealed",
+    equation: "L = softplus(LSE_{j!=y}(s z_j) - s |x| |w_y| psi(theta_y)), psi = (-1)^k cos(m theta) - 2k, k = floor(m theta / pi), coming in as (lambda cos theta + psi) / (1 + lambda), lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)",
     gradient: "dL/dz_j = s q_j sigma(t), dL/dz_y = -s sigma(t) psi'(cos theta_y), t the argument of softplus; also by the norms",
     paper: "Liu, Wen, Yu and Yang 2016, Large-margin softmax, arXiv 1612.02295",
     margin: MarginParameter::Times,

@@ -18,7 +18,7 @@ pub(super) const PRESET: Preset = Preset {
     name: "sphereface",
     aliases: &["a-softmax"],
     summary: "the target's angle multiplied by m, prototypes of norm 1",
-    equation: "L = softplus(LSE_{j!=y}(s z_j) - s |x| psi(theta_y)), psi = (-1)^k cos(m theta) - 2k, k = floor(m theta / pi), annealed",
+    equation: "L = softplus(LSE_{j!=y}(s z_j) - s |x| psi(theta_y)), psi = (-1)^k cos(m theta) - 2k, k = floor(m theta / pi), coming in as (lambda cos theta + psi) / (1 + lambda), lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)",
     gradient: "dL/dz_j = s q_j sigma(t), dL/dz_y = -s sigma(t) psi'(cos theta_y), t the argument of softplus; also by the norm",
     paper: "Liu, Wen, Yu, Li, Raj and Song 2017, SphereFace, arXiv 1704.08063",
     margin: MarginParameter::Times,
