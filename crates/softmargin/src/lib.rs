@@ -1,4 +1,4 @@
-//! Every softmax-style classification loss as one composition, exact, with its gradient.
+//! Softmax-style classification losses as one composition, exact, with their gradients.
 //!
 //! ```text
 //! loss = gate( comparison_{j != y}( s * score_j ) - s * psi(score_y) )
