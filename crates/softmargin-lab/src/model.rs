@@ -4,12 +4,14 @@ use crate::config::Config;
 use crate::data::Images;
 use crate::error::Error;
 use crate::network::{Recogniser, initial_weight};
-use crate::run_dir::Run;
+use crate::run_dir::{MODEL, Run, broken};
 use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
+use softmargin::smooth::arg_max;
 use softmargin_burn::{MarginHead, MarginHeadConfig};
+use std::path::Path;
 
 /// Images that are looked at together: enough to keep the cores busy.
 const IMAGES_AT_ONCE: usize = 256;
@@ -48,10 +50,9 @@ impl Model {
     pub fn load(run: &Run, device: &Device) -> Result<Self, Error> {
         let mut model = Self::new(&run.config, device)?;
         let mut store = SafetensorsStore::from_bytes(Some(run.model.clone()));
-        let advice = "the run directory was changed or cut short: train again";
-        model.load_from(&mut store).map_err(|cause| {
-            Error::failure("model.safetensors", "the weights of the model in config.toml", cause, advice)
-        })?;
+        model
+            .load_from(&mut store)
+            .map_err(|cause| broken(Path::new(MODEL), "the weights of the model in config.toml", cause))?;
         if let Some(state) = &run.checkpoint.loss_state {
             model.head.set_state(state.clone());
         }
@@ -65,7 +66,7 @@ impl Model {
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         // The store writes its metadata in the order of a hash table: with one entry, the same model has the same bytes.
         let mut store = SafetensorsStore::from_bytes(None).clear_metadata().metadata("producer", "softmargin");
-        let unwritable = |cause: String| Error::failure("model.safetensors", "a model that can be written", cause, "");
+        let unwritable = |cause: String| Error::failure(MODEL, "a model that can be written", cause, "");
         self.save_into(&mut store).map_err(|cause| unwritable(cause.to_string()))?;
         store.get_bytes().map_err(|cause| unwritable(cause.to_string()))
     }
@@ -160,10 +161,9 @@ fn finite(scores: Tensor<2>) -> Result<Vec<f32>, Error> {
     }
 }
 
-/// The class of the highest score; on ties the one of the lower index.
+/// The class of the highest of some finite scores; on ties the one of the lower index.
 fn best(scores: &[f32]) -> usize {
-    let higher = |best: usize, class: usize| if scores[class] > scores[best] { class } else { best };
-    (0..scores.len()).fold(0, higher)
+    arg_max(scores).unwrap_or_default()
 }
 
 /// Values as a tensor (N, channels, height, width).

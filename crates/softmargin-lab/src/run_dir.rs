@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const CONFIG: &str = "config.toml";
-const MODEL: &str = "model.safetensors";
+pub(crate) const MODEL: &str = "model.safetensors";
 const CLASSES: &str = "classes.json";
 const METRICS: &str = "metrics.jsonl";
 const REPORT: &str = "report.html";
@@ -280,6 +280,7 @@ fn missing(path: &Path, cause: std::io::Error) -> Error {
     Error::failure(path.display(), "a file of a run directory", &cause, advice).with_source(cause)
 }
 
-fn broken(path: &Path, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
+/// A file of a run directory that is not what was written.
+pub(crate) fn broken(path: &Path, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
     Error::failure(path.display(), expected, found, "the run directory was changed or cut short: train again")
 }

@@ -136,6 +136,7 @@ impl Loss {
     /// On shapes that disagree, labels out of range, inputs that the loss needs and does not get (or gets and has no
     /// use for), NaN, or soft targets that are not distributions. The message names the rows.
     pub fn value<F: Real>(&self, batch: &Batch<'_, F>, reduction: Reduction) -> Result<Value<F>> {
+        batch.check(&self.needs)?;
         self.run(batch, reduction, None).map(|(value, _)| value)
     }
 
@@ -190,6 +191,7 @@ impl Loss {
                 "give an array shaped like the scores",
             ));
         }
+        batch.check(&self.needs)?;
         self.run(batch, reduction, Some(gradient))
     }
 
@@ -211,18 +213,18 @@ impl Loss {
     /// ```
     pub fn row_weights<F: Real>(&self, batch: &Batch<'_, F>) -> Result<Vec<f64>> {
         batch.check(&self.needs)?;
-        Ok(self.plan(batch)?.iter().map(|plan| plan.weight).collect())
+        let (plans, _) = self.plan(batch)?;
+        Ok(plans.iter().map(|plan| plan.weight).collect())
     }
 
+    /// Computes a batch that has been checked.
     fn run<F: Real>(
         &self,
         batch: &Batch<'_, F>,
         reduction: Reduction,
         gradient: Option<ArrayViewMut2<'_, F>>,
     ) -> Result<(Value<F>, Gradients<F>)> {
-        batch.check(&self.needs)?;
-        let plans = self.plan(batch)?;
-        let weight: f64 = plans.iter().map(|plan| plan.weight).sum();
+        let (plans, weight) = self.plan(batch)?;
         let outcomes = self.rows(batch, &plans, reduction.factor(weight), gradient)?;
         Ok(self.collect(batch, reduction, &plans, weight, &outcomes))
     }

@@ -20,8 +20,8 @@ pub(super) struct Plan {
 }
 
 impl Loss {
-    /// The weight and the class of every row.
-    pub(super) fn plan<F: Real>(&self, batch: &Batch<'_, F>) -> Result<Vec<Plan>> {
+    /// The weight and the class of every row, and the sum of the weights.
+    pub(super) fn plan<F: Real>(&self, batch: &Batch<'_, F>) -> Result<(Vec<Plan>, f64)> {
         let sample_weight = |row: usize| batch.sample_weights.map_or(1.0, |weights| weights[row].widen());
         let plans = match batch.targets {
             Targets::Hard(labels) => labels
@@ -36,8 +36,8 @@ impl Loss {
             }
         };
         self.check_margins(batch, &plans)?;
-        check_total(&plans)?;
-        Ok(plans)
+        let weight = total_weight(&plans)?;
+        Ok((plans, weight))
     }
 
     fn plan_hard(&self, row: usize, label: i64, sample_weight: f64) -> Result<Plan> {
@@ -97,11 +97,11 @@ impl Loss {
     }
 }
 
-/// Refuses weights whose sum cannot be divided by.
-fn check_total(plans: &[Plan]) -> Result<()> {
+/// The sum of the weights; one that cannot be divided by is refused.
+fn total_weight(plans: &[Plan]) -> Result<f64> {
     let total: f64 = plans.iter().map(|plan| plan.weight).sum();
     if total == 0.0 || total.is_normal() {
-        return Ok(());
+        return Ok(total);
     }
     let expected = "a sum of row weights that can be divided by";
     let advice = "bring class weights and sample weights nearer to 1";

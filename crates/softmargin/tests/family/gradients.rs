@@ -2,14 +2,14 @@
 //! derivative of the value: it is compared with the differences of the twin's surrogate.
 
 use crate::gauge::Gauge;
-use crate::grid::{comparisons, geometries, is_sound, margins};
+use crate::grid::{bare, comparisons, geometries, is_sound, margins};
 use crate::problem::{Problem, Random, answer, state, total};
 use crate::tolerances::{STEP, of_difference, step_of_scores};
 use crate::twin::{batch, describe};
 use ndarray::Array2;
 use softmargin::{
     Amount, BeyondPi, Comparison, Gate, Geometry, Loss, LossSpec, Margin, MarginGradient, Real, Reduction, Regulariser,
-    Rivals, Scale, presets,
+    Scale, presets,
 };
 use softmargin_oracle::margin::Place;
 use softmargin_oracle::{Surrogate, five_point_difference};
@@ -178,16 +178,7 @@ fn every_margin_with_every_comparison() {
         for margin in margins(4) {
             for comparison in comparisons() {
                 let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
-                let mut spec = LossSpec {
-                    geometry,
-                    scale,
-                    margin: margin.clone(),
-                    rivals: Rivals::Plain,
-                    comparison,
-                    regulariser: None,
-                    class_weights: None,
-                    ignored_label: None,
-                };
+                let mut spec = bare(geometry, scale, margin.clone(), comparison);
                 let ring = Regulariser::Ring { weight: 0.25, radius: 1.0 };
                 let incay = Regulariser::FeatureIncay { weight: 0.25 };
                 spec.regulariser = [None, Some(ring), Some(incay)][losses % 3];

@@ -74,6 +74,20 @@ pub(crate) fn margins(classes: usize) -> Vec<Margin> {
     all
 }
 
+/// A loss of one point on each axis, without the options that stand beside them.
+pub(crate) fn bare(geometry: Geometry, scale: Scale, margin: Margin, comparison: Comparison) -> LossSpec {
+    LossSpec {
+        geometry,
+        scale,
+        margin,
+        rivals: Rivals::Plain,
+        comparison,
+        regulariser: None,
+        class_weights: None,
+        ignored_label: None,
+    }
+}
+
 /// Whether the family is to take a loss: three pairings have no minimum, and with a bias there is no angle.
 pub(crate) fn is_sound(spec: &LossSpec) -> bool {
     let bounded = spec.geometry == Geometry::Cosine;
@@ -191,16 +205,7 @@ fn geometry_by_margin_by_comparison() {
             for margin in margins(classes) {
                 for comparison in comparisons() {
                     let (scale, parameter) = round.scale(geometry);
-                    let mut spec = LossSpec {
-                        geometry,
-                        scale,
-                        margin: margin.clone(),
-                        rivals: Rivals::Plain,
-                        comparison,
-                        regulariser: None,
-                        class_weights: None,
-                        ignored_label: None,
-                    };
+                    let mut spec = bare(geometry, scale, margin.clone(), comparison);
                     if !is_sound(&spec) {
                         assert!(spec.build(classes).is_err());
                         refused += 1;
