@@ -6,7 +6,7 @@
 //! ones, because the slopes by scale, radius and norms are sums over the rows.
 
 use crate::inputs::{Host, MarginOutput};
-use crate::prepared::{Learned, Operands};
+use crate::prepared::{Answer, Learned, Operands};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients as Upstream;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -16,10 +16,13 @@ use burn::backend::{
 };
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+use softmargin::sub_centres::{Pooled, pool, spread};
 use softmargin::{Batch, Error, Geometry, Gradients, Loss, LossState, Reduction, Result, Scale, Scored, Value};
 use std::sync::Arc;
 
 type FlexTensor = FloatTensor<Flex>;
+
+const ACCEPTED: &str = "forward has accepted these shapes";
 
 /// Tensors that the operation may be differentiated by.
 const INPUTS: usize = 5;
@@ -34,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) source: Source,
     pub(crate) host: Host<f32>,
     pub(crate) state: Option<LossState>,
+    /// Whether the state takes the batch in before the loss is computed with it.
+    pub(crate) trains: bool,
     pub(crate) reduction: Reduction,
     /// Whether the scores are asked for where they are made here.
     pub(crate) wants_scores: bool,
@@ -42,8 +47,8 @@ pub(crate) struct Request {
 /// What the first three tensors are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {
-    /// Embeddings (N, D), prototypes (C, D) and perhaps a bias (C).
-    Embeddings { geometry: Geometry, bias: bool },
+    /// Embeddings (N, D), prototypes (C K, D), K for each class, and perhaps a bias (C K).
+    Embeddings { geometry: Geometry, sub_centres: usize, bias: bool },
     /// Scores (N, C) and perhaps the norms (N) and (C) that they were made with.
     Scores { embedding_norms: bool, weight_norms: bool },
 }
@@ -53,6 +58,7 @@ pub(crate) enum Source {
 pub(crate) struct Outcome<B: Backend> {
     loss: FloatTensor<B>,
     scores: FloatTensor<B>,
+    state: Option<LossState>,
     refusal: Option<Error>,
 }
 
@@ -70,7 +76,7 @@ pub(crate) trait MarginOperation: Backend {
 }
 
 /// Computes the loss of tensors that all lie in the Flex backend as `f32`.
-pub(crate) fn forward(operands: Operands, learned: Learned, request: Request) -> Result<MarginOutput> {
+pub(crate) fn forward(operands: Operands, learned: Learned, request: Request) -> Result<Answer> {
     let (first, second, third) = match operands {
         Operands::Head { embeddings, weight, bias, .. } => {
             (embeddings, weight.into_dispatch(), bias.map(Tensor::into_dispatch))
@@ -88,10 +94,11 @@ pub(crate) fn forward(operands: Operands, learned: Learned, request: Request) ->
         <Dispatch as MarginOperation>::margin_loss(first.into_dispatch(), second, third, scale, radius, request);
     match outcome.refusal {
         Some(error) => Err(error),
-        None => Ok(MarginOutput {
-            loss: Tensor::from_dispatch(outcome.loss),
-            scores: Tensor::from_dispatch(outcome.scores),
-        }),
+        None => {
+            let loss = Tensor::from_dispatch(outcome.loss);
+            let output = MarginOutput { loss, scores: Tensor::from_dispatch(outcome.scores) };
+            Ok(Answer { output, state: outcome.state })
+        }
     }
 }
 
@@ -110,9 +117,9 @@ impl MarginOperation for Flex {
     ) -> Outcome<Self> {
         let inputs = Inputs::new([first, second, third, scale, radius]);
         match request.compute(&inputs, false) {
-            Ok(Computed { value, scored, .. }) => {
-                let scores = scored.map_or_else(|| inputs.0[0].clone(), |scored| matrix(scored.scores));
-                Outcome { loss: request.loss_of(&value), scores, refusal: None }
+            Ok(Computed { value, made, state, .. }) => {
+                let scores = made.map_or_else(|| inputs.0[0].clone(), |made| matrix(made.into_scores()));
+                Outcome { loss: request.loss_of(&value), scores, state, refusal: None }
             }
             Err(error) => refused(error),
         }
@@ -137,34 +144,34 @@ impl<C: CheckpointStrategy> MarginOperation for Autodiff<Flex, C> {
         let inputs = Inputs::new(tensors);
         let operation = LossBackward.prepare::<C>(nodes).compute_bound().stateful();
         let tracked = matches!(operation, OpsKind::Tracked(_));
-        let Computed { value, gradients, scored } = match request.compute(&inputs, tracked) {
+        let Computed { value, gradients, made, state } = match request.compute(&inputs, tracked) {
             Ok(computed) => computed,
             Err(error) => {
-                let Outcome { loss, scores, refusal } = refused::<Flex>(error);
-                return Outcome { loss: Self::from_inner(loss), scores: Self::from_inner(scores), refusal };
+                let Outcome { loss, scores, state, refusal } = refused::<Flex>(error);
+                return Outcome { loss: Self::from_inner(loss), scores: Self::from_inner(scores), state, refusal };
             }
         };
         let loss = request.loss_of(&value);
-        let scores = match &scored {
+        let scores = match &made {
             None => inputs.0[0].clone(),
-            Some(scored) if request.wants_scores => matrix(scored.scores.clone()),
+            Some(made) if request.wants_scores => matrix(made.scores().to_owned()),
             Some(_) => vector(Array1::zeros(1)),
         };
         let loss = match (operation, gradients) {
             (OpsKind::Tracked(operation), Some(gradients)) => {
-                let kept = Kept { gradients, scored };
+                let kept = Kept { gradients, made, state: state.clone() };
                 operation.finish(State { inputs, kept: Arc::new(kept), request }, loss)
             }
             (OpsKind::Tracked(_), None) => Self::from_inner(loss),
             (OpsKind::UnTracked(operation), _) => operation.finish(loss),
         };
-        Outcome { loss, scores: Self::from_inner(scores), refusal: None }
+        Outcome { loss, scores: Self::from_inner(scores), state, refusal: None }
     }
 }
 
 fn refused<B: Backend<FloatTensorPrimitive = FlexTensor>>(error: Error) -> Outcome<B> {
     let nothing = || vector(Array1::zeros(1));
-    Outcome { loss: nothing(), scores: nothing(), refusal: Some(error) }
+    Outcome { loss: nothing(), scores: nothing(), state: None, refusal: Some(error) }
 }
 
 /// The five tensors, their elements side by side in memory.
@@ -200,31 +207,58 @@ fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
 }
 
+/// Scores that are made here.
+#[derive(Clone, Debug)]
+struct Made {
+    /// Against every prototype (N, C K).
+    all: Scored<f32>,
+    /// The best of each class, where a class has several prototypes.
+    pooled: Option<Pooled<f32>>,
+}
+
+impl Made {
+    /// Scores (N, C).
+    fn scores(&self) -> ArrayView2<'_, f32> {
+        self.pooled.as_ref().map_or_else(|| self.all.scores.view(), |pooled| pooled.scores.view())
+    }
+
+    fn into_scores(self) -> Array2<f32> {
+        self.pooled.map_or(self.all.scores, |pooled| pooled.scores)
+    }
+}
+
 /// What the core crate answers.
 struct Computed {
     value: Value<f32>,
     gradients: Option<Gradients<f32>>,
-    /// Where the scores are made here.
-    scored: Option<Scored<f32>>,
+    made: Option<Made>,
+    /// What the loss was computed with.
+    state: Option<LossState>,
 }
 
 impl Request {
     fn compute(&self, inputs: &Inputs, with_gradients: bool) -> Result<Computed> {
-        let scored = match self.source {
-            Source::Embeddings { geometry, bias } => {
-                let bias = bias.then(|| inputs.vector(2));
-                Some(geometry.scores(inputs.matrix(0), inputs.matrix(1), bias)?)
-            }
-            Source::Scores { .. } => None,
-        };
-        let batch = self.batch(inputs, scored.as_ref(), None);
+        let made = self.made(inputs)?;
+        let mut state = self.state.clone();
+        if let (true, Some(next)) = (self.trains, &mut state) {
+            self.loss.update(next, &self.batch(inputs, made.as_ref(), self.state.as_ref(), None))?;
+        }
+        let batch = self.batch(inputs, made.as_ref(), state.as_ref(), None);
         let (value, gradients) = if with_gradients {
             let (value, gradients) = self.loss.value_and_grad(&batch, self.reduction)?;
             (value, Some(gradients))
         } else {
             (self.loss.value(&batch, self.reduction)?, None)
         };
-        Ok(Computed { value, gradients, scored })
+        Ok(Computed { value, gradients, made, state })
+    }
+
+    fn made(&self, inputs: &Inputs) -> Result<Option<Made>> {
+        let Source::Embeddings { geometry, sub_centres, bias } = self.source else { return Ok(None) };
+        let bias = bias.then(|| inputs.vector(2));
+        let all = geometry.scores(inputs.matrix(0), inputs.matrix(1), bias)?;
+        let pooled = if sub_centres > 1 { Some(pool(all.scores.view(), sub_centres)?) } else { None };
+        Ok(Some(Made { all, pooled }))
     }
 
     fn loss_of(&self, value: &Value<f32>) -> FlexTensor {
@@ -238,10 +272,12 @@ impl Request {
     fn batch<'a>(
         &'a self,
         inputs: &'a Inputs,
-        scored: Option<&'a Scored<f32>>,
+        made: Option<&'a Made>,
+        state: Option<&'a LossState>,
         sample_weights: Option<ArrayView1<'a, f32>>,
     ) -> Batch<'a, f32> {
-        let scores = scored.map_or_else(|| inputs.matrix(0), |scored| scored.scores.view());
+        let scores = made.map_or_else(|| inputs.matrix(0), Made::scores);
+        let scored = made.map(|made| &made.all);
         let (of_embeddings, of_weight) = match (self.source, scored) {
             (Source::Scores { embedding_norms, weight_norms }, _) => {
                 (embedding_norms.then(|| inputs.vector(1)), weight_norms.then(|| inputs.vector(2)))
@@ -251,7 +287,7 @@ impl Request {
                 scored.filter(|_| self.loss.needs_weight_norms()).map(|scored| scored.weight_norms.view()),
             ),
         };
-        let mut batch = self.host.batch(scores, sample_weights, self.state.as_ref());
+        let mut batch = self.host.batch(scores, sample_weights, state);
         if let Some(norms) = of_embeddings {
             batch = batch.with_embedding_norms(norms);
         }
@@ -290,7 +326,9 @@ struct Kept {
     /// For an upstream gradient of 1.
     gradients: Gradients<f32>,
     /// Where the scores were made here.
-    scored: Option<Scored<f32>>,
+    made: Option<Made>,
+    /// What the loss was computed with.
+    state: Option<LossState>,
 }
 
 impl Backward<Flex, INPUTS> for LossBackward {
@@ -312,20 +350,26 @@ impl State {
     /// The gradients by the five tensors.
     fn slopes(self, upstream: &[f32], wanted: [bool; INPUTS]) -> [Option<FlexTensor>; INPUTS] {
         let Self { inputs, kept, request } = self;
-        let Kept { gradients, scored } = Arc::unwrap_or_clone(kept);
+        let Kept { gradients, made, state } = Arc::unwrap_or_clone(kept);
         let mut gradients = match uniform(upstream) {
             Some(factor) => scaled(gradients, factor),
-            None => request.weighted(&inputs, scored.as_ref(), upstream).unwrap_or_else(|| scaled(gradients, f32::NAN)),
+            None => {
+                let weighted = request.weighted(&inputs, made.as_ref(), state.as_ref(), upstream);
+                weighted.unwrap_or_else(|| scaled(gradients, f32::NAN))
+            }
         };
         let scale = request.scale.is_learned().then(|| bounded(request.scale, inputs.scale(), gradients.scale));
         let radius = request.has_radius().then_some(gradients.radius);
         let number = |slope: Option<f32>| slope.map(|slope| vector(Array1::from_elem(1, slope)));
         let [first, second, third] = match request.source {
-            Source::Embeddings { geometry, .. } => {
-                let scored = scored.filter(|_| wanted[..3].contains(&true));
-                let head = scored.map(|scored| {
-                    let head = geometry.backward(inputs.matrix(0), inputs.matrix(1), &scored, &gradients);
-                    head.expect("forward has accepted these shapes")
+            Source::Embeddings { geometry, sub_centres, .. } => {
+                let made = made.filter(|_| wanted[..3].contains(&true));
+                let head = made.map(|Made { all, pooled }| {
+                    if let Some(Pooled { winners, .. }) = pooled {
+                        let spread = spread(gradients.scores.view(), winners.view(), sub_centres);
+                        gradients.scores = spread.expect(ACCEPTED);
+                    }
+                    geometry.backward(inputs.matrix(0), inputs.matrix(1), &all, &gradients).expect(ACCEPTED)
                 });
                 head.map_or([None, None, None], |head| {
                     [Some(matrix(head.embeddings)), Some(matrix(head.weight)), Some(vector(head.bias))]
@@ -342,12 +386,18 @@ impl State {
 
 impl Request {
     /// The gradient of the rows, each weighted by its upstream gradient. `None` where one of these is not finite.
-    fn weighted(&self, inputs: &Inputs, scored: Option<&Scored<f32>>, upstream: &[f32]) -> Option<Gradients<f32>> {
+    fn weighted(
+        &self,
+        inputs: &Inputs,
+        made: Option<&Made>,
+        state: Option<&LossState>,
+        upstream: &[f32],
+    ) -> Option<Gradients<f32>> {
         let own = |row: usize| self.host.sample_weights.as_ref().map_or(1.0, |weights| weights[row]);
         let of_sign = |sign: f32| -> Option<Gradients<f32>> {
             let rows = upstream.iter().enumerate();
             let weights: Array1<f32> = rows.map(|(row, slope)| (sign * slope).max(0.0) * own(row)).collect();
-            let batch = self.batch(inputs, scored, Some(weights.view()));
+            let batch = self.batch(inputs, made, state, Some(weights.view()));
             self.loss.value_and_grad(&batch, self.reduction).ok().map(|(_, gradients)| gradients)
         };
         if upstream.iter().any(|slope| !slope.is_finite()) {

@@ -71,9 +71,10 @@ impl MarginHeadConfig {
             return Err(softmargin::Error::new(ErrorKind::Spec, "embedding_size", "at least 1", "0", advice));
         }
         let has_bias = self.loss.geometry.has_bias();
+        let prototypes = classes * self.loss.sub_centres;
         Ok(MarginHead {
-            weight: self.initializer.init_with([classes, width], Some(width), Some(classes), device),
-            bias: has_bias.then(|| Initializer::Zeros.init([classes], device)),
+            weight: self.initializer.init_with([prototypes, width], Some(width), Some(prototypes), device),
+            bias: has_bias.then(|| Initializer::Zeros.init([prototypes], device)),
             scale: prepared.initial_scale(device),
             radius: prepared.initial_radius(device),
             prepared,
@@ -83,13 +84,16 @@ impl MarginHeadConfig {
 
 /// A last layer with its loss: it owns a prototype for each class and all that the loss learns.
 ///
-/// Made by [`MarginHeadConfig`]. Its record holds the parameters. What a loss with annealing counts is no parameter: save
-/// [`state`](Self::state) beside the record. Clones, [`valid`](Module::valid) and optimiser steps keep it.
+/// Made by [`MarginHeadConfig`]. Its record holds the parameters. What a loss carries from step to step is no parameter:
+/// save [`state`](Self::state) beside the record. Clones, [`valid`](Module::valid) and optimiser steps keep it.
+///
+/// On a device with autodiff a batch is taken into the moving averages of a loss that has them before its loss is computed;
+/// [`advance`](Self::advance) keeps what the latest batch has made of them. Elsewhere the state is only read.
 #[derive(Module, Debug)]
 pub struct MarginHead {
-    /// The prototypes (C, D).
+    /// The prototypes (C, D); with K sub-centres (C K, D), those of a class one after the other.
     pub weight: Param<Tensor<2>>,
-    /// The bias (C), where the geometry has one.
+    /// The bias, one number a prototype, where the geometry has one.
     pub bias: Option<Param<Tensor<1>>>,
     /// Shape `[1]`: the scale, where it is learned.
     pub scale: Option<Param<Tensor<1>>>,
@@ -168,21 +172,22 @@ impl MarginHead {
     fn operands(&self, embeddings: Tensor<2>) -> Operands {
         Operands::Head {
             geometry: self.loss().spec().geometry,
+            sub_centres: self.loss().spec().sub_centres,
             embeddings,
             weight: self.weight.val(),
             bias: self.bias.as_ref().map(Param::val),
         }
     }
 
-    /// The scores (N, C) of embeddings (N, D), as the geometry makes them: cosines, or inner products and bias. The
-    /// largest of a row is its class. Gradients flow.
+    /// The scores (N, C) of embeddings (N, D), as the geometry makes them: cosines, or inner products and bias; of the
+    /// prototypes of a class the best one counts. The largest of a row is its class. Gradients flow.
     ///
     /// # Panics
     /// When the embeddings are not as wide as the prototypes.
     pub fn scores(&self, embeddings: Tensor<2>) -> Tensor<2> {
         let bias = self.bias.as_ref().map(Param::val);
-        let geometry = self.loss().spec().geometry;
-        expect(composed::scores(geometry, embeddings, self.weight.val(), bias))
+        let LossSpec { geometry, sub_centres, .. } = self.loss().spec();
+        expect(composed::scores(*geometry, *sub_centres, embeddings, self.weight.val(), bias))
     }
 
     /// The scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the
@@ -199,7 +204,7 @@ impl MarginHead {
         &self.prepared.loss
     }
 
-    /// What changes from step to step, for a loss that has it (annealing).
+    /// What changes from step to step, for a loss that has it: annealing, draws, moving averages.
     pub fn state(&self) -> Option<&LossState> {
         self.prepared.state.as_ref()
     }
@@ -209,7 +214,8 @@ impl MarginHead {
         self.prepared.set_state(state);
     }
 
-    /// To be called after each optimiser step: counts it, and puts a learned scale that it carried past its bounds back.
+    /// To be called after each optimiser step: counts it, keeps what its batch has made of the moving averages, and puts
+    /// a learned scale that it carried past its bounds back.
     pub fn advance(&mut self) {
         self.prepared.advance(&mut self.scale);
     }

@@ -7,7 +7,7 @@ use crate::prepared::{Learned, Operands, Prepared, expect};
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
-use softmargin::{Loss, LossSpec, LossState, Reduction, presets};
+use softmargin::{ErrorKind, Loss, LossSpec, LossState, Reduction, presets};
 
 /// The configuration of a [`MarginLoss`].
 ///
@@ -51,8 +51,13 @@ impl MarginLossConfig {
     /// A loss on a device.
     ///
     /// # Errors
-    /// When the parts of the loss do not go together.
+    /// When the parts of the loss do not go together, or ask for sub-centres: those belong to the prototypes of a head.
     pub fn try_init(&self, device: &Device) -> softmargin::Result<MarginLoss> {
+        if self.loss.sub_centres != 1 {
+            let advice = "take a MarginHead, or give the best score of each class with sub_centres = 1";
+            let found = self.loss.sub_centres.to_string();
+            return Err(softmargin::Error::new(ErrorKind::Spec, "sub_centres", "1 for given scores", found, advice));
+        }
         let prepared = Prepared::new(self.loss.clone(), self.num_classes)?;
         Ok(MarginLoss { scale: prepared.initial_scale(device), radius: prepared.initial_radius(device), prepared })
     }
@@ -147,7 +152,7 @@ impl MarginLoss {
         &self.prepared.loss
     }
 
-    /// What changes from step to step, for a loss that has it (annealing).
+    /// What changes from step to step, for a loss that has it: annealing, draws, moving averages.
     pub fn state(&self) -> Option<&LossState> {
         self.prepared.state.as_ref()
     }
@@ -157,7 +162,8 @@ impl MarginLoss {
         self.prepared.set_state(state);
     }
 
-    /// To be called after each optimiser step: counts it, and puts a learned scale that it carried past its bounds back.
+    /// To be called after each optimiser step: counts it, keeps what its batch has made of the moving averages, and puts
+    /// a learned scale that it carried past its bounds back.
     pub fn advance(&mut self) {
         self.prepared.advance(&mut self.scale);
     }

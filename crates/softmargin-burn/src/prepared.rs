@@ -7,7 +7,7 @@ use burn::backend::DispatchDevice;
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use softmargin::{Geometry, Loss, LossSpec, LossState, Regulariser, Result, Scale};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What [`MarginHead`](crate::MarginHead) and [`MarginLoss`](crate::MarginLoss) share.
 #[derive(Clone, Debug)]
@@ -17,12 +17,42 @@ pub(crate) struct Prepared {
     /// depends on its sign, which is known only when the gradient of what follows the loss is.
     pub(crate) unbounded: Arc<Loss>,
     pub(crate) state: Option<LossState>,
+    next: Next,
+}
+
+/// What the latest training batch makes of a state, until the step is counted. Clones share it: an optimiser takes a
+/// model and gives back another, and the batch was seen by the first.
+#[derive(Clone, Debug, Default)]
+struct Next(Arc<Mutex<Option<Change>>>);
+
+#[derive(Clone, Debug)]
+struct Change {
+    from: LossState,
+    to: LossState,
+}
+
+impl Next {
+    fn set(&self, from: LossState, to: LossState) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Change { from, to });
+    }
+
+    /// What was made of this very state; a clone that went another way does not count.
+    fn take(&self, from: &LossState) -> Option<LossState> {
+        let mut change = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change.take_if(|change| change.from == *from).map(|change| change.to)
+    }
+}
+
+/// What a loss answers, and the state that it was computed with.
+pub(crate) struct Answer {
+    pub(crate) output: MarginOutput,
+    pub(crate) state: Option<LossState>,
 }
 
 /// The tensors that a loss is a function of.
 #[derive(Clone, Debug)]
 pub(crate) enum Operands {
-    Head { geometry: Geometry, embeddings: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>> },
+    Head { geometry: Geometry, sub_centres: usize, embeddings: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>> },
     Scores { scores: Tensor<2>, embedding_norms: Option<Tensor<1>>, weight_norms: Option<Tensor<1>> },
 }
 
@@ -46,7 +76,7 @@ impl Prepared {
             _ => loss.clone(),
         };
         let state = loss.initial_state();
-        Ok(Self { loss: Arc::new(loss), unbounded: Arc::new(unbounded), state })
+        Ok(Self { loss: Arc::new(loss), unbounded: Arc::new(unbounded), state, next: Next::default() })
     }
 
     /// The parameter of a learned scale, at its start.
@@ -70,7 +100,10 @@ impl Prepared {
     /// One step of training: of the state, and of a scale that its step may have carried past its bounds.
     pub(crate) fn advance(&mut self, scale: &mut Option<Param<Tensor<1>>>) {
         if let Some(state) = &mut self.state {
-            self.loss.update(state);
+            if let Some(next) = self.next.take(state) {
+                *state = next;
+            }
+            state.advance();
         }
         if let (Scale::Learned { min, max, .. }, Some(parameter)) = (self.loss.spec().scale, scale.take()) {
             *scale = Some(parameter.map(|value| {
@@ -90,25 +123,41 @@ impl Prepared {
         inputs: &RowInputs,
         wants_scores: bool,
     ) -> Result<MarginOutput> {
-        if !inputs.composed && operands.are_flex_f32(&learned) {
+        // A batch that nothing is learned from leaves no trace.
+        let trains = operands.is_autodiff();
+        let answer = if !inputs.composed && operands.are_flex_f32(&learned) {
             let request = Request {
                 loss: Arc::clone(&self.unbounded),
                 scale: self.loss.spec().scale,
                 source: operands.source(),
                 host: Host::read(targets, inputs),
                 state: self.state.clone(),
+                trains,
                 reduction: inputs.reduction,
                 wants_scores,
             };
-            return flex::forward(operands, learned, request);
+            flex::forward(operands, learned, request)?
+        } else {
+            let host = Host::read(targets, inputs);
+            let (loss, state) = (&*self.loss, self.state.as_ref());
+            let problem = Problem { loss, state, trains, host: &host, learned, reduction: inputs.reduction };
+            composed::forward(operands, &problem)?
+        };
+        if let (true, Some(from), Some(to)) = (trains, &self.state, answer.state) {
+            self.next.set(from.clone(), to);
         }
-        let host = Host::read(targets, inputs);
-        let (loss, state) = (&*self.loss, self.state.as_ref());
-        composed::forward(operands, &Problem { loss, state, host: &host, learned, reduction: inputs.reduction })
+        Ok(answer.output)
     }
 }
 
 impl Operands {
+    fn is_autodiff(&self) -> bool {
+        match self {
+            Self::Head { embeddings, .. } => embeddings.is_autodiff(),
+            Self::Scores { scores, .. } => scores.is_autodiff(),
+        }
+    }
+
     /// Whether the core crate can compute on these tensors where they lie.
     fn are_flex_f32(&self, learned: &Learned) -> bool {
         let (matrices, vectors) = match self {
@@ -124,7 +173,9 @@ impl Operands {
 
     fn source(&self) -> Source {
         match self {
-            Self::Head { geometry, bias, .. } => Source::Embeddings { geometry: *geometry, bias: bias.is_some() },
+            Self::Head { geometry, sub_centres, bias, .. } => {
+                Source::Embeddings { geometry: *geometry, sub_centres: *sub_centres, bias: bias.is_some() }
+            }
             Self::Scores { embedding_norms, weight_norms, .. } => {
                 Source::Scores { embedding_norms: embedding_norms.is_some(), weight_norms: weight_norms.is_some() }
             }

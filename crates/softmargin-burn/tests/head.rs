@@ -9,7 +9,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
 use common::{CLASSES, Case, Problem, Question, ROWS, WIDTH, ask, cases, device, head, preset, targets, tensor};
-use softmargin::{ErrorKind, Geometry, LossSpec, Margin, Reduction, Regulariser, Scale, presets};
+use softmargin::{ErrorKind, Geometry, LossSpec, LossState, Margin, Reduction, Regulariser, Scale, presets};
 use softmargin_burn::{MarginHead, MarginHeadConfig, RowInputs};
 
 fn plain_case(name: &str) -> Case {
@@ -186,7 +186,9 @@ fn zero_rows_are_no_loss_and_no_gradient() {
 fn one_class_is_no_loss_and_no_gradient() {
     for preset in presets::all() {
         for inputs in [RowInputs::new(), RowInputs::new().composed()] {
-            let head = MarginHeadConfig::new(WIDTH, 1).with_loss(preset.spec()).init(&device());
+            // A term on norms alone stays.
+            let spec = LossSpec { regulariser: None, ..preset.spec().with_class_counts(&[9]) };
+            let head = MarginHeadConfig::new(WIDTH, 1).with_loss(spec).init(&device());
             let embeddings = tensor(&common::numbers(3 * WIDTH, 1), [3, WIDTH], DType::F32).require_grad();
             let targets = Tensor::<1, Int>::zeros([3], &device());
             let loss = head.forward_batch(embeddings.clone(), targets, inputs).loss;
@@ -210,6 +212,65 @@ fn all_rows_ignored_is_no_loss_and_no_gradient() {
         let slopes = head.weight.val().grad(&loss.backward()).unwrap();
         assert_eq!(slopes.abs().sum().into_scalar::<f32>(), 0.0);
     }
+}
+
+#[test]
+fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
+    for name in ["curricularface", "adaface"] {
+        for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+            let problem = Problem::new();
+            let mut head = head(&plain_case(name), &problem, DType::F32);
+            let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
+            let start = head.state().cloned().unwrap();
+            let ask = |head: &MarginHead| {
+                number(&head.forward_batch(embeddings.clone(), targets(&problem), inputs.clone()).loss)
+            };
+            let first = ask(&head);
+            assert_eq!((ask(&head), head.state()), (first, Some(&start)), "{name}: asking twice changes nothing");
+            head.advance();
+            let after = head.state().cloned().unwrap();
+            assert_eq!(after.step, 1);
+            let averages = |state: &LossState| [state.target_mean, state.norm_mean, state.norm_deviation];
+            assert_ne!(averages(&after), averages(&start), "{name}");
+            // Evaluation reads the state that the batch was computed with, and changes nothing.
+            let valid = head.valid();
+            let (x, y) = (embeddings.clone().inner(), targets(&problem).inner());
+            let evaluated = valid.forward_batch(x, y, inputs.clone()).loss;
+            assert!((number(&evaluated) - first).abs() < 1e-4 * first.abs(), "{name}");
+            let mut valid = valid;
+            valid.advance();
+            assert_eq!(averages(valid.state().unwrap()), averages(&after), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_clone_that_went_another_way_keeps_its_own_averages() {
+    let problem = Problem::new();
+    let mut head = head(&plain_case("curricularface"), &problem, DType::F32);
+    let mut other = head.clone();
+    let mut elsewhere = LossState::default();
+    elsewhere.target_mean = 0.5;
+    other.set_state(elsewhere);
+    head.forward(tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32), targets(&problem));
+    other.advance();
+    assert_eq!(other.state().unwrap().target_mean, 0.5);
+    head.advance();
+    assert_ne!(head.state().unwrap().target_mean, 0.0);
+}
+
+#[test]
+fn draws_change_from_step_to_step_and_with_the_seed() {
+    let problem = Problem::new();
+    let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
+    let mut head = head(&plain_case("elasticface"), &problem, DType::F32);
+    let ask = |head: &MarginHead| number(&head.forward(embeddings.clone(), targets(&problem)));
+    let first = ask(&head);
+    assert_eq!(ask(&head), first);
+    head.advance();
+    assert_ne!(ask(&head), first);
+    head.set_state(LossState::default().with_seed(7));
+    assert_ne!(ask(&head), first);
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod common;
 
 use burn::tensor::{DType, Int, Tensor};
-use common::{CLASSES, Case, F32, Problem, ROWS, WIDTH, assert_close, cases, core_row_by_row, device, targets, tensor};
+use common::{
+    CLASSES, COUNTS, Case, F32, Problem, ROWS, WIDTH, assert_close, cases, core_row_by_row, device, targets, tensor,
+};
 use ndarray::ArrayView2;
 use softmargin::{ErrorKind, Geometry, LossSpec, Reduction};
 use softmargin_burn::{MarginLoss, MarginLossConfig, Norms, RowInputs, Targets};
@@ -48,7 +50,7 @@ fn module(case: &Case, problem: &Problem) -> MarginLoss {
 
 #[test]
 fn gradients_flow_through_scores_and_norms_as_through_a_head() {
-    for case in cases() {
+    for case in cases().into_iter().filter(|case| case.spec.sub_centres == 1) {
         // The last embedding is moved off the origin, where scores alone cannot say that a cosine has no slope.
         let mut problem = Problem::of(&case);
         problem.embeddings[(ROWS - 1) * WIDTH..].copy_from_slice(&[0.5, -0.25, 0.75, 1.0]);
@@ -56,8 +58,8 @@ fn gradients_flow_through_scores_and_norms_as_through_a_head() {
         for composed in [false, true] {
             let loss = module(&case, &problem);
             let x = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32).require_grad();
-            let w = tensor(&problem.weight, [CLASSES, WIDTH], DType::F32).require_grad();
-            let bias = tensor(&problem.bias, [CLASSES], DType::F32).require_grad();
+            let w = tensor(&problem.weight[..CLASSES * WIDTH], [CLASSES, WIDTH], DType::F32).require_grad();
+            let bias = tensor(&problem.bias[..CLASSES], [CLASSES], DType::F32).require_grad();
             let (scores, norms) = scored(&case, &problem, x.clone(), w.clone(), bias.clone());
             let mut inputs = RowInputs::new().with_reduction(Reduction::None);
             if composed {
@@ -99,12 +101,14 @@ fn a_class_of_score_minus_infinity_is_out() {
     let labels = [2, 1, 0];
     for case in cases().into_iter().filter(|case| !case.per_sample && !case.weighted && !case.soft) {
         let built = case.spec.clone().build(CLASSES).unwrap();
-        let needs_more = built.needs_embedding_norms() || case.spec.class_weights.is_some();
+        let needs_more =
+            built.needs_embedding_norms() || case.spec.class_weights.is_some() || case.spec.sub_centres > 1;
         if needs_more || case.name.contains("per class") {
             continue;
         }
         let slopes = |composed: bool| {
-            let loss = MarginLossConfig::new(4).with_loss(case.spec.clone()).init(&device());
+            let spec = case.spec.clone().with_class_counts(&COUNTS[..4]);
+            let loss = MarginLossConfig::new(4).with_loss(spec).init(&device());
             let scores = Tensor::<2>::from_floats(masked, &device()).mul_scalar(0.5).require_grad();
             let targets = Tensor::<1, Int>::from_ints(labels, &device());
             let inputs = if composed { RowInputs::new().composed() } else { RowInputs::new() };
@@ -184,4 +188,11 @@ fn a_loss_takes_any_view_of_scores() {
     let scores = Tensor::<2>::from_data(turned, &device()).transpose();
     let found: f32 = loss.forward(scores, Tensor::<1, Int>::from_ints([1, 2], &device())).into_scalar();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn sub_centres_belong_to_a_head() {
+    let error =
+        MarginLossConfig::new(CLASSES).with_preset("sub-centre-arcface").unwrap().try_init(&device()).unwrap_err();
+    assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "sub_centres"));
 }

@@ -83,7 +83,7 @@ fn names(preset: &Preset) -> String {
     format!("{} ({})", preset.name, preset.aliases.join(", "))
 }
 
-/// The numbers with their unit: radians where an angle is enlarged, a factor where it is multiplied, else a score.
+/// The numbers with their unit: radians where an angle is enlarged, a factor where it is multiplied or divided, else a score.
 fn margin(preset: &Preset) -> String {
     let numbers = numbers(&preset.default_margin());
     let margin = match preset.margin {
@@ -92,6 +92,12 @@ fn margin(preset: &Preset) -> String {
         MarginParameter::Plus => format!("{numbers} rad"),
         MarginParameter::Times => format!("x {numbers}"),
         MarginParameter::Combined => format!("{numbers} (x, rad, score)"),
+        MarginParameter::DrawnPlus => format!("{numbers} rad, drawn"),
+        MarginParameter::DrawnScore => format!("{numbers}, drawn"),
+        MarginParameter::Largest => format!("{numbers}, by class"),
+        MarginParameter::Standardised => format!("{numbers} (rad, score), by norm"),
+        MarginParameter::Linear => format!("{numbers} rad, by norm"),
+        MarginParameter::Divisor => format!("/ {numbers}"),
     };
     if is_annealed(preset) { format!("{margin}, annealed") } else { margin }
 }
@@ -143,6 +149,12 @@ fn flags(preset: &Preset) -> String {
         MarginParameter::Plus => "radians, added to the angle",
         MarginParameter::Times => "multiplies the angle",
         MarginParameter::Combined => "multiplies the angle, is added to it in radians, is taken from its cosine",
+        MarginParameter::DrawnPlus => "radians, the mean of what is drawn and added to the angle",
+        MarginParameter::DrawnScore => "the mean of what is drawn and taken from the score",
+        MarginParameter::Largest => "on the score of the rarest class",
+        MarginParameter::Standardised => "radians on the angle and as much on the cosine, moved by the norm",
+        MarginParameter::Linear => "radians, added to the angles of the smallest and of the largest norms",
+        MarginParameter::Divisor => "divides the angles of the rivals",
     };
     format!("{scale}  --margin {} ({meaning})", numbers(&preset.default_margin()))
 }

@@ -77,7 +77,7 @@ impl Request {
     pub fn check(&self) -> Result<(), Error> {
         // Two classes: what depends on their number is checked again when the data are known.
         self.check_data()?;
-        self.build_loss(2)?;
+        self.build_loss(&[1, 1])?;
         in_range("--embedding-size", self.embedding_size, 1, MAX_EMBEDDING, "64 to 512 is usual")?;
         in_range("--epochs", self.epochs, 1, MAX_EPOCHS, "leave it out, and the data decide")?;
         in_range(
@@ -111,13 +111,16 @@ impl Request {
         }
     }
 
-    fn spec(&self) -> Result<LossSpec, Error> {
+    /// The loss, for training data with so many samples of each class.
+    fn spec(&self, class_counts: &[usize]) -> Result<LossSpec, Error> {
         let preset = presets::find(&self.loss).map_err(name_flag)?;
-        preset.spec_with(self.scale, self.margin.as_deref()).map_err(name_flag)
+        let spec = preset.spec_with(self.scale, self.margin.as_deref()).map_err(name_flag)?;
+        let counts: Vec<u64> = class_counts.iter().map(|&count| count as u64).collect();
+        Ok(spec.with_class_counts(&counts))
     }
 
-    fn build_loss(&self, classes: usize) -> Result<Loss, Error> {
-        self.spec()?.build(classes).map_err(name_flag)
+    fn build_loss(&self, class_counts: &[usize]) -> Result<Loss, Error> {
+        self.spec(class_counts)?.build(class_counts.len()).map_err(name_flag)
     }
 }
 
@@ -220,7 +223,8 @@ impl Config {
     /// When the loss cannot be made for the number of classes.
     pub fn resolve(request: &Request, data: &Dataset) -> Result<Self, Error> {
         let classes = data.classes.len();
-        request.build_loss(classes)?;
+        let class_counts = data.train.class_counts(classes);
+        request.build_loss(&class_counts)?;
         let preset = presets::find(&request.loss).map_err(name_flag)?;
         let [images, channels, height, width] = data.train.images().shape();
         let embedding = request.embedding_size.unwrap_or(EMBEDDING);
@@ -231,7 +235,7 @@ impl Config {
             classes,
             preparation: data.preparation,
             normalisation: Normalisation::of(data.train.images().pixels()),
-            loss: NamedLoss { name: preset.name.into(), spec: request.spec()? },
+            loss: NamedLoss { name: preset.name.into(), spec: request.spec(&class_counts)? },
             training: Recipe::for_data(request, images, network.first_layer_values()),
             network,
         })

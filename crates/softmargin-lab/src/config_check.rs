@@ -50,7 +50,8 @@ impl Config {
 
     /// Numbers that the file of the model holds at least.
     pub(crate) fn weights(&self) -> usize {
-        self.network.weights().saturating_add(self.classes.saturating_mul(self.network.embedding))
+        let prototypes = self.classes.saturating_mul(self.loss.spec.sub_centres);
+        self.network.weights().saturating_add(prototypes.saturating_mul(self.network.embedding))
     }
 }
 

@@ -39,7 +39,10 @@ impl Model {
         let (embedding, seed) = (config.network.embedding, config.training.seed);
         let head = MarginHeadConfig::new(embedding, config.classes).with_loss(config.loss.spec.clone());
         let mut head = head.try_init(device)?;
-        head.weight = initial_weight([config.classes, embedding], embedding, seed, PROTOTYPES, device);
+        head.weight = initial_weight(head.weight.dims(), embedding, seed, PROTOTYPES, device);
+        if let Some(state) = head.state().cloned() {
+            head.set_state(state.with_seed(seed));
+        }
         Ok(Self { network: Recogniser::new(&config.network, seed, device), head })
     }
 

@@ -134,6 +134,9 @@ impl<'a, F: Real> Batch<'a, F> {
         needs.radius.check("radius", self.radius.is_some())?;
         needs.scale.check("scale", self.scale.is_some())?;
         needs.state.check("state", self.state.is_some())?;
+        if let Some(state) = self.state {
+            state.check()?;
+        }
         check_finite("sample weights", self.sample_weights, |w| w >= 0.0, "a finite number, 0 or above")?;
         check_finite("embedding norms", self.embedding_norms, |n| n >= 0.0, "a finite number, 0 or above")?;
         check_finite("weight norms", self.weight_norms, |n| n >= 0.0, "a finite number, 0 or above")?;

@@ -120,7 +120,9 @@ pub(crate) enum Bound {
     Positive,
     NotNegative,
     AtMost(f64, &'static str),
+    Between(f64, f64),
     FractionBelowOne,
+    Share,
 }
 
 impl Bound {
@@ -130,7 +132,9 @@ impl Bound {
                 Bound::Positive => value > 0.0,
                 Bound::NotNegative => value >= 0.0,
                 Bound::AtMost(most, _) => (0.0..=most).contains(&value),
+                Bound::Between(least, most) => (least..=most).contains(&value),
                 Bound::FractionBelowOne => (0.0..1.0).contains(&value),
+                Bound::Share => value > 0.0 && value <= 1.0,
             }
     }
 
@@ -139,7 +143,9 @@ impl Bound {
             Bound::Positive => "a finite number above 0".into(),
             Bound::NotNegative => "a finite number, 0 or above".into(),
             Bound::AtMost(most, _) => format!("a number from 0 to {most}"),
+            Bound::Between(least, most) => format!("a number from {least} to {most}"),
             Bound::FractionBelowOne => "a number from 0 up to, not including, 1".into(),
+            Bound::Share => "a number above 0, up to 1".into(),
         }
     }
 

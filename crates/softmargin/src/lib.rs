@@ -46,6 +46,7 @@
 //! Beside the family stand the [`measures`] of distributions and the [`smooth`] functions that it is made of.
 //! Gradients are first order. Results have the same bits for any number of threads.
 
+mod amount;
 mod batch;
 mod buffer;
 mod comparison;
@@ -56,6 +57,7 @@ mod loss;
 mod margin;
 pub mod measures;
 pub mod presets;
+pub mod random;
 mod real;
 mod reduction;
 mod regulariser;
@@ -65,14 +67,16 @@ mod simd;
 pub mod smooth;
 mod spec;
 mod state;
+pub mod sub_centres;
 
+pub use amount::{Amount, NormAmount, Radians};
 pub use batch::{Batch, Targets};
 pub use comparison::{Comparison, SmoothGate};
 pub use error::{Error, ErrorKind, Result};
 pub use gate::Gate;
 pub use geometry::{Geometry, HeadGradients, Scored};
-pub use loss::{Gradients, Loss, Value};
-pub use margin::{Amount, AngularMargin, Anneal, BeyondPi, Margin, MarginGradient, Radians};
+pub use loss::{Gradients, Loss, MarginAmounts, Value};
+pub use margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
 pub use real::Real;
 pub use reduction::Reduction;
 pub use regulariser::Regulariser;

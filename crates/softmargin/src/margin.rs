@@ -13,45 +13,10 @@
 //! `theta` is 0 or pi: `sin(theta)` is not taken below [`Real::LEAST_SINE`](crate::Real::LEAST_SINE).
 //! A margin at its neutral value returns `z_y` itself, bit for bit.
 
+use crate::amount::{Amount, Place, Radians, Range, RowAmount};
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
-
-/// An angle in radians.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Radians(pub f64);
-
-impl Radians {
-    /// From degrees, as older tools take them.
-    ///
-    /// ```
-    /// let half = softmargin::Radians::from_degrees(28.647_889_756_541_16);
-    /// assert!((half.0 - 0.5).abs() < 1e-15);
-    /// ```
-    pub fn from_degrees(degrees: f64) -> Self {
-        Self(degrees.to_radians())
-    }
-}
-
-/// How much: the same for all, by the class of the target, or given with each batch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Amount<T> {
-    /// The same for every row.
-    One(T),
-    /// (C): the entry of the row's target.
-    PerClass(Vec<T>),
-    /// The batch brings one for each row (N); see [`Batch::with_margins`](crate::Batch::with_margins).
-    PerSample,
-}
-
-impl<T> Amount<T> {
-    fn is_per_sample(&self) -> bool {
-        matches!(self, Self::PerSample)
-    }
-}
 
 /// An angle multiplied by more than this has no use, and its many branches no precision.
 const MOST_TIMES: f64 = 100.0;
@@ -83,7 +48,7 @@ pub enum Margin {
 pub struct AngularMargin {
     /// Multiplies the angle; above 0 and up to 100, neutral at 1.
     pub times: f64,
-    /// Added to the angle, in radians from 0 to pi.
+    /// Added to the angle, in radians from 0 to pi; a standardised amount may be below 0, where `phi` stops at 0.
     pub plus: Amount<Radians>,
     /// Subtracted from the cosine, from 0 to 2.
     pub minus: Amount<f64>,
@@ -158,12 +123,15 @@ pub(crate) struct ModifiedTarget {
     pub(crate) slope: f64,
     /// `d psi / d r`.
     pub(crate) norm_slope: f64,
+    /// `d psi / d |x|` through amounts that the norm decides.
+    pub(crate) amount_slope: f64,
     /// `d (s psi) / d s - z_y`: the shift without a logit margin.
     pub(crate) scale_shift: f64,
 }
 
 impl ModifiedTarget {
-    pub(crate) const UNCHANGED: Self = Self { shift: 0.0, slope: 1.0, norm_slope: 0.0, scale_shift: 0.0 };
+    pub(crate) const UNCHANGED: Self =
+        Self { shift: 0.0, slope: 1.0, norm_slope: 0.0, amount_slope: 0.0, scale_shift: 0.0 };
 
     fn shifted(shift: f64) -> Self {
         Self { shift, scale_shift: shift, ..Self::UNCHANGED }
@@ -175,41 +143,26 @@ impl ModifiedTarget {
 pub(crate) struct TargetContext {
     /// `z_y`
     pub(crate) score: f64,
-    pub(crate) class: usize,
     /// The scale, temperature included.
     pub(crate) scale: f64,
     /// `r`
     pub(crate) norm: f64,
-    /// The row's own amount, where amounts come with the batch.
-    pub(crate) amount: f64,
+    /// The row's amounts: of a margin on score or logit, or `plus`; and `minus`.
+    pub(crate) amount: RowAmount,
+    pub(crate) minus: RowAmount,
     pub(crate) step: u64,
     pub(crate) least_sine: f64,
-}
-
-impl Amount<f64> {
-    fn of(&self, target: &TargetContext) -> f64 {
-        match self {
-            Amount::One(m) => *m,
-            Amount::PerClass(m) => m[target.class],
-            Amount::PerSample => target.amount,
-        }
-    }
-}
-
-impl Amount<Radians> {
-    fn of(&self, target: &TargetContext) -> f64 {
-        match self {
-            Amount::One(m) => m.0,
-            Amount::PerClass(m) => m[target.class].0,
-            Amount::PerSample => target.amount,
-        }
-    }
 }
 
 impl Margin {
     /// A score margin of one amount.
     pub fn score(amount: f64) -> Self {
         Self::Score { amount: Amount::One(amount) }
+    }
+
+    /// Whether the norm of the embedding decides an amount.
+    pub fn is_from_norm(&self) -> bool {
+        self.has(Amount::is_from_norm, Amount::is_from_norm)
     }
 
     /// Whether the norms of embeddings (and, under inner products, of prototypes) are needed.
@@ -225,115 +178,204 @@ impl Margin {
     }
 
     pub(crate) fn is_per_sample(&self) -> bool {
+        self.has(Amount::is_per_sample, Amount::is_per_sample)
+    }
+
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.has(Amount::is_drawn, Amount::is_drawn)
+    }
+
+    pub(crate) fn lacks_class_counts(&self) -> bool {
+        self.has(Amount::lacks_class_counts, Amount::lacks_class_counts)
+    }
+
+    /// The share of a new batch in the averages of the norms, where they are looked at.
+    pub(crate) fn norm_momentum(&self) -> Option<f64> {
+        match self {
+            Self::None => None,
+            Self::Score { amount } | Self::Logit { amount } => amount.norm_momentum(),
+            Self::Angle(angle) => angle.plus.norm_momentum().or(angle.minus.norm_momentum()),
+        }
+    }
+
+    pub(crate) fn set_class_counts(&mut self, counts: &[u64]) {
+        let places = match self {
+            Self::None => [None, None],
+            Self::Score { amount } | Self::Logit { amount } => [amount.class_counts_mut(), None],
+            Self::Angle(angle) => [angle.plus.class_counts_mut(), angle.minus.class_counts_mut()],
+        };
+        for place in places.into_iter().flatten() {
+            *place = Some(counts.to_vec());
+        }
+    }
+
+    /// Whether any of its amounts is such.
+    fn has(&self, radians: impl Fn(&Amount<Radians>) -> bool, number: impl Fn(&Amount<f64>) -> bool) -> bool {
         match self {
             Self::None => false,
-            Self::Score { amount } | Self::Logit { amount } => amount.is_per_sample(),
-            Self::Angle(angle) => angle.plus.is_per_sample() || angle.minus.is_per_sample(),
+            Self::Score { amount } | Self::Logit { amount } => number(amount),
+            Self::Angle(angle) => radians(&angle.plus) || number(&angle.minus),
         }
     }
 
     /// Applies the margin to a finite score; the caller has checked the cosine's range.
     pub(crate) fn apply(&self, target: &TargetContext) -> ModifiedTarget {
+        let RowAmount { value: amount, slope } = target.amount;
         match self {
             Self::None => ModifiedTarget::UNCHANGED,
-            Self::Score { amount } => ModifiedTarget::shifted(-amount.of(target)),
-            Self::Logit { amount } => {
-                ModifiedTarget { shift: -amount.of(target) / target.scale, ..ModifiedTarget::UNCHANGED }
-            }
-            Self::Angle(angle) => angle.apply(target),
+            Self::Score { .. } => ModifiedTarget { amount_slope: -slope, ..ModifiedTarget::shifted(-amount) },
+            Self::Logit { .. } => ModifiedTarget {
+                shift: -amount / target.scale,
+                amount_slope: -slope / target.scale,
+                ..ModifiedTarget::UNCHANGED
+            },
+            Self::Angle(angle) => angle.apply(target, angle.beyond_pi),
+        }
+    }
+
+    /// `psi(z_y)` as it is where nothing is done about angles past pi: what some rivals are compared with.
+    pub(crate) fn plain_psi(&self, target: &TargetContext) -> f64 {
+        let modified = match self {
+            Self::Angle(angle) => angle.apply(target, BeyondPi::Plain),
+            _ => self.apply(target),
+        };
+        target.score + modified.shift
+    }
+
+    /// Where the amount of a margin on score or logit, or `plus`, stands; and `minus`.
+    pub(crate) fn places(&self, bounded: bool) -> [Place; 2] {
+        let amount = |range| Place { name: "margin.amount", range, is_added_to_angle: false };
+        let plus = Place { name: "margin.plus", range: Range::Angle, is_added_to_angle: true };
+        let minus = Place { name: "margin.minus", range: Range::Cosine, is_added_to_angle: false };
+        match self {
+            Self::Angle(_) => [plus, minus],
+            Self::Score { .. } if bounded => [amount(Range::Cosine), minus],
+            Self::None | Self::Score { .. } | Self::Logit { .. } => [amount(Range::NotNegative), minus],
         }
     }
 
     /// Checks that one amount that came with a batch lies where the same amount in a spec would have to.
     pub(crate) fn check_sample_amount(&self, amount: f64, bounded: bool) -> Result<()> {
-        match self {
-            Self::None => Ok(()),
-            Self::Score { .. } => check_score_margin("margins", amount, bounded),
-            Self::Logit { .. } => check_number("margins", amount, Bound::NotNegative),
-            Self::Angle(angle) if angle.plus.is_per_sample() => check_angle("margins", amount),
-            Self::Angle(_) => check_score_margin("margins", amount, true),
-        }
+        let [first, minus] = self.places(bounded);
+        let place = match self {
+            Self::Angle(angle) if !angle.plus.is_per_sample() => minus,
+            _ => first,
+        };
+        place.range.check("margins", amount)
     }
 
     pub(crate) fn check(&self, num_classes: usize, bounded: bool) -> Result<()> {
+        let [first, minus] = self.places(bounded);
         match self {
             Self::None => Ok(()),
-            Self::Score { amount } => {
-                check_amount("margin.amount", amount, num_classes, |name, &m| check_score_margin(name, m, bounded))
+            Self::Score { amount } | Self::Logit { amount } => amount.check(first, num_classes),
+            Self::Angle(angle) => {
+                angle.plus.check(first, num_classes)?;
+                angle.minus.check(minus, num_classes)?;
+                angle.check()
             }
-            Self::Logit { amount } => {
-                check_amount("margin.amount", amount, num_classes, |name, &m| check_number(name, m, Bound::NotNegative))
-            }
-            Self::Angle(angle) => angle.check(num_classes),
         }
     }
 }
 
 impl AngularMargin {
-    fn apply(&self, target: &TargetContext) -> ModifiedTarget {
+    fn apply(&self, target: &TargetContext, beyond_pi: BeyondPi) -> ModifiedTarget {
         if target.norm == 0.0 {
             // The cosine of a vanished vector is 0 by definition, whatever the vector does: no slope.
             return ModifiedTarget { slope: 0.0, ..ModifiedTarget::UNCHANGED };
         }
-        let (plus, minus) = (self.plus.of(target), self.minus.of(target));
+        let plus = target.amount.value;
         let ratio = target.score / target.norm;
         // Rounding may have carried it past 1; what is too much is taken off again where the angle is touched.
         let cos = ratio.clamp(-1.0, 1.0);
         // The part that does not touch the angle is exact on its own, so a neutral angle changes no bit.
-        let (bend, slope_bend) = if self.times == 1.0 && plus == 0.0 {
-            (0.0, 0.0)
+        let mut bent = if self.times == 1.0 && plus == 0.0 {
+            // The slope by `plus` is that of cos(theta + plus).
+            Bent { value: ratio, slope: 1.0, plus_slope: -((1.0 - cos) * (1.0 + cos)).sqrt() }
         } else {
-            let (value, slope) = self.cosine_of_enlarged(cos, plus, target.least_sine);
-            (value - ratio, slope - 1.0)
+            self.cosine_of_enlarged(cos, plus, beyond_pi, target.least_sine)
         };
-        let slope_bend = match self.gradient {
-            MarginGradient::Exact => slope_bend,
-            MarginGradient::StraightThrough => 0.0,
-        };
+        let mut minus_slope = -1.0;
+        if self.gradient == MarginGradient::StraightThrough {
+            // As if all that the margin does were a constant.
+            bent = Bent { slope: 1.0, plus_slope: 0.0, ..bent };
+            minus_slope = 0.0;
+        }
         let anneal = self.anneal.as_ref().map_or(1.0, |anneal| 1.0 / (1.0 + anneal.lambda(target.step)));
-        let bend = (bend - minus) * anneal;
-        let slope_bend = slope_bend * anneal;
+        let bend = (bent.value - ratio - target.minus.value) * anneal;
+        let slope_bend = (bent.slope - 1.0) * anneal;
+        let by_amounts = bent.plus_slope * target.amount.slope + minus_slope * target.minus.slope;
         ModifiedTarget {
             slope: 1.0 + slope_bend,
             // d (r f(z / r)) / dr = f - cos f', without the parts of f and f' that cancel
             norm_slope: bend - cos * slope_bend,
+            amount_slope: target.norm * anneal * by_amounts,
             ..ModifiedTarget::shifted(target.norm * bend)
         }
     }
 
-    /// `cos(phi)` continued past pi as told, and its derivative by `cos`.
-    fn cosine_of_enlarged(&self, cos: f64, plus: f64, least_sine: f64) -> (f64, f64) {
+    /// `cos(phi)` continued past pi as told; below 0 `phi` is 0.
+    fn cosine_of_enlarged(&self, cos: f64, plus: f64, beyond_pi: BeyondPi, least_sine: f64) -> Bent {
         let theta = cos.acos();
         let phi = self.times * theta + plus;
-        let plain = || (phi.cos(), self.times * sine_ratio(phi, theta, cos, self.times, least_sine));
+        let plain = || Bent {
+            value: phi.cos(),
+            slope: self.times * sine_ratio(phi, theta, cos, self.times, least_sine),
+            plus_slope: -phi.sin(),
+        };
+        if phi < 0.0 {
+            return Bent { value: 1.0, slope: 0.0, plus_slope: 0.0 };
+        }
         if phi <= PI {
             return plain();
         }
-        match self.beyond_pi {
+        match beyond_pi {
             BeyondPi::Plain => plain(),
-            BeyondPi::Continue => (-1.0 + cos - ((PI - plus) / self.times).cos(), 1.0),
-            BeyondPi::Extend => (cos - plus * plus.sin(), 1.0),
-            BeyondPi::Clamp => (-1.0, 0.0),
+            BeyondPi::Continue => {
+                let limit = (PI - plus) / self.times;
+                Bent { value: -1.0 + cos - limit.cos(), slope: 1.0, plus_slope: -limit.sin() / self.times }
+            }
+            BeyondPi::Extend => {
+                let (sin, cos_plus) = plus.sin_cos();
+                Bent { value: cos - plus * sin, slope: 1.0, plus_slope: -sin - plus * cos_plus }
+            }
+            BeyondPi::Clamp => Bent { value: -1.0, slope: 0.0, plus_slope: 0.0 },
             BeyondPi::Piecewise => {
                 // The branch that holds just below phi: at theta = pi there is nothing above.
                 let k = (phi / PI).ceil() - 1.0;
                 let sign = if k % 2.0 == 0.0 { 1.0 } else { -1.0 };
-                let (value, slope) = plain();
-                (sign * value - 2.0 * k, sign * slope)
+                let Bent { value, slope, plus_slope } = plain();
+                Bent { value: sign * value - 2.0 * k, slope: sign * slope, plus_slope: sign * plus_slope }
             }
         }
     }
-
-    fn check(&self, num_classes: usize) -> Result<()> {
-        check_number("margin.times", self.times, Bound::Positive)?;
-        check_number("margin.times", self.times, Bound::AtMost(MOST_TIMES, "published losses multiply by 0.9 to 4"))?;
-        check_amount("margin.plus", &self.plus, num_classes, |name, m| check_angle(name, m.0))?;
-        check_amount("margin.minus", &self.minus, num_classes, |name, &m| check_score_margin(name, m, true))?;
+    /// What the amounts of one margin cannot be together.
+    fn check_pair(&self) -> Result<()> {
+        let refuse = |expected: &str, found: String, advice: &str| {
+            Err(Error::new(ErrorKind::Spec, "margin", expected, found, advice))
+        };
         if self.plus.is_per_sample() && self.minus.is_per_sample() {
             let found = "per-sample amounts for both plus and minus";
             let advice = "a batch brings one amount a row: fix one of the two";
-            return Err(Error::new(ErrorKind::Spec, "margin", "at most one per-sample amount", found, advice));
+            return refuse("at most one per-sample amount", found.into(), advice);
         }
+        if self.plus.is_drawn() && self.minus.is_drawn() {
+            let found = "drawn amounts for both plus and minus";
+            return refuse("at most one drawn amount", found.into(), "a row has one draw: fix one of the two");
+        }
+        match (self.plus.norm_momentum(), self.minus.norm_momentum()) {
+            (Some(plus), Some(minus)) if plus != minus => {
+                let found = format!("{plus} for plus and {minus} for minus");
+                refuse("one momentum: both amounts look at the same averages", found, "give both the same")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        check_number("margin.times", self.times, Bound::Positive)?;
+        check_number("margin.times", self.times, Bound::AtMost(MOST_TIMES, "published losses multiply by 0.9 to 4"))?;
+        self.check_pair()?;
         if self.beyond_pi == BeyondPi::Extend && self.times != 1.0 {
             let expected = "times = 1 with beyond-pi = \"extend\"";
             let advice = "choose \"continue\", which any angle can use";
@@ -347,9 +389,17 @@ impl AngularMargin {
     }
 }
 
+/// `cos(phi)` or what takes its place, and its slopes by `cos(theta)` and by `plus`.
+#[derive(Clone, Copy, Debug)]
+struct Bent {
+    value: f64,
+    slope: f64,
+    plus_slope: f64,
+}
+
 /// `sin(phi) / sin(theta)` for `phi = times theta + plus`. Where both vanish, at an end of the range of theta, the
 /// quotient of their derivatives; where only the divisor does, it is floored.
-fn sine_ratio(phi: f64, theta: f64, cos: f64, times: f64, least_sine: f64) -> f64 {
+pub(crate) fn sine_ratio(phi: f64, theta: f64, cos: f64, times: f64, least_sine: f64) -> f64 {
     const VANISHING: f64 = 1e-12;
     let sine = ((1.0 - cos) * (1.0 + cos)).sqrt();
     let end = if cos > 0.0 { 0.0 } else { PI };
@@ -358,45 +408,4 @@ fn sine_ratio(phi: f64, theta: f64, cos: f64, times: f64, least_sine: f64) -> f6
         return times * phi_at_end.cos() / end.cos();
     }
     phi.sin() / sine.max(least_sine)
-}
-
-fn check_amount<T>(
-    name: &str,
-    amount: &Amount<T>,
-    num_classes: usize,
-    check: impl Fn(&str, &T) -> Result<()>,
-) -> Result<()> {
-    match amount {
-        Amount::One(m) => check(name, m),
-        Amount::PerSample => Ok(()),
-        Amount::PerClass(all) if all.len() == num_classes => {
-            all.iter().enumerate().try_for_each(|(class, m)| check(&format!("{name} of class {class}"), m))
-        }
-        Amount::PerClass(all) => {
-            let expected = format!("{num_classes} amounts, one a class");
-            Err(Error::new(ErrorKind::Spec, name, expected, all.len().to_string(), "give as many amounts as classes"))
-        }
-    }
-}
-
-fn check_score_margin(name: &str, m: f64, bounded: bool) -> Result<()> {
-    if bounded {
-        let advice =
-            "a cosine lies from -1 to 1, so no larger margin can be met; an angle belongs to an angular margin";
-        check_number(name, m, Bound::AtMost(2.0, advice))
-    } else {
-        check_number(name, m, Bound::NotNegative)
-    }
-}
-
-fn check_angle(name: &str, radians: f64) -> Result<()> {
-    if radians.is_finite() && (0.0..=PI).contains(&radians) {
-        return Ok(());
-    }
-    let advice = if radians.is_finite() && radians > PI && radians <= 180.0 {
-        format!("if that is in degrees, give {:.4}", radians.to_radians())
-    } else {
-        "give radians".into()
-    };
-    Err(Error::new(ErrorKind::Spec, name, "an angle in radians from 0 to pi (3.1416)", radians.to_string(), advice))
 }

@@ -3,6 +3,7 @@
 //! `f64` calls the standard library: it is the precise path. `f32` uses short polynomials that a compiler turns into
 //! vector instructions; both are exact to two or three units in the last place (see the tests below).
 
+use crate::margin::sine_ratio;
 use ndarray::NdFloat;
 
 /// `f32` or `f64`.
@@ -25,6 +26,10 @@ pub(crate) mod sealed {
         fn exp_of_nonpositive<const FMA: bool>(self) -> Self;
         /// `ln(1 + e)` for `e` in `[0, 1]`.
         fn ln_1p_of_unit<const FMA: bool>(self) -> Self;
+        /// The largest number of this type that is not above a value.
+        fn round_down(value: f64) -> Self;
+        /// `cos(acos(self) / by)` and its slope, `self` kept from -1 to 1 and `by` above 1; NaN stays NaN.
+        fn cosine_of_divided_angle<const FMA: bool>(self, by: Self) -> (Self, Self);
     }
 }
 
@@ -95,6 +100,25 @@ impl sealed::Functions for f32 {
         );
         2.0 * r * series
     }
+
+    fn round_down(value: f64) -> Self {
+        let near = Self::round_from(value);
+        if near.widen() > value { near.next_down() } else { near }
+    }
+
+    #[inline(always)]
+    fn cosine_of_divided_angle<const FMA: bool>(self, by: Self) -> (Self, Self) {
+        let (value, slope) = divided(self.widen(), by.widen(), Self::LEAST_SINE);
+        (Self::round_from(value), Self::round_from(slope))
+    }
+}
+
+/// `cos(acos(cos) / by)` and its slope.
+fn divided(cos: f64, by: f64, least_sine: f64) -> (f64, f64) {
+    let cos = cos.clamp(-1.0, 1.0);
+    let theta = cos.acos();
+    let phi = theta / by;
+    (phi.cos(), sine_ratio(phi, theta, cos, 1.0 / by, least_sine) / by)
 }
 
 impl sealed::Functions for f64 {
@@ -105,6 +129,15 @@ impl sealed::Functions for f64 {
     #[inline(always)]
     fn ln_1p_of_unit<const FMA: bool>(self) -> Self {
         self.ln_1p()
+    }
+
+    fn round_down(value: f64) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn cosine_of_divided_angle<const FMA: bool>(self, by: Self) -> (Self, Self) {
+        divided(self, by, Self::LEAST_SINE)
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | feature incay | `weight / a^2` | `-2 weight / a^3` | those classified correctly | Yuan et al. 2017, arXiv 1705.10284 |
 //! | ring loss | `weight / 2 (a - R)^2` | `weight (a - R)`; by `R` its negative | all | Zheng et al. 2018, arXiv 1803.00130 |
+//! | magnitude | `weight (a / high^2 + 1 / a)`, `a` kept from `low` to `high` | `weight (1 / high^2 - 1 / a^2)`; 0 at and beyond the ends | all | Meng et al. 2021, arXiv 2103.06627 |
 //!
 //! Under the mean each is averaged over the rows that it concerns, with the rows' weights.
 
@@ -28,6 +29,15 @@ pub enum Regulariser {
         /// The radius `R` at the start, 0 or above.
         radius: f64,
     },
+    /// Draws norms up to the largest: what MagFace adds to a margin that grows with the norm.
+    Magnitude {
+        /// Strength of the term, above 0.
+        weight: f64,
+        /// The least norm that is told apart, above 0.
+        low: f64,
+        /// The largest, above `low`; where the term is least.
+        high: f64,
+    },
 }
 
 /// The value of a term on one row, and its slopes.
@@ -47,7 +57,7 @@ impl Regulariser {
     /// The radius at the start, where there is one.
     pub fn initial_radius(self) -> Option<f64> {
         match self {
-            Self::FeatureIncay { .. } => None,
+            Self::FeatureIncay { .. } | Self::Magnitude { .. } => None,
             Self::Ring { radius, .. } => Some(radius),
         }
     }
@@ -63,6 +73,16 @@ impl Regulariser {
             Self::Ring { weight, .. } => {
                 let off = norm - radius;
                 NormTerm { value: weight / 2.0 * off * off, norm_slope: weight * off, radius_slope: -weight * off }
+            }
+            Self::Magnitude { weight, low, high } => {
+                let a = norm.clamp(low, high);
+                let norm_slope = if a == norm && low < a && a < high {
+                    // 1 / high^2 - 1 / a^2, without the difference of what is nearly equal
+                    weight * (a - high) * (a + high) / (high * high * a * a)
+                } else {
+                    0.0
+                };
+                NormTerm { value: weight * (a / (high * high) + 1.0 / a), norm_slope, radius_slope: 0.0 }
             }
         }
     }
@@ -81,6 +101,17 @@ impl Regulariser {
             Self::Ring { weight, radius } => {
                 check_number("regulariser.weight", weight, Bound::Positive)?;
                 check_number("regulariser.radius", radius, Bound::NotNegative)
+            }
+            Self::Magnitude { weight, low, high } => {
+                check_number("regulariser.weight", weight, Bound::Positive)?;
+                check_number("regulariser.low", low, Bound::Positive)?;
+                check_number("regulariser.high", high, Bound::Positive)?;
+                if low < high {
+                    return Ok(());
+                }
+                let expected = format!("a norm above low, {low}");
+                let advice = "give the smaller norm first";
+                Err(Error::new(ErrorKind::Spec, "regulariser.high", expected, high.to_string(), advice))
             }
         }
     }

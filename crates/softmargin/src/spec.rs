@@ -31,6 +31,10 @@ pub struct LossSpec {
     /// What becomes of the other scores.
     #[serde(default)]
     pub rivals: Rivals,
+    /// Prototypes of each class, from 1 to [`MOST`](crate::sub_centres::MOST): a property of the head, since the loss
+    /// itself sees one score a class.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub sub_centres: usize,
     /// How the target is set against the others.
     pub comparison: Comparison,
     /// A term on the norms of the embeddings.
@@ -60,6 +64,35 @@ impl LossSpec {
     pub fn build(self, num_classes: usize) -> Result<Loss> {
         Loss::new(self, num_classes)
     }
+
+    /// Whether a margin goes by how many samples each class has, and these counts are not known yet.
+    pub fn needs_class_counts(&self) -> bool {
+        self.margin.lacks_class_counts()
+    }
+
+    /// The same with the number of samples of each class (C), wherever a margin goes by them.
+    ///
+    /// ```
+    /// use softmargin::presets;
+    /// let spec = presets::find("ldam")?.spec();
+    /// assert!(spec.needs_class_counts() && spec.clone().build(2).is_err());
+    /// assert!(spec.with_class_counts(&[500, 20]).build(2).is_ok());
+    /// # Ok::<(), softmargin::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_class_counts(mut self, counts: &[u64]) -> Self {
+        self.margin.set_class_counts(counts);
+        self
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 /// The content of a variant that has no options. Serde on its own would take any there, and ignore them.

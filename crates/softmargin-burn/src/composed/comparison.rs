@@ -10,6 +10,7 @@ use softmargin::{Comparison, Gate, SmoothGate};
 const LARGE_GAP: f64 = 40.0;
 
 /// The rows of a batch, as a comparison sees them.
+#[derive(Clone)]
 pub(super) struct Rows {
     /// (N, C); a class that is out has a finite score.
     pub(super) scores: Tensor<2>,
@@ -23,7 +24,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// `s z_j - u`. The difference of the scores is taken first: it is exact where they are close.
-    fn gap(&self, scores: Tensor<2>) -> Tensor<2> {
+    pub(super) fn gap(&self, scores: Tensor<2>) -> Tensor<2> {
         let ahead = scores - self.target.clone();
         let ahead = match &self.shift.score {
             Some(shift) => ahead - shift.clone(),

@@ -1,18 +1,37 @@
 //! Scores and norms.
 
+use super::first_maximum;
 use burn::tensor::Tensor;
 use ndarray::{ArrayView1, ArrayView2};
 use softmargin::{Geometry, Result};
 
-/// Scores (N, C) of embeddings (N, D) against prototypes (C, D).
+/// Scores (N, C) of embeddings (N, D) against prototypes (C K, D), K for each class.
 pub(crate) fn scores(
     geometry: Geometry,
+    sub_centres: usize,
     embeddings: Tensor<2>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Result<Tensor<2>> {
     check_shapes(geometry, &embeddings, &weight, bias.as_ref())?;
-    Ok(match geometry {
+    let scores = of_prototypes(geometry, embeddings, weight, bias);
+    Ok(if sub_centres > 1 { pooled(scores, sub_centres) } else { scores })
+}
+
+/// The best of each class, the first on ties.
+fn pooled(scores: Tensor<2>, sub_centres: usize) -> Tensor<2> {
+    let [rows, prototypes] = scores.dims();
+    let classes = prototypes / sub_centres;
+    if rows == 0 {
+        return scores.slice([0..0, 0..classes]);
+    }
+    let centres: Tensor<2> = scores.reshape([rows * classes, sub_centres]);
+    let winners = first_maximum(centres.clone());
+    centres.gather(1, winners).reshape([rows, classes])
+}
+
+fn of_prototypes(geometry: Geometry, embeddings: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    match geometry {
         Geometry::InnerProduct { .. } => {
             let scores = embeddings.matmul(weight.transpose());
             match bias {
@@ -27,7 +46,7 @@ pub(crate) fn scores(
             let excess = cosines.clone().detach() - cosines.clone().detach().clamp(-1.0, 1.0);
             cosines - excess
         }
-    })
+    }
 }
 
 /// The lengths (N, 1) of rows.

@@ -1,8 +1,8 @@
 //! What a margin takes from the target's score: one number a row, with its slopes written down.
 
-use super::{column, least_sine, mask, not_composed, with_slope};
+use super::{column, least_sine, mask, with_slope};
 use burn::tensor::Tensor;
-use softmargin::{Amount, AngularMargin, BeyondPi, LossState, Margin, MarginGradient, Radians, Result};
+use softmargin::{AngularMargin, BeyondPi, LossState, Margin, MarginAmounts, MarginGradient};
 use std::f64::consts::PI;
 
 /// A sine this small is one of a multiple of pi.
@@ -14,10 +14,10 @@ pub(super) struct Target<'a> {
     pub(super) score: Tensor<2>,
     /// The product of the norms that the geometry keeps; `None` where that is 1.
     pub(super) norm: Option<Tensor<2>>,
-    /// The class of each row; 0 for ignored ones.
-    pub(super) classes: &'a [usize],
-    /// The amount of each row, where amounts come with the batch; 0 for ignored rows.
-    pub(super) amounts: Option<&'a [f64]>,
+    /// `|x|`, where amounts follow it.
+    pub(super) embedding_norm: Option<Tensor<2>>,
+    /// The amounts of each row.
+    pub(super) amounts: &'a MarginAmounts,
     pub(super) state: Option<&'a LossState>,
 }
 
@@ -30,36 +30,47 @@ pub(super) struct Shift {
     pub(super) logit: Option<Tensor<2>>,
 }
 
-pub(super) fn shift(margin: &Margin, target: &Target<'_>) -> Result<Shift> {
+pub(super) fn shift(margin: &Margin, target: &Target<'_>) -> Shift {
     match margin {
-        Margin::None => Ok(Shift::default()),
-        Margin::Score { amount } => {
-            let score = column(&target.each(amount, |m| *m)?, &target.score).neg();
-            Ok(Shift { score: Some(score), logit: None })
+        Margin::None => Shift::default(),
+        Margin::Score { .. } => Shift { score: Some(target.amount().neg()), logit: None },
+        Margin::Logit { .. } => Shift { score: None, logit: Some(target.amount()) },
+        Margin::Angle(angle) => Shift { score: Some(angular(angle, target)), logit: None },
+    }
+}
+
+/// The same where nothing is done about angles past pi.
+pub(super) fn plain_shift(margin: &Margin, target: &Target<'_>) -> Shift {
+    match margin {
+        Margin::Angle(angle) => {
+            let plain = AngularMargin { beyond_pi: BeyondPi::Plain, ..angle.clone() };
+            shift(&Margin::Angle(plain), target)
         }
-        Margin::Logit { amount } => {
-            let logit = column(&target.each(amount, |m| *m)?, &target.score);
-            Ok(Shift { score: None, logit: Some(logit) })
-        }
-        Margin::Angle(angle) => Ok(Shift { score: Some(angular(angle, target)?), logit: None }),
+        _ => shift(margin, target),
     }
 }
 
 impl Target<'_> {
-    /// The amount of every row.
-    fn each<T>(&self, amount: &Amount<T>, number: impl Fn(&T) -> f64) -> Result<Vec<f64>> {
-        match amount {
-            Amount::One(m) => Ok(vec![number(m); self.classes.len()]),
-            Amount::PerClass(all) => Ok(self.classes.iter().map(|&class| number(&all[class])).collect()),
-            Amount::PerSample => Ok(self.amounts.unwrap_or_default().to_vec()),
-            _ => Err(not_composed("margin.amount", "an amount that is made for each batch")),
+    /// The amount of every row, with its slope by the norm.
+    fn amount(&self) -> Tensor<2> {
+        self.with_norm_slope(column(&self.amounts.amount, &self.score), self.numbers(&self.amounts.amount_slope))
+    }
+
+    /// A column that does not depend on the target's score but moves with the norm of the embedding.
+    fn with_norm_slope(&self, value: Tensor<2>, slope: Tensor<2>) -> Tensor<2> {
+        match &self.embedding_norm {
+            Some(norm) => with_slope(value, slope, norm.clone()),
+            None => value,
         }
+    }
+
+    fn numbers(&self, values: &[f64]) -> Tensor<2> {
+        column(values, &self.score)
     }
 }
 
-fn angular(angle: &AngularMargin, target: &Target<'_>) -> Result<Tensor<2>> {
-    let plus = target.each(&angle.plus, |m: &Radians| m.0)?;
-    let minus = target.each(&angle.minus, |m| *m)?;
+fn angular(angle: &AngularMargin, target: &Target<'_>) -> Tensor<2> {
+    let MarginAmounts { amount: plus, minus, .. } = target.amounts;
     let score = target.score.clone().detach();
     let norm = target.norm.clone().map(Tensor::detach);
     let vanished = norm.clone().map(|norm| norm.equal_elem(0.0));
@@ -67,63 +78,84 @@ fn angular(angle: &AngularMargin, target: &Target<'_>) -> Result<Tensor<2>> {
         (Some(norm), Some(vanished)) => score / norm.mask_fill(vanished, 1.0),
         _ => score,
     };
-    let bent = bend(angle, &ratio, &plus)?;
+    let bent = bend(angle, &ratio, plus);
     let anneal = match (&angle.anneal, target.state) {
         (Some(anneal), Some(state)) => 1.0 / (1.0 + anneal.lambda(state.step)),
         _ => 1.0,
     };
-    let bend = (bent.value - column(&minus, &ratio)).mul_scalar(anneal);
+    let bend = (bent.value - column(minus, &ratio)).mul_scalar(anneal);
     let slope = match angle.gradient {
         MarginGradient::Exact => bent.slope.mul_scalar(anneal),
         MarginGradient::StraightThrough => bent.slope.zeros_like(),
     };
+    let moved = bent.plus_slope * target.numbers(&target.amounts.amount_slope);
+    let moved = moved - target.numbers(&target.amounts.minus_slope);
+    let moved = match angle.gradient {
+        MarginGradient::Exact => moved.mul_scalar(anneal),
+        MarginGradient::StraightThrough => moved.zeros_like(),
+    };
     let (Some(norm), Some(tracked_norm), Some(vanished)) = (norm, target.norm.clone(), vanished) else {
-        return Ok(with_slope(bend, slope, target.score.clone()));
+        return target.with_norm_slope(bend.zeros_like(), moved) + with_slope(bend, slope, target.score.clone());
     };
     // The cosine of a vanished vector is 0 by definition, whatever the vector does: psi has no slope.
+    let moved = (moved * norm.clone()).mask_fill(vanished.clone(), 0.0);
     let value = norm * bend.clone();
     let norm_slope = (bend - bent.cos * slope.clone()).mask_fill(vanished.clone(), 0.0);
     let slope = slope.mask_fill(vanished, -1.0);
-    Ok(with_slope(value, slope, target.score.clone()) + with_slope(norm_slope.zeros_like(), norm_slope, tracked_norm))
+    let by_norm = with_slope(norm_slope.zeros_like(), norm_slope, tracked_norm);
+    let by_amount = target.with_norm_slope(by_norm.zeros_like(), moved);
+    with_slope(value, slope, target.score.clone()) + by_norm + by_amount
 }
 
 /// `cos(phi) - cos`, continued past pi, and its derivative by `cos`.
 struct Bend {
     value: Tensor<2>,
     slope: Tensor<2>,
+    /// The derivative by `plus`.
+    plus_slope: Tensor<2>,
     cos: Tensor<2>,
 }
 
-fn bend(angle: &AngularMargin, ratio: &Tensor<2>, plus: &[f64]) -> Result<Bend> {
+fn bend(angle: &AngularMargin, ratio: &Tensor<2>, plus: &[f64]) -> Bend {
     let cos = ratio.clone().clamp(-1.0, 1.0);
     let theta = cos.clone().acos();
     let phi = theta.mul_scalar(angle.times) + column(plus, ratio);
     let plain = phi.clone().cos();
     let plain_slope = sine_ratio(angle.times, &cos, &phi, plus).mul_scalar(angle.times);
-    let beyond = phi.clone().greater_elem(PI);
+    let plain_plus = phi.clone().sin().neg();
     let each = |number: &dyn Fn(f64) -> f64| column(&plus.iter().map(|&m| number(m)).collect::<Vec<f64>>(), ratio);
-    let ones = cos.ones_like();
-    let (past, past_slope) = match angle.beyond_pi {
-        BeyondPi::Plain => (plain.clone(), plain_slope.clone()),
-        BeyondPi::Continue => (cos.clone() - each(&|m| 1.0 + ((PI - m) / angle.times).cos()), ones),
-        BeyondPi::Extend => (cos.clone() - each(&|m| m * m.sin()), ones),
-        BeyondPi::Clamp => (ones.clone().neg(), ones.zeros_like()),
+    let (ones, zeros) = (cos.ones_like(), cos.zeros_like());
+    let (past, past_slope, past_plus) = match angle.beyond_pi {
+        BeyondPi::Plain => (plain.clone(), plain_slope.clone(), plain_plus.clone()),
+        BeyondPi::Continue => {
+            let turn = |m: f64| (PI - m) / angle.times;
+            (cos.clone() - each(&|m| 1.0 + turn(m).cos()), ones.clone(), each(&|m| -turn(m).sin() / angle.times))
+        }
+        BeyondPi::Extend => (cos.clone() - each(&|m| m * m.sin()), ones.clone(), each(&|m| -(m.sin() + m * m.cos()))),
+        BeyondPi::Clamp => (ones.clone().neg(), zeros.clone(), zeros.clone()),
         BeyondPi::Piecewise => {
-            let k = phi.div_scalar(PI).ceil().sub_scalar(1.0);
+            let k = phi.clone().div_scalar(PI).ceil().sub_scalar(1.0);
             let odd = k.clone() - k.clone().div_scalar(2.0).floor().mul_scalar(2.0);
             let sign = odd.mul_scalar(-2.0).add_scalar(1.0);
-            (sign.clone() * plain.clone() - k.mul_scalar(2.0), sign * plain_slope.clone())
+            let value = sign.clone() * plain.clone() - k.mul_scalar(2.0);
+            (value, sign.clone() * plain_slope.clone(), sign * plain_plus.clone())
         }
     };
-    let value = plain.mask_where(beyond.clone(), past) - ratio.clone();
-    let slope = plain_slope.mask_where(beyond, past_slope).sub_scalar(1.0);
+    let (beyond, below) = (phi.clone().greater_elem(PI), phi.lower_elem(0.0));
+    let placed = |plain: Tensor<2>, past: Tensor<2>, before: Tensor<2>| {
+        plain.mask_where(beyond.clone(), past).mask_where(below.clone(), before)
+    };
     // Where the angle is left as it is, nothing is to change, not even by rounding.
     let neutral: Vec<bool> = plus.iter().map(|&m| angle.times == 1.0 && m == 0.0).collect();
-    if neutral.contains(&true) {
-        let neutral = mask(neutral, ratio);
-        return Ok(Bend { value: value.mask_fill(neutral.clone(), 0.0), slope: slope.mask_fill(neutral, 0.0), cos });
+    let neutral = mask(neutral, ratio);
+    let value = placed(plain, past, ones) - ratio.clone();
+    let slope = placed(plain_slope, past_slope, zeros.clone()).sub_scalar(1.0);
+    Bend {
+        value: value.mask_fill(neutral.clone(), 0.0),
+        slope: slope.mask_fill(neutral, 0.0),
+        plus_slope: placed(plain_plus, past_plus, zeros),
+        cos,
     }
-    Ok(Bend { value, slope, cos })
 }
 
 /// `sin(phi) / sin(theta)`: the divisor floored where it alone vanishes, and the quotient of the derivatives where both do,

@@ -9,6 +9,7 @@ mod comparison;
 mod geometry;
 mod margin;
 mod regulariser;
+mod rivals;
 mod rows;
 
 pub(crate) use geometry::scores;

@@ -1,6 +1,6 @@
 //! Terms on the norms of the embeddings.
 
-use super::{first_maximum, not_composed};
+use super::{first_maximum, not_composed, with_slope};
 use burn::tensor::{Int, Tensor};
 use softmargin::{Regulariser, Result};
 
@@ -33,6 +33,17 @@ pub(super) fn term(
                 None => norms.clone().sub_scalar(start),
             };
             Ok(Term { values: off.square().mul_scalar(weight / 2.0), concerned: norms.ones_like() })
+        }
+        (Regulariser::Magnitude { weight, low, high }, _) => {
+            let norm = norms.clone().detach();
+            let clamped = norm.clone().clamp(low, high);
+            let inside = norm.clone().equal(clamped.clone());
+            let inside = inside.bool_and(norm.clone().greater_elem(low)).bool_and(norm.lower_elem(high));
+            let value = clamped.clone().mul_scalar(1.0 / (high * high)) + clamped.clone().recip();
+            let slope = clamped.square().recip().neg().add_scalar(1.0 / (high * high));
+            let slope = slope.mask_fill(inside.bool_not(), 0.0);
+            let values = with_slope(value.mul_scalar(weight), slope.mul_scalar(weight), norms.clone());
+            Ok(Term { values, concerned: norms.ones_like() })
         }
         _ => Err(not_composed("regulariser", "a term of another kind")),
     }

@@ -1,14 +1,15 @@
 //! From scores to the loss of a batch.
 
 use super::comparison::{Rows, losses, smooth_gap, softplus};
-use super::margin::{Shift, Target, shift};
+use super::margin::{Shift, Target, plain_shift, shift};
 use super::regulariser::{Term, term};
-use super::{Factor, class_numbers, column, first_maximum, geometry, least_number, mask, not_composed};
+use super::rivals;
+use super::{Factor, class_numbers, column, first_maximum, geometry, least_number, mask, not_composed, signed};
 use crate::inputs::{Host, HostTargets, MarginOutput};
-use crate::prepared::{Learned, Operands};
+use crate::prepared::{Answer, Learned, Operands};
 use burn::tensor::{Int, Tensor, TensorData};
-use ndarray::{Array1, ArrayView1};
-use softmargin::{Comparison, Loss, LossState, Margin, Reduction, Result, Rivals, SmoothGate};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+use softmargin::{Batch, Comparison, Loss, LossState, Margin, MarginAmounts, Reduction, Result, Rivals, SmoothGate};
 
 const BROADCASTS: &str = "a single number takes any shape";
 
@@ -16,6 +17,8 @@ const BROADCASTS: &str = "a single number takes any shape";
 pub(crate) struct Problem<'a> {
     pub(crate) loss: &'a Loss,
     pub(crate) state: Option<&'a LossState>,
+    /// Whether the state takes the batch in before the loss is computed with it.
+    pub(crate) trains: bool,
     pub(crate) host: &'a Host<f64>,
     pub(crate) learned: Learned,
     pub(crate) reduction: Reduction,
@@ -28,13 +31,13 @@ struct Scores {
     weight_norms: Option<Tensor<2>>,
 }
 
-pub(crate) fn forward(operands: Operands, problem: &Problem<'_>) -> Result<MarginOutput> {
+pub(crate) fn forward(operands: Operands, problem: &Problem<'_>) -> Result<Answer> {
     let loss = problem.loss;
     let scored = match operands {
-        Operands::Head { geometry, embeddings, weight, bias } => Scores {
+        Operands::Head { geometry, sub_centres, embeddings, weight, bias } => Scores {
             embedding_norms: loss.needs_embedding_norms().then(|| geometry::norms(embeddings.clone())),
             weight_norms: loss.needs_weight_norms().then(|| geometry::norms(weight.clone())),
-            scores: geometry::scores(geometry, embeddings, weight, bias)?,
+            scores: geometry::scores(geometry, sub_centres, embeddings, weight, bias)?,
         },
         Operands::Scores { scores, embedding_norms, weight_norms } => Scores {
             scores,
@@ -42,30 +45,86 @@ pub(crate) fn forward(operands: Operands, problem: &Problem<'_>) -> Result<Margi
             weight_norms: weight_norms.map(|norms| norms.unsqueeze_dim(1)),
         },
     };
-    let weights = problem.row_weights(&scored)?;
+    let state = problem.next_state(&scored)?;
+    let problem = Problem { state: state.as_ref(), learned: problem.learned.clone(), ..*problem };
+    let checked = problem.checked(&scored)?;
     let scores = scored.scores.clone().detach();
-    Ok(MarginOutput { loss: problem.total(scored, &weights)?, scores })
+    let output = MarginOutput { loss: problem.total(scored, &checked)?, scores };
+    Ok(Answer { output, state })
+}
+
+/// What the core says of the rows, without their scores.
+struct Checked {
+    weights: Vec<f64>,
+    amounts: MarginAmounts,
 }
 
 impl Problem<'_> {
-    /// Checks all that the core checks without looking at numbers that lie on the device.
-    fn row_weights(&self, scored: &Scores) -> Result<Vec<f64>> {
-        let zero = ArrayView1::from(&[0.0_f64]);
-        let [rows, classes] = scored.scores.dims();
-        let zeros = |length: usize| zero.broadcast(length).expect(BROADCASTS);
-        let scores = zero.broadcast((rows, classes)).expect(BROADCASTS);
+    /// The state once it has taken the batch in; only what it looks at is read back from the device.
+    fn next_state(&self, scored: &Scores) -> Result<Option<LossState>> {
+        let mut state = self.state.cloned();
+        if let (true, Some(state)) = (self.trains, &mut state) {
+            let target_scores = match self.loss.spec().rivals {
+                Rivals::Curricular { .. } => self.target_scores(&scored.scores),
+                _ => Array2::zeros((scored.scores.dims()[0], 1)),
+            };
+            let scores = target_scores.broadcast(scored.scores.dims()).expect(BROADCASTS);
+            self.with_batch(scores, scored, |batch| self.loss.update(state, batch))?;
+        }
+        Ok(state)
+    }
+
+    /// (N, 1): each row's score of its class; that of the first class where a label is none, which is refused.
+    fn target_scores(&self, scores: &Tensor<2>) -> Array2<f64> {
+        let [rows, classes] = scores.dims();
+        let own: Vec<i64> = match &self.host.targets {
+            HostTargets::Classes(labels) if labels.len() == rows && classes > 0 => labels
+                .iter()
+                .map(|&label| self.class(label))
+                .map(|class| if (0..signed(classes)).contains(&class) { class } else { 0 })
+                .collect(),
+            _ => return Array2::zeros((rows, 1)),
+        };
+        let own: Tensor<2, Int> = Tensor::from_data(TensorData::new(own, [rows, 1]), &scores.device());
+        read_column(scores.clone().gather(1, own)).insert_axis(Axis(1))
+    }
+
+    /// Checks all that the core checks without looking at scores that lie on the device.
+    fn checked(&self, scored: &Scores) -> Result<Checked> {
+        let scores = ArrayView2::from_shape((1, 1), &[0.0]).expect("one number makes a matrix of one");
+        let scores = scores.broadcast(scored.scores.dims()).expect(BROADCASTS);
+        self.with_batch(scores, scored, |batch| {
+            Ok(Checked { weights: self.loss.row_weights(batch)?, amounts: self.loss.margin_amounts(batch)? })
+        })
+    }
+
+    /// Does something with the batch of these scores. Norms are read back only where amounts follow them.
+    fn with_batch<T>(
+        &self,
+        scores: ArrayView2<'_, f64>,
+        scored: &Scores,
+        work: impl FnOnce(&Batch<'_, f64>) -> Result<T>,
+    ) -> Result<T> {
+        let zeros = |length: usize| Array1::zeros(length);
+        let from_norm = self.loss.spec().margin.is_from_norm();
+        let embedding_norms = scored
+            .embedding_norms
+            .as_ref()
+            .map(|norms| if from_norm { read_column(norms.clone()) } else { zeros(norms.dims()[0]) });
+        let weight_norms = scored.weight_norms.as_ref().map(|norms| zeros(norms.dims()[0]));
         let mut batch = self.host.batch(scores, None, self.state);
-        if let Some(norms) = &scored.embedding_norms {
-            batch = batch.with_embedding_norms(zeros(norms.dims()[0]));
+        if let Some(norms) = &embedding_norms {
+            batch = batch.with_embedding_norms(norms.view());
         }
-        if let Some(norms) = &scored.weight_norms {
-            batch = batch.with_weight_norms(zeros(norms.dims()[0]));
+        if let Some(norms) = &weight_norms {
+            batch = batch.with_weight_norms(norms.view());
         }
-        self.loss.row_weights(&batch)
+        work(&batch)
     }
 
     /// The losses of the rows, reduced.
-    fn total(&self, scored: Scores, weights: &[f64]) -> Result<Tensor<1>> {
+    fn total(&self, scored: Scores, checked: &Checked) -> Result<Tensor<1>> {
+        let weights = &checked.weights;
         let [count, classes] = scored.scores.dims();
         let weight: f64 = weights.iter().sum();
         if count == 0 {
@@ -79,7 +138,7 @@ impl Problem<'_> {
             scores.clone().mul_scalar(0.0)
         } else {
             match &targets {
-                Some(classes) => self.against_classes(scores.clone(), classes, &scored, weights)?,
+                Some(classes) => self.against_classes(scores.clone(), classes, &scored, &checked.amounts)?,
                 None => self.against_distributions(scores.clone())?,
             }
         };
@@ -148,41 +207,27 @@ impl Problem<'_> {
         scores: Tensor<2>,
         classes: &Tensor<2, Int>,
         scored: &Scores,
-        weights: &[f64],
+        amounts: &MarginAmounts,
     ) -> Result<Tensor<2>> {
         let spec = self.loss.spec();
-        if spec.rivals != Rivals::Plain {
-            return Err(not_composed("rivals", "a kind that is not \"plain\""));
-        }
         let own = class_numbers(&scores).equal(classes.clone().expand(scores.dims()));
         // A class of score minus infinity is out. Its score is made finite: infinity times a slope of 0 is NaN.
         let out = scores.clone().detach().lower_elem(least_number(&scores));
         let scores = scores.mask_fill(out.clone().bool_and(own.clone().bool_not()), 0.0);
         let target = scores.clone().gather(1, classes.clone());
-        let host_classes = self.host_classes();
-        let amounts = self.host.margins.as_ref().map(|margins| kept(margins, weights));
-        let shift = shift(
-            &spec.margin,
-            &Target {
-                score: target.clone(),
-                norm: self.kept_norm(scored, classes),
-                classes: &host_classes,
-                amounts: amounts.as_deref(),
-                state: self.state,
-            },
-        )?;
+        let of_target = Target {
+            score: target.clone(),
+            norm: self.kept_norm(scored, classes),
+            embedding_norm: scored.embedding_norms.clone().filter(|_| spec.margin.is_from_norm()),
+            amounts,
+            state: self.state,
+        };
         let rivals = own.bool_or(out).bool_not();
         let scale = Factor::of(self.loss, self.learned.scale.clone());
-        Ok(losses(spec.comparison, &Rows { scores, rivals, target, shift, scale }))
-    }
-
-    fn host_classes(&self) -> Vec<usize> {
-        match &self.host.targets {
-            HostTargets::Classes(classes) => {
-                classes.iter().map(|&class| usize::try_from(self.class(class)).unwrap_or_default()).collect()
-            }
-            HostTargets::Distributions(_) => Vec::new(),
-        }
+        let rows = Rows { scores, rivals, target, shift: shift(&spec.margin, &of_target), scale };
+        let plain = || Rows { shift: plain_shift(&spec.margin, &of_target), ..rows.clone() };
+        let scores = rivals::modified(spec.rivals, &rows, plain, self.state)?;
+        Ok(losses(spec.comparison, &Rows { scores, ..rows }))
     }
 
     /// The product of the norms that the scores keep (N, 1), for margins on the angle.
@@ -242,9 +287,8 @@ impl Problem<'_> {
     }
 }
 
-/// The amounts of the rows that count; 0 for the others, whatever was given.
-fn kept(amounts: &Array1<f64>, weights: &[f64]) -> Vec<f64> {
-    amounts.iter().zip(weights).map(|(&amount, &weight)| if weight > 0.0 { amount } else { 0.0 }).collect()
+fn read_column(column: Tensor<2>) -> Array1<f64> {
+    column.into_data().iter::<f64>().collect()
 }
 
 /// Ignored rows without the infinities that a weight of 0 would turn into NaN. Their NaN stays, and shows in the loss: in

@@ -6,13 +6,16 @@ use burn::module::Param;
 use burn::tensor::{DType, Device, Element, Int, Tensor, TensorData};
 use ndarray::{Array1, Array2};
 use softmargin::{
-    Amount, AngularMargin, Anneal, Batch, BeyondPi, Comparison, Gate, Geometry, Gradients, HeadGradients, LossSpec,
-    Margin, MarginGradient, Radians, Real, Reduction, Regulariser, Scale, Scored, SmoothGate, Value, presets,
+    Amount, AngularMargin, Anneal, Batch, BeyondPi, Comparison, Gate, Geometry, Gradients, HeadGradients, Loss,
+    LossSpec, LossState, Margin, MarginGradient, NormAmount, Radians, Real, Reduction, Regulariser, Rivals, Scale,
+    Scored, SmoothGate, Value, presets, sub_centres,
 };
 use softmargin_burn::{MarginHead, MarginHeadConfig, RowInputs};
 
 pub const CLASSES: usize = 5;
 pub const WIDTH: usize = 4;
+/// The most prototypes that a class of a case has.
+pub const CENTRES: usize = 3;
 pub const ROWS: usize = 7;
 
 /// What `f32` leaves of a gradient: the exact slope of an angle multiplies the rounding of a cosine by `1 / sin^2`, up to
@@ -49,7 +52,7 @@ pub struct Problem {
 impl Problem {
     /// Some embeddings lie near their prototype, some far, the last one at the origin.
     pub fn new() -> Self {
-        let weight = numbers(CLASSES * WIDTH, 0);
+        let weight = numbers(CLASSES * CENTRES * WIDTH, 0);
         let targets: Vec<i64> = (0..ROWS).map(|row| (row * 3 % CLASSES) as i64).collect();
         let noise = numbers(ROWS * WIDTH, 1000);
         let mut embeddings: Vec<f32> = (0..ROWS * WIDTH)
@@ -60,7 +63,7 @@ impl Problem {
             })
             .collect();
         embeddings[(ROWS - 1) * WIDTH..].fill(0.0);
-        let bias = numbers(CLASSES, 50);
+        let bias = numbers(CLASSES * CENTRES, 50);
         Self {
             embeddings,
             weight,
@@ -115,8 +118,11 @@ fn case(name: impl Into<String>, spec: LossSpec) -> Case {
     Case { name: name.into(), spec, per_sample: false, weighted: false, soft: false }
 }
 
+/// The number of rows of each class that a loss is told, where it asks.
+pub const COUNTS: [u64; CLASSES] = [3, 50, 7, 400, 12];
+
 pub fn preset(name: &str) -> LossSpec {
-    presets::find(name).unwrap().spec()
+    presets::find(name).unwrap().spec().with_class_counts(&COUNTS)
 }
 
 fn angle(times: f64, plus: f64, minus: f64, beyond_pi: BeyondPi, gradient: MarginGradient) -> AngularMargin {
@@ -132,8 +138,11 @@ fn angle(times: f64, plus: f64, minus: f64, beyond_pi: BeyondPi, gradient: Margi
 
 /// Every preset and every option.
 pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = presets::all().iter().map(|preset| case(preset.name, preset.spec())).collect();
+    let mut cases: Vec<Case> = presets::all().iter().map(|one| case(one.name, preset(one.name))).collect();
     cases.extend(comparisons());
+    cases.extend(rivals());
+    cases.extend(amounts());
+    cases.extend(several_centres());
     cases.extend(margins());
     cases.extend(extras());
     cases
@@ -225,6 +234,79 @@ fn margins() -> Vec<Case> {
     cases
 }
 
+/// Every kind of rivals under every comparison.
+fn rivals() -> Vec<Case> {
+    let comparisons = [
+        Comparison::EachPair { gate: Gate::Softplus },
+        Comparison::Hardest { gate: Gate::Relu },
+        Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.02 } },
+        Comparison::AgainstZero { gate: Gate::Softplus },
+    ];
+    let kinds = [
+        Rivals::Misclassified { factor: 1.3 },
+        Rivals::Curricular { momentum: 0.3 },
+        Rivals::DividedAngle { by: 1.5 },
+        Rivals::DividedAngle { by: 1.0 },
+    ];
+    let mut cases = Vec::new();
+    for rivals in kinds {
+        for comparison in comparisons {
+            for (name, scale) in
+                [("arcface", Scale::fixed(6.0)), ("am-softmax", Scale::fixed(6.0)), ("normface", learned())]
+            {
+                let scale = if matches!(comparison, Comparison::Hardest { .. }) { Scale::fixed(6.0) } else { scale };
+                let spec = LossSpec { rivals, comparison, scale, ..preset(name) };
+                cases.push(case(format!("{rivals:?} {comparison:?} {name}"), spec));
+            }
+        }
+    }
+    cases
+}
+
+/// Amounts that are drawn, follow the norm or the frequency of the class, on every margin.
+fn amounts() -> Vec<Case> {
+    let drawn = Amount::Drawn { mean: 0.4, deviation: 0.1 };
+    let linear = NormAmount::Linear { low: 0.1, high: 0.9, norm_low: 0.5, norm_high: 2.5 };
+    let counted = Amount::ByFrequency { largest: 0.5, class_counts: Some(COUNTS.to_vec()) };
+    let score = |amount: Amount<f64>| Margin::Score { amount };
+    let logit = |amount: Amount<f64>| Margin::Logit { amount };
+    let base = angle(1.0, 0.0, 0.0, BeyondPi::Continue, MarginGradient::Exact);
+    let minus = |amount: Amount<f64>| Margin::Angle(AngularMargin { minus: amount, ..base.clone() });
+    let mut cases = Vec::new();
+    for amount in [drawn, Amount::FromNorm(linear), counted] {
+        for margin in [score(amount.clone()), logit(amount.clone()), minus(amount.clone())] {
+            cases
+                .push(case(format!("{margin:?}"), LossSpec { margin, scale: Scale::fixed(6.0), ..preset("normface") }));
+        }
+    }
+    for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
+        for geometry in [Geometry::Cosine, Geometry::UnitWeights] {
+            let plus = AngularMargin { plus: Amount::FromNorm(linear), beyond_pi, ..base.clone() };
+            let scale = Scale::fixed(6.0);
+            let spec = LossSpec { margin: Margin::Angle(plus), geometry, scale, ..preset("normface") };
+            cases.push(case(format!("{geometry:?} {beyond_pi:?} from the norm"), spec));
+        }
+    }
+    cases
+}
+
+fn several_centres() -> Vec<Case> {
+    let biased = Geometry::InnerProduct { bias: true, temperature: 1.0 };
+    let with = |geometry, name: &str| LossSpec { geometry, sub_centres: 2, ..preset(name) };
+    vec![
+        case("two centres and a bias", with(biased, "cross-entropy")),
+        case("two centres on unit weights", with(Geometry::UnitWeights, "cross-entropy")),
+        case("two centres and rivals", with(Geometry::Cosine, "mv-softmax")),
+        case(
+            "two centres and ring",
+            LossSpec {
+                regulariser: Some(Regulariser::Ring { weight: 0.3, radius: 1.0 }),
+                ..with(Geometry::Cosine, "am-softmax")
+            },
+        ),
+    ]
+}
+
 fn extras() -> Vec<Case> {
     let ring = Some(Regulariser::Ring { weight: 0.3, radius: 1.0 });
     let incay = Some(Regulariser::FeatureIncay { weight: 0.2 });
@@ -304,8 +386,9 @@ pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], dtype: DType) -
 pub fn head(case: &Case, problem: &Problem, dtype: DType) -> MarginHead {
     let config = MarginHeadConfig::new(WIDTH, CLASSES).with_loss(case.spec.clone());
     let mut head = config.try_init(&device()).unwrap();
-    head.weight = Param::from_tensor(tensor(&problem.weight, [CLASSES, WIDTH], dtype));
-    head.bias = head.bias.map(|_| Param::from_tensor(tensor(&problem.bias, [CLASSES], dtype)));
+    let prototypes = CLASSES * case.spec.sub_centres;
+    head.weight = Param::from_tensor(tensor(&problem.weight[..prototypes * WIDTH], [prototypes, WIDTH], dtype));
+    head.bias = head.bias.map(|_| Param::from_tensor(tensor(&problem.bias[..prototypes], [prototypes], dtype)));
     head.scale = head.scale.map(|_| Param::from_tensor(tensor(&[problem.scale], [1], dtype)));
     head.radius = head.radius.map(|_| Param::from_tensor(tensor(&[problem.radius], [1], dtype)));
     head
@@ -360,58 +443,117 @@ pub fn ask(case: &Case, problem: &Problem, question: &Question) -> Answer {
     }
 }
 
-/// What the core says of the rows from `rows`, under a reduction.
+/// What the core says of the rows from `rows`, under a reduction, its state having taken in all rows.
 pub fn core<F: Real + Element>(
     case: &Case,
     problem: &Problem,
     rows: std::ops::Range<usize>,
     reduction: Reduction,
 ) -> Answer {
+    let state = state_after::<F>(case, problem);
+    core_with::<F>(case, problem, rows, reduction, state.as_ref())
+}
+
+/// The state that the loss of all rows is computed with.
+fn state_after<F: Real + Element>(case: &Case, problem: &Problem) -> Option<LossState> {
     let loss = case.spec.clone().build(CLASSES).unwrap();
-    let of = |v: &[f32]| -> Vec<F> { v.iter().map(|v| F::round_from(f64::from(*v))).collect() };
-    let count = rows.len();
-    let x = of(&problem.embeddings[rows.start * WIDTH..rows.end * WIDTH]);
-    let x = Array2::from_shape_vec((count, WIDTH), x).unwrap();
-    let w = Array2::from_shape_vec((CLASSES, WIDTH), of(&problem.weight)).unwrap();
-    let bias = Array1::from(of(&problem.bias));
+    let mut state = loss.initial_state()?;
+    let inputs = CoreInputs::<F>::new(case, problem, 0..ROWS);
+    let before = state.clone();
+    loss.update(&mut state, &inputs.batch(case, problem, &loss, Some(&before))).unwrap();
+    Some(state)
+}
+
+/// The rows of a problem, and the scores that the core makes of them.
+struct CoreInputs<F> {
+    x: Array2<F>,
+    w: Array2<F>,
+    scored: Scored<F>,
+    pooled: sub_centres::Pooled<F>,
+    labels: Array1<i64>,
+    soft: Option<Array2<F>>,
+    sample_weights: Option<Array1<F>>,
+    margins: Option<Array1<F>>,
+}
+
+impl<F: Real + Element> CoreInputs<F> {
+    fn new(case: &Case, problem: &Problem, rows: std::ops::Range<usize>) -> Self {
+        let of = |v: &[f32]| -> Vec<F> { v.iter().map(|v| F::round_from(f64::from(*v))).collect() };
+        let count = rows.len();
+        let prototypes = CLASSES * case.spec.sub_centres;
+        let x = of(&problem.embeddings[rows.start * WIDTH..rows.end * WIDTH]);
+        let x = Array2::from_shape_vec((count, WIDTH), x).unwrap();
+        let w = Array2::from_shape_vec((prototypes, WIDTH), of(&problem.weight[..prototypes * WIDTH])).unwrap();
+        let bias = Array1::from(of(&problem.bias[..prototypes]));
+        let geometry = case.spec.geometry;
+        let scored = geometry.scores(x.view(), w.view(), geometry.has_bias().then(|| bias.view())).unwrap();
+        let pooled = sub_centres::pool(scored.scores.view(), case.spec.sub_centres).unwrap();
+        let soft = problem.soft.as_ref().map(|soft| {
+            Array2::from_shape_vec((count, CLASSES), of(&soft[rows.start * CLASSES..rows.end * CLASSES])).unwrap()
+        });
+        let column = |values: &Option<Vec<f32>>| values.as_ref().map(|v| Array1::from(of(&v[rows.clone()])));
+        Self {
+            labels: Array1::from(problem.targets[rows.clone()].to_vec()),
+            soft,
+            sample_weights: column(&problem.sample_weights),
+            margins: column(&problem.margins),
+            x,
+            w,
+            scored,
+            pooled,
+        }
+    }
+
+    fn batch<'a>(&'a self, case: &Case, problem: &Problem, loss: &Loss, state: Option<&'a LossState>) -> Batch<'a, F> {
+        let mut batch = match &self.soft {
+            Some(soft) => Batch::soft(self.pooled.scores.view(), soft.view()),
+            None => Batch::new(self.pooled.scores.view(), self.labels.view()),
+        };
+        if let Some(weights) = &self.sample_weights {
+            batch = batch.with_sample_weights(weights.view());
+        }
+        if let Some(margins) = &self.margins {
+            batch = batch.with_margins(margins.view());
+        }
+        if loss.needs_embedding_norms() {
+            batch = batch.with_embedding_norms(self.scored.embedding_norms.view());
+        }
+        if loss.needs_weight_norms() {
+            batch = batch.with_weight_norms(self.scored.weight_norms.view());
+        }
+        if case.spec.scale.is_learned() {
+            batch = batch.with_scale(f64::from(problem.scale));
+        }
+        if has_radius(case) {
+            batch = batch.with_radius(f64::from(problem.radius));
+        }
+        if let Some(state) = state {
+            batch = batch.with_state(state);
+        }
+        batch
+    }
+}
+
+fn has_radius(case: &Case) -> bool {
+    matches!(case.spec.regulariser, Some(Regulariser::Ring { .. }))
+}
+
+fn core_with<F: Real + Element>(
+    case: &Case,
+    problem: &Problem,
+    rows: std::ops::Range<usize>,
+    reduction: Reduction,
+    state: Option<&LossState>,
+) -> Answer {
+    let loss = case.spec.clone().build(CLASSES).unwrap();
+    let inputs = CoreInputs::<F>::new(case, problem, rows);
+    let batch = inputs.batch(case, problem, &loss, state);
     let geometry = case.spec.geometry;
-    let scored: Scored<F> = geometry.scores(x.view(), w.view(), geometry.has_bias().then(|| bias.view())).unwrap();
-    let labels = Array1::from(problem.targets[rows.clone()].to_vec());
-    let soft = problem.soft.as_ref().map(|soft| {
-        Array2::from_shape_vec((count, CLASSES), of(&soft[rows.start * CLASSES..rows.end * CLASSES])).unwrap()
-    });
-    let mut batch = match &soft {
-        Some(soft) => Batch::soft(scored.scores.view(), soft.view()),
-        None => Batch::new(scored.scores.view(), labels.view()),
-    };
-    let sample_weights = problem.sample_weights.as_ref().map(|w| Array1::from(of(&w[rows.clone()])));
-    let margins = problem.margins.as_ref().map(|m| Array1::from(of(&m[rows.clone()])));
-    let state = loss.initial_state();
-    if let Some(weights) = &sample_weights {
-        batch = batch.with_sample_weights(weights.view());
-    }
-    if let Some(margins) = &margins {
-        batch = batch.with_margins(margins.view());
-    }
-    if loss.needs_embedding_norms() {
-        batch = batch.with_embedding_norms(scored.embedding_norms.view());
-    }
-    if loss.needs_weight_norms() {
-        batch = batch.with_weight_norms(scored.weight_norms.view());
-    }
-    if case.spec.scale.is_learned() {
-        batch = batch.with_scale(f64::from(problem.scale));
-    }
-    let has_radius = matches!(case.spec.regulariser, Some(Regulariser::Ring { .. }));
-    if has_radius {
-        batch = batch.with_radius(f64::from(problem.radius));
-    }
-    if let Some(state) = &state {
-        batch = batch.with_state(state);
-    }
-    let (value, gradients): (Value<F>, Gradients<F>) = loss.value_and_grad(&batch, reduction).unwrap();
+    let (value, mut gradients): (Value<F>, Gradients<F>) = loss.value_and_grad(&batch, reduction).unwrap();
+    let winners = inputs.pooled.winners.view();
+    gradients.scores = sub_centres::spread(gradients.scores.view(), winners, case.spec.sub_centres).unwrap();
     let HeadGradients { embeddings, weight, bias } =
-        geometry.backward(x.view(), w.view(), &scored, &gradients).unwrap();
+        geometry.backward(inputs.x.view(), inputs.w.view(), &inputs.scored, &gradients).unwrap();
     let wide = |values: Vec<F>| values.into_iter().map(Real::widen).collect::<Vec<f64>>();
     let if_there = |there: bool, values: Vec<F>| if there { wide(values) } else { Vec::new() };
     Answer {
@@ -420,15 +562,21 @@ pub fn core<F: Real + Element>(
         weight: wide(weight.iter().copied().collect()),
         bias: if_there(geometry.has_bias(), bias.to_vec()),
         scale: if_there(case.spec.scale.is_learned(), vec![gradients.scale]),
-        radius: if_there(has_radius, vec![gradients.radius]),
+        radius: if_there(has_radius(case), vec![gradients.radius]),
     }
 }
 
-/// What the core says of single rows, each gradient multiplied by the upstream gradient of its row, added up.
+/// What the core says of single rows, the others of weight 0: each gradient multiplied by the upstream gradient of its row,
+/// added up.
 pub fn core_row_by_row(case: &Case, problem: &Problem, upstream: &[f32]) -> Answer {
+    let state = state_after::<f64>(case, problem);
+    let own = problem.sample_weights.clone().unwrap_or_else(|| vec![1.0; ROWS]);
     let mut sum: Option<Answer> = None;
     for (row, factor) in upstream.iter().enumerate() {
-        let part = core::<f64>(case, problem, row..row + 1, Reduction::None);
+        let mut weights = vec![0.0; ROWS];
+        weights[row] = own[row];
+        let alone = Problem { sample_weights: Some(weights), ..problem.clone() };
+        let part = core_with::<f64>(case, &alone, 0..ROWS, Reduction::None, state.as_ref());
         let factor = f64::from(*factor);
         let times = |v: Vec<f64>| v.into_iter().map(|v| v * factor).collect::<Vec<f64>>();
         let part = Answer {
@@ -443,8 +591,8 @@ pub fn core_row_by_row(case: &Case, problem: &Problem, upstream: &[f32]) -> Answ
         sum = Some(match sum {
             None => part,
             Some(sum) => Answer {
-                loss: [sum.loss, part.loss].concat(),
-                embeddings: [sum.embeddings, part.embeddings].concat(),
+                loss: add(sum.loss, part.loss),
+                embeddings: add(sum.embeddings, part.embeddings),
                 weight: add(sum.weight, part.weight),
                 bias: add(sum.bias, part.bias),
                 scale: add(sum.scale, part.scale),

@@ -197,7 +197,7 @@ fn multiplier<F: Real>(value: f64) -> F {
 }
 
 /// The classes but the target, in tiles.
-fn rival_tiles(classes: usize, target: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn rival_tiles(classes: usize, target: usize) -> impl Iterator<Item = Range<usize>> {
     [0..target, target + 1..classes].into_iter().flat_map(|part| {
         let end = part.end;
         part.step_by(TILE).map(move |start| start..end.min(start + TILE))
@@ -223,6 +223,8 @@ pub(crate) enum RowFault {
     Contradiction,
     /// The target's score is no cosine, and the margin needs the angle.
     NotACosine(f64),
+    /// A rival's score is no cosine, and its angle is to be divided.
+    RivalIsNotACosine(f64),
 }
 
 impl Comparison {

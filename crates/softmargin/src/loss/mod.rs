@@ -4,9 +4,11 @@
 //! multiplied by; compute the rows, each on its own, on all threads; add up in row order. No sum crosses threads, so
 //! the result has the same bits for any number of them.
 
+mod amounts;
 mod plan;
 mod rows;
 mod totals;
+mod update;
 
 use crate::batch::{Batch, Need, Needs};
 use crate::buffer;
@@ -17,6 +19,8 @@ use crate::reduction::Reduction;
 use crate::simd::InstructionSet;
 use crate::spec::LossSpec;
 use crate::state::LossState;
+use crate::sub_centres;
+pub use amounts::MarginAmounts;
 use ndarray::{Array1, Array2, ArrayViewMut2};
 
 /// A loss, ready to be computed: made by [`LossSpec::build`].
@@ -78,17 +82,20 @@ impl Loss {
             regulariser.check(spec.geometry)?;
         }
         check_class_weights(spec.class_weights.as_deref(), num_classes)?;
+        spec.rivals.check(spec.geometry)?;
         let angular = spec.margin.is_angular();
         let regularised = spec.regulariser.is_some();
         let inner_product = matches!(spec.geometry, Geometry::InnerProduct { .. });
+        check_sub_centres(spec.sub_centres, angular && inner_product)?;
+        let averages = spec.rivals.momentum().is_some() || spec.margin.norm_momentum().is_some();
         let needs = Needs {
             num_classes,
             margins: Need::must_if(spec.margin.is_per_sample()),
-            embedding_norms: Need::must_if(regularised || (angular && !bounded)),
+            embedding_norms: Need::must_if(regularised || spec.margin.is_from_norm() || (angular && !bounded)),
             weight_norms: Need::must_if(angular && inner_product),
             scale: Need::may_if(spec.scale.is_learned()),
             radius: Need::may_if(spec.regulariser.and_then(|term| term.initial_radius()).is_some()),
-            state: Need::must_if(spec.margin.anneal().is_some()),
+            state: Need::must_if(averages || spec.margin.is_drawn() || spec.margin.anneal().is_some()),
         };
         Ok(Self { spec, num_classes, needs, instruction_set: InstructionSet::best() })
     }
@@ -116,11 +123,6 @@ impl Loss {
     /// The state at the start of training, for a loss that has one.
     pub fn initial_state(&self) -> Option<LossState> {
         (self.needs.state == Need::Must).then(LossState::default)
-    }
-
-    /// Changes the state as one step of training does.
-    pub fn update(&self, state: &mut LossState) {
-        state.step = state.step.saturating_add(1);
     }
 
     /// The same loss, computed with another instruction set; one that this machine lacks gives the portable one.
@@ -237,6 +239,17 @@ impl Loss {
     fn scale<F>(&self, batch: &Batch<'_, F>) -> f64 {
         self.spec.scale.clamp(self.scale_parameter(batch)) / self.spec.geometry.temperature()
     }
+}
+
+/// Several prototypes a class do not go with an angle that the norm of the class's one prototype is a part of.
+fn check_sub_centres(count: usize, needs_weight_norms: bool) -> Result<()> {
+    sub_centres::check(count)?;
+    if count == 1 || !needs_weight_norms {
+        return Ok(());
+    }
+    let expected = "1 with a margin on the angle of inner products";
+    let advice = "take cosines or unit weights, whose scores do not depend on the norms of prototypes";
+    Err(Error::new(ErrorKind::Spec, "sub_centres", expected, count.to_string(), advice))
 }
 
 fn check_class_weights(weights: Option<&[f64]>, num_classes: usize) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::margin::Margin;
 use crate::measures;
 use crate::real::Real;
+use crate::rivals::Rivals;
 use ndarray::ArrayView1;
 
 /// What a row is compared with, and how much it counts.
@@ -77,12 +78,14 @@ impl Loss {
             "another comparison"
         } else if self.spec.margin != Margin::None {
             "a margin, which needs the one class that it belongs to"
+        } else if self.spec.rivals != Rivals::Plain {
+            "modified rivals, which are those of one class"
         } else if self.spec.regulariser.is_some_and(|term| term.is_for_correct_rows()) {
             "feature incay, which needs to know the right class"
         } else {
             return Ok(());
         };
-        let expected = "classes, unless the loss is softmax cross-entropy without a margin";
+        let expected = "classes, unless the loss is softmax cross-entropy without a margin, of plain rivals";
         Err(Error::new(ErrorKind::Input, "soft targets", expected, found, "give one class a row"))
     }
 

@@ -1,13 +1,15 @@
 //! The rows of a batch, each computed on its own.
 
 use super::Loss;
+use super::amounts::RowAmounts;
 use super::plan::Plan;
 use crate::batch::{Batch, Targets};
 use crate::comparison::{Comparison, Row, RowFault, RowLoss, SoftRow, Work, soft_row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::margin::{ModifiedTarget, TargetContext};
 use crate::real::Real;
-use crate::simd::Sweeps;
+use crate::rivals::{Bent, COSINE_TOLERANCE};
+use crate::simd::{Bend, Sweeps};
 use crate::smooth::arg_max;
 use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2};
 use rayon::prelude::*;
@@ -16,9 +18,6 @@ use std::borrow::Cow;
 /// Scores below which threads cost more than they bring.
 const WORTH_THREADS: usize = 1 << 15;
 
-/// How far past 1 a cosine may lie and still be taken for one: what half precision makes of 1.
-const COSINE_TOLERANCE: f64 = 1e-3;
-
 /// What a row adds to its batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RowOutcome {
@@ -26,6 +25,8 @@ pub(super) struct RowOutcome {
     pub(super) scale_slope: f64,
     /// By the product of the norms that the geometry keeps.
     pub(super) norm_slope: f64,
+    /// By the norm of the embedding, through amounts that it decides.
+    pub(super) amount_slope: f64,
     pub(super) correct: bool,
 }
 
@@ -43,7 +44,9 @@ impl Loss {
             batch,
             sweeps: Sweeps::of(self.instruction_set),
             scale: self.scale(batch),
+            amounts: self.amounts(batch, plans),
             step: batch.state.map_or(0, |state| state.step),
+            target_mean: batch.state.map_or(0.0, |state| state.target_mean),
             factor,
         };
         let mut gradient = gradient;
@@ -69,15 +72,21 @@ impl Loss {
 
 /// Room that a thread uses again for each of its rows.
 struct Room<F> {
-    work: Work<F>,
+    scratch: Scratch<F>,
     /// The gradient of a row whose own is strided.
     gradient: Vec<F>,
 }
 
 impl<F: Real> Room<F> {
     fn new() -> Self {
-        Self { work: Work::new(), gradient: Vec::new() }
+        Self { scratch: Scratch { work: Work::new(), bent: Bent::new() }, gradient: Vec::new() }
     }
+}
+
+/// What the computation of a row writes for itself.
+struct Scratch<F> {
+    work: Work<F>,
+    bent: Bent<F>,
 }
 
 /// All that the rows of a batch share.
@@ -86,7 +95,9 @@ struct Kernel<'a, 'b, F> {
     batch: &'a Batch<'b, F>,
     sweeps: Sweeps<F>,
     scale: f64,
+    amounts: RowAmounts,
     step: u64,
+    target_mean: f64,
     factor: f64,
 }
 
@@ -98,12 +109,12 @@ impl<F: Real> Kernel<'_, '_, F> {
         room: &mut Room<F>,
         gradient: Option<&mut ArrayViewMut1<'_, F>>,
     ) -> std::result::Result<RowOutcome, RowFault> {
-        let Some(gradient) = gradient else { return self.contiguous_row(row, plan, &mut room.work, None) };
+        let Some(gradient) = gradient else { return self.contiguous_row(row, plan, &mut room.scratch, None) };
         if let Some(slice) = gradient.as_slice_mut() {
-            return self.contiguous_row(row, plan, &mut room.work, Some(slice));
+            return self.contiguous_row(row, plan, &mut room.scratch, Some(slice));
         }
         room.gradient.resize(gradient.len(), F::zero());
-        let outcome = self.contiguous_row(row, plan, &mut room.work, Some(&mut room.gradient))?;
+        let outcome = self.contiguous_row(row, plan, &mut room.scratch, Some(&mut room.gradient))?;
         gradient.assign(&ArrayView1::from(&room.gradient));
         Ok(outcome)
     }
@@ -112,7 +123,7 @@ impl<F: Real> Kernel<'_, '_, F> {
         &self,
         row: usize,
         plan: Plan,
-        work: &mut Work<F>,
+        scratch: &mut Scratch<F>,
         gradient: Option<&mut [F]>,
     ) -> std::result::Result<RowOutcome, RowFault> {
         let scores = contiguous(self.batch.scores.row(row));
@@ -120,12 +131,12 @@ impl<F: Real> Kernel<'_, '_, F> {
             return ignored_row(&scores, gradient);
         }
         match self.batch.targets {
-            Targets::Hard(_) => self.hard_row(row, plan, &scores, work, gradient),
+            Targets::Hard(_) => self.hard_row(row, plan, &scores, scratch, gradient),
             Targets::Soft(targets) => {
                 let targets = contiguous(targets.row(row));
                 let factor = self.factor * plan.weight;
                 let soft = SoftRow { scores: &scores, targets: &targets, scale: self.scale, factor };
-                let outcome = soft_row(self.loss.spec.comparison, &self.sweeps, &soft, work, gradient)?;
+                let outcome = soft_row(self.loss.spec.comparison, &self.sweeps, &soft, &mut scratch.work, gradient)?;
                 Ok(RowOutcome { loss: outcome.loss, scale_slope: outcome.rivals_scale_slope, ..RowOutcome::default() })
             }
         }
@@ -136,13 +147,19 @@ impl<F: Real> Kernel<'_, '_, F> {
         row: usize,
         plan: Plan,
         scores: &[F],
-        work: &mut Work<F>,
+        scratch: &mut Scratch<F>,
         gradient: Option<&mut [F]>,
     ) -> std::result::Result<RowOutcome, RowFault> {
-        let modified = self.modified_target(row, plan, scores[plan.class])?;
+        let context = self.target_context(row, plan, scores[plan.class])?;
+        let modified = context.map_or(ModifiedTarget::UNCHANGED, |context| self.loss.spec.margin.apply(&context));
         let comparison: Comparison = self.loss.spec.comparison;
+        let bend = self.bend(scores[plan.class].widen(), context.as_ref(), modified);
         let row = Row { scores, target: plan.class, modified, scale: self.scale, factor: self.factor * plan.weight };
-        let RowLoss { loss, target_slope, rivals_scale_slope } = comparison.row(&self.sweeps, &row, work, gradient)?;
+        let Scratch { work, bent } = scratch;
+        let RowLoss { loss, target_slope, rivals_scale_slope } = match bend {
+            Some(bend) => bent.row(bend, comparison, &self.sweeps, row, work, gradient)?,
+            None => comparison.row(&self.sweeps, &row, work, gradient)?,
+        };
         let target_score = scores[plan.class].widen();
         let target_scale_slope = if target_slope == 0.0 || target_score.is_infinite() {
             0.0
@@ -159,15 +176,22 @@ impl<F: Real> Kernel<'_, '_, F> {
             } else {
                 target_slope * self.scale * modified.norm_slope
             },
+            amount_slope: target_slope * self.scale * modified.amount_slope,
             correct: incay && arg_max(scores) == Some(plan.class),
         })
     }
 
-    fn modified_target(&self, row: usize, plan: Plan, score: F) -> std::result::Result<ModifiedTarget, RowFault> {
-        let margin = &self.loss.spec.margin;
+    /// What is done to the row's rivals.
+    fn bend(&self, score: f64, context: Option<&TargetContext>, modified: ModifiedTarget) -> Option<Bend<F>> {
+        let plain_psi = || context.map_or(score, |context| self.loss.spec.margin.plain_psi(context));
+        self.loss.spec.rivals.bend(score + modified.shift, plain_psi, self.target_mean)
+    }
+
+    /// What the margin looks at; nothing where the target's score is infinite, which has no margin.
+    fn target_context(&self, row: usize, plan: Plan, score: F) -> std::result::Result<Option<TargetContext>, RowFault> {
         let score = score.widen();
         if score.is_infinite() {
-            return Ok(ModifiedTarget::UNCHANGED);
+            return Ok(None);
         }
         let norm = if self.loss.spec.geometry.is_bounded() {
             1.0
@@ -175,15 +199,16 @@ impl<F: Real> Kernel<'_, '_, F> {
             let of_embedding = self.batch.embedding_norms.map_or(1.0, |norms| norms[row].widen());
             of_embedding * self.batch.weight_norms.map_or(1.0, |norms| norms[plan.class].widen())
         };
-        if margin.is_angular() && score.abs() > norm * (1.0 + COSINE_TOLERANCE) {
+        if self.loss.spec.margin.is_angular() && score.abs() > norm * (1.0 + COSINE_TOLERANCE) {
             return Err(RowFault::NotACosine(score));
         }
-        Ok(margin.apply(&TargetContext {
+        let [amount, minus] = &self.amounts;
+        Ok(Some(TargetContext {
             score,
-            class: plan.class,
             scale: self.scale,
             norm,
-            amount: self.batch.margins.map_or(0.0, |margins| margins[row].widen()),
+            amount: amount[row],
+            minus: minus[row],
             step: self.step,
             least_sine: F::LEAST_SINE,
         }))
@@ -233,6 +258,10 @@ fn explain_faults(outcomes: &[std::result::Result<RowOutcome, RowFault>]) -> Res
             let expected = "the target's score to be a cosine times the norms that were given";
             let advice = "normalise embeddings and prototypes first, or give the norms that the scores were made with";
             Error::new(ErrorKind::Number, subject, expected, format!("{score}"), advice)
+        }
+        RowFault::RivalIsNotACosine(score) => {
+            let advice = "normalise embeddings and prototypes first";
+            Error::new(ErrorKind::Number, subject, "all scores to be cosines", format!("{score}"), advice)
         }
     })
 }

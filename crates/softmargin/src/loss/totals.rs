@@ -93,7 +93,7 @@ impl NormGradients {
             let of_embedding = batch.embedding_norms.map_or(1.0, |norms| norms[row].widen());
             let of_weight = batch.weight_norms.map_or(1.0, |norms| norms[plan.class].widen());
             if let Some(embeddings) = &mut norms.embeddings {
-                embeddings[row] += slope * of_weight;
+                embeddings[row] += slope * of_weight + factor * plan.weight * outcome.amount_slope;
             }
             if let Some(weights) = &mut norms.weights {
                 weights[plan.class] += slope * of_embedding;

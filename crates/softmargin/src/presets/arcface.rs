@@ -8,8 +8,9 @@
 //! Past `theta + m = pi` it goes on as `cos theta - (1 - cos m)`, continuous and falling; the gradient is exact. Usual:
 //! s = 64, m = 0.5. Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
 
-use super::{MarginParameter, Preset, cosine};
-use crate::margin::{Amount, AngularMargin, BeyondPi, Margin, MarginGradient, Radians};
+use super::{MarginParameter, Preset, added_angle, cosine};
+use crate::amount::{Amount, Radians};
+use crate::margin::Margin;
 
 /// Softmax cross-entropy of cosines, the target's angle enlarged by m.
 pub(super) const PRESET: Preset = Preset {
@@ -20,15 +21,5 @@ pub(super) const PRESET: Preset = Preset {
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) sin(theta_y + m) / sin(theta_y), t the argument of softplus",
     paper: "Deng, Guo, Xue and Zafeiriou 2018, ArcFace, arXiv 1801.07698",
     margin: MarginParameter::Plus,
-    spec: || {
-        let margin = AngularMargin {
-            times: 1.0,
-            plus: Amount::One(Radians(0.5)),
-            minus: Amount::One(0.0),
-            beyond_pi: BeyondPi::Continue,
-            gradient: MarginGradient::Exact,
-            anneal: None,
-        };
-        cosine(64.0, Margin::Angle(margin))
-    },
+    spec: || cosine(64.0, Margin::Angle(added_angle(Amount::One(Radians(0.5))))),
 };

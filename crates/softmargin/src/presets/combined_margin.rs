@@ -9,7 +9,8 @@
 //! (1, 0.3, 0.2) or (0.9, 0.4, 0.15). Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::margin::{Amount, AngularMargin, BeyondPi, Margin, MarginGradient, Radians};
+use crate::amount::{Amount, Radians};
+use crate::margin::{AngularMargin, BeyondPi, Margin, MarginGradient};
 
 /// A margin that multiplies the angle, one added to it and one taken from its cosine.
 pub(super) const PRESET: Preset = Preset {

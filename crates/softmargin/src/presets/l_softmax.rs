@@ -9,7 +9,8 @@
 //! Usual: m = 2 to 4. Liu, Wen, Yu, Yang 2016, arXiv 1612.02295.
 
 use super::{MarginParameter, Preset, plain};
-use crate::margin::{Amount, AngularMargin, Anneal, BeyondPi, Margin, MarginGradient, Radians};
+use crate::amount::{Amount, Radians};
+use crate::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
 use crate::spec::LossSpec;
 
 /// The target's angle multiplied by m, both norms kept.

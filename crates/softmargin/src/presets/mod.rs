@@ -8,23 +8,34 @@
 //! # Ok::<(), softmargin::Error>(())
 //! ```
 
+mod adaface;
 mod am_softmax;
 mod arcface;
 mod combined_margin;
 mod crammer_singer;
 mod cross_entropy;
+mod curricularface;
+mod elasticface;
+mod elasticface_cos;
 mod l_softmax;
+mod ldam;
 mod lse_hinge;
+mod magface;
+mod mv_softmax;
 mod normface;
 mod one_versus_rest;
 mod perceptron;
 mod sphereface;
+mod sphereface_r_v1;
+mod sphereface_r_v2;
+mod sub_centre_arcface;
 mod weston_watkins;
 
+use crate::amount::{Amount, NormAmount, Radians};
 use crate::comparison::Comparison;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Geometry;
-use crate::margin::{Amount, Margin, Radians};
+use crate::margin::{AngularMargin, BeyondPi, Margin, MarginGradient};
 use crate::rivals::Rivals;
 use crate::scale::Scale;
 use crate::spec::LossSpec;
@@ -62,6 +73,19 @@ pub enum MarginParameter {
     Times,
     /// `m1,m2,m3`: multiplying the angle, added to it (radians), subtracted from its cosine.
     Combined,
+    /// `m`, the mean of what is drawn and added to the angle, in radians.
+    DrawnPlus,
+    /// `m`, the mean of what is drawn and taken from the score.
+    DrawnScore,
+    /// `m`, what the rarest class has taken from its score.
+    Largest,
+    /// `m`, of which the embedding's norm adds up to as much to the angle (radians) or takes it off, and takes up to twice
+    /// as much from the cosine.
+    Standardised,
+    /// `low,high`: added to the angles of the smallest and of the largest norms, in radians.
+    Linear,
+    /// `m`, dividing the angles of the rivals.
+    Divisor,
 }
 
 impl MarginParameter {
@@ -69,8 +93,9 @@ impl MarginParameter {
     pub fn names(self) -> &'static [&'static str] {
         match self {
             Self::None(_) => &[],
-            Self::Score | Self::Plus | Self::Times => &["m"],
             Self::Combined => &["m1", "m2", "m3"],
+            Self::Linear => &["low", "high"],
+            _ => &["m"],
         }
     }
 }
@@ -90,6 +115,16 @@ pub fn all() -> &'static [Preset] {
         sphereface::PRESET,
         l_softmax::PRESET,
         combined_margin::PRESET,
+        sub_centre_arcface::PRESET,
+        sphereface_r_v1::PRESET,
+        sphereface_r_v2::PRESET,
+        ldam::PRESET,
+        elasticface::PRESET,
+        elasticface_cos::PRESET,
+        adaface::PRESET,
+        magface::PRESET,
+        curricularface::PRESET,
+        mv_softmax::PRESET,
     ]
 }
 
@@ -130,19 +165,17 @@ impl Preset {
 
     /// The numbers that the margin has in [`spec`](Self::spec), in the order of [`MarginParameter::names`].
     pub fn default_margin(&self) -> Vec<f64> {
-        let one = |amount: &Amount<f64>| if let Amount::One(m) = amount { *m } else { 0.0 };
-        match (self.margin, self.spec().margin) {
-            (MarginParameter::Score, Margin::Score { amount }) => vec![one(&amount)],
-            (MarginParameter::Score, Margin::None) => vec![0.0],
-            (_, Margin::Angle(angle)) => {
-                let plus = if let Amount::One(m) = angle.plus { m.0 } else { 0.0 };
-                match self.margin {
-                    MarginParameter::Plus => vec![plus],
-                    MarginParameter::Times => vec![angle.times],
-                    _ => vec![angle.times, plus, one(&angle.minus)],
-                }
+        let spec = self.spec();
+        match (self.margin, &spec.margin) {
+            (MarginParameter::None(_), _) => Vec::new(),
+            (MarginParameter::Divisor, _) => vec![if let Rivals::DividedAngle { by } = spec.rivals { by } else { 1.0 }],
+            (MarginParameter::Times, Margin::Angle(angle)) => vec![angle.times],
+            (MarginParameter::Combined, Margin::Angle(angle)) => {
+                [vec![angle.times], numbers(&angle.plus), numbers(&angle.minus)].concat()
             }
-            _ => Vec::new(),
+            (_, Margin::Angle(angle)) => numbers(&angle.plus),
+            (_, Margin::Score { amount } | Margin::Logit { amount }) => numbers(amount),
+            (_, Margin::None) => vec![0.0],
         }
     }
 
@@ -173,6 +206,20 @@ impl Preset {
                 angle.plus = Amount::One(Radians(plus));
                 angle.minus = Amount::One(minus);
             }
+            (MarginParameter::DrawnScore | MarginParameter::Largest, &[m], Margin::Score { amount }) => {
+                amount.set_size(m);
+            }
+            (MarginParameter::DrawnPlus, &[m], Margin::Angle(angle)) => angle.plus.set_size(Radians(m)),
+            (MarginParameter::Standardised, &[m], Margin::Angle(angle)) => {
+                angle.plus.set_standardised(m);
+                angle.minus.set_standardised(m);
+            }
+            (MarginParameter::Linear, &[first, last], Margin::Angle(angle)) => {
+                if let Amount::FromNorm(NormAmount::Linear { low, high, .. }) = &mut angle.plus {
+                    (*low, *high) = (first, last);
+                }
+            }
+            (MarginParameter::Divisor, &[m], _) => spec.rivals = Rivals::DividedAngle { by: m },
             (MarginParameter::None(instead), ..) => {
                 let expected = format!("none: {} has no margin", self.name);
                 return Err(Error::new(ErrorKind::Spec, "margin", expected, found(), instead));
@@ -192,6 +239,16 @@ fn count(numbers: usize) -> String {
     if numbers == 1 { "one number".into() } else { format!("{numbers} numbers") }
 }
 
+/// The numbers of an amount that [`Preset::spec_with`] sets.
+fn numbers<T: Copy + Into<f64>>(amount: &Amount<T>) -> Vec<f64> {
+    match amount {
+        Amount::One(m) | Amount::Drawn { mean: m, .. } | Amount::ByFrequency { largest: m, .. } => vec![(*m).into()],
+        Amount::FromNorm(NormAmount::Linear { low, high, .. }) => vec![*low, *high],
+        Amount::FromNorm(NormAmount::Standardised { amount, .. }) => vec![*amount],
+        Amount::PerClass(_) | Amount::PerSample => vec![0.0],
+    }
+}
+
 /// Softmax cross-entropy over inner products without bias: what the presets differ from.
 fn plain() -> LossSpec {
     LossSpec {
@@ -199,6 +256,7 @@ fn plain() -> LossSpec {
         scale: Scale::fixed(1.0),
         margin: Margin::None,
         rivals: Rivals::Plain,
+        sub_centres: 1,
         comparison: Comparison::CROSS_ENTROPY,
         regulariser: None,
         class_weights: None,
@@ -209,4 +267,16 @@ fn plain() -> LossSpec {
 /// The same over cosines.
 fn cosine(scale: f64, margin: Margin) -> LossSpec {
     LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(scale), margin, ..plain() }
+}
+
+/// An amount added to the target's angle; past pi the margin goes on, and its gradient is exact.
+fn added_angle(plus: Amount<Radians>) -> AngularMargin {
+    AngularMargin {
+        times: 1.0,
+        plus,
+        minus: Amount::One(0.0),
+        beyond_pi: BeyondPi::Continue,
+        gradient: MarginGradient::Exact,
+        anneal: None,
+    }
 }

@@ -9,8 +9,9 @@
 //! Usual: m = 4. Liu, Wen, Yu, Li, Raj, Song 2017, arXiv 1704.08063.
 
 use super::{MarginParameter, Preset, plain};
+use crate::amount::{Amount, Radians};
 use crate::geometry::Geometry;
-use crate::margin::{Amount, AngularMargin, Anneal, BeyondPi, Margin, MarginGradient, Radians};
+use crate::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
 use crate::spec::LossSpec;
 
 /// The target's angle multiplied by m, prototypes of norm 1.

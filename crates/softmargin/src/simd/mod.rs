@@ -9,7 +9,7 @@ mod tests;
 
 use crate::real::Real;
 use std::sync::OnceLock;
-pub(crate) use sweep::{Affine, ExpSums, GateSums, Scan, TILE};
+pub(crate) use sweep::{Affine, Bend, ExpSums, GateSums, Scan, TILE};
 
 /// An instruction set that the sweeps are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +65,8 @@ pub(crate) struct Sweeps<F> {
     pub(crate) scan: fn(&[F]) -> Scan<F>,
     pub(crate) exp: fn(&[F], F, F, &mut [F]) -> ExpSums,
     pub(crate) multiply: fn(&mut [F], F),
+    pub(crate) multiply_each: fn(&mut [F], &[F]),
+    pub(crate) bend: fn(&[F], Bend<F>, &mut [F], &mut [F]),
     pub(crate) sum_finite: fn(&[F], F) -> (f64, usize),
     pub(crate) relu: GateSweep<F>,
     pub(crate) softplus: GateSweep<F>,
@@ -80,6 +82,9 @@ macro_rules! instance {
             instance!(@wrap $fma, $($features,)? scan(z: &[F]) -> Scan<F>);
             instance!(@wrap $fma, $($features,)? exp(z: &[F], reference: F, scale: F, out: &mut [F]) -> ExpSums);
             instance!(@wrap $fma, $($features,)? multiply(out: &mut [F], factor: F) -> ());
+            instance!(@wrap $fma, $($features,)? multiply_each(out: &mut [F], factors: &[F]) -> ());
+            instance!(@wrap $fma, $($features,)?
+                bend(z: &[F], bend: Bend<F>, out: &mut [F], slopes: &mut [F]) -> ());
             instance!(@wrap $fma, $($features,)? sum_finite(z: &[F], reference: F) -> (f64, usize));
             instance!(@wrap $fma, $($features,)?
                 relu(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums);
@@ -88,7 +93,7 @@ macro_rules! instance {
             instance!(@wrap $fma, $($features,)?
                 identity(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums);
             pub(super) fn sweeps<F: Real>() -> Sweeps<F> {
-                Sweeps { scan, exp, multiply, sum_finite, relu, softplus, identity }
+                Sweeps { scan, exp, multiply, multiply_each, bend, sum_finite, relu, softplus, identity }
             }
         }
     };

@@ -115,6 +115,53 @@ pub(crate) fn multiply<F: Real, const FMA: bool>(out: &mut [F], factor: F) {
     }
 }
 
+#[inline(always)]
+pub(crate) fn multiply_each<F: Real, const FMA: bool>(out: &mut [F], factors: &[F]) {
+    for (value, &factor) in out.iter_mut().zip(factors) {
+        *value *= factor;
+    }
+}
+
+/// What is done to rivals before they are compared; see `rivals.rs`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Bend<F> {
+    /// `t z + t - 1` where `z` is above.
+    Misclassified { above: F, factor: F },
+    /// `z (T + z)` where `z` is above.
+    Curricular { above: F, mean: F },
+    /// `cos(acos(z) / by)`
+    DividedAngle { by: F },
+}
+
+/// Writes the modified scores and their slopes; infinite scores stay as they are.
+#[inline(always)]
+pub(crate) fn bend<F: Real, const FMA: bool>(z: &[F], bend: Bend<F>, out: &mut [F], slopes: &mut [F]) {
+    match bend {
+        Bend::Misclassified { above, factor } => {
+            bent(
+                z,
+                out,
+                slopes,
+                |z| if z > above { (factor * z + (factor - F::one()), factor) } else { (z, F::one()) },
+            );
+        }
+        Bend::Curricular { above, mean } => {
+            bent(z, out, slopes, |z| if z > above { (z * (mean + z), mean + z + z) } else { (z, F::one()) });
+        }
+        Bend::DividedAngle { by } => bent(z, out, slopes, |z| z.cosine_of_divided_angle::<FMA>(by)),
+    }
+}
+
+#[inline(always)]
+fn bent<F: Real>(z: &[F], out: &mut [F], slopes: &mut [F], one: impl Fn(F) -> (F, F)) {
+    for ((&z, out), slope) in z.iter().zip(out).zip(slopes) {
+        let (value, by_score) = one(z);
+        let finite = z.abs() < F::infinity();
+        *out = if finite || z.is_nan() { value } else { z };
+        *slope = if finite { by_score } else { F::one() };
+    }
+}
+
 /// `sum (z_j - reference)` over the scores above minus infinity, and how many these are.
 #[inline(always)]
 pub(crate) fn sum_finite<F: Real, const FMA: bool>(z: &[F], reference: F) -> (f64, usize) {

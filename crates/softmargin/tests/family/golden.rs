@@ -177,6 +177,7 @@ fn case(case: &Value) -> (LossSpec, Problem) {
         scale: Scale::fixed(number(&case["scale"])),
         margin,
         rivals: Rivals::Plain,
+        sub_centres: 1,
         comparison: comparison(case),
         regulariser: regulariser(&case["regulariser"]),
         class_weights: list(&case["class_weights"]),

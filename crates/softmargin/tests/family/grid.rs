@@ -81,6 +81,7 @@ pub(crate) fn bare(geometry: Geometry, scale: Scale, margin: Margin, comparison:
         scale,
         margin,
         rivals: Rivals::Plain,
+        sub_centres: 1,
         comparison,
         regulariser: None,
         class_weights: None,

@@ -168,7 +168,7 @@ fn the_state_changes_only_by_update() {
             let Margin::Angle(AngularMargin { anneal: Some(anneal), .. }) = &loss.spec().margin else { panic!() };
             assert!(anneal.lambda(step) < last);
             last = anneal.lambda(step);
-            loss.update(&mut steps);
+            steps.advance();
         }
         // Another step is another loss.
         let mut problem = problem(&mut random, preset.spec().geometry, 2, 4);

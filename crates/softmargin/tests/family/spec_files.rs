@@ -25,6 +25,7 @@ fn every_description_survives_a_file() {
                 scale: scales[(k + l) % 2],
                 margin: margin.clone(),
                 rivals: Rivals::Plain,
+                sub_centres: 1,
                 comparison,
                 regulariser: terms[(k + l) % 3],
                 class_weights: (l % 2 == 0).then(|| vec![1.0, 0.0, 1e-9, 0.1]),

@@ -1,0 +1,34 @@
+//! Softmax cross-entropy of cosines with margins that the embedding's norm shifts from the angle to the cosine: AdaFace.
+//!
+//! ```text
+//! L = softplus(LSE_{j != y}(s cos_j) - s psi),  psi = cos(clip(theta_y - m u, 0, pi)) - (m + m u)
+//! u = clip(h (a - mu) / (sd + 0.001), -1, 1),  a = |x| kept from 0.001 to 100
+//! dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t) sin(theta_y - m u) / sin(theta_y), 0 where the angle is clipped
+//! ```
+//!
+//! The norm stands for the quality of the picture: `mu` and `sd`, its mean and deviation, are averages over the batches,
+//! from 20 and 100. `u` is taken for a constant. Usual: s = 64, m = 0.4, h = 0.333. Kim, Jain, Liu 2022, arXiv 2204.00964.
+
+use super::{MarginParameter, Preset, added_angle, cosine};
+use crate::amount::{Amount, NormAmount};
+use crate::margin::{AngularMargin, BeyondPi, Margin};
+
+/// Softmax cross-entropy of cosines, the target's margin moved from angle to cosine by the embedding's norm.
+pub(super) const PRESET: Preset = Preset {
+    name: "adaface",
+    aliases: &[],
+    summary: "softmax cross-entropy of cosines, the target's margin moved from angle to cosine by the embedding's norm",
+    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s psi), psi = cos(clip(theta_y - m u, 0, pi)) - (m + m u), u = clip(0.333 (|x| - mu) / (sd + 0.001), -1, 1), mu and sd running averages",
+    gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) sin(theta_y - m u) / sin(theta_y), 0 where the angle is clipped, t the argument of softplus",
+    paper: "Kim, Jain and Liu 2022, AdaFace, arXiv 2204.00964",
+    margin: MarginParameter::Standardised,
+    spec: || {
+        let amount = NormAmount::Standardised { amount: 0.4, concentration: 0.333, momentum: 0.01 };
+        let margin = AngularMargin {
+            minus: Amount::FromNorm(amount),
+            beyond_pi: BeyondPi::Clamp,
+            ..added_angle(Amount::FromNorm(amount))
+        };
+        cosine(64.0, Margin::Angle(margin))
+    },
+};

@@ -1,0 +1,26 @@
+//! Softmax cross-entropy of cosines with a larger margin for rarer classes: label-distribution-aware margins.
+//!
+//! ```text
+//! L = softplus(LSE_{j != y}(s cos_j) - s (cos_y - m_y)),  m_y = m (n_y / n_min)^(-1/4)
+//! dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t),  t the argument of softplus
+//! ```
+//!
+//! `n_y` counts the samples of class y, `n_min` those of the rarest class that has any, so the largest margin is m. The
+//! counts are the data's: [`LossSpec::with_class_counts`](crate::LossSpec::with_class_counts). Usual: s = 30, m = 0.5. Cao,
+//! Wei, Gaidon, Arechiga, Ma 2019, arXiv 1906.07413.
+
+use super::{MarginParameter, Preset, cosine};
+use crate::amount::Amount;
+use crate::margin::Margin;
+
+/// Softmax cross-entropy of cosines, the target's reduced the more, the rarer its class.
+pub(super) const PRESET: Preset = Preset {
+    name: "ldam",
+    aliases: &[],
+    summary: "softmax cross-entropy of cosines, the target's reduced the more, the rarer its class",
+    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s (cos_y - m_y)), m_y = m (n_y / n_min)^(-1/4), n_y samples of class y, n_min of the rarest",
+    gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t), t the argument of softplus, q = softmax_{j!=y}(s cos)",
+    paper: "Cao, Wei, Gaidon, Arechiga and Ma 2019, LDAM, arXiv 1906.07413",
+    margin: MarginParameter::Largest,
+    spec: || cosine(30.0, Margin::Score { amount: Amount::ByFrequency { largest: 0.5, class_counts: None } }),
+};

@@ -1,0 +1,28 @@
+//! Softmax cross-entropy of cosines, the target's angle multiplied by m and held at pi: SphereFace-R, first form.
+//!
+//! ```text
+//! L = softplus(LSE_{j != y}(s cos_j) - s cos(min(m theta_y, pi)))
+//! dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t) m sin(m theta_y) / sin(theta_y), 0 past m theta_y = pi
+//! ```
+//!
+//! The gradient is exact; the authors' code takes the margin for a constant. Usual: s = 30, m = 1.5. Liu, Wen, Raj, Singh,
+//! Weller 2021, arXiv 2109.05565.
+
+use super::{MarginParameter, Preset, added_angle, cosine};
+use crate::amount::{Amount, Radians};
+use crate::margin::{AngularMargin, BeyondPi, Margin};
+
+/// Softmax cross-entropy of cosines, the target's angle multiplied by m, up to pi.
+pub(super) const PRESET: Preset = Preset {
+    name: "sphereface-r-v1",
+    aliases: &[],
+    summary: "softmax cross-entropy of cosines, the target's angle multiplied by m, up to pi",
+    equation: "L = softplus(LSE_{j!=y}(s cos_j) - s cos(min(m theta_y, pi)))",
+    gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) m sin(m theta_y) / sin(theta_y), 0 past m theta_y = pi, t the argument of softplus",
+    paper: "Liu, Wen, Raj, Singh and Weller 2021, SphereFace Revived, arXiv 2109.05565",
+    margin: MarginParameter::Times,
+    spec: || {
+        let plain = added_angle(Amount::One(Radians(0.0)));
+        cosine(30.0, Margin::Angle(AngularMargin { times: 1.5, beyond_pi: BeyondPi::Clamp, ..plain }))
+    },
+};
