@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 use ndarray::{Array1, Array2};
-use softmargin::{Batch, Comparison, Gate, Loss, LossSpec, Reduction, SmoothGate, presets};
+use softmargin::{Batch, Comparison, Gate, Geometry, Loss, LossSpec, Reduction, Rivals, Scale, SmoothGate, presets};
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
@@ -24,6 +24,13 @@ const CASES: [(&str, Comparison); 8] = [
     ("against-zero-softplus", Comparison::AgainstZero { gate: Gate::Softplus }),
 ];
 
+/// The rivals that are modified, of cosines under softmax cross-entropy.
+const RIVALS: [(&str, Rivals); 3] = [
+    ("misclassified", Rivals::Misclassified { factor: 1.12 }),
+    ("curricular", Rivals::Curricular { momentum: 0.01 }),
+    ("divided-angle", Rivals::DividedAngle { by: 1.5 }),
+];
+
 struct Problem {
     scores: Array2<f32>,
     targets: Array1<i64>,
@@ -31,21 +38,25 @@ struct Problem {
 }
 
 impl Problem {
-    /// Scores spread like those of an untrained classifier; a linear congruence is random enough to time with.
+    /// Scores from -1 to 1, which the scale spreads like those of an untrained classifier; a linear congruence is random enough to time with.
     fn new(rows: usize, classes: usize) -> Self {
         let mut state = 1_u64;
         let mut next = move || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1_u64 << 24) as f32
         };
-        let scores = Array2::from_shape_simple_fn((rows, classes), || (next() + next() + next() - 1.5) * 2.0);
+        let scores = Array2::from_shape_simple_fn((rows, classes), || (next() + next() + next() - 1.5) / 1.5);
         let targets = Array1::from_shape_simple_fn(rows, || (next() * classes as f32) as i64);
         Self { scores, targets, kept: Array2::zeros((rows, classes)) }
     }
 
     /// Seconds for value and gradient, the gradient fresh or written where the last one was.
     fn time(&mut self, loss: &Loss, fresh: bool) -> f64 {
-        let batch = Batch::new(self.scores.view(), self.targets.view());
+        let state = loss.initial_state();
+        let mut batch = Batch::new(self.scores.view(), self.targets.view());
+        if let Some(state) = &state {
+            batch = batch.with_state(state);
+        }
         let start = Instant::now();
         if fresh {
             let result = loss.value_and_grad(&batch, Reduction::Mean).expect("a well-formed batch");
@@ -60,9 +71,15 @@ impl Problem {
 }
 
 fn loss(name: &str, classes: usize) -> Option<Loss> {
-    let (_, comparison) = CASES.into_iter().find(|(case, _)| *case == name)?;
-    let base = presets::find("cross-entropy").ok()?.spec();
-    LossSpec { comparison, ..base }.build(classes).ok()
+    let base = LossSpec { scale: Scale::fixed(3.0), ..presets::find("cross-entropy").ok()?.spec() };
+    let comparison = CASES.into_iter().find(|(case, _)| *case == name);
+    let rivals = RIVALS.into_iter().find(|(case, _)| *case == name);
+    let spec = match (comparison, rivals) {
+        (Some((_, comparison)), _) => LossSpec { comparison, ..base },
+        (None, Some((_, rivals))) => LossSpec { rivals, geometry: Geometry::Cosine, ..base },
+        (None, None) => return None,
+    };
+    spec.build(classes).ok()
 }
 
 /// Lines `CASE fresh` or `CASE kept`, answered by seconds.
@@ -80,7 +97,7 @@ fn serve(problem: &mut Problem, classes: usize) {
 
 fn table(problem: &mut Problem, classes: usize, repeats: usize) {
     println!("{:<24}{:>12}{:>12}", "value and gradient, ms", "fresh", "kept");
-    for (name, _) in CASES {
+    for name in CASES.map(|(name, _)| name).into_iter().chain(RIVALS.map(|(name, _)| name)) {
         let loss = loss(name, classes).expect("every case is a loss");
         let median = |problem: &mut Problem, fresh: bool| {
             let mut times: Vec<f64> = (0..repeats).map(|_| problem.time(&loss, fresh)).collect();

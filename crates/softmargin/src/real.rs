@@ -106,11 +106,44 @@ impl sealed::Functions for f32 {
         if near.widen() > value { near.next_down() } else { near }
     }
 
+    /// With `h = acos(self) / (2 by)`: the value is `1 - 2 sin(h)^2`, its slope `2 sin(h) cos(h) / (by sin(theta))`, or
+    /// `1 / by^2` where `theta` is 0. `h` is at most pi / 2, where the series to `h^13` and `h^12` leave under 1e-8.
     #[inline(always)]
     fn cosine_of_divided_angle<const FMA: bool>(self, by: Self) -> (Self, Self) {
-        let (value, slope) = divided(self.widen(), by.widen(), Self::LEAST_SINE);
-        (Self::round_from(value), Self::round_from(slope))
+        const LEAST: f32 = f32::LEAST_SINE as f32;
+        let size = if self.abs() > 1.0 { 1.0 } else { self.abs() };
+        let h = angle::<FMA>(self, size) * (0.5 / by);
+        let square = h * h;
+        let sin = polynomial::<FMA, 7>(
+            square,
+            [1.0 / 6_227_020_800.0, -1.0 / 39_916_800.0, 1.0 / 362_880.0, -1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0, 1.0],
+        ) * h;
+        let cos = polynomial::<FMA, 7>(
+            square,
+            [1.0 / 479_001_600.0, -1.0 / 3_628_800.0, 1.0 / 40_320.0, -1.0 / 720.0, 1.0 / 24.0, -0.5, 1.0],
+        );
+        let sine = ((1.0 - size) * (1.0 + size)).sqrt();
+        let (flat, floored) = (sine < LEAST && self > 0.0, if sine < LEAST { LEAST } else { sine });
+        let slope = 2.0 * sin * cos / (by * floored);
+        (1.0 - 2.0 * sin * sin, if flat { 1.0 / (by * by) } else { slope })
     }
+}
+
+/// `acos(cos)` of a cosine of this size, by `asin(w) = w + w^3 P(w^2)` for `w` up to a half (`P` of degree 5, remainder
+/// under 2e-9): `acos(a) = 2 asin(sqrt((1 - a) / 2))` above a half, `pi / 2 - asin(a)` below.
+#[inline(always)]
+fn angle<const FMA: bool>(cos: f32, size: f32) -> f32 {
+    use std::f32::consts::{FRAC_PI_2, PI};
+    let near_pole = size > 0.5;
+    let square = if near_pole { (1.0 - size) * 0.5 } else { size * size };
+    let w = if near_pole { square.sqrt() } else { size };
+    let series = polynomial::<FMA, 6>(
+        square,
+        [0.033_690_847, 0.017_149_238, 0.031_100_663, 0.044_599_402, 0.075_000_945, 1.0 / 6.0],
+    );
+    let asin = fused::<FMA>(w * square, series, w);
+    let of_size = if near_pole { 2.0 * asin } else { FRAC_PI_2 - asin };
+    if cos < 0.0 { PI - of_size } else { of_size }
 }
 
 /// `cos(acos(cos) / by)` and its slope.
@@ -143,6 +176,7 @@ impl sealed::Functions for f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::Real;
     use super::sealed::Functions;
 
     /// Units in the last place that `exp` may be off; one rounding is at most one of them. The argument `r` rounds once
@@ -190,6 +224,49 @@ mod tests {
         let plain = worst(unit(), |x| x.ln_1p_of_unit::<false>(), f64::ln_1p);
         assert!(fused <= LN && plain <= LN, "{fused} {plain} units in the last place");
         assert_eq!(0.0_f32.ln_1p_of_unit::<true>(), 0.0);
+    }
+
+    /// Units of rounding (half units in the last place of 1) that the value of a divided angle may be off. The angle
+    /// has the roundings of root, series, doubling and difference (4), `h` two more; so `2 sin(h)^2` is off by
+    /// `6 * 2h sin(2h)`, at most 11, by 8 of the sine itself, and 2 of the last steps.
+    const DIVIDED: f64 = 11.0 + 8.0 + 2.0;
+    /// Its slope: as much relative to itself, and in units of `1 / (by sin(theta))` where that is no ratio of angles.
+    const DIVIDED_SLOPE: f64 = 25.0;
+
+    #[test]
+    fn divided_angles_of_f32() {
+        let unit = f64::from(f32::EPSILON) / 2.0;
+        let near_poles = samples(1e-7, 1.0).flat_map(|off| [1.0 - off, off - 1.0]);
+        let all: Vec<f32> = samples(0.0, 1.0).chain(samples(-0.0, -1.0)).chain(near_poles).collect();
+        let (mut value_off, mut slope_off) = (0.0_f64, 0.0_f64);
+        for by in [1.0625_f32, 1.5, 2.0, 3.7, 100.0] {
+            for &z in &all {
+                let (value, slope) = super::divided(f64::from(z), f64::from(by), f32::LEAST_SINE);
+                let sine = ((1.0 - f64::from(z)) * (1.0 + f64::from(z))).sqrt().max(f32::LEAST_SINE);
+                let ratio = if z < 0.0 { 1.0 / (f64::from(by) * sine) } else { 0.0 };
+                for got in [z.cosine_of_divided_angle::<true>(by), z.cosine_of_divided_angle::<false>(by)] {
+                    value_off = value_off.max((f64::from(got.0) - value).abs() / unit);
+                    slope_off = slope_off.max((f64::from(got.1) - slope).abs() / unit / (slope + ratio));
+                }
+            }
+        }
+        assert!(value_off <= DIVIDED && slope_off <= DIVIDED_SLOPE, "value {value_off}, slope {slope_off} units");
+        for by in [1.5_f32, 2.0] {
+            assert_eq!(1.0_f32.cosine_of_divided_angle::<false>(by), (1.0, 1.0 / (by * by)));
+            assert!(f32::NAN.cosine_of_divided_angle::<true>(by).0.is_nan());
+            assert_eq!(1.0005_f32.cosine_of_divided_angle::<true>(by).0, 1.0);
+        }
+    }
+
+    #[test]
+    fn rounding_down_is_at_or_below() {
+        for value in [0.1, -0.1, 0.35, 1.0, -1.0, 1e-60, -1e-60, f64::INFINITY, f64::NEG_INFINITY] {
+            let below = f32::round_down(value);
+            assert!(f64::from(below) <= value && f64::from(below.next_up()) > value || value.is_infinite());
+            assert_eq!(f64::round_down(value), value);
+        }
+        assert_eq!(f32::round_down(f64::NEG_INFINITY), f32::NEG_INFINITY);
+        assert_eq!(f32::round_down(f64::INFINITY), f32::INFINITY);
     }
 
     #[test]

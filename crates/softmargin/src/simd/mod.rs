@@ -59,6 +59,9 @@ impl InstructionSet {
 /// A sweep that bends each score with a gate.
 pub(crate) type GateSweep<F> = fn(&[F], Affine<F>, &mut [F]) -> GateSums;
 
+/// A sweep that modifies scores, and writes them and their slopes.
+pub(crate) type BendSweep<F> = fn(&[F], Bend<F>, &mut [F], &mut [F]);
+
 /// The sweeps, compiled for one instruction set. See `sweep.rs` for what each does.
 #[derive(Clone, Copy)]
 pub(crate) struct Sweeps<F> {
@@ -66,7 +69,7 @@ pub(crate) struct Sweeps<F> {
     pub(crate) exp: fn(&[F], F, F, &mut [F]) -> ExpSums,
     pub(crate) multiply: fn(&mut [F], F),
     pub(crate) multiply_each: fn(&mut [F], &[F]),
-    pub(crate) bend: fn(&[F], Bend<F>, &mut [F], &mut [F]),
+    pub(crate) bend: BendSweep<F>,
     pub(crate) sum_finite: fn(&[F], F) -> (f64, usize),
     pub(crate) relu: GateSweep<F>,
     pub(crate) softplus: GateSweep<F>,
