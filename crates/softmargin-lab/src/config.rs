@@ -4,7 +4,7 @@
 //! opening by one rule each, and checks everything before any work begins. The result is written to `config.toml`.
 
 use crate::augmentation::Augmentation;
-use crate::data::{DataSource, Dataset, Preparation, SIDES, Sizing};
+use crate::data::{DataSource, Dataset, Input, LoadOptions, Normalisation, SIDES, Sizing};
 use crate::device::DeviceChoice;
 use crate::error::Error;
 use crate::network::Plan;
@@ -63,10 +63,10 @@ impl Request {
         }
     }
 
-    /// The size that images are to be brought to.
+    /// How the data are to be read.
     #[must_use]
-    pub fn sizing(&self) -> Sizing {
-        self.image_size.map_or(Sizing::Automatic, Sizing::Side)
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions { sizing: self.image_size.map_or(Sizing::Automatic, Sizing::Side), ..LoadOptions::default() }
     }
 
     /// Checks whatever can be checked without the data.
@@ -160,8 +160,8 @@ pub struct Config {
     pub data: DataSource,
     /// How many classes they have.
     pub classes: usize,
-    /// How an image file becomes an input.
-    pub preparation: Preparation,
+    /// What the model gets to see.
+    pub input: Input,
     /// What is taken from an input's values, and what they are divided by.
     pub normalisation: Normalisation,
     /// The loss.
@@ -170,16 +170,6 @@ pub struct Config {
     pub network: Plan,
     /// How it was trained.
     pub training: Recipe,
-}
-
-/// Inputs `v` from 0 to 1 become `(v - mean) / deviation`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Normalisation {
-    /// The mean of all values of the training images.
-    pub mean: f32,
-    /// Their standard deviation.
-    pub deviation: f32,
 }
 
 /// A loss and the name of its preset.
@@ -220,23 +210,22 @@ impl Config {
     /// Closes what a request that [`Request::check`] has let pass leaves open.
     ///
     /// # Errors
-    /// When the loss cannot be made for the number of classes.
+    /// When the loss cannot be made for the number of classes, or the training data cannot be read.
     pub fn resolve(request: &Request, data: &Dataset) -> Result<Self, Error> {
         let classes = data.classes.len();
         let class_counts = data.train.class_counts(classes);
         request.build_loss(&class_counts)?;
         let preset = presets::find(&request.loss).map_err(name_flag)?;
-        let [images, channels, height, width] = data.train.images().shape();
         let embedding = request.embedding_size.unwrap_or(EMBEDDING);
-        let network = Plan::for_images([channels, height, width], embedding);
+        let network = Plan::for_images(data.input.shape(), embedding);
         Ok(Self {
             format: FORMAT,
             data: request.data.clone(),
             classes,
-            preparation: data.preparation,
-            normalisation: Normalisation::of(data.train.images().pixels()),
+            input: data.input,
+            normalisation: Normalisation::of(data.train.samples())?,
             loss: NamedLoss { name: preset.name.into(), spec: request.spec(&class_counts)? },
-            training: Recipe::for_data(request, images, network.first_layer_values()),
+            training: Recipe::for_data(request, data.train.len(), network.first_layer_values()),
             network,
         })
     }
@@ -268,29 +257,6 @@ impl Recipe {
             augmentation: Augmentation::with_strength((epochs as f64 / FULL_CHANGES_FROM).min(1.0)),
             seed: request.seed,
             device: request.device,
-        }
-    }
-}
-
-impl Normalisation {
-    /// Below this the images are all alike, and dividing would only blow up rounding.
-    const LEAST_DEVIATION: f64 = 1e-3;
-
-    fn of(pixels: &[u8]) -> Self {
-        let count = pixels.len().max(1) as f64;
-        let mean = pixels.iter().map(|&byte| f64::from(byte)).sum::<f64>() / count;
-        let variance = pixels.iter().map(|&byte| (f64::from(byte) - mean).powi(2)).sum::<f64>() / count;
-        let deviation = (variance.sqrt() / 255.0).max(Self::LEAST_DEVIATION);
-        #[expect(clippy::cast_possible_truncation, reason = "rounded to the precision of the inputs")]
-        let rounded = (mean / 255.0) as f32;
-        #[expect(clippy::cast_possible_truncation, reason = "rounded to the precision of the inputs")]
-        Self { mean: rounded, deviation: deviation as f32 }
-    }
-
-    /// Normalises values in place.
-    pub fn apply(self, values: &mut [f32]) {
-        for value in values {
-            *value = (*value - self.mean) / self.deviation;
         }
     }
 }

@@ -4,7 +4,8 @@
 //! every product saturates, so that no number in the file can stop the program.
 
 use crate::augmentation::Augmentation;
-use crate::config::{Config, MAX_BATCH, MAX_EMBEDDING, MAX_EPOCHS, Normalisation, Recipe};
+use crate::config::{Config, MAX_BATCH, MAX_EMBEDDING, MAX_EPOCHS, Recipe};
+use crate::data::Normalisation;
 use crate::network::{Convolution, Plan};
 use std::fmt;
 
@@ -34,10 +35,9 @@ impl Config {
     /// Checks all that building and using the model relies on.
     pub(crate) fn check(&self) -> Result<(), Fault> {
         expect(self.classes >= 1, "one class at least", self.classes)?;
-        let preparation = self.preparation;
-        let prepared = [preparation.channels(), preparation.height(), preparation.width()];
-        let expected = format!("network.image to be the {prepared:?} of preparation");
-        expect(self.network.image == prepared, expected, self.network.image)?;
+        let seen = self.input.shape();
+        let expected = format!("network.image to be the {seen:?} of input");
+        expect(self.network.image == seen, expected, self.network.image)?;
         self.network.check()?;
         self.normalisation.check()?;
         self.training.check()?;

@@ -1,7 +1,7 @@
 //! Network and head: what is trained, saved, loaded and used.
 
 use crate::config::Config;
-use crate::data::Images;
+use crate::data::Samples;
 use crate::error::Error;
 use crate::network::{Recogniser, initial_weight};
 use crate::run_dir::{MODEL, Run, broken};
@@ -100,7 +100,7 @@ impl Predictor {
     /// # Errors
     /// When the images are not shaped as the model wants them, and when a score is not finite: then training diverged,
     /// and the model is no use.
-    pub fn classes(&self, images: &Images) -> Result<Vec<usize>, Error> {
+    pub fn classes(&self, images: &Samples) -> Result<Vec<usize>, Error> {
         self.each_batch(images, |input| {
             let scores = finite(self.model.scores(input))?;
             Ok(scores.chunks(self.config.classes).map(best).collect())
@@ -111,7 +111,7 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`classes`](Self::classes).
-    pub fn probabilities(&self, images: &Images) -> Result<Vec<Vec<f32>>, Error> {
+    pub fn probabilities(&self, images: &Samples) -> Result<Vec<Vec<f32>>, Error> {
         self.each_batch(images, |input| {
             let scores = self.model.head.scaled_scores(self.model.network.forward(input));
             finite(scores.clone())?;
@@ -122,10 +122,10 @@ impl Predictor {
 
     fn each_batch<T>(
         &self,
-        images: &Images,
+        images: &Samples,
         work: impl Fn(Tensor<4>) -> Result<Vec<T>, Error>,
     ) -> Result<Vec<T>, Error> {
-        let [count, shape @ ..] = images.shape();
+        let (count, shape) = (images.count(), images.shape());
         if shape != self.config.network.image {
             let expected = format!("{:?}, as the model was trained with", self.config.network.image);
             let advice = "prepare them with the preparation of the run";
@@ -140,7 +140,7 @@ impl Predictor {
         let mut values = Vec::new();
         let mut results = Vec::with_capacity(count);
         for rows in rows.chunks(images_at_once(self.config.network.first_layer_values())) {
-            images.batch_f32(rows, &mut values);
+            images.batch_f32(rows, &mut values)?;
             self.config.normalisation.apply(&mut values);
             results.extend(work(input(std::mem::take(&mut values), rows.len(), shape, &self.device))?);
         }
@@ -183,7 +183,7 @@ pub(crate) fn input(
 mod tests {
     use super::*;
     use crate::config::Request;
-    use crate::data::{DataSource, Dataset, Sizing};
+    use crate::data::{DataSource, Dataset, LoadOptions};
     use burn::module::Param;
 
     #[test]
@@ -198,15 +198,15 @@ mod tests {
 
     #[test]
     fn a_model_whose_scores_are_no_numbers_is_refused() {
-        let data = Dataset::load(&DataSource::Digits, &Sizing::Automatic).unwrap();
+        let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
         let config = Config::resolve(&Request::new(DataSource::Digits), &data).unwrap();
         let device = Device::flex();
         let mut model = Model::new(&config, &device).unwrap();
         model.head.weight = Param::from_tensor(Tensor::full([10, 128], f32::NAN, &device));
         let predictor = Predictor::new(model, config, device);
         for error in [
-            predictor.classes(data.test.images()).unwrap_err(),
-            predictor.probabilities(data.test.images()).unwrap_err(),
+            predictor.classes(data.test.samples()).unwrap_err(),
+            predictor.probabilities(data.test.samples()).unwrap_err(),
         ] {
             assert!(error.exit_code() == 1 && error.to_string().contains("--lr"), "{error}");
         }

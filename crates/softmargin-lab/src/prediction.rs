@@ -1,6 +1,6 @@
 //! Predictions for image files, by the model of a run directory.
 
-use crate::data::image_files;
+use crate::data::{Input, image_files};
 use crate::device::DeviceChoice;
 use crate::error::Error;
 use crate::model::{Model, Predictor};
@@ -37,7 +37,11 @@ pub fn predict(run: &Path, images: &[PathBuf], top: usize, device: DeviceChoice)
     let device = device.open()?;
     let run = Run::read(run)?;
     let files = expand(images)?;
-    let inputs = run.config.preparation.read_all(&files)?;
+    let Input::Images(preparation) = run.config.input else {
+        let advice = "give a run that was trained with images";
+        return Err(Error::request("the run", "a model of images", "a model of embeddings", advice));
+    };
+    let inputs = preparation.read_all(&files)?;
     let model = Model::load(&run, &device)?;
     let probabilities = Predictor::new(model, run.config, device).probabilities(&inputs)?;
     let one = |(file, row): (PathBuf, Vec<f32>)| Prediction { file, classes: likeliest(&row, &run.classes, top) };

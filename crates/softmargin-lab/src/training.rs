@@ -1,7 +1,7 @@
 //! Training: batches, schedule, optimiser; then one test, and what is left of it all.
 
 use crate::config::{Config, Recipe, Request};
-use crate::data::{Dataset, LabelledImages};
+use crate::data::{Dataset, LabelledSamples};
 use crate::error::Error;
 use crate::evaluation::Evaluation;
 use crate::generator::{Generator, Purpose};
@@ -63,7 +63,7 @@ pub fn train(request: &Request, destination: &Destination, observer: &mut dyn Ob
     let start = Instant::now();
     request.check()?;
     let device = request.device.open()?;
-    let data = Dataset::load(&request.data, &request.sizing())?;
+    let data = Dataset::load(&request.data, &request.load_options())?;
     let config = Config::resolve(request, &data)?;
     let mut trainer = Trainer::new(&config, &data.train, device.clone().autodiff())?;
     let parameters = trainer.model.num_params();
@@ -73,7 +73,7 @@ pub fn train(request: &Request, destination: &Destination, observer: &mut dyn Ob
     let (model, checkpoint) = trainer.finish()?;
     let bytes = model.to_bytes()?;
     let predictor = Predictor::new(model, config.clone(), device);
-    let predicted = predictor.classes(data.test.images())?;
+    let predicted = predictor.classes(data.test.samples())?;
     let evaluation = Evaluation::of(&predicted, data.test.labels(), config.classes)?;
     let last = epochs.last().copied();
     let mut summary = Summary {
@@ -163,7 +163,7 @@ fn optimizer(model: &Model, recipe: &Recipe) -> ModuleOptimizer {
 /// The training loop.
 struct Trainer<'a> {
     config: &'a Config,
-    data: &'a LabelledImages,
+    data: &'a LabelledSamples,
     device: Device,
     model: Model,
     optimizer: ModuleOptimizer,
@@ -180,7 +180,7 @@ struct Tally {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(config: &'a Config, data: &'a LabelledImages, device: Device) -> Result<Self, Error> {
+    fn new(config: &'a Config, data: &'a LabelledSamples, device: Device) -> Result<Self, Error> {
         if data.len() < 2 {
             let advice = "batch normalisation needs two images at least";
             return Err(Error::request("training images", "at least 2", data.len(), advice));
@@ -237,7 +237,7 @@ impl<'a> Trainer<'a> {
 
     /// One step on some rows; `first` is the number of the first of them among all images drawn since the start.
     fn learn(&mut self, rows: &[usize], first: usize, rate: f64, tally: &mut Tally) -> Result<(), Error> {
-        let values = self.batch(rows, first);
+        let values = self.batch(rows, first)?;
         let labels: Vec<i64> = rows.iter().map(|&row| i64::from(self.data.labels()[row])).collect();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [rows.len()]), &self.device);
         let images = input(values, rows.len(), self.config.network.image, &self.device);
@@ -270,12 +270,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// The inputs of some rows, changed at random and normalised.
-    fn batch(&self, rows: &[usize], first: usize) -> Vec<f32> {
+    fn batch(&self, rows: &[usize], first: usize) -> Result<Vec<f32>, Error> {
         let recipe = &self.config.training;
         let shape @ [channels, height, width] = self.config.network.image;
         let size = channels * height * width;
         let mut plain = Vec::new();
-        self.data.images().batch_f32(rows, &mut plain);
+        self.data.samples().batch_f32(rows, &mut plain)?;
         let mut values = vec![0.0; plain.len()];
         // Each image has a stream of random numbers of its own, so threads change nothing.
         values.par_chunks_mut(size).zip(plain.par_chunks(size)).enumerate().for_each(|(row, (out, image))| {
@@ -283,7 +283,7 @@ impl<'a> Trainer<'a> {
             recipe.augmentation.apply(image, shape, &mut stream, out);
         });
         self.config.normalisation.apply(&mut values);
-        values
+        Ok(values)
     }
 
     /// The trained model. What the last step made of it has been in no loss yet.

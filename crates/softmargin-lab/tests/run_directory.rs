@@ -4,13 +4,13 @@
 
 use softmargin::presets;
 use softmargin_lab::config::{Config, Request};
-use softmargin_lab::data::{DataSource, Dataset, Sizing};
+use softmargin_lab::data::{DataSource, Dataset, LoadOptions};
 use softmargin_lab::run_dir::{Checkpoint, Destination, Run};
 use std::fs;
 use tempfile::TempDir;
 
 fn run(loss: &str) -> Run {
-    let data = Dataset::load(&DataSource::Digits, &Sizing::Automatic).unwrap();
+    let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
     let request = Request { loss: loss.into(), ..Request::new(DataSource::Digits) };
     let config = Config::resolve(&request, &data).unwrap();
     let checkpoint = Checkpoint { epochs: 2, steps: 10, loss_state: None };

@@ -8,7 +8,9 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
-use super::{Dataset, Images, Ink, LabelledImages, Preparation};
+use super::samples::{LabelledSamples, Names, Samples, Store, Values};
+use super::split::Undivided;
+use super::{Dataset, Ink, Input, LoadOptions, Preparation, fitting};
 use crate::error::Error;
 
 const FILE: &[u8] = include_bytes!("../../assets/digits.csv.gz");
@@ -16,7 +18,44 @@ const SIDE: usize = 8;
 const DARKEST_TO_LIGHTEST: u32 = 16;
 const TRAIN_ROWS: usize = 1198;
 
-pub(super) fn load() -> Result<Dataset, Error> {
+pub(super) fn load(options: &LoadOptions) -> Result<Dataset, Error> {
+    let (bytes, mut labels) = read()?;
+    let own = Preparation::new(1, SIDE, SIDE, Ink::LightOnDark)?;
+    let (fit, preparation, sides) = fitting(options.sizing, own)?;
+    let names = Names::Numbered("image".to_owned());
+    let store = Store { shape: own.shape(), count: labels.len(), names, values: Values::Bytes(bytes) };
+    let all = Samples::all(store.fitted(fit)?);
+    let rows: Vec<usize> = (0..labels.len()).collect();
+    let (first, last) = rows.split_at(TRAIN_ROWS.min(rows.len()));
+    let test_labels = labels.split_off(first.len());
+    let division = Undivided {
+        source: "digits".to_owned(),
+        labels: &labels,
+        own_test: Some("the last 599 of 1,797 images test".to_owned()),
+        own_validation: None,
+        sample: "image",
+        order: "order",
+    }
+    .divide(options)?;
+    let (train, validation, _) = division.of(&LabelledSamples::new(all.select(first), labels)?);
+    Ok(Dataset {
+        name: "digits".to_owned(),
+        description: format!(
+            "1,797 handwritten digits of 8 x 8 pixels{sides}, Optical Recognition of Handwritten Digits (E. Alpaydin \
+             and C. Kaynak, UCI Machine Learning Repository, doi:10.24432/C50P49, CC BY 4.0)"
+        ),
+        split: division.sentence,
+        classes: (0..10).map(|digit| digit.to_string()).collect(),
+        train,
+        validation,
+        test: LabelledSamples::new(all.select(last), test_labels)?,
+        input: Input::Images(preparation),
+        notes: division.notes,
+    })
+}
+
+/// The pixels of all images, and their labels.
+fn read() -> Result<(Vec<u8>, Vec<u32>), Error> {
     let mut text = String::new();
     GzDecoder::new(FILE).read_to_string(&mut text).map_err(|cause| broken(1, &cause))?;
     let mut pixels = Vec::new();
@@ -25,20 +64,7 @@ pub(super) fn load() -> Result<Dataset, Error> {
         let label = read_line(line, &mut pixels).ok_or_else(|| broken(index + 1, &format!("{line:?}")))?;
         labels.push(label);
     }
-    let test_labels = labels.split_off(TRAIN_ROWS.min(labels.len()));
-    let (train, test) = Images::new(pixels, 1, SIDE, SIDE)?.split_at(labels.len());
-    Ok(Dataset {
-        name: "digits".to_owned(),
-        description: "1,797 handwritten digits of 8 x 8 pixels, Optical Recognition of Handwritten Digits \
-                      (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, doi:10.24432/C50P49, CC BY 4.0)"
-            .to_owned(),
-        split: "the first 1,198 images train, the last 599 test".to_owned(),
-        classes: (0..10).map(|digit| digit.to_string()).collect(),
-        train: LabelledImages::new(train, labels)?,
-        test: LabelledImages::new(test, test_labels)?,
-        preparation: Preparation::new(1, SIDE, SIDE, Ink::LightOnDark)?,
-        notes: Vec::new(),
-    })
+    Ok((pixels, labels))
 }
 
 /// Appends the 64 pixels, scaled to bytes, and returns the digit.
@@ -70,23 +96,32 @@ mod tests {
         let sum: u32 = text.lines().flat_map(|line| line.split(',').take(64)).map(|v| v.parse::<u32>().unwrap()).sum();
         assert_eq!(sum, 561_718);
 
-        let data = load().unwrap();
-        assert_eq!(data.train.images().shape(), [1198, 1, 8, 8]);
-        assert_eq!(data.test.images().shape(), [599, 1, 8, 8]);
-        assert_eq!(data.train.class_counts(10), [119, 120, 117, 121, 119, 123, 120, 118, 119, 122]);
-        assert_eq!(data.test.class_counts(10), [59, 62, 60, 62, 62, 59, 61, 61, 55, 58]);
-        let total = |part: &LabelledImages| part.images().pixels().iter().map(|&v| u64::from(v)).sum::<u64>();
-        assert_eq!((total(&data.train), total(&data.test)), SCALED_SUMS);
+        let data = load(&LoadOptions::default()).unwrap();
+        let [train, validation, test] = [&data.train, data.validation.as_ref().unwrap(), &data.test];
+        assert_eq!((train.len() + validation.len(), test.len()), (1198, 599));
+        let counts = [train, validation].map(|part| part.class_counts(10));
+        let sums: Vec<usize> = counts[0].iter().zip(&counts[1]).map(|(train, held)| train + held).collect();
+        assert_eq!(sums, [119, 120, 117, 121, 119, 123, 120, 118, 119, 122]);
+        assert_eq!(counts[1], [11, 12, 11, 12, 11, 12, 12, 11, 11, 12]);
+        assert_eq!(test.class_counts(10), [59, 62, 60, 62, 62, 59, 61, 61, 55, 58]);
+        let total = |part: &LabelledSamples| {
+            let image = |row| part.samples().image(row).unwrap().iter().map(|&v| u64::from(v)).sum::<u64>();
+            (0..part.len()).map(image).sum::<u64>()
+        };
+        assert_eq!((total(train) + total(validation), total(test)), SCALED_SUMS);
     }
 
     const SCALED_SUMS: (u64, u64) = (5_989_572, 2_964_229);
 
     #[test]
     fn the_first_image_is_the_published_zero() {
-        let data = load().unwrap();
-        assert_eq!(data.train.images().image(0)[..8], [0, 0, 80, 207, 143, 16, 0, 0]);
+        let data = load(&LoadOptions::default()).unwrap();
+        assert_eq!(data.train.samples().image(0).unwrap()[..8], [0, 0, 80, 207, 143, 16, 0, 0]);
         assert_eq!((data.train.labels()[0], data.test.labels()[598]), (0, 8));
-        assert_eq!(data.train.images().pixels().iter().max(), Some(&255));
+        assert_eq!(
+            (data.train.samples().name(0), data.test.samples().name(598)),
+            ("image 0".into(), "image 1796".into())
+        );
     }
 
     #[test]

@@ -50,13 +50,11 @@ impl Listing {
         Ok(())
     }
 
-    /// The folders `train` and `test`, if both are there and hold folders (else they may be classes of that name).
-    pub(super) fn train_and_test(&self) -> Option<(PathBuf, PathBuf)> {
-        let part = |name: &str| {
-            let path = self.folders.iter().find(|path| path.file_name() == Some(OsStr::new(name)))?;
-            Listing::of(path).is_ok_and(|listing| !listing.folders.is_empty()).then(|| path.clone())
-        };
-        Some((part("train")?, part("test")?))
+    /// The folder of the first of these names that is there and holds folders (else it may be a class of that name).
+    pub(super) fn part(&self, names: &[&str]) -> Option<PathBuf> {
+        let named = |name: &&str| self.folders.iter().find(|path| path.file_name() == Some(OsStr::new(name)));
+        let mut found = names.iter().filter_map(named);
+        found.find(|path| Listing::of(path).is_ok_and(|listing| !listing.folders.is_empty())).cloned()
     }
 }
 

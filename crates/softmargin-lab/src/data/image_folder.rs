@@ -1,46 +1,70 @@
-//! Folders of images: one sub-folder a class, or `train/` and `test/` with one sub-folder a class in each.
+//! Folders of images: one sub-folder a class, or `train/` and `test/` (and `validation/` or `val/`) with one sub-folder a
+//! class in each.
 
 use std::path::{Path, PathBuf};
 
 use super::folder_listing::Listing;
-use super::in_order::{InOrder, read_in_order};
-use super::picture::{self, Picture};
-use super::{Dataset, Images, Ink, LabelledImages, Preparation, Sizing};
+use super::in_order::read_in_order;
+use super::picture::{Header, Picture};
+use super::samples::{LabelledSamples, Samples, Store};
+use super::split::{Division, Undivided, counted};
+use super::{Dataset, HoldOut, Ink, Input, LoadOptions, Preparation, Sizing};
 use crate::error::Error;
 
 const LAYOUT: &str = "a folder with one sub-folder of PNG or JPEG images for each class (or with train/ and test/ that \
                       are such folders)";
 
-/// Of the images of a class, in name order, every so-manieth tests.
-const EVERY: usize = 5;
-const HELD_OUT: &str = "of each class every 5th image in name order (the 5th, the 10th, ...) tests, of a class with 2 \
-                        to 4 images the last one; the others train";
-
 /// The smallest and the largest side that is chosen where none is asked for.
 const AUTOMATIC_SIDES: (u32, u32) = (8, 64);
 
-pub(super) fn load(folder: &Path, name: String, sizing: &Sizing) -> Result<Dataset, Error> {
+pub(super) fn load(folder: &Path, name: String, options: &LoadOptions) -> Result<Dataset, Error> {
     let mut notes = Vec::new();
-    let parts = Parts::find(folder, &mut notes)?;
-    let (images, preparation) = read_images(&parts.files(), sizing)?;
-    let (train, test) = images.split_at(parts.train.len());
+    let parts = Parts::find(folder, options, &mut notes)?;
+    let division = parts.divide(folder, options)?;
+    notes.extend(division.notes.iter().cloned());
+    let classes = parts.classes;
+    let (paths, labels): (Vec<PathBuf>, Vec<u32>) = parts.files.into_iter().flatten().unzip();
+    // What a model will see is decided without a look at what tests it.
+    let seen = division.train.iter().chain(division.validation.iter().flatten());
+    let preparation = prepare(&seen.map(|&row| paths[row].as_path()).collect::<Vec<_>>(), options.sizing)?;
+    let all = LabelledSamples::new(samples(folder, &paths, preparation, options)?, labels)?;
+    notes.extend(all.samples().note_of_streaming());
+    let (train, validation, test) = division.of(&all);
     Ok(Dataset {
         description: format!(
             "{} {} images of {} classes, brought to {} x {} pixels",
-            parts.train.len() + parts.test.len(),
+            all.len(),
             if preparation.channels() == 1 { "grey" } else { "colour" },
-            parts.classes.len(),
+            classes.len(),
             preparation.height(),
             preparation.width(),
         ),
         name,
-        split: parts.split,
-        classes: parts.classes,
-        train: LabelledImages::new(train, parts.train.into_iter().map(|(_, class)| class).collect())?,
-        test: LabelledImages::new(test, parts.test.into_iter().map(|(_, class)| class).collect())?,
-        preparation,
+        split: division.sentence,
+        classes,
+        train,
+        validation,
+        test,
+        input: Input::Images(preparation),
         notes,
     })
+}
+
+/// The images, in memory if they fit there.
+fn samples(
+    folder: &Path,
+    paths: &[PathBuf],
+    preparation: Preparation,
+    options: &LoadOptions,
+) -> Result<Samples, Error> {
+    let names = paths.iter().map(|path| path.strip_prefix(folder).unwrap_or(path).to_owned()).collect();
+    let store = Store::of_files(folder.to_owned(), names, preparation);
+    if store.bytes() <= options.memory() {
+        return store.into_memory().map(Samples::all);
+    }
+    // A file that is no image is told of now, not after hours of training.
+    read_in_order(paths, |path| Header::read(path), |_| Ok(()))?;
+    Ok(Samples::all(store))
 }
 
 /// Files, each with the number of its class.
@@ -48,73 +72,104 @@ type LabelledFiles = Vec<(PathBuf, u32)>;
 
 struct Parts {
     classes: Vec<String>,
-    train: LabelledFiles,
-    test: LabelledFiles,
-    split: String,
+    /// Those that are not divided yet, those of the folder that validates, those of the folder that tests.
+    files: [LabelledFiles; 3],
+    /// The name of the folder that validates.
+    validation: Option<String>,
+    /// Whether there is a folder that tests.
+    test: bool,
 }
 
 impl Parts {
-    fn find(folder: &Path, notes: &mut Vec<String>) -> Result<Parts, Error> {
+    fn find(folder: &Path, options: &LoadOptions, notes: &mut Vec<String>) -> Result<Parts, Error> {
         let top = Listing::of(folder)?;
-        let parts = match top.train_and_test() {
-            Some((train, test)) => Parts::given(&top, &train, &test, notes)?,
-            None => Parts::held_out(&top, notes)?,
+        let parts = match (top.part(&["train"]), top.part(&["test"])) {
+            (Some(train), Some(test)) => Parts::given(&top, &train, &test, options, notes)?,
+            _ => {
+                let classes = class_folders(&top.path, notes)?;
+                let names = class_names(&classes);
+                let files = [labelled(classes), Vec::new(), Vec::new()];
+                Parts { classes: names, files, validation: None, test: false }
+            }
         };
         if let [class] = &parts.classes[..] {
             let found = format!("one class, {class}");
             return Err(Error::request(folder.display(), "two or more class folders", found, "add another class"));
         }
-        if parts.test.is_empty() {
-            let found = "one image in every class";
-            let advice = "add images, so that some can be held out for testing";
-            return Err(Error::request(folder.display(), "a class with two or more images", found, advice));
-        }
         Ok(parts)
     }
 
-    fn given(top: &Listing, train: &Path, test: &Path, notes: &mut Vec<String>) -> Result<Parts, Error> {
-        let beside = top.folders.len() - 2;
+    fn given(
+        top: &Listing,
+        train: &Path,
+        test: &Path,
+        options: &LoadOptions,
+        notes: &mut Vec<String>,
+    ) -> Result<Parts, Error> {
+        // Asked for no validation, the folder that would validate is left out.
+        let wanted = options.validation_split != Some(HoldOut::None);
+        let validation = top.part(&["validation", "val"]).filter(|_| wanted);
+        let beside = top.folders.len() - 2 - usize::from(validation.is_some());
         if beside > 0 {
             notes.push(format!("left out beside train and test: {}", counted(beside, "folder")));
         }
         note_loose_images(top, notes);
-        let (train_classes, test_classes) = (class_folders(train, notes)?, class_folders(test, notes)?);
-        let names = |classes: &[ClassFolder]| classes.iter().map(|class| class.name.clone()).collect::<Vec<_>>();
-        let (classes, tested) = (names(&train_classes), names(&test_classes));
-        let only_in = |part: &str, ours: &[String], others: &[String]| {
-            let only: Vec<&str> = ours.iter().filter(|name| !others.contains(name)).map(String::as_str).collect();
-            (!only.is_empty()).then(|| format!("{} only in {part}", only.join(", ")))
+        let train = class_folders(train, notes)?;
+        let classes = class_names(&train);
+        let mut others = |path: &Path| {
+            let others = class_folders(path, notes)?;
+            refuse_differences(top, &classes, &class_names(&others), &last_part(path))?;
+            Ok::<_, Error>(labelled(others))
         };
-        let differences = [only_in("train", &classes, &tested), only_in("test", &tested, &classes)];
-        let differences: Vec<String> = differences.into_iter().flatten().collect();
-        if !differences.is_empty() {
-            let expected = "the same class folders in train and test";
-            return Err(Error::request(top.path.display(), expected, differences.join(" and "), "make them alike"));
-        }
-        let split = "the images of the folder train train, those of test test".to_owned();
-        let [train, test] = [train_classes, test_classes].map(|classes| labelled(classes, |_, _| true).0);
-        Ok(Parts { classes, train, test, split })
+        let validating = validation.as_deref().map(&mut others).transpose()?.unwrap_or_default();
+        let files = [labelled(train), validating, others(test)?];
+        Ok(Parts { classes, files, validation: validation.as_deref().map(last_part), test: true })
     }
 
-    fn held_out(top: &Listing, notes: &mut Vec<String>) -> Result<Parts, Error> {
-        let classes = class_folders(&top.path, notes)?;
-        let single = classes.iter().filter(|class| class.images.len() == 1).count();
-        if single > 0 {
-            notes.push(format!("{} with one image only, which trains: nothing tests them", counted(single, "class")));
+    /// Rows of the files, part after part.
+    fn divide(&self, folder: &Path, options: &LoadOptions) -> Result<Division, Error> {
+        let [undivided, validation, test] = &self.files;
+        let labels: Vec<u32> = undivided.iter().map(|&(_, label)| label).collect();
+        let undivided = Undivided {
+            source: folder.display().to_string(),
+            labels: &labels,
+            own_test: self.test.then(|| "the folder test tests".to_owned()),
+            own_validation: self.validation.as_ref().map(|name| format!("the folder {name} validates")),
+            sample: "image",
+            order: "name order",
+        };
+        let mut division = undivided.divide(options)?;
+        let first = labels.len() + validation.len();
+        if self.validation.is_some() {
+            division.validation = Some((labels.len()..first).collect());
         }
-        let names = classes.iter().map(|class| class.name.clone()).collect();
-        let (train, test) = labelled(classes, |index, count| !is_held_out(index, count));
-        Ok(Parts { classes: names, train, test, split: HELD_OUT.to_owned() })
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.train.iter().chain(&self.test).map(|(path, _)| path.as_path()).collect()
+        if self.test {
+            division.test = (first..first + test.len()).collect();
+        }
+        Ok(division)
     }
 }
 
-/// Whether the image `index` of a class of `count` images is held out for testing.
-fn is_held_out(index: usize, count: usize) -> bool {
-    if count < EVERY { count >= 2 && index + 1 == count } else { index % EVERY == EVERY - 1 }
+fn refuse_differences(top: &Listing, classes: &[String], others: &[String], part: &str) -> Result<(), Error> {
+    let only_in = |part: &str, ours: &[String], theirs: &[String]| {
+        let only: Vec<&str> = ours.iter().filter(|name| !theirs.contains(name)).map(String::as_str).collect();
+        (!only.is_empty()).then(|| format!("{} only in {part}", only.join(", ")))
+    };
+    let differences = [only_in("train", classes, others), only_in(part, others, classes)];
+    let differences: Vec<String> = differences.into_iter().flatten().collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let expected = format!("the same class folders in train and {part}");
+    Err(Error::request(top.path.display(), expected, differences.join(" and "), "make them alike"))
+}
+
+fn last_part(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn class_names(classes: &[ClassFolder]) -> Vec<String> {
+    classes.iter().map(|class| class.name.clone()).collect()
 }
 
 struct ClassFolder {
@@ -122,18 +177,10 @@ struct ClassFolder {
     images: Vec<PathBuf>,
 }
 
-/// The files of all classes with their class's number, those that pass `first` and the others. It is asked with the
-/// index of the file within its class and the number of files there.
-fn labelled(classes: Vec<ClassFolder>, first: impl Fn(usize, usize) -> bool) -> (LabelledFiles, LabelledFiles) {
-    let mut parts = (Vec::new(), Vec::new());
-    for (label, class) in (0_u32..).zip(classes) {
-        let count = class.images.len();
-        for (index, path) in class.images.into_iter().enumerate() {
-            let part = if first(index, count) { &mut parts.0 } else { &mut parts.1 };
-            part.push((path, label));
-        }
-    }
-    parts
+/// The files of all classes, each with the number of its class.
+fn labelled(classes: Vec<ClassFolder>) -> LabelledFiles {
+    let classes = (0_u32..).zip(classes);
+    classes.flat_map(|(label, class)| class.images.into_iter().map(move |path| (path, label))).collect()
 }
 
 /// The class folders within `folder`, in the order of their names.
@@ -183,65 +230,50 @@ fn note_loose_images(listing: &Listing, notes: &mut Vec<String>) {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
-    match (count, what) {
-        (1, _) => format!("1 {what}"),
-        (_, "class") => format!("{count} classes"),
-        _ => format!("{count} {what}s"),
+/// How images are prepared for a model that is trained with these files.
+fn prepare(files: &[&Path], sizing: Sizing) -> Result<Preparation, Error> {
+    if let Sizing::Prepared(preparation) = sizing {
+        return Ok(preparation);
     }
-}
-
-fn read_images(files: &[&Path], sizing: &Sizing) -> Result<(Images, Preparation), Error> {
-    match *sizing {
-        Sizing::Side(side) => read_square(files, side),
-        Sizing::Automatic => read_square(files, automatic_side(files)?),
-    }
+    // A broken file is reported when the images are read, with the number of all that are.
+    let mut headers = Vec::new();
+    let header = |path: &&Path| Ok(Header::read(path).ok());
+    read_in_order(files, header, |header| {
+        headers.push(header);
+        Ok(())
+    })?;
+    let side = match sizing {
+        Sizing::Side(side) => side,
+        _ => automatic_side(headers.iter().flatten()),
+    };
+    let perhaps = files.iter().zip(&headers).filter(|(_, header)| header.is_some_and(|header| header.perhaps_colour));
+    let channels = if has_colour(&perhaps.map(|(path, _)| *path).collect::<Vec<_>>())? { 3 } else { 1 };
+    Preparation::new(channels, side, side, Ink::AsIs)
 }
 
 /// The median of the longer sides, rounded to a multiple of 4 and kept within bounds.
-fn automatic_side(files: &[&Path]) -> Result<usize, Error> {
-    let mut sides = Vec::new();
-    // A broken file is reported when the images are read, with the number of all that are.
-    let side = |path: &&Path| Ok(picture::longer_side(path).ok());
-    read_in_order(files, side, |side| {
-        sides.extend(side);
-        Ok(())
-    })?;
+fn automatic_side<'a>(headers: impl Iterator<Item = &'a Header>) -> usize {
+    let mut sides: Vec<u32> = headers.map(|header| header.longer_side).collect();
     sides.sort_unstable();
     let (least, most) = AUTOMATIC_SIDES;
     let median = sides.get(sides.len() / 2).copied().unwrap_or(most);
-    Ok((median.clamp(least, most) + 2) as usize / 4 * 4)
+    (median.clamp(least, most) + 2) as usize / 4 * 4
 }
 
-/// All images in `side` x `side` pixels: grey if every one is grey, else all in colour.
-fn read_square(files: &[&Path], side: usize) -> Result<(Images, Preparation), Error> {
-    Preparation::new(1, side, side, Ink::AsIs)?;
-    let mut pixels = InOrder::default();
-    let mut channels = 1;
-    let read = |path: &&Path| Picture::read(path).map(|picture| picture.fit(side, side));
-    read_in_order(files, read, |picture| {
-        if picture.channels() > channels {
-            pixels.make_colour(side * side)?;
-            channels = picture.channels();
+/// Whether red, green and blue differ in a pixel of one of the files. Grey images are often stored as colour, so that
+/// the pixels have to be looked at: most often the first file shows it.
+fn has_colour(files: &[&Path]) -> Result<bool, Error> {
+    const AT_ONCE: usize = 64;
+    for files in files.chunks(AT_ONCE) {
+        let mut any = false;
+        let colour = |path: &&Path| Ok(Picture::read(path).is_ok_and(|picture| picture.channels() == 3));
+        read_in_order(files, colour, |colour| {
+            any |= colour;
+            Ok(())
+        })?;
+        if any {
+            return Ok(true);
         }
-        pixels.push(&picture.with_channels(channels).into_planes())
-    })?;
-    let images = Images::new(pixels.into_bytes(), channels, side, side)?;
-    Ok((images, Preparation::new(channels, side, side, Ink::AsIs)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rule_of_the_held_out_images() {
-        let held_out = |count| (0..count).filter(|&index| is_held_out(index, count)).collect::<Vec<_>>();
-        assert_eq!(held_out(1), [0; 0]);
-        assert_eq!(held_out(2), [1]);
-        assert_eq!(held_out(4), [3]);
-        assert_eq!(held_out(5), [4]);
-        assert_eq!(held_out(9), [4]);
-        assert_eq!(held_out(20), [4, 9, 14, 19]);
     }
+    Ok(false)
 }

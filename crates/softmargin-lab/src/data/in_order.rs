@@ -49,17 +49,6 @@ impl InOrder {
         Ok(())
     }
 
-    /// Turns every grey image of `len` bytes into three equal planes.
-    pub(super) fn make_colour(&mut self, len: usize) -> Result<(), Error> {
-        let mut colour = InOrder::default();
-        colour.reserve(self.bytes.len().saturating_mul(3))?;
-        self.bytes
-            .chunks_exact(len.max(1))
-            .for_each(|plane| (0..3).for_each(|_| colour.bytes.extend_from_slice(plane)));
-        *self = colour;
-        Ok(())
-    }
-
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -98,14 +87,5 @@ mod tests {
         assert_eq!(error.to_string(), "7: expected a, found b; c; 3 more of the 3072 files fail");
         let error = read_in_order(&items[..500], read, Ok).unwrap_err();
         assert_eq!(error.to_string(), "7: expected a, found b; c");
-    }
-
-    #[test]
-    fn grey_images_become_three_planes_each() {
-        let mut bytes = InOrder::default();
-        bytes.push(&[1, 2]).unwrap();
-        bytes.push(&[3, 4]).unwrap();
-        bytes.make_colour(2).unwrap();
-        assert_eq!(bytes.into_bytes(), [1, 2, 1, 2, 1, 2, 3, 4, 3, 4, 3, 4]);
     }
 }

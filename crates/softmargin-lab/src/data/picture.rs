@@ -129,13 +129,23 @@ impl Picture {
     }
 }
 
-/// The longer side of an image file, from its header alone.
-pub(super) fn longer_side(path: &Path) -> Result<u32, Error> {
-    let file = open_file(path)?;
-    let name = path.display().to_string();
-    let reader = with_content(&name, std::io::BufReader::new(file))?;
-    let (width, height) = reader.into_dimensions().map_err(|cause| broken(&name, cause))?;
-    Ok(width.max(height))
+/// What is known of an image file without its pixels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub(super) longer_side: u32,
+    /// Whether the file can hold colour: its pixels may be grey nevertheless.
+    pub(super) perhaps_colour: bool,
+}
+
+impl Header {
+    pub(super) fn read(path: &Path) -> Result<Header, Error> {
+        let file = open_file(path)?;
+        let name = path.display().to_string();
+        let reader = with_content(&name, std::io::BufReader::new(file))?;
+        let decoder = reader.into_decoder().map_err(|cause| broken(&name, cause))?;
+        let ((width, height), kind) = (decoder.dimensions(), decoder.color_type());
+        Ok(Header { longer_side: width.max(height), perhaps_colour: kind.has_color() || kind.has_alpha() })
+    }
 }
 
 /// Whether the first bytes are those of a PNG or JPEG file.

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::images::Images;
-use super::in_order::{InOrder, read_in_order};
 use super::picture::Picture;
+use super::samples::{Store, spread};
 use crate::error::Error;
 
 /// Longest side of a model's input, in pixels.
@@ -32,13 +31,15 @@ pub enum Ink {
 impl Ink {
     /// The direction of a whole set of images: dark ground where the mean of all borders is below 64, light ground
     /// where it is above 191, otherwise [`Ink::AsIs`].
-    pub(super) fn of(images: &Images) -> Ink {
-        let borders = (0..images.count()).map(|row| Border::of(images.image(row), images.height(), images.width()));
-        match borders.fold(Border::default(), Border::plus).mean() {
+    pub(super) fn of(images: &Store) -> Result<Ink, Error> {
+        let [_, height, width] = images.shape;
+        let mut borders = Border::default();
+        images.each_image(&spread(images.count), |image| borders = borders.plus(Border::of(image, height, width)))?;
+        Ok(match borders.mean() {
             Some(mean) if mean < 64.0 => Ink::LightOnDark,
             Some(mean) if mean > 191.0 => Ink::DarkOnLight,
             _ => Ink::AsIs,
-        }
+        })
     }
 
     fn wants_inverse_of(self, border: Border) -> bool {
@@ -152,6 +153,12 @@ impl Preparation {
         self.fields.width
     }
 
+    /// Channels, rows and columns of the model's input.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels(), self.height(), self.width()]
+    }
+
     /// Which way round ink and ground are in the training data.
     #[must_use]
     pub fn ink(&self) -> Ink {
@@ -167,27 +174,13 @@ impl Preparation {
         Picture::read(path).map(|picture| self.apply(picture))
     }
 
-    /// Reads many files, in parallel; the inputs come in the order of the paths.
-    ///
-    /// # Errors
-    /// As [`read`](Preparation::read), of the first path that fails; the message says how many more do.
-    pub fn read_all<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Result<Images, Error> {
-        let mut pixels = InOrder::default();
-        read_in_order(paths, |path| self.read(path.as_ref()), |input| pixels.push(&input))?;
-        Images::new(pixels.into_bytes(), self.channels(), self.height(), self.width())
-    }
-
-    fn apply(&self, picture: Picture) -> Vec<u8> {
-        let mut planes = self.fit(picture);
+    pub(super) fn apply(&self, picture: Picture) -> Vec<u8> {
+        let fitted = picture.with_channels(self.channels()).fit(self.height(), self.width());
+        let mut planes = fitted.into_planes();
         if self.ink().wants_inverse_of(Border::of(&planes, self.height(), self.width())) {
             invert(&mut planes);
         }
         planes
-    }
-
-    /// Without a look at the ink.
-    pub(super) fn fit(&self, picture: Picture) -> Vec<u8> {
-        picture.with_channels(self.channels()).fit(self.height(), self.width()).into_planes()
     }
 }
 

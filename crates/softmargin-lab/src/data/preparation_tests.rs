@@ -1,6 +1,7 @@
 use image::{DynamicImage, GrayImage, Luma};
 
 use super::*;
+use crate::data::samples::{Names, Values};
 
 /// A bar of ink, 4 pixels wide, in the middle of a ground of 28 x 28 pixels.
 fn bar(ink: u8, ground: u8) -> Vec<u8> {
@@ -39,7 +40,8 @@ fn colour_channels_are_turned_round_together() {
 fn the_ink_of_a_set_is_that_of_its_borders() {
     let set = |values: [u8; 4]| {
         let pixels = values.iter().flat_map(|&value| [value, value, value, value, 255, value, value, value, value]);
-        Ink::of(&Images::new(pixels.collect(), 1, 3, 3).unwrap())
+        let names = Names::Numbered("image".to_owned());
+        Ink::of(&Store { shape: [1, 3, 3], count: 4, names, values: Values::Bytes(pixels.collect()) }).unwrap()
     };
     assert_eq!(set([0, 0, 0, 255]), Ink::LightOnDark, "mean 63.75");
     assert_eq!(set([0, 0, 1, 255]), Ink::AsIs, "mean 64");
@@ -74,7 +76,9 @@ fn many_files_are_read_in_the_order_of_their_paths() {
     }
     let preparation = Preparation::new(1, 8, 8, Ink::AsIs).unwrap();
     let images = preparation.read_all(&[&paths[5], &paths[2]]).unwrap();
-    assert_eq!(images.pixels(), [[5; 64], [2; 64]].concat());
+    assert_eq!((images.count(), images.is_streamed()), (2, false));
+    assert_eq!((&*images.image(0).unwrap(), &*images.image(1).unwrap()), (&[5; 64][..], &[2; 64][..]));
+    assert_eq!(images.name(1), paths[2].display().to_string());
     assert_eq!(preparation.read(&paths[3]).unwrap(), [3; 64]);
 
     let missing = folder.path().join("none.png");

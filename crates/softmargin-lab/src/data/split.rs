@@ -1,0 +1,334 @@
+//! Who trains, who validates, who tests: by the data's own parts, or by the rules of [`HoldOut`].
+
+use super::LoadOptions;
+use super::hold_out::{self, HoldOut};
+use super::samples::LabelledSamples;
+use crate::error::Error;
+
+/// Samples that are labelled and not yet divided, and the parts that the data bring themselves.
+pub(super) struct Undivided<'a> {
+    /// The folder or file, for messages.
+    pub(super) source: String,
+    /// The class of each sample that no part of the data's own has.
+    pub(super) labels: &'a [u32],
+    /// A clause such as `the folder test tests`.
+    pub(super) own_test: Option<String>,
+    /// A clause such as `the folder val validates`.
+    pub(super) own_validation: Option<String>,
+    /// What a sample is, `image` or `embedding`, and how they are ordered.
+    pub(super) sample: &'static str,
+    pub(super) order: &'static str,
+}
+
+/// Rows of the undivided samples. A part that the data bring has none.
+#[derive(Debug, PartialEq)]
+pub(super) struct Division {
+    pub(super) train: Vec<usize>,
+    pub(super) validation: Option<Vec<usize>>,
+    pub(super) test: Vec<usize>,
+    /// The rules, in a sentence.
+    pub(super) sentence: String,
+    pub(super) notes: Vec<String>,
+}
+
+impl Undivided<'_> {
+    /// Divides by the rules asked for.
+    ///
+    /// # Errors
+    /// When a rule is asked for a part that the data bring themselves, when a rule that was asked for holds nothing out,
+    /// and when nothing is left to test.
+    pub(super) fn divide(&self, options: &LoadOptions) -> Result<Division, Error> {
+        self.refuse_rules_without_effect(options)?;
+        let mut notes = Vec::new();
+        let all = (0..self.labels.len()).collect();
+        let rule = if self.own_test.is_some() { HoldOut::None } else { options.test_split.unwrap_or(hold_out::TEST) };
+        let (train, test) = self.test(all, rule, &mut notes)?;
+        let (train, validation) = self.validation(train, options.validation_split, &mut notes)?;
+        let test_clause = self.own_test.clone().unwrap_or_else(|| self.test_clause(rule));
+        let validation_clause = match (&self.own_validation, &validation) {
+            (Some(own), _) if options.validation_split.is_none() => own.clone(),
+            (_, None) => "nothing validates".to_owned(),
+            _ => self.validation_clause(options.validation_split.unwrap_or(hold_out::VALIDATION)),
+        };
+        let sentence = format!("{test_clause}; {validation_clause}; the others train");
+        Ok(Division { train, validation, test, sentence, notes })
+    }
+
+    fn refuse_rules_without_effect(&self, options: &LoadOptions) -> Result<(), Error> {
+        for rule in [options.test_split, options.validation_split].into_iter().flatten() {
+            rule.check()?;
+        }
+        let refuse = |part: &str, rule: HoldOut, own: &str| {
+            let expected = format!("no rule for the {part} part, for {own}");
+            Err(Error::request(&self.source, expected, rule, "leave the rule out, or merge the parts"))
+        };
+        match (options.test_split, &self.own_test, options.validation_split, &self.own_validation) {
+            (Some(rule), Some(own), ..) => refuse("test", rule, own),
+            (_, _, Some(rule), Some(own)) if rule != HoldOut::None => refuse("validation", rule, own),
+            _ => Ok(()),
+        }
+    }
+
+    /// The rows that are left, and those that test. Of a class too small for `every:n` the last sample does, if it has
+    /// another.
+    fn test(
+        &self,
+        rows: Vec<usize>,
+        rule: HoldOut,
+        notes: &mut Vec<String>,
+    ) -> Result<(Vec<usize>, Vec<usize>), Error> {
+        if rule == HoldOut::None {
+            return Ok((rows, Vec::new()));
+        }
+        let every = matches!(rule, HoldOut::Every(_));
+        let (train, test) = self.part(rows, |index, count| match count {
+            _ if count >= rule.least() => rule.holds(index, count),
+            _ => every && count > 1 && index + 1 == count,
+        });
+        let untested = self.classes_with(|count| count > 0 && count < if every { 2 } else { rule.least() });
+        if test.is_empty() {
+            let expected = format!("a class with {} or more {}s", if every { 2 } else { rule.least() }, self.sample);
+            let found = format!("no class with more than {}", self.largest_class());
+            let advice = format!("add {}s, so that some can be held out for testing", self.sample);
+            return Err(Error::request(&self.source, expected, found, advice));
+        }
+        if untested > 0 {
+            let few = if every { format!("one {} only", self.sample) } else { self.at_most(rule.least() - 1) };
+            notes.push(format!("{} with {few}, all of which train: nothing tests them", counted(untested, "class")));
+        }
+        Ok((train, test))
+    }
+
+    /// The rows that are left, and those that validate. A class too small for the rule keeps all to train.
+    #[expect(clippy::type_complexity, reason = "two lists of rows, one of which there may not be")]
+    fn validation(
+        &self,
+        rows: Vec<usize>,
+        asked: Option<HoldOut>,
+        notes: &mut Vec<String>,
+    ) -> Result<(Vec<usize>, Option<Vec<usize>>), Error> {
+        let rule = asked.unwrap_or(hold_out::VALIDATION);
+        if rule == HoldOut::None || self.own_validation.is_some() {
+            return Ok((rows, None));
+        }
+        let counts = self.counts(&rows);
+        let too_few = counts.iter().filter(|&&count| count > 0 && count < rule.least()).count();
+        let (train, validation) = self.part(rows, |index, count| count >= rule.least() && rule.holds(index, count));
+        if validation.is_empty() {
+            if asked.is_some() {
+                let expected = format!("a class with {} or more training {}s", rule.least(), self.sample);
+                let found = format!("no class with more than {}", counts.iter().max().unwrap_or(&0));
+                let advice = "hold fewer out for validation, or none";
+                return Err(Error::request(&self.source, expected, found, advice));
+            }
+            let few = self.at_most(rule.least() - 1);
+            notes.push(format!("nothing validates: every class has {few} to train with"));
+            return Ok((train, None));
+        }
+        if too_few > 0 {
+            let classes = counted(too_few, "class");
+            let few = self.at_most(rule.least() - 1);
+            notes.push(format!("{classes} with {few} to train with: none of them validates"));
+        }
+        Ok((train, Some(validation)))
+    }
+
+    /// Divides rows by a rule that is asked with the index of a row within its class and the rows that the class has.
+    fn part(&self, rows: Vec<usize>, held_out: impl Fn(usize, usize) -> bool) -> (Vec<usize>, Vec<usize>) {
+        let counts = self.counts(&rows);
+        let mut seen = vec![0; counts.len()];
+        let (held, kept) = rows.into_iter().partition(|&row| {
+            let class = self.labels[row] as usize;
+            seen[class] += 1;
+            held_out(seen[class] - 1, counts[class])
+        });
+        (kept, held)
+    }
+
+    fn counts(&self, rows: &[usize]) -> Vec<usize> {
+        let classes = self.labels.iter().max().map_or(0, |&label| label as usize + 1);
+        let mut counts = vec![0; classes];
+        rows.iter().for_each(|&row| counts[self.labels[row] as usize] += 1);
+        counts
+    }
+
+    fn all_counts(&self) -> Vec<usize> {
+        self.counts(&(0..self.labels.len()).collect::<Vec<_>>())
+    }
+
+    fn classes_with(&self, is_so: impl Fn(usize) -> bool) -> usize {
+        self.all_counts().into_iter().filter(|&count| is_so(count)).count()
+    }
+
+    fn largest_class(&self) -> usize {
+        self.all_counts().into_iter().max().unwrap_or_default()
+    }
+
+    fn at_most(&self, count: usize) -> String {
+        format!("at most {}", counted(count, self.sample))
+    }
+
+    fn test_clause(&self, rule: HoldOut) -> String {
+        let Undivided { sample, order, .. } = self;
+        match rule {
+            HoldOut::Every(2) => format!("of each class every 2nd {sample} in {order} tests"),
+            HoldOut::Every(n) => format!(
+                "of each class every {} {sample} in {order} (the {}, the {}, ...) tests, of a class with 2 to {} the \
+                 last one",
+                ordinal(n),
+                ordinal(n),
+                ordinal(n.saturating_mul(2)),
+                n - 1
+            ),
+            HoldOut::Last(1) => format!("of each class the last {sample} in {order} tests"),
+            HoldOut::Last(n) => format!("of each class the last {n} {sample}s in {order} test"),
+            HoldOut::None => "nothing tests".to_owned(),
+        }
+    }
+
+    fn validation_clause(&self, rule: HoldOut) -> String {
+        match rule {
+            HoldOut::Every(n) => format!("of the others in each class every {} validates", ordinal(n)),
+            HoldOut::Last(1) => "of the others in each class the last validates".to_owned(),
+            HoldOut::Last(n) => format!("of the others in each class the last {n} validate"),
+            HoldOut::None => "nothing validates".to_owned(),
+        }
+    }
+}
+
+impl Division {
+    /// The three parts of samples that the data have not divided at all.
+    pub(super) fn of(&self, all: &LabelledSamples) -> (LabelledSamples, Option<LabelledSamples>, LabelledSamples) {
+        (all.select(&self.train), self.validation.as_ref().map(|rows| all.select(rows)), all.select(&self.test))
+    }
+}
+
+fn ordinal(n: usize) -> String {
+    let ending = match (n % 10, n % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{n}{ending}")
+}
+
+/// A number and a noun that fits it.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    match (count, what) {
+        (1, _) => format!("1 {what}"),
+        (_, "class") => format!("{count} classes"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn divide(counts: &[usize], test: Option<HoldOut>, validation: Option<HoldOut>) -> Result<Division, Error> {
+        let labels: Vec<u32> = (0_u32..).zip(counts).flat_map(|(class, &count)| vec![class; count]).collect();
+        let options = LoadOptions { test_split: test, validation_split: validation, ..LoadOptions::default() };
+        undivided(&labels).divide(&options)
+    }
+
+    fn undivided(labels: &[u32]) -> Undivided<'_> {
+        Undivided {
+            source: "data".into(),
+            labels,
+            own_test: None,
+            own_validation: None,
+            sample: "image",
+            order: "name order",
+        }
+    }
+
+    #[test]
+    fn the_default_rules() {
+        let division = divide(&[20, 3, 1], None, None).unwrap();
+        assert_eq!(division.test, [4, 9, 14, 19, 22]);
+        assert_eq!(division.validation, Some(vec![11]), "the tenth of those that are left");
+        assert_eq!(division.train.len(), 18);
+        assert_eq!(
+            division.notes,
+            [
+                "1 class with one image only, all of which train: nothing tests them",
+                "2 classes with at most 9 images to train with: none of them validates"
+            ]
+        );
+        assert_eq!(
+            division.sentence,
+            "of each class every 5th image in name order (the 5th, the 10th, ...) tests, of a class with 2 to 4 the \
+             last one; of the others in each class every 10th validates; the others train"
+        );
+    }
+
+    #[test]
+    fn the_last_of_each_class() {
+        let division = divide(&[6, 4, 5], Some(HoldOut::Last(4)), Some(HoldOut::Last(1))).unwrap();
+        assert_eq!(division.test, [2, 3, 4, 5, 11, 12, 13, 14]);
+        assert_eq!(division.validation, Some(vec![1, 9]));
+        assert_eq!(division.train, [0, 6, 7, 8, 10]);
+        assert_eq!(
+            division.notes,
+            [
+                "1 class with at most 4 images, all of which train: nothing tests them",
+                "1 class with at most 1 image to train with: none of them validates"
+            ]
+        );
+    }
+
+    #[test]
+    fn classes_may_be_mixed() {
+        let division = undivided(&[0, 1, 0, 1, 1]).divide(&LoadOptions::default()).unwrap();
+        assert_eq!((division.train, division.test), (vec![0, 1, 3], vec![2, 4]));
+        assert_eq!(division.notes, ["nothing validates: every class has at most 9 images to train with"]);
+    }
+
+    #[test]
+    fn a_rule_that_holds_nothing_out_is_refused_if_it_was_asked_for() {
+        let message = divide(&[1, 1], None, None).unwrap_err().to_string();
+        assert!(
+            message.contains("expected a class with 2 or more images, found no class with more than 1"),
+            "{message}"
+        );
+        let message = divide(&[9, 4], Some(HoldOut::Last(9)), None).unwrap_err().to_string();
+        assert!(message.contains("a class with 10 or more images, found no class with more than 9"), "{message}");
+        let message = divide(&[9, 4], None, Some(HoldOut::Every(9))).unwrap_err().to_string();
+        assert!(
+            message.contains("a class with 9 or more training images, found no class with more than 8"),
+            "{message}"
+        );
+        assert!(divide(&[9, 4], Some(HoldOut::Every(1)), None).is_err());
+        assert_eq!(divide(&[2, 2], Some(HoldOut::None), Some(HoldOut::None)).unwrap().train, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_rule_for_a_part_that_the_data_bring_is_refused() {
+        let labels = [0; 20];
+        let own = Undivided {
+            own_test: Some("the folder test tests".into()),
+            own_validation: Some("the folder val validates".into()),
+            ..undivided(&labels)
+        };
+        let divide = |test, validation| {
+            own.divide(&LoadOptions { test_split: test, validation_split: validation, ..LoadOptions::default() })
+        };
+        let plain = divide(None, None).unwrap();
+        assert_eq!((plain.train.len(), plain.test.len(), plain.validation), (20, 0, None));
+        assert_eq!(plain.sentence, "the folder test tests; the folder val validates; the others train");
+        assert_eq!(divide(None, Some(HoldOut::None)).unwrap().sentence.matches("nothing validates").count(), 1);
+        for (test, validation) in [(Some(HoldOut::Last(1)), None), (None, Some(HoldOut::Last(1)))] {
+            assert_eq!(divide(test, validation).unwrap_err().exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn numbers_have_their_endings() {
+        assert_eq!(
+            [1, 2, 3, 4, 11, 12, 13, 21, 102, 111].map(ordinal),
+            ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th"]
+        );
+    }
+}
