@@ -3,9 +3,13 @@
 import math
 import random
 
-from exact import KEYS, evaluate, f32, grid, show, show_all
+import heads
+from amounts import normal, uniforms
+from exact import KEYS, Inputs, evaluate
 from mpmath import mp, mpf
 from plain import verify
+from reading import f32, grid, show, show_all
+from rivals_and_state import INITIAL, updated
 
 
 # ---------------------------------------------------------------- describing a case
@@ -21,6 +25,45 @@ def per_class(*v):
 
 def per_sample(*v):
     return {"per": "sample", "values": list(v)}
+
+
+def by_frequency(largest, counts=None):
+    return {"per": "frequency", "largest": largest, "class_counts": counts}
+
+
+def linear(low, high, norm_low, norm_high):
+    return {"per": "norm-linear", "low": low, "high": high, "norm_low": norm_low, "norm_high": norm_high}
+
+
+def standardised(amount, concentration, momentum=0.01):
+    return {"per": "norm-standardised", "amount": amount, "concentration": concentration, "momentum": momentum}
+
+
+def drawn(mean, deviation):
+    return {"per": "drawn", "mean": mean, "deviation": deviation}
+
+
+PLAIN = {"kind": "plain", "factor": None, "momentum": None, "by": None, "sin_floor": None}
+
+
+def misclassified(factor):
+    return PLAIN | {"kind": "misclassified", "factor": factor}
+
+
+def curricular(momentum=0.01):
+    return PLAIN | {"kind": "curricular", "momentum": momentum}
+
+
+def divided(by, sin_floor=None):
+    return PLAIN | {"kind": "divided-angle", "by": by, "sin_floor": sin_floor}
+
+
+def magnitude(weight, low, high):
+    return {"kind": "magnitude", "weight": weight, "radius": None, "low": low, "high": high}
+
+
+def state(**options):
+    return INITIAL | options
 
 
 def margin(kind="none", amount=None, times=None, plus=None, minus=None, beyond_pi=None,
@@ -53,12 +96,12 @@ def rounded(x):
 BLANK = {
     "note": "", "targets": None, "soft_targets": None, "embedding_norms": None,
     "weight_norms": None, "temperature": 1.0, "label_smoothing": 0.0, "z_loss": 0.0,
-    "class_weights": None, "sample_weights": None, "ignored": None, "regulariser": None,
-    "reduction": "mean",
+    "class_weights": None, "sample_weights": None, "ignored": None, "reduction": "mean",
 }
 ORDER = [
     "name", "note", "scores", "targets", "soft_targets", "embedding_norms", "weight_norms",
-    "geometry", "scale", "temperature", "margin", "comparison", "gate", "label_smoothing", "z_loss",
+    "geometry", "scale", "temperature", "margin", "rivals", "sub_centres", "state", "comparison", "gate",
+    "label_smoothing", "z_loss",
     "class_weights", "sample_weights", "ignored", "regulariser", "reduction", "expected",
 ]
 
@@ -66,18 +109,26 @@ ORDER = [
 class Preset:
     """Collects the cases of one preset."""
 
-    def __init__(self, name, formula, source, geometry, scale, margin_, comparison, gate_, anneal=None):
+    def __init__(self, name, formula, source, geometry, scale, margin_, comparison, gate_, anneal=None,
+                 rivals=PLAIN, sub_centres=1, state=None, regulariser=None):
         self.name, self.formula, self.source, self.anneal = name, formula, source, anneal
         self.defaults = {
             "geometry": geometry, "scale": scale, "margin": margin_, "comparison": comparison,
-            "gate": gate_,
+            "gate": gate_, "rivals": rivals, "sub_centres": sub_centres, "state": state, "regulariser": regulariser,
         }
         self.draw = random.Random(name)
-        self.cases, self.checked = [], 0
+        self.cases, self.heads, self.updates, self.draws, self.checked = [], [], [], [], 0
 
     @property
     def angular(self):
         return self.defaults["margin"]["kind"] == "angle"
+
+    @property
+    def looks_at_norms(self):
+        """Whether an amount or the regulariser follows the norms, which then lie about those of trained embeddings."""
+        margin = self.defaults["margin"]
+        amounts = [margin[k] for k in ("amount", "plus", "minus") if margin[k]]
+        return bool(self.defaults["regulariser"]) or any(a["per"].startswith("norm") for a in amounts)
 
     @property
     def cross_entropy(self):
@@ -87,7 +138,8 @@ class Preset:
         """Scores with the norms they need, on the grid."""
         d = self.draw
         geometry = self.defaults["geometry"]
-        xn = [grid(d.uniform(0.5, 4.0)) for _ in range(rows)]
+        least, most = (5.0, 125.0) if self.looks_at_norms else (0.5, 4.0)
+        xn = [grid(d.uniform(least, most)) for _ in range(rows)]
         wn = [grid(d.uniform(0.5, 2.0)) for _ in range(classes)]
         if geometry == "cosine":
             reach = lambda i, j: 1.0
@@ -106,6 +158,8 @@ class Preset:
         needs_x = self.defaults["geometry"] == "unit-weights" and self.angular
         needs_both = self.defaults["geometry"] == "inner-product" and self.angular
         case |= {"name": name, "scores": rounded(scores), "targets": targets} | rounded(options)
+        self.count_classes(case, len(scores[0]))
+        needs_x |= self.looks_at_norms
         if needs_x or needs_both:
             assert case["embedding_norms"] is not None, name
         if needs_both:
@@ -124,8 +178,41 @@ class Preset:
         assert name not in [c["name"] for c in self.cases], name
         self.cases.append({k: case[k] for k in ORDER})
 
+    def count_classes(self, case, classes):
+        """Counts for amounts by frequency that have none."""
+        amount = case["margin"]["amount"]
+        if amount and amount["per"] == "frequency" and amount["class_counts"] is None:
+            case["margin"]["amount"] = amount | {"class_counts": [1000, 40, 7, 350, 12][:classes]}
+
+    def head(self, name, x, w, targets, **options):
+        """A whole cosine head."""
+        case = dict(BLANK) | rounded(self.defaults) | {"name": name, "x": rounded(x), "w": rounded(w), "targets": targets}
+        case |= rounded(options)
+        self.count_classes(case, len(w) // case["sub_centres"])
+        as_numbers = lambda table: [[mpf(v) for v in row] for row in case[table]]
+        answer = heads.gradients(case, as_numbers("x"), as_numbers("w"))
+        self.checked += heads.verify(case, as_numbers("x"), as_numbers("w"), answer)
+        case["expected"] = {k: v if k == "winners" else show_all(v) for k, v in answer.items()}
+        given = ("scores", "soft_targets", "embedding_norms", "weight_norms")
+        self.heads.append({k: case[k] for k in ["name", "note", "x", "w"] + [k for k in ORDER[2:] if k not in given]})
+
+    def update(self, name, scores, targets, **options):
+        """A batch that is taken into the state."""
+        case = dict(BLANK) | rounded(self.defaults)
+        case |= {"name": name, "scores": rounded(scores), "targets": targets} | rounded(options)
+        after = updated(case, Inputs(case))
+        case["expected"] = {k: v if isinstance(v, int) else show(v) for k, v in after.items()}
+        self.updates.append({k: case[k] for k in ORDER})
+
+    def normal_draws(self, seed, step, rows):
+        both = [uniforms(seed, step, i) for i in range(rows)]
+        self.draws.append({"seed": seed, "step": step, "uniforms": show_all([list(u) for u in both]),
+                           "normals": [show(normal(seed, step, i)) for i in range(rows)]})
+
     def norms(self, xn, wn):
         """The norms, where the preset needs them."""
+        if self.looks_at_norms:
+            return {"embedding_norms": xn}
         if not self.angular or self.defaults["geometry"] == "cosine":
             return {}
         if self.defaults["geometry"] == "unit-weights":
@@ -145,6 +232,8 @@ class Preset:
         rows, classes = len(scores), len(scores[0])
         biggest = [max([abs(v) for v in row if not isinstance(v, str)] + [1.0]) for row in scores]
         xn = [2.0 ** math.ceil(math.log2(b) + 0.5) for b in biggest]
+        if self.looks_at_norms:
+            xn = [16.0 + 24.0 * i for i in range(rows)]
         options = self.norms(xn, [1.0] * classes) | options
         self.add(name, scores, targets, **options)
 
@@ -153,7 +242,8 @@ class Preset:
 # ---------------------------------------------------------------- cases that every preset has
 
 
-def common_cases(p):
+def common_cases(p, incay=True):
+    """`incay` is False where scores do not grow with the norm: checked builds refuse it there."""
     p.random_case("default, mean", rows=4, classes=5)
     p.random_case("default, none", reduction="none")
     p.random_case("another scale", scale=p.defaults["scale"] * 0.375)
@@ -175,9 +265,10 @@ def common_cases(p):
         n["weight_norms"] = [2.0, 2.0, 2.0]
     z = [[0.53125, 0.21875, -0.515625], [0.125, 0.71875, -0.265625], [0.546875, 0.375, -0.140625]]
     for reduction in ("mean", "sum", "none") if thorough else ("mean",):
-        p.add(f"feature incay, {reduction}", z, [0, 1, 1], reduction=reduction,
-              regulariser={"kind": "feature-incay", "weight": 0.5, "radius": None},
-              sample_weights=[1.0, 2.0, 1.0], note="rows 0 and 1 are classified correctly", **n)
+        if incay:
+            p.add(f"feature incay, {reduction}", z, [0, 1, 1], reduction=reduction,
+                  regulariser={"kind": "feature-incay", "weight": 0.5, "radius": None},
+                  sample_weights=[1.0, 2.0, 1.0], note="rows 0 and 1 are classified correctly", **n)
         p.add(f"ring, {reduction}", z, [0, 1, 1], reduction=reduction,
               regulariser={"kind": "ring", "weight": 0.25, "radius": 1.5},
               sample_weights=[1.0, 2.0, 1.0], **n)
@@ -209,10 +300,11 @@ def unbounded_cases(p):
 
 
 def cosine_cases(p):
-    p.add("right by far, large scale", [[0.984375, -0.5, -0.75]], [0], scale=256.0)
-    p.add("wrong by far, large scale", [[-0.96875, 0.9375, -0.75]], [0], scale=256.0)
-    p.add("small scale", [[0.5, -0.5, 0.25]], [0], scale=0.015625)
-    p.add("scale 1e4", [[0.75, 0.5, -0.25], [0.25, 0.5, -0.5]], [0, 0], scale=10000.0, differentiable=False)
+    norms = lambda rows: p.norms([20.0, 90.0][:rows], None)
+    p.add("right by far, large scale", [[0.984375, -0.5, -0.75]], [0], scale=256.0, **norms(1))
+    p.add("wrong by far, large scale", [[-0.96875, 0.9375, -0.75]], [0], scale=256.0, **norms(1))
+    p.add("small scale", [[0.5, -0.5, 0.25]], [0], scale=0.015625, **norms(1))
+    p.add("scale 1e4", [[0.75, 0.5, -0.25], [0.25, 0.5, -0.5]], [0, 0], scale=10000.0, differentiable=False, **norms(2))
 
 
 def cross_entropy_cases(p):
@@ -256,9 +348,13 @@ BOUNDARIES = ("continue", "extend", "plain", "clamp", "piecewise")
 def at_the_poles(p, **shape):
     """theta at 0 and pi, where the exact gradient depends on the floor of the sine."""
     z = [[1.0, 0.25, -0.5], [-1.0, 0.5, 0.125]]
+    if "plus" in shape:
+        pinned, note = True, "row 0 has theta = 0, row 1 theta = pi"
+    else:
+        pinned, note = False, "gradients not pinned: sin(times theta) / sin(theta) is 0 / 0"
     for bits in (12, 20):
-        p.add(f"theta at 0 and pi, floor 2^-{bits}", z, [0, 0], differentiable=False, scale=8.0,
-              margin=angle(sin_floor=2.0**-bits, **shape), note="row 0 has theta = 0, row 1 theta = pi")
+        p.add(f"theta at 0 and pi, floor 2^-{bits}", z, [0, 0], differentiable=False, pinned=pinned, scale=8.0,
+              margin=angle(sin_floor=2.0**-bits, **shape), note=note)
     p.add("a cosine beyond 1 by rounding", [[1.0000001192092896, 0.25], [-1.0000001192092896, 0.25]], [0, 0],
           differentiable=False, pinned=False, margin=angle(sin_floor=2.0**-20, **shape), scale=8.0,
           note="clamped to [-1, 1]; gradients not pinned")
@@ -322,6 +418,225 @@ def multiplicative_cases(p):
     p.add("a norm of 0", [[0.0, 0.0, 0.0], second], [0, 1 if both else 0], differentiable=False, reduction="sum",
           note="the target's term has gradient 0 where its radius is 0", **zero)
 
+
+
+# ---------------------------------------------------------------- rivals, sub-centres, amounts of a row
+
+
+def small_heads(p, rows=4, classes=3, dimension=3, **options):
+    """Heads drawn at random, with and without options."""
+    d, k = p.draw, p.defaults["sub_centres"]
+    draw = lambda n, size: [[grid(d.uniform(-size, size)) for _ in range(dimension)] for _ in range(n)]
+    size = 60.0 if p.looks_at_norms else 2.0
+    targets = [i % classes for i in range(rows)]
+    p.head("default, mean", draw(rows, size), draw(classes * k, 2.0), targets, **options)
+    p.head("small scale, weights, sum", draw(rows, size), draw(classes * k, 2.0), targets, reduction="sum", scale=4.0,
+           sample_weights=[1.0, 0.5, 0.0, 2.0], **options)
+
+
+def sub_centre_cases(p):
+    small_heads(p)
+    x = [[1.0, 0.5], [-0.75, 1.0], [0.25, -1.5]]
+    w = [[1.0, 0.25], [-0.5, 0.75], [0.25, 1.0], [-1.0, -0.5], [0.5, -1.0], [0.75, 0.5]]
+    for k, targets in ((1, [0, 1, 4]), (2, [0, 1, 2]), (3, [0, 1, 1]), (6, [0, 0, 0])):
+        p.head(f"{k} of 6 weights a class", x, w, targets, sub_centres=k, scale=8.0,
+               note="one class: no loss" if k == 6 else "")
+
+
+def rivals_at_the_poles(p, by):
+    z = [[0.25, -1.0, 0.5], [-0.5, 0.125, -1.0]]
+    for bits in (12, 20):
+        p.add(f"a rival at pi, floor 2^-{bits}", z, [0, 0], differentiable=False, scale=8.0, rivals=divided(by, 2.0**-bits))
+    p.add("a rival at 0", [[0.25, 1.0, 0.5]], [0], differentiable=False, pinned=False, rivals=divided(by, 2.0**-20),
+          scale=8.0, note="gradients not pinned: sin(theta / m) / sin(theta) is 0 / 0")
+    p.add("a rival beyond 1 by rounding", [[0.25, 1.0000001192092896], [0.25, -1.0000001192092896]], [0, 0],
+          differentiable=False, pinned=False, rivals=divided(by, 2.0**-20), scale=8.0,
+          note="clamped to [-1, 1]; gradients not pinned")
+    near = 1.0 - 2.0**-24
+    p.add("rivals near 0 and pi", [[0.25, near], [0.25, -near], [0.5, 0.99990234375], [0.5, -0.99990234375]],
+          [0, 0, 0, 0], scale=8.0, reduction="sum")
+
+
+def rivals_with_comparisons(p):
+    """Modified scores are what every comparison sees."""
+    z = [[0.25, 0.625, -0.375, 0.125], [-0.5, -0.25, 0.875, 0.375]]
+    for name, gate in (("hardest", "relu"), ("hardest", "softplus"), ("each-pair", "softplus"), ("against-zero", "softplus"),
+                       ("log-sum-exp", "relu"), ("log-sum-exp", "identity")):
+        p.add(f"{name}, {gate}", z, [0, 1], comparison=name, gate=gate, scale=4.0)
+
+
+def curricular_cases(p):
+    z = [[0.5, 0.75, -0.25, 0.0625], [0.25, -0.125, 0.375, -0.5], [0.9375, 0.25, 0.125, -0.75]]
+    for mean in (0.0, 0.25, 0.875, -0.125):
+        p.add(f"T = {mean:g}", z, [0, 0, 0], scale=8.0, state=state(target_mean=mean))
+    p.add("beyond pi", [[-0.96875, -0.9375, 0.5, -0.984375]], [0], scale=8.0, state=state(target_mean=0.5),
+          note="compared with the plain cos(theta + m) = -0.97, not with its continuation -1.09: the last rival stays")
+    p.random_case("straight-through", scale=8.0,
+                  margin=angle(plus=one(0.5), gradient="straight-through"), state=state(target_mean=0.5))
+    p.random_case("with a score margin", margin=margin("score", one(0.25)), scale=8.0, state=state(target_mean=0.5))
+    p.random_case("without a margin", margin=margin(), scale=8.0, state=state(target_mean=0.5))
+    rivals_with_comparisons(p)
+    small_heads(p, state=state(target_mean=0.375))
+    p.update("first batch", z, [0, 1, 2])
+    p.update("later, ignored rows", z, [0, -1, 3], ignored=-1, state=state(step=900, seed=7, target_mean=0.625))
+    p.update("everything ignored", z, [-1, -1, -1], ignored=-1, state=state(target_mean=0.5))
+    p.update("momentum 1", z, [1, 0, 3], rivals=curricular(1.0), state=state(target_mean=0.5))
+    p.update("an infinite target", [["-inf", 0.5], [0.75, 0.25]], [0, 0], note="it has no part in the mean")
+
+
+def misclassified_cases(p):
+    z = [[0.5, 0.75, -0.25, 0.0625], [0.25, -0.25, 0.375, -0.5], [0.9375, 0.25, 0.125, -0.75]]
+    for factor in (1.0, 1.5, 3.0):
+        p.add(f"factor {factor:g}", z, [0, 0, 0], scale=8.0, rivals=misclassified(factor))
+    p.random_case("without a margin", margin=margin(), scale=8.0)
+    p.random_case("logit margin", margin=margin("logit", one(3.0)), scale=8.0, note="psi = cos_y - m / s")
+    p.random_case("with an angle margin", margin=angle(plus=one(0.5)), scale=8.0)
+    p.add("with an angle margin beyond pi", [[-0.96875, -0.9375, 0.5, -0.984375]], [0], scale=8.0, margin=angle(plus=one(0.5)),
+          note="compared with the continuation -1.09: the last rival is above it")
+    rivals_with_comparisons(p)
+    small_heads(p)
+
+
+def frequency_cases(p):
+    count = lambda *n, largest=0.5: margin("score", by_frequency(largest, list(n)))
+    p.random_case("a class without samples", margin=count(16, 0, 1, 256), targets=[1, 0, 3], scale=8.0,
+                  note="it has the largest margin, and is not the rarest")
+    p.random_case("equal counts", margin=count(7, 7, 7, 7), scale=8.0)
+    p.random_case("counts far apart", margin=count(1, 1000000007, 3, 50000, largest=1.0), targets=[1, 3, 2], scale=8.0)
+    p.random_case("no samples at all", margin=count(0, 0, 0, 0), scale=8.0)
+    p.random_case("on the angle", margin=angle(plus=by_frequency(0.5, [100, 20, 3, 1])), targets=[0, 1, 2], scale=8.0)
+    p.random_case("on the logit", margin=margin("logit", by_frequency(4.0, [100, 20, 3, 1])), targets=[0, 1, 2], scale=8.0)
+    small_heads(p)
+
+
+def drawn_cases(p, shape):
+    for seed, step in ((0, 1), (1, 0), (2**40 + 7, 123456)):
+        p.random_case(f"seed {seed}, step {step}", rows=4, scale=16.0, state=state(seed=seed, step=step))
+    p.random_case("deviation 0", margin=shape(drawn(0.25, 0.0)), scale=8.0)
+    p.random_case("held within the range", rows=6, margin=shape(drawn(0.5, 2.0)), scale=4.0, state=state(seed=4),
+                  note="draws below the least and above the greatest amount")
+    p.random_case("an ignored row draws too", rows=3, targets=[0, -1, 2], ignored=-1, scale=8.0, margin=shape(drawn(0.5, 0.25)))
+    small_heads(p, state=state(seed=5, step=17))
+    for seed, step, rows in ((0, 0, 8), (1, 0, 4), (0, 1, 4), (2**40 + 7, 2**33 + 5, 4)):
+        p.normal_draws(seed, step, rows)
+
+
+def standardised_cases(p):
+    trained = state(step=5000, norm_mean=24.5, norm_deviation=3.25)
+    z = [[0.5, 0.25, -0.375], [-0.25, 0.125, 0.75], [0.875, -0.5, 0.0625], [0.125, 0.25, -0.5]]
+    norms = [24.0, 15.5, 31.0, 24.5]
+    for given, name in ((state(), "at the beginning"), (trained, "in training")):
+        p.add(name, z, [0, 1, 0, 2], embedding_norms=norms, state=given, scale=16.0)
+    p.add("norms out of bounds", z, [0, 1, 0, 2], embedding_norms=[0.0, 5000.0, 100.5, 0.0005], state=trained, scale=16.0,
+          note="held within [0.001, 100], u within [-1, 1]", differentiable=False)
+    p.add("an angle below 0 and one beyond pi", [[0.9921875, 0.25], [-0.9921875, 0.25]], [0, 0], state=trained, scale=8.0,
+          embedding_norms=[60.0, 2.0], note="the angles are 0 and pi, without slope; the score's part remains")
+    p.add("deviation 0", z[:2], [0, 1], embedding_norms=[24.5, 24.500001907348633], scale=8.0,
+          state=state(norm_mean=24.5, norm_deviation=0.0))
+    p.add("on the score", z, [0, 1, 0, 2], embedding_norms=norms, state=trained, scale=8.0,
+          margin=margin("score", standardised(0.4, 0.333)))
+    p.add("straight-through", z, [0, 1, 0, 2], embedding_norms=norms, state=trained, scale=8.0,
+          margin=angle(plus=standardised(0.4, 0.333), minus=standardised(0.4, 0.333), beyond_pi="clamp", gradient="straight-through"))
+    small_heads(p, state=trained)
+    p.update("first batch", z, [0, 1, 0, 2], embedding_norms=norms)
+    p.update("norms out of bounds", z, [0, 1, 0, 2], embedding_norms=[0.0, 5000.0, 100.5, 0.0005], state=trained)
+    p.update("ignored rows", z, [0, -1, -1, 2], embedding_norms=norms, ignored=-1, state=trained)
+    p.update("a single row", z, [-1, -1, -1, 2], embedding_norms=norms, ignored=-1, state=trained,
+             note="it has no deviation: that of the state stays")
+    p.update("everything ignored", z, [-1] * 4, embedding_norms=norms, ignored=-1, state=trained)
+    p.update("momentum 0.5", z, [0, 1, 0, 2], embedding_norms=norms, state=trained,
+             margin=angle(plus=standardised(0.4, 0.333, 0.5), minus=standardised(0.4, 0.333, 0.5), beyond_pi="clamp"))
+
+
+def linear_cases(p):
+    z = [[0.5, 0.25, -0.375], [-0.25, 0.125, 0.75], [0.875, -0.5, 0.0625], [0.125, 0.25, -0.5]]
+    for norms, name in (([20.0, 60.0, 90.0, 109.0], "inside"), ([2.0, 10.0, 110.0, 500.0], "at the ends and beyond"),
+                        ([0.0, 1.0, 64.0, 100.0], "a norm of 0")):
+        for reduction in ("mean", "sum"):
+            p.add(f"norms {name}, {reduction}", z, [0, 1, 0, 2], embedding_norms=norms, scale=16.0, reduction=reduction,
+                  differentiable=name == "inside", sample_weights=[1.0, 2.0, 0.5, 1.0])
+    p.add("the margin alone", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=16.0, regulariser=None)
+    p.add("the regulariser alone", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=16.0, margin=margin(),
+          regulariser=magnitude(2.0, 16.0, 96.0))
+    for choice in BOUNDARIES:
+        p.add(f"beyond pi, {choice}", [[-0.96875, 0.25, 0.5], [0.5, -0.99609375, 0.25]], [0, 1], scale=4.0,
+              embedding_norms=[30.0, 80.0], margin=angle(plus=linear(0.45, 0.8, 10.0, 110.0), beyond_pi=choice))
+    p.add("straight-through", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=8.0,
+          margin=angle(plus=linear(0.45, 0.8, 10.0, 110.0), gradient="straight-through"))
+    p.add("plus and minus, annealed", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=8.0,
+          margin=angle(plus=linear(0.45, 0.8, 10.0, 110.0), minus=linear(0.5, 0.25, 30.0, 80.0), anneal_lambda=2.0))
+    p.add("on the score", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=8.0,
+          margin=margin("score", linear(0.125, 0.5, 10.0, 110.0)))
+    p.add("on the logit", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=8.0,
+          margin=margin("logit", linear(1.0, 4.0, 10.0, 110.0)))
+    small_heads(p)
+
+
+def rest_of_the_family():
+    def start(name, formula, source, scale, margin_, **options):
+        p = Preset(name, formula, source, "cosine", scale, margin_, "log-sum-exp", "softplus", **options)
+        common_cases(p, incay=False), cosine_cases(p), cross_entropy_cases(p)
+        return p
+
+    arc = "ln(1 + sum_{j != y} e^(s cos_j - s cos(theta_y + m)))"
+    p = start("sub-centre-arcface", arc + ", cos_j the largest over the K centres of class j", "Deng et al. 2020", 64.0,
+              angle(plus=one(0.5)), sub_centres=3)
+    sub_centre_cases(p)
+    yield p
+
+    p = start("sphereface-r-v1", "ln(1 + sum_{j != y} e^(s cos_j - s cos(min(m theta_y, pi))))", "arXiv 2109.05565", 30.0,
+              angle(times=1.5, beyond_pi="clamp"))
+    at_the_poles(p, times=1.5, beyond_pi="clamp")
+    p.add("beyond pi", [[-0.96875, 0.25, 0.5], [0.5, -0.5625, 0.25]], [0, 1], scale=4.0)
+    p.random_case("times 3", rows=5, targets=[0, 1, 2, 3, 0], margin=angle(times=3.0, beyond_pi="clamp"), scale=8.0)
+    p.random_case("straight-through", margin=angle(times=1.5, beyond_pi="clamp", gradient="straight-through"), scale=8.0)
+    small_heads(p)
+    yield p
+
+    p = start("sphereface-r-v2", "ln(1 + sum_{j != y} e^(s cos(theta_j / m) - s cos_y))", "arXiv 2109.05565", 30.0, margin(),
+              rivals=divided(1.5))
+    rivals_at_the_poles(p, 1.5), rivals_with_comparisons(p)
+    p.random_case("neutral", rivals=divided(1.0), scale=8.0, note="the same as no margin")
+    p.random_case("by 4", rivals=divided(4.0), scale=8.0)
+    p.random_case("with an angle margin", margin=angle(plus=one(0.5)), scale=8.0)
+    small_heads(p)
+    yield p
+
+    p = start("ldam", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m_y))), m_y = m (n_y / n_min)^(-1/4)", "arXiv 1906.07413",
+              30.0, margin("score", by_frequency(0.5)))
+    frequency_cases(p)
+    yield p
+
+    p = start("elasticface", arc + ", m drawn for each row", "arXiv 2109.09416", 64.0, angle(plus=drawn(0.5, 0.0125)),
+              state=state())
+    drawn_cases(p, lambda amount: angle(plus=amount))
+    yield p
+
+    p = start("elasticface-cos", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m))), m drawn for each row", "arXiv 2109.09416",
+              64.0, margin("score", drawn(0.35, 0.0125)), state=state())
+    drawn_cases(p, lambda amount: margin("score", amount))
+    yield p
+
+    usual = standardised(0.4, 0.333)
+    p = start("adaface", "ln(1 + sum_{j != y} e^(s cos_j - s (cos(clip(theta_y - m u, 0, pi)) - m - m u)))", "arXiv 2204.00964",
+              64.0, angle(plus=usual, minus=usual, beyond_pi="clamp"), state=state())
+    standardised_cases(p)
+    yield p
+
+    p = start("magface", arc + ", m = .45 + .35 (a - 10) / 100; and 20 (a / 110^2 + 1 / a), a = |x| within [10, 110]",
+              "arXiv 2103.06627", 64.0, angle(plus=linear(0.45, 0.8, 10.0, 110.0)), regulariser=magnitude(20.0, 10.0, 110.0))
+    linear_cases(p)
+    yield p
+
+    p = start("curricularface", arc + ", cos_j (T + cos_j) in place of cos_j > cos(theta_y + m)", "arXiv 2004.00288", 64.0,
+              angle(plus=one(0.5)), rivals=curricular(), state=state())
+    curricular_cases(p)
+    yield p
+
+    p = start("mv-softmax", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m))), t cos_j + t - 1 in place of cos_j > cos_y - m",
+              "arXiv 1912.00833", 32.0, margin("score", one(0.35)), rivals=misclassified(1.12))
+    misclassified_cases(p)
+    yield p
 
 
 # ---------------------------------------------------------------- the presets
@@ -407,3 +722,5 @@ def presets():
     p.random_case("times 2, plus .3, minus .2", margin=angle(times=2.0, plus=one(0.3), minus=one(0.2)), rows=5,
                   scale=4.0, targets=[0, 1, 2, 3, 0])
     yield p
+
+    yield from rest_of_the_family()

@@ -1,53 +1,9 @@
 """The losses with 50 digits: values and analytic gradients."""
 
-import math
-import struct
-
+from amounts import Place, amount_at
 from mpmath import mp, mpf
-
-mp.dps = 50
-INF = mp.inf
-
-
-# ---------------------------------------------------------------- numbers
-
-
-def f32(x):
-    """The f32 nearest to x, as a Python float."""
-    return struct.unpack("f", struct.pack("f", x))[0]
-
-
-def grid(x):
-    """x on a grid of 2^-10: exact in f32, and short in print."""
-    return round(x * 1024) / 1024
-
-
-def read(x):
-    if isinstance(x, str):
-        return {"inf": INF, "-inf": -INF, "nan": mp.nan}[x]
-    assert f32(x) == x, f"{x!r} is not an f32"
-    return mpf(x)
-
-
-def show(x):
-    """The nearest f64, or a word for what JSON cannot say."""
-    x = mpf(x)
-    if mp.isnan(x):
-        return "nan"
-    if mp.isinf(x):
-        return "inf" if x > 0 else "-inf"
-    value = float(mp.nstr(x, 40))
-    assert math.isfinite(value), "an answer beyond the f64 range"
-    return value + 0.0 if value else 0.0
-
-
-def show_all(values):
-    if values is None:
-        return None
-    if isinstance(values, list):
-        return [show_all(v) for v in values]
-    return show(values)
-
+from reading import INF, read
+from rivals_and_state import modify
 
 
 # ---------------------------------------------------------------- smooth functions
@@ -90,11 +46,6 @@ def lse(values):
 # ---------------------------------------------------------------- margins
 
 
-def amount_at(amount, row, label):
-    values = [read(v) for v in amount["values"]]
-    return values[{"one": 0, "class": label, "sample": row}[amount["per"]]]
-
-
 def radius_of(case, row, label, xn, wn):
     return {
         "cosine": lambda: mpf(1),
@@ -103,11 +54,11 @@ def radius_of(case, row, label, xn, wn):
     }[case["geometry"]]()
 
 
-def psi_of_cos(margin, row, label, cos):
-    """psi as a function of the cosine alone, and its exact derivative with the sine floored."""
+def psi_of_cos(margin, place, cos):
+    """psi, its exact derivative by the cosine with the sine floored, and by the norm through the amounts."""
     times = read(margin["times"])
-    plus = amount_at(margin["plus"], row, label)
-    minus = amount_at(margin["minus"], row, label)
+    plus, plus_by_norm = amount_at(margin["plus"], place, "plus")
+    minus, minus_by_norm = amount_at(margin["minus"], place, "minus")
     theta = mp.acos(cos)
     phi = times * theta + plus
     sine = mp.sin(theta)
@@ -116,54 +67,66 @@ def psi_of_cos(margin, row, label, cos):
     beyond = margin["beyond_pi"]
     k = int(mp.floor(phi / mp.pi))
     slope = times * mp.sin(phi) / sine if sine else None
-    if phi <= mp.pi or beyond == "plain":
+    by_plus = -mp.sin(phi)
+    if phi < 0:
+        value, slope, by_plus = 1 - minus, mpf(0), mpf(0)
+    elif phi <= mp.pi or beyond == "plain":
         value = mp.cos(phi) - minus
     elif beyond == "continue":
         value, slope = -1 - minus + cos - mp.cos((mp.pi - plus) / times), mpf(1)
+        by_plus = -mp.sin((mp.pi - plus) / times) / times
     elif beyond == "extend":
         assert times == 1
         value, slope = cos - plus * mp.sin(plus) - minus, mpf(1)
+        by_plus = -mp.sin(plus) - plus * mp.cos(plus)
     elif beyond == "piecewise":
         sign = -1 if k % 2 else 1
         value, slope = sign * mp.cos(phi) - 2 * k - minus, sign * slope
+        by_plus = -sign * mp.sin(phi)
     elif beyond == "clamp":
-        value, slope = -1 - minus, mpf(0)
+        value, slope, by_plus = -1 - minus, mpf(0), mpf(0)
+    by_norm = by_plus * plus_by_norm - minus_by_norm
     if margin["anneal_lambda"] is not None:
         blend = read(margin["anneal_lambda"])
         value = (blend * cos + value) / (1 + blend)
         slope = None if slope is None else (blend + slope) / (1 + blend)
-    return value, slope
+        by_norm /= 1 + blend
+    return value, slope, by_norm
 
 
 class Target:
     """u = the target's scaled score after the margin, and its derivatives."""
 
-    def __init__(self, case, row, label, z, s, xn, wn):
-        margin = case["margin"]
+    def __init__(self, case, row, label, z, s, xn, wn, margin=None):
+        margin = margin or case["margin"]
         kind = margin["kind"]
-        self.by_z, self.by_r = s, mpf(0)
+        self.by_z, self.by_r, self.by_norm = s, mpf(0), mpf(0)
+        norm = None if xn is None else xn[row]
+        place = Place(case, row, label, norm, norm)
         if kind == "none" or mp.isinf(z):
             self.u, self.by_s = s * z, z
         elif kind == "score":
-            self.by_s = z - amount_at(margin["amount"], row, label)
+            amount, by_norm = amount_at(margin["amount"], place, "score")
+            self.by_s, self.by_norm = z - amount, -s * by_norm
             self.u = s * self.by_s
         elif kind == "logit":
-            self.u, self.by_s = s * z - amount_at(margin["amount"], row, label), z
+            amount, by_norm = amount_at(margin["amount"], place, "logit")
+            self.u, self.by_s, self.by_norm = s * z - amount, z, -by_norm
         else:
             r = radius_of(case, row, label, xn, wn)
             if r == 0:
                 self.u, self.by_z, self.by_s = mpf(0), mpf(0), mpf(0)
                 return
             cos = min(max(z / r, mpf(-1)), mpf(1))
-            value, slope = psi_of_cos(margin, row, label, cos)
+            value, slope, by_norm = psi_of_cos(margin, place, cos)
             if margin["gradient"] == "straight-through":
-                slope = mpf(1)
+                slope, by_norm = mpf(1), mpf(0)
             elif margin["sin_floor"] is None:
                 assert mp.sin(mp.acos(cos)) >= mpf(2) ** -12, f"{case['name']}: the floor matters"
             if slope is None:
                 raise ValueError(f"{case['name']}: row {row} has a pole and no floor")
             self.u, self.by_s = s * r * value, r * value
-            self.by_z, self.by_r = s * slope, s * (value - cos * slope)
+            self.by_z, self.by_r, self.by_norm = s * slope, s * (value - cos * slope), s * r * by_norm
 
 
 
@@ -171,13 +134,14 @@ class Target:
 
 
 class Row:
-    """Loss of one row and its derivatives by the scores, the effective scale, the radius r."""
+    """Loss of one row and its derivatives by the scores, the effective scale, the radius r, the embedding's norm."""
 
     def __init__(self, classes):
         self.loss = mpf(0)
         self.by_z = [mpf(0)] * classes
         self.by_s = mpf(0)
         self.by_r = mpf(0)
+        self.by_norm = mpf(0)
 
 
 def compare(case, u, rivals):
@@ -206,7 +170,10 @@ def hard_row(case, row, label, z, s, xn, wn):
         return out
     target = Target(case, row, label, z[label], s, xn, wn)
     u = target.u
-    rivals = [s * z[j] for j in others]
+    continued = dict(case["margin"], beyond_pi="plain")
+    plain_psi = Target(case, row, label, z[label], s, xn, wn, continued).u / s
+    modified = [modify(case, z[j], u / s, plain_psi) for j in others]
+    rivals = [s * v for v, _ in modified]
     out.loss, by_u, by_rival = compare(case, u, rivals)
 
     smoothing = read(case["label_smoothing"])
@@ -225,14 +192,15 @@ def hard_row(case, row, label, z, s, xn, wn):
         by_rival = [g + 2 * z_loss * every * q for g, q in zip(by_rival, share[1:])]
 
     out.by_z[label] = by_u * target.by_z
-    for j, g in zip(others, by_rival):
-        out.by_z[j] = g * s
+    for j, g, (_, slope) in zip(others, by_rival, modified):
+        out.by_z[j] = g * s * slope
     if out.loss == INF:
         out.by_s = INF
     else:
-        out.by_s = sum((g * z[j] for j, g in zip(others, by_rival) if g), mpf(0))
+        out.by_s = sum((g * v for (v, _), g in zip(modified, by_rival) if g), mpf(0))
         out.by_s += by_u * target.by_s if by_u else 0
     out.by_r = by_u * target.by_r if target.by_r else mpf(0)
+    out.by_norm = by_u * target.by_norm if target.by_norm else mpf(0)
     return out
 
 
@@ -309,6 +277,11 @@ def regularise(case, inputs, i):
     if term["kind"] == "ring":
         gap = norm - inputs.radius
         return weight * gap**2 / 2, weight * gap, -weight * gap
+    if term["kind"] == "magnitude":
+        low, high = read(term["low"]), read(term["high"])
+        held = min(max(norm, low), high)
+        slope = weight * (1 / high**2 - 1 / held**2)
+        return weight * (held / high**2 + 1 / held), slope if low < norm < high else mpf(0), mpf(0)
     z = inputs.z[i]
     if z.index(max(z)) != case["targets"][i]:
         return None
@@ -321,9 +294,9 @@ KEYS = [
 ]
 
 
-def evaluate(case):
+def evaluate(case, inputs=None):
     """The expected answers, as exact numbers."""
-    inputs = Inputs(case)
+    inputs = inputs or Inputs(case)
     answer = dict.fromkeys(KEYS)
     answer["error"], answer["error_row"] = first_error(case, inputs)
     if answer["error"]:
@@ -347,6 +320,7 @@ def evaluate(case):
         if inputs.soft is None:
             y = case["targets"][i]
             row = hard_row(case, i, y, inputs.z[i], s, inputs.xn, inputs.wn)
+            by_x[i] += weights[i] * share * row.by_norm
             if case["geometry"] == "unit-weights" and inputs.xn:
                 by_x[i] += weights[i] * share * row.by_r
             if case["geometry"] == "inner-product" and inputs.xn and inputs.wn:

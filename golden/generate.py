@@ -49,6 +49,7 @@ def files():
     for p in presets():
         fields = header({"format": FORMAT, "preset": p.name}, p.formula, p.source)
         fields |= {"defaults": p.defaults, "anneal": p.anneal, "cases": p.cases}
+        fields |= {"heads": p.heads or None, "updates": p.updates or None, "draws": p.draws or None}
         print(f"{p.name}: {len(p.cases)} cases, {p.checked} derivatives verified")
         yield f"{p.name}.json", text(fields)
     formula = "I(x) = -ln p; H(p) = -sum p ln p; H(p, q) = -sum p ln q; D(p||q) = sum p ln(p/q); 0 ln 0 = 0"

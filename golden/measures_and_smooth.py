@@ -2,8 +2,9 @@
 
 import random
 
-from exact import INF, f32, grid, lse, logistic, read, show, show_all, softplus
+from exact import logistic, lse, softplus
 from mpmath import mp, mpf
+from reading import INF, f32, grid, read, show, show_all
 
 def measures():
     sixty = [n / 64 for n in (3, 5, 8, 13, 35)]

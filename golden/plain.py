@@ -1,30 +1,50 @@
 """The losses by their first definition, values only, and the comparison of the gradients in
 `exact` with numerical derivatives of it."""
 
-from exact import INF, Inputs, amount_at, psi_of_cos, radius_of, read, row_weights
+from amounts import Place, amount_at
+from exact import Inputs, psi_of_cos, radius_of, row_weights
 from mpmath import mp, mpf
+from reading import INF, read
+
 
 class Plain:
     """The loss by its first definition (probabilities, plain sums), values only.
 
-    Straight-through margins are taken by their surrogate, score + a frozen step times the radius."""
+    Straight-through margins are taken by their surrogate, score + a frozen step times the radius; standardised amounts
+    and the choice among rivals stay as they are at the case itself."""
 
-    def __init__(self, case):
-        self.case, self.at = case, Inputs(case)
+    def __init__(self, case, inputs=None):
+        self.case, self.at = case, inputs or Inputs(case)
         self.weights = row_weights(case, self.at)
         self.frozen = {}
         self.value(self.at.z, self.at.scale, self.at.xn, self.at.wn, self.at.radius)
 
-    def psi(self, i, y, z, xn, wn):
-        margin = self.case["margin"]
+    def place(self, i, y, xn):
+        return Place(self.case, i, y, *((None, None) if xn is None else (xn[i], self.at.xn[i])))
+
+    def rival(self, z, psi, plain_psi):
+        """A rival's modified score."""
+        rivals = self.case["rivals"]
+        if rivals["kind"] == "misclassified" and z > psi:
+            return z + (read(rivals["factor"]) - 1) * (z + 1)
+        if rivals["kind"] == "curricular" and z > plain_psi:
+            return z**2 + read(self.case["state"]["target_mean"]) * z
+        if rivals["kind"] == "divided-angle":
+            # The real part of e^(i theta / m).
+            power = mp.mpc(z, mp.sqrt((1 - z) * (1 + z))) ** (1 / read(rivals["by"]))
+            return power.real
+        return z
+
+    def psi(self, i, y, z, xn, wn, margin):
         r = radius_of(self.case, i, y, xn, wn)
         if r == 0:
             return mpf(0)
         cos = min(max(z / r, mpf(-1)), mpf(1))
         if margin["gradient"] == "straight-through":
-            step = self.frozen.setdefault(i, psi_of_cos(margin, i, y, cos)[0] - cos)
+            key = (i, margin["beyond_pi"])
+            step = self.frozen.setdefault(key, psi_of_cos(margin, self.place(i, y, xn), cos)[0] - cos)
             return z + r * step
-        return r * psi_of_cos(margin, i, y, cos)[0]
+        return r * psi_of_cos(margin, self.place(i, y, xn), cos)[0]
 
     def hard(self, i, z, s, xn, wn):
         case, y = self.case, self.case["targets"][i]
@@ -32,14 +52,16 @@ class Plain:
         if len(z) == 1 or (not others and case["comparison"] != "against-zero"):
             return mpf(0)
         kind = case["margin"]["kind"]
-        amount = 0 if kind in ("none", "angle") else amount_at(case["margin"]["amount"], i, y)
-        u = {
+        amount = 0 if kind in ("none", "angle") else amount_at(case["margin"]["amount"], self.place(i, y, xn), kind)[0]
+        modified = lambda margin: {
             "none": lambda: s * z[y],
             "score": lambda: s * (z[y] - amount),
             "logit": lambda: s * z[y] - amount,
-            "angle": lambda: s * self.psi(i, y, z[y], xn, wn),
+            "angle": lambda: s * self.psi(i, y, z[y], xn, wn, margin),
         }[kind]()
-        rivals = [s * z[j] for j in others]
+        u = modified(case["margin"])
+        plain_psi = modified(dict(case["margin"], beyond_pi="plain")) / s
+        rivals = [s * self.rival(z[j], u / s, plain_psi) for j in others]
         bend = {
             "relu": lambda t: max(t, mpf(0)),
             "softplus": lambda t: mp.log(1 + mp.exp(t)),
@@ -88,6 +110,10 @@ class Plain:
         if term["kind"] == "ring":
             rows = kept
             extra = sum(self.weights[i] * weight / 2 * (xn[i] - radius) ** 2 for i in rows)
+        elif term["kind"] == "magnitude":
+            rows, low, high = kept, read(term["low"]), read(term["high"])
+            held = {i: min(max(xn[i], low), high) for i in rows}
+            extra = sum(self.weights[i] * weight * (held[i] / high**2 + 1 / held[i]) for i in rows)
         else:
             rows = [i for i in kept if z[i].index(max(z[i])) == case["targets"][i]]
             extra = sum((self.weights[i] * weight / xn[i] ** 2 for i in rows), mpf(0))

@@ -1,8 +1,11 @@
 //! The plain description of a loss, and of the batch it is given.
 
+use crate::amount::Amount;
 use crate::comparison::{Comparison, Gate};
 use crate::margin::Margin;
 use crate::regulariser::Regulariser;
+use crate::rivals::Rivals;
+use crate::state::State;
 
 /// How a score comes from an embedding `x` and a weight `w_j`; it also decides the radius `r` of
 /// an angle margin, with `cos = score / r`.
@@ -39,6 +42,8 @@ pub struct Oracle {
     pub geometry: Geometry,
     /// What happens to the target's score.
     pub margin: Margin,
+    /// What happens to the rivals' scores.
+    pub rivals: Rivals,
     /// How the target is set against its rivals.
     pub comparison: Comparison,
     /// What bends the gap.
@@ -59,12 +64,35 @@ pub struct Oracle {
     pub reduction: Reduction,
     /// What the mean of no rows is: NaN if true, else 0.
     pub nan_when_nothing_kept: bool,
+    /// K, how many weights a class has in a head; scores are those of classes.
+    pub sub_centres: usize,
+    /// What the loss remembers.
+    pub state: State,
 }
 
 impl Oracle {
     /// `s`, by which scores are multiplied.
     pub fn effective_scale(&self) -> f64 {
         self.scale / self.temperature
+    }
+
+    /// The same loss with these counts in every amount by frequency.
+    #[must_use]
+    pub fn with_class_counts(mut self, counts: &[u64]) -> Self {
+        let fill = |amount: &mut Amount| {
+            if let Amount::ByFrequency { class_counts, .. } = amount {
+                *class_counts = Some(counts.to_vec());
+            }
+        };
+        match &mut self.margin {
+            Margin::None => {}
+            Margin::Score(amount) | Margin::Logit(amount) => fill(amount),
+            Margin::Angle(angle) => {
+                fill(&mut angle.plus);
+                fill(&mut angle.minus);
+            }
+        }
+        self
     }
 
     /// Whether the loss is a softmax cross-entropy, which alone has smoothing, soft targets and

@@ -8,12 +8,18 @@
 //! `d cos = sin theta` times the turn and `d psi = -da/dtheta` times the turn, so no division by
 //! `sin theta` occurs. At theta = 0 and pi no direction is singled out and the term is 0.
 //!
+//! With K sub-centres the rows `c K .. c K + K` of the weights belong to class `c`. Its score is the largest of theirs
+//! (the lowest index on ties), and the gradient goes to that one alone.
+//!
+//! Where an amount or a regulariser follows the norm of the embedding, its slope goes along `x^`.
+//!
 //! A vector of norm 0 has unit vector 0 and cosine 0, and gets no gradient from a normalised score.
 
 use crate::description::{Batch, Geometry, Oracle, Targets};
 use crate::error::OracleError;
 use crate::loss::Outcome;
 use crate::margin::{Angle, Margin, MarginGradient, cosine_of};
+use crate::smooth::maximum;
 use crate::surrogate::Surrogate;
 
 /// Below this length `w^ - cos x^` is rounding, not a direction.
@@ -24,9 +30,9 @@ const NO_DIRECTION: f64 = 1e-12;
 pub struct Head {
     /// Embeddings, flat (N, D).
     pub x: Vec<f64>,
-    /// Weights, flat (C, D).
+    /// Weights, flat (C K, D).
     pub w: Vec<f64>,
-    /// One bias a class; only for the inner product.
+    /// One bias a weight; only for the inner product.
     pub bias: Option<Vec<f64>>,
     /// D.
     pub dimension: usize,
@@ -37,13 +43,15 @@ pub struct Head {
 pub struct HeadOutcome {
     /// Flat (N, C).
     pub scores: Vec<f64>,
+    /// Which row of the weights gave each score, flat (N, C).
+    pub winners: Vec<usize>,
     /// The loss on those scores.
     pub loss: Outcome,
     /// By the embeddings, flat (N, D).
     pub grad_x: Vec<f64>,
-    /// By the weights, flat (C, D).
+    /// By the weights, flat (C K, D).
     pub grad_w: Vec<f64>,
-    /// By the bias (C); 0 without one.
+    /// By the bias (C K); 0 without one.
     pub grad_bias: Vec<f64>,
 }
 
@@ -91,7 +99,8 @@ impl Head {
         self.x.len() / self.dimension
     }
 
-    fn classes(&self) -> usize {
+    /// How many weights there are, `C K`.
+    fn centres(&self) -> usize {
         self.w.len() / self.dimension
     }
 
@@ -105,35 +114,49 @@ impl Head {
         &self.w[j * self.dimension..(j + 1) * self.dimension]
     }
 
-    /// Scores and norms by the geometry.
-    pub fn batch(&self, geometry: Geometry, targets: Targets) -> Batch {
-        let mut scores = Vec::new();
+    /// The score of an embedding and one weight.
+    fn score(&self, geometry: Geometry, i: usize, k: usize) -> f64 {
+        let (x, w) = (self.embedding(i), self.weight(k));
+        match geometry {
+            Geometry::InnerProduct => dot(x, w) + self.bias.as_ref().map_or(0.0, |b| b[k]),
+            Geometry::UnitWeights => dot(x, &unit(w)),
+            Geometry::Cosine => dot(&unit(x), &unit(w)),
+        }
+    }
+
+    /// Scores and norms, and the weight that gave each score. With sub-centres no norm of a class is defined.
+    pub fn batch(&self, oracle: &Oracle, targets: Targets) -> (Batch, Vec<usize>) {
+        let (mut scores, mut winners) = (Vec::new(), Vec::new());
+        let classes = self.centres() / oracle.sub_centres;
         for i in 0..self.rows() {
-            for j in 0..self.classes() {
-                let (x, w) = (self.embedding(i), self.weight(j));
-                scores.push(match geometry {
-                    Geometry::InnerProduct => dot(x, w) + self.bias.as_ref().map_or(0.0, |b| b[j]),
-                    Geometry::UnitWeights => dot(x, &unit(w)),
-                    Geometry::Cosine => dot(&unit(x), &unit(w)),
-                });
+            for j in 0..classes {
+                let of_class = j * oracle.sub_centres..(j + 1) * oracle.sub_centres;
+                let all: Vec<f64> = of_class.clone().map(|k| self.score(oracle.geometry, i, k)).collect();
+                let (top, at) = maximum(&all);
+                scores.push(top);
+                winners.push(of_class.start + at);
             }
         }
-        Batch {
+        let norms_of_weights = || (0..self.centres()).map(|j| norm(self.weight(j))).collect();
+        let batch = Batch {
             scores,
-            classes: self.classes(),
+            classes,
             targets,
             embedding_norms: Some((0..self.rows()).map(|i| norm(self.embedding(i))).collect()),
-            weight_norms: Some((0..self.classes()).map(|j| norm(self.weight(j))).collect()),
-        }
+            weight_norms: (oracle.sub_centres == 1).then(norms_of_weights),
+        };
+        (batch, winners)
     }
 
     fn check(&self, oracle: &Oracle) -> Result<(), OracleError> {
         let shapes = self.dimension > 0
             && self.x.len() == self.rows() * self.dimension
-            && self.w.len() == self.classes() * self.dimension
-            && self.bias.as_ref().is_none_or(|b| b.len() == self.classes());
+            && self.w.len() == self.centres() * self.dimension
+            && oracle.sub_centres > 0
+            && self.centres().is_multiple_of(oracle.sub_centres)
+            && self.bias.as_ref().is_none_or(|b| b.len() == self.centres());
         if !shapes {
-            return Err(OracleError::whole("x must be (N, D), w (C, D), bias (C)"));
+            return Err(OracleError::whole("x must be (N, D), w (C K, D), bias (C K)"));
         }
         let angular = matches!(oracle.margin, Margin::Angle(_));
         let allowed = oracle.geometry == Geometry::InnerProduct && !angular;
@@ -154,27 +177,31 @@ impl Head {
     /// The loss and all gradients.
     pub fn evaluate(&self, oracle: &Oracle, targets: &Targets) -> Result<HeadOutcome, OracleError> {
         self.check(oracle)?;
-        let batch = self.batch(oracle.geometry, targets.clone());
+        let (batch, winners) = self.batch(oracle, targets.clone());
         let loss = oracle.evaluate(&batch)?;
         let mut out = HeadOutcome {
             scores: batch.scores.clone(),
+            winners,
             grad_x: vec![0.0; self.x.len()],
             grad_w: vec![0.0; self.w.len()],
-            grad_bias: vec![0.0; self.classes()],
+            grad_bias: vec![0.0; self.centres()],
             loss,
         };
         for i in 0..self.rows() {
-            for j in 0..self.classes() {
-                let g = out.loss.grad_scores[i * self.classes() + j];
+            for j in 0..batch.classes {
+                let g = out.loss.grad_scores[i * batch.classes + j];
                 let is_target = batch.label(i) == Some(j as i64);
                 match &oracle.margin {
                     Margin::Angle(angle) if is_target => {
                         self.back_of_margin(oracle, angle, &batch, i, j, &mut out);
                     }
-                    _ => self.back_of_score(oracle.geometry, i, j, g, &mut out),
+                    _ => {
+                        let winner = out.winners[i * batch.classes + j];
+                        self.back_of_score(oracle.geometry, i, winner, g, &mut out);
+                    }
                 }
             }
-            let radial = out.loss.grad_embedding_norms_of_regulariser[i];
+            let radial = out.loss.grad_embedding_norms_beside_radius[i];
             add(self.grad_of_row(&mut out.grad_x, i), radial, &unit(self.embedding(i)));
         }
         Ok(out)
@@ -183,7 +210,7 @@ impl Head {
     /// The loss alone with straight-through margins frozen; what numerical derivatives are taken of.
     pub fn frozen_loss(&self, oracle: &Oracle, targets: &Targets, at: &Surrogate) -> Result<f64, OracleError> {
         self.check(oracle)?;
-        let batch = self.batch(oracle.geometry, targets.clone());
+        let (batch, _) = self.batch(oracle, targets.clone());
         Ok(at.evaluate(oracle, &batch)?.loss)
     }
 
@@ -191,7 +218,7 @@ impl Head {
         &mut gradient[row * self.dimension..(row + 1) * self.dimension]
     }
 
-    /// `g * d score_ij`.
+    /// `g` times the derivative of the score of embedding `i` and weight `j`.
     fn back_of_score(&self, geometry: Geometry, i: usize, j: usize, g: f64, out: &mut HeadOutcome) {
         if g == 0.0 {
             return;
@@ -219,18 +246,27 @@ impl Head {
         out.grad_bias[j] += if self.bias.is_some() { g } else { 0.0 };
     }
 
-    /// The target's term under an angle margin: `pull * s * d(r a(cos))`.
-    fn back_of_margin(&self, oracle: &Oracle, angle: &Angle, batch: &Batch, i: usize, j: usize, out: &mut HeadOutcome) {
+    /// The term of the target, class `label`, under an angle margin: `pull * s * d(r a(cos))`.
+    fn back_of_margin(
+        &self,
+        oracle: &Oracle,
+        angle: &Angle,
+        batch: &Batch,
+        i: usize,
+        label: usize,
+        out: &mut HeadOutcome,
+    ) {
+        let j = out.winners[i * batch.classes + label];
         let (x, w) = (self.embedding(i), self.weight(j));
-        let place = oracle.place(batch, i, j);
-        let z = batch.row(i)[j];
+        let place = oracle.place(batch, i, label);
+        let z = batch.row(i)[label];
         if place.radius == 0.0 || norm(x) == 0.0 || norm(w) == 0.0 {
             return;
         }
         let pull = out.loss.grad_targets[i] * oracle.effective_scale();
         let (x_unit, w_unit) = (unit(x), unit(w));
         let cosine = cosine_of(z, place.radius);
-        let at = angle.at(cosine, i, j);
+        let at = angle.at(cosine, place);
         // d r, as a multiple of the unit vectors.
         let (radial_x, radial_w) = match oracle.geometry {
             Geometry::Cosine => (0.0, 0.0),

@@ -1,11 +1,14 @@
 //! The batch: checks, row weights, ignored rows, reduction.
 
+use crate::amount::NormAmount;
 use crate::description::{Batch, Geometry, Oracle, Reduction, Targets};
 use crate::error::OracleError;
-use crate::margin::{Amount, BeyondPi, Margin, Place};
+use crate::margin::{BeyondPi, Margin, Place};
 use crate::regulariser::Regulariser;
+use crate::rivals::Rivals;
 use crate::row::{Row, labelled, soft};
 use crate::smooth::maximum;
+use crate::surrogate::Surrogate;
 
 /// Values and gradients of a batch. Gradients are those of `loss`.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +27,8 @@ pub struct Outcome {
     pub grad_scale: f64,
     /// By each embedding's norm (N), scores held, margin and regulariser together.
     pub grad_embedding_norms: Vec<f64>,
-    /// The regulariser's part of it.
-    pub grad_embedding_norms_of_regulariser: Vec<f64>,
+    /// The part of it that is not the radius of an angle margin: regulariser and amounts that follow the norm.
+    pub grad_embedding_norms_beside_radius: Vec<f64>,
     /// By each weight's norm (C), scores held.
     pub grad_weight_norms: Vec<f64>,
     /// By the ring's radius.
@@ -40,9 +43,8 @@ impl Oracle {
         self.evaluate_frozen(batch, None)
     }
 
-    /// The same with the margin of each row replaced by a frozen step; see
-    /// [`Surrogate`](crate::Surrogate).
-    pub(crate) fn evaluate_frozen(&self, batch: &Batch, frozen: Option<&[f64]>) -> Result<Outcome, OracleError> {
+    /// The same with parts frozen.
+    pub(crate) fn evaluate_frozen(&self, batch: &Batch, frozen: Option<&Surrogate>) -> Result<Outcome, OracleError> {
         self.check(batch)?;
         let weights = self.row_weights(batch);
         let mut outcome = Outcome::zero(batch.rows(), batch.classes);
@@ -50,7 +52,7 @@ impl Oracle {
         for (i, &weight) in weights.iter().enumerate() {
             // Errors are found in every row that is not ignored, whatever it weighs.
             if !self.is_ignored(batch, i) {
-                let row = self.row(batch, i, frozen.map(|f| f[i]))?;
+                let row = self.row(batch, i, frozen)?;
                 if weight != 0.0 {
                     let share = weight * self.share(&weights);
                     outcome.add_row(self, batch, i, &row, weight, share);
@@ -85,12 +87,12 @@ impl Oracle {
         (0..batch.rows()).map(|i| of_row(i) * of_sample(i)).collect()
     }
 
-    fn is_ignored(&self, batch: &Batch, row: usize) -> bool {
+    pub(crate) fn is_ignored(&self, batch: &Batch, row: usize) -> bool {
         batch.label(row).is_some() && batch.label(row) == self.ignored
     }
 
     /// Where the margin of a labelled row acts.
-    pub(crate) fn place(&self, batch: &Batch, row: usize, label: usize) -> Place {
+    pub fn place(&self, batch: &Batch, row: usize, label: usize) -> Place {
         let x = || batch.embedding_norms.as_ref().map_or(1.0, |n| n[row]);
         let w = || batch.weight_norms.as_ref().map_or(1.0, |n| n[label]);
         let radius = match self.geometry {
@@ -98,14 +100,19 @@ impl Oracle {
             Geometry::UnitWeights => x(),
             Geometry::InnerProduct => x() * w(),
         };
-        Place { row, label, radius }
+        let norm = batch.embedding_norms.as_ref().map_or(f64::NAN, |n| n[row]);
+        Place { row, label, radius, norm, detached_norm: norm, state: self.state }
     }
 
-    fn row(&self, batch: &Batch, i: usize, frozen: Option<f64>) -> Result<Row, OracleError> {
+    fn row(&self, batch: &Batch, i: usize, frozen: Option<&Surrogate>) -> Result<Row, OracleError> {
         match &batch.targets {
             Targets::Labels(labels) => {
-                let place = self.place(batch, i, labels[i] as usize);
-                labelled(self, batch.row(i), place, frozen)
+                let mut place = self.place(batch, i, labels[i] as usize);
+                if let Some(norms) = frozen.and_then(|f| f.norms.as_ref()) {
+                    place.detached_norm = norms[i];
+                }
+                let step = frozen.and_then(|f| f.steps.as_ref()).map(|steps| steps[i]);
+                labelled(self, batch.row(i), place, step)
             }
             Targets::Soft(p) => {
                 let p = &p[i * batch.classes..(i + 1) * batch.classes];
@@ -132,7 +139,7 @@ impl Oracle {
                 outcome.row_regularisers[i] = weight * term.value;
                 outcome.loss += share * term.value;
                 outcome.grad_embedding_norms[i] += share * term.by_norm;
-                outcome.grad_embedding_norms_of_regulariser[i] = share * term.by_norm;
+                outcome.grad_embedding_norms_beside_radius[i] += share * term.by_norm;
                 outcome.grad_radius += share * term.by_radius;
             }
         }
@@ -149,7 +156,7 @@ impl Outcome {
             grad_scores: vec![0.0; rows * classes],
             grad_scale: 0.0,
             grad_embedding_norms: vec![0.0; rows],
-            grad_embedding_norms_of_regulariser: vec![0.0; rows],
+            grad_embedding_norms_beside_radius: vec![0.0; rows],
             grad_weight_norms: vec![0.0; classes],
             grad_radius: 0.0,
             grad_targets: vec![0.0; rows],
@@ -167,6 +174,8 @@ impl Outcome {
         let Some(label) = batch.label(i) else {
             return;
         };
+        self.grad_embedding_norms[i] += share * row.by_norm;
+        self.grad_embedding_norms_beside_radius[i] += share * row.by_norm;
         let by_radius = share * row.by_radius;
         match (oracle.geometry, &batch.embedding_norms, &batch.weight_norms) {
             (Geometry::UnitWeights, _, _) => self.grad_embedding_norms[i] += by_radius,
@@ -184,7 +193,7 @@ fn refuse_unless(condition: bool, message: &str) -> Result<(), OracleError> {
 }
 
 impl Oracle {
-    fn check(&self, batch: &Batch) -> Result<(), OracleError> {
+    pub(crate) fn check(&self, batch: &Batch) -> Result<(), OracleError> {
         self.check_description(batch)?;
         self.check_lengths(batch)?;
         for i in 0..batch.rows() {
@@ -218,6 +227,11 @@ impl Oracle {
             self.scale > 0.0 && self.scale.is_finite() && self.temperature > 0.0,
             "scale and temperature must be positive",
         )?;
+        refuse_unless(
+            self.rivals == Rivals::Plain || (self.geometry == Geometry::Cosine && !soft),
+            "modified rivals need the cosine and labels",
+        )?;
+        refuse_unless(self.sub_centres > 0, "a class needs a centre")?;
         if let Margin::Angle(angle) = &self.margin {
             refuse_unless(
                 angle.beyond_pi != BeyondPi::Extend || angle.times == 1.0,
@@ -241,21 +255,19 @@ impl Oracle {
         refuse_unless(fits(&batch.embedding_norms, n), "one norm a row")?;
         refuse_unless(fits(&batch.weight_norms, c), "one norm a class")?;
         let angular = matches!(self.margin, Margin::Angle(_));
-        let needs_x = self.regulariser != Regulariser::None || (angular && self.geometry != Geometry::Cosine);
+        let amounts = self.margin.amounts();
+        let from_norm = amounts.iter().any(|(amount, _)| amount.norm_amount().is_some());
+        let radial = angular && self.geometry != Geometry::Cosine;
+        let needs_x = self.regulariser != Regulariser::None || from_norm || radial;
         let needs_w = angular && self.geometry == Geometry::InnerProduct;
         refuse_unless(!needs_x || batch.embedding_norms.is_some(), "embedding norms are needed")?;
         refuse_unless(!needs_w || batch.weight_norms.is_some(), "weight norms are needed")?;
-        let amount = |a: &Amount| match a {
-            Amount::One(_) => true,
-            Amount::PerClass(v) => v.len() == c,
-            Amount::PerSample(v) => v.len() == n,
+        let sound = |norms: NormAmount| match norms {
+            NormAmount::Linear { norm_low, norm_high, .. } => norm_low < norm_high,
+            NormAmount::Standardised { .. } => true,
         };
-        let amounts = match &self.margin {
-            Margin::None => true,
-            Margin::Score(m) | Margin::Logit(m) => amount(m),
-            Margin::Angle(a) => amount(&a.plus) && amount(&a.minus),
-        };
-        refuse_unless(amounts, "one margin a class or a row")
+        refuse_unless(amounts.iter().all(|(a, _)| a.norm_amount().is_none_or(sound)), "the lower norm comes first")?;
+        refuse_unless(amounts.iter().all(|(a, _)| a.fits(n, c)), "one margin or one count a class, or one margin a row")
     }
 
     fn check_targets(&self, batch: &Batch) -> Result<(), OracleError> {

@@ -7,31 +7,14 @@
 //! psi = r * a(cos),   a(cos) = cos(phi) - minus,   phi = times * theta + plus <= pi
 //! ```
 //!
-//! and beyond `pi` as [`BeyondPi`] says. An annealed margin is `(lambda cos + a) / (1 + lambda)`.
+//! and beyond `pi` as [`BeyondPi`] says. Below 0, which only an amount from the norm can bring about, the angle is 0.
+//! An annealed margin is `(lambda cos + a) / (1 + lambda)`.
 
 use std::f64::consts::PI;
 
-/// One number, one a class, or one a row.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Amount {
-    /// The same everywhere.
-    One(f64),
-    /// By the target class.
-    PerClass(Vec<f64>),
-    /// By the row.
-    PerSample(Vec<f64>),
-}
-
-impl Amount {
-    /// The amount for a row and its label.
-    pub fn at(&self, row: usize, label: usize) -> f64 {
-        match self {
-            Amount::One(value) => *value,
-            Amount::PerClass(values) => values[label],
-            Amount::PerSample(values) => values[row],
-        }
-    }
-}
+use crate::amount::{Amount, At, Role};
+use crate::description::Geometry;
+use crate::state::State;
 
 /// What an angle margin does where `phi > pi`; `theta* = (pi - plus) / times`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,21 +98,22 @@ pub struct AtCosine {
     pub by_radius: f64,
     /// `-da / dtheta`, which needs no floor: the slope along the tangent in the head.
     pub by_tangent: f64,
+    /// By the embedding's norm, through the amounts alone.
+    pub by_norm: f64,
 }
 
 impl Angle {
-    /// `a`, and both forms of its derivative.
-    pub fn at(&self, cosine: f64, row: usize, label: usize) -> AtCosine {
-        let plus = self.plus.at(row, label);
-        let minus = self.minus.at(row, label);
+    /// `a`, and its derivatives.
+    pub fn at(&self, cosine: f64, place: Place) -> AtCosine {
+        let plus = self.plus.at(place, Role::Angle);
+        let minus = self.minus.at(place, Role::Cosine);
         let theta = cosine.acos();
         let sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt();
-        let phi = self.times * theta + plus;
-        let (value, by_tangent) = self.unblended(cosine, sine, phi, plus, minus);
-        let slope = match self.gradient {
-            MarginGradient::StraightThrough => 1.0,
-            MarginGradient::Exact => self.exact_slope(sine, phi),
-        };
+        let phi = self.times * theta + plus.value;
+        let (value, by_tangent) = self.unblended(cosine, sine, phi, plus.value, minus.value);
+        let exact = self.gradient == MarginGradient::Exact;
+        let slope = if exact { self.exact_slope(sine, phi) } else { 1.0 };
+        let by_norm = if exact { self.by_plus(phi, plus.value) * plus.by_norm - minus.by_norm } else { 0.0 };
         // The blend with lambda * cos adds nothing to a - cos a', so that it is taken before the
         // blend: a large lambda would cancel.
         let by_radius = value - cosine * slope;
@@ -139,12 +123,16 @@ impl Angle {
             by_cosine: (lambda + slope) / (1.0 + lambda),
             by_radius: by_radius / (1.0 + lambda),
             by_tangent: (lambda * sine + by_tangent) / (1.0 + lambda),
+            by_norm: by_norm / (1.0 + lambda),
         }
     }
 
     /// Value and `-d/dtheta` before annealing.
     fn unblended(&self, cosine: f64, sine: f64, phi: f64, plus: f64, minus: f64) -> (f64, f64) {
         let bent = self.times * phi.sin();
+        if phi < 0.0 {
+            return (1.0 - minus, 0.0);
+        }
         if phi <= PI {
             return (phi.cos() - minus, bent);
         }
@@ -164,8 +152,29 @@ impl Angle {
         }
     }
 
+    /// `da / dplus` before annealing.
+    fn by_plus(&self, phi: f64, plus: f64) -> f64 {
+        if phi < 0.0 {
+            return 0.0;
+        }
+        if phi <= PI {
+            return -phi.sin();
+        }
+        match self.beyond_pi {
+            BeyondPi::Continue => -((PI - plus) / self.times).sin() / self.times,
+            BeyondPi::Extend => -plus.sin() - plus * plus.cos(),
+            BeyondPi::Plain => -phi.sin(),
+            // Every piece falls.
+            BeyondPi::Piecewise => -phi.sin().abs(),
+            BeyondPi::Clamp => 0.0,
+        }
+    }
+
     /// `da / dcos` before annealing, with `sin theta` floored where it divides.
     fn exact_slope(&self, sine: f64, phi: f64) -> f64 {
+        if phi < 0.0 {
+            return 0.0;
+        }
         let divided = self.times * phi.sin() / sine.max(self.sin_floor);
         if phi <= PI {
             return divided;
@@ -191,6 +200,8 @@ pub struct Target {
     pub by_scale: f64,
     /// `du / dr`, the score held.
     pub by_radius: f64,
+    /// `du / d|x|` through the amounts alone.
+    pub by_norm: f64,
 }
 
 /// Where the margin acts.
@@ -202,26 +213,58 @@ pub struct Place {
     pub label: usize,
     /// `r`.
     pub radius: f64,
+    /// `|x|`, or NaN where it is not known.
+    pub norm: f64,
+    /// The norm that standardised amounts see: the same, but in a surrogate.
+    pub detached_norm: f64,
+    /// What the loss remembers.
+    pub state: State,
 }
 
 impl Margin {
+    /// Its amounts, and what each is for; a score is taken for one of any size.
+    pub fn amounts(&self) -> Vec<(&Amount, Role)> {
+        match self {
+            Margin::None => Vec::new(),
+            Margin::Score(m) | Margin::Logit(m) => vec![(m, Role::Score)],
+            Margin::Angle(angle) => vec![(&angle.plus, Role::Angle), (&angle.minus, Role::Cosine)],
+        }
+    }
+
+    /// The amount of a score margin, which under the cosine is at most 2.
+    fn of_score(m: &Amount, place: Place, geometry: Geometry) -> At {
+        m.at(place, if geometry == Geometry::Cosine { Role::Cosine } else { Role::Score })
+    }
+
     /// `u` for the target's score `z` under the effective scale `s`.
     ///
     /// `frozen` replaces the margin by `z + r * frozen`, which is what a straight-through gradient
     /// differentiates.
-    pub fn target(&self, z: f64, s: f64, place: Place, frozen: Option<f64>) -> Target {
-        let plain = Target { u: s * z, by_score: s, by_scale: z, by_radius: 0.0 };
+    pub fn target(&self, z: f64, s: f64, geometry: Geometry, place: Place, frozen: Option<f64>) -> Target {
+        let plain = Target { u: s * z, by_score: s, by_scale: z, by_radius: 0.0, by_norm: 0.0 };
         if z.is_infinite() {
             return Target { u: z, ..plain };
         }
         match self {
             Margin::None => plain,
             Margin::Score(m) => {
-                let psi = z - m.at(place.row, place.label);
-                Target { u: s * psi, by_scale: psi, ..plain }
+                let m = Self::of_score(m, place, geometry);
+                let psi = z - m.value;
+                Target { u: s * psi, by_scale: psi, by_norm: -s * m.by_norm, ..plain }
             }
-            Margin::Logit(m) => Target { u: s * z - m.at(place.row, place.label), ..plain },
+            Margin::Logit(m) => {
+                let m = m.at(place, Role::Score);
+                Target { u: s * z - m.value, by_norm: -m.by_norm, ..plain }
+            }
             Margin::Angle(angle) => angle.target(z, s, place, frozen),
+        }
+    }
+
+    /// The same margin without a continuation beyond pi.
+    pub fn without_continuation(&self) -> Self {
+        match self {
+            Margin::Angle(angle) => Margin::Angle(Angle { beyond_pi: BeyondPi::Plain, ..angle.clone() }),
+            other => other.clone(),
         }
     }
 }
@@ -230,15 +273,21 @@ impl Angle {
     fn target(&self, z: f64, s: f64, place: Place, frozen: Option<f64>) -> Target {
         let r = place.radius;
         if r == 0.0 {
-            return Target { u: 0.0, by_score: 0.0, by_scale: 0.0, by_radius: 0.0 };
+            return Target { u: 0.0, by_score: 0.0, by_scale: 0.0, by_radius: 0.0, by_norm: 0.0 };
         }
         if let Some(step) = frozen {
             let psi = z + r * step;
-            return Target { u: s * psi, by_score: s, by_scale: psi, by_radius: s * step };
+            return Target { u: s * psi, by_score: s, by_scale: psi, by_radius: s * step, by_norm: 0.0 };
         }
         let cosine = cosine_of(z, r);
-        let at = self.at(cosine, place.row, place.label);
-        Target { u: s * r * at.value, by_score: s * at.by_cosine, by_scale: r * at.value, by_radius: s * at.by_radius }
+        let at = self.at(cosine, place);
+        Target {
+            u: s * r * at.value,
+            by_score: s * at.by_cosine,
+            by_scale: r * at.value,
+            by_radius: s * at.by_radius,
+            by_norm: s * r * at.by_norm,
+        }
     }
 
     /// `a(cos) - cos`, the step that the surrogate of a straight-through margin freezes.
@@ -247,7 +296,7 @@ impl Angle {
             return 0.0;
         }
         let cosine = cosine_of(z, place.radius);
-        self.at(cosine, place.row, place.label).value - cosine
+        self.at(cosine, place).value - cosine
     }
 }
 
@@ -259,17 +308,22 @@ pub fn cosine_of(z: f64, r: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::NormAmount;
     use crate::difference::five_point_difference;
 
     const ALL: [BeyondPi; 5] =
         [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp];
+
+    fn place(radius: f64) -> Place {
+        Place { row: 0, label: 0, radius, norm: f64::NAN, detached_norm: f64::NAN, state: State::initial() }
+    }
 
     fn arcface(beyond_pi: BeyondPi) -> Angle {
         Angle { plus: Amount::One(0.5), beyond_pi, ..Angle::neutral() }
     }
 
     fn value(angle: &Angle, theta: f64) -> f64 {
-        angle.at(theta.cos(), 0, 0).value
+        angle.at(theta.cos(), place(1.0)).value
     }
 
     #[test]
@@ -317,8 +371,8 @@ mod tests {
                     ..Angle::neutral()
                 };
                 for cosine in [-0.97, -0.6, 0.1, 0.8] {
-                    let at = angle.at(cosine, 0, 0);
-                    let d = five_point_difference(|c| angle.at(c[0], 0, 0).value, &[cosine], 1e-4)[0];
+                    let at = angle.at(cosine, place(1.0));
+                    let d = five_point_difference(|c| angle.at(c[0], place(1.0)).value, &[cosine], 1e-4)[0];
                     assert!((at.by_cosine - d).abs() < 1e-8 * (1.0 + d.abs()));
                     let sine = (1.0 - cosine * cosine).sqrt();
                     assert!((at.by_cosine * sine - at.by_tangent).abs() < 1e-12);
@@ -330,19 +384,47 @@ mod tests {
     #[test]
     fn at_the_pole_the_floor_decides() {
         let angle = Angle { sin_floor: 2f64.powi(-12), ..arcface(BeyondPi::Continue) };
-        assert_eq!(angle.at(1.0, 0, 0).by_cosine, 0.5f64.sin() * 4096.0);
-        assert_eq!(angle.at(1.0, 0, 0).by_tangent, 0.5f64.sin());
+        assert_eq!(angle.at(1.0, place(1.0)).by_cosine, 0.5f64.sin() * 4096.0);
+        assert_eq!(angle.at(1.0, place(1.0)).by_tangent, 0.5f64.sin());
     }
 
     #[test]
     fn target_derivatives_with_a_radius() {
-        let place = |radius: f64| Place { row: 0, label: 0, radius };
         let margin = Margin::Angle(arcface(BeyondPi::Continue));
-        let u = |v: &[f64]| margin.target(v[0], v[1], place(v[2]), None).u;
-        let at = margin.target(0.7, 3.0, place(1.6), None);
+        let u = |v: &[f64]| margin.target(v[0], v[1], Geometry::UnitWeights, place(v[2]), None).u;
+        let at = margin.target(0.7, 3.0, Geometry::UnitWeights, place(1.6), None);
         let d = five_point_difference(u, &[0.7, 3.0, 1.6], 1e-4);
         for (found, expected) in d.iter().zip([at.by_score, at.by_scale, at.by_radius]) {
             assert!((found - expected).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn a_margin_that_follows_the_norm_has_its_slope() {
+        let line = NormAmount::Linear { low: 0.1, high: 0.9, norm_low: 1.0, norm_high: 3.0 };
+        let minus = NormAmount::Linear { low: 0.3, high: 0.1, norm_low: 1.0, norm_high: 3.0 };
+        for beyond_pi in ALL {
+            let angle = Angle {
+                plus: Amount::FromNorm(line),
+                minus: Amount::FromNorm(minus),
+                anneal_lambda: Some(0.5),
+                ..arcface(beyond_pi)
+            };
+            for (cosine, norm) in [(0.4, 1.7), (-0.95, 2.6), (0.4, 0.5), (0.4, 4.0)] {
+                let at = |norm: f64| angle.at(cosine, Place { norm, ..place(1.0) });
+                let d = five_point_difference(|v| at(v[0]).value, &[norm], 1e-4)[0];
+                assert!((at(norm).by_norm - d).abs() < 1e-9, "{beyond_pi:?} {cosine} {norm}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_angle_below_zero_is_zero() {
+        let amount = NormAmount::Standardised { amount: 0.5, concentration: 1.0, momentum: 0.01 };
+        let state = State { norm_mean: 20.0, norm_deviation: 0.5, ..State::initial() };
+        let angle = Angle { plus: Amount::FromNorm(amount), ..arcface(BeyondPi::Clamp) };
+        let at = |theta: f64| angle.at(theta.cos(), Place { detached_norm: 90.0, state, ..place(1.0) });
+        assert_eq!((at(0.3).value, at(0.3).by_cosine, at(0.3).by_tangent), (1.0, 0.0, 0.0));
+        assert!((at(0.8).value - 0.3f64.cos()).abs() < 1e-15);
     }
 }

@@ -1,12 +1,15 @@
 //! The published losses by name, with their usual settings.
 
+use crate::amount::{Amount, NormAmount};
 use crate::comparison::{Comparison, Gate};
 use crate::description::{Geometry, Oracle, Reduction};
-use crate::margin::{Amount, Angle, BeyondPi, Margin};
+use crate::margin::{Angle, BeyondPi, Margin};
 use crate::regulariser::Regulariser;
+use crate::rivals::Rivals;
+use crate::state::State;
 
 /// Every name that [`preset`] knows.
-pub const PRESET_NAMES: [&str; 12] = [
+pub const PRESET_NAMES: [&str; 22] = [
     "cross-entropy",
     "weston-watkins",
     "crammer-singer",
@@ -19,6 +22,16 @@ pub const PRESET_NAMES: [&str; 12] = [
     "sphereface",
     "l-softmax",
     "combined-margin",
+    "sub-centre-arcface",
+    "sphereface-r-v1",
+    "sphereface-r-v2",
+    "ldam",
+    "elasticface",
+    "elasticface-cos",
+    "adaface",
+    "magface",
+    "curricularface",
+    "mv-softmax",
 ];
 
 /// `max(5, 1000 (1 + 2.5e-5 step)^-35)`, the annealing of SphereFace.
@@ -26,14 +39,14 @@ pub fn sphereface_anneal_lambda(step: u64) -> f64 {
     (1000.0 * (1.0 + 2.5e-5 * step as f64).powi(-35)).max(5.0)
 }
 
-/// The loss of that name; annealed ones at step 0.
-pub fn preset(name: &str) -> Option<Oracle> {
-    let one = Amount::One;
-    let cross_entropy = Oracle {
+/// The one that all others differ from.
+fn cross_entropy() -> Oracle {
+    Oracle {
         scale: 1.0,
         temperature: 1.0,
         geometry: Geometry::InnerProduct,
         margin: Margin::None,
+        rivals: Rivals::Plain,
         comparison: Comparison::LogSumExp,
         gate: Gate::Softplus,
         label_smoothing: 0.0,
@@ -44,7 +57,15 @@ pub fn preset(name: &str) -> Option<Oracle> {
         regulariser: Regulariser::None,
         reduction: Reduction::Mean,
         nan_when_nothing_kept: false,
-    };
+        sub_centres: 1,
+        state: State::initial(),
+    }
+}
+
+/// The loss of that name; those with a state at its beginning, and those by frequency without counts.
+pub fn preset(name: &str) -> Option<Oracle> {
+    let one = Amount::One;
+    let cross_entropy = cross_entropy();
     let hinge = |comparison, margin| Oracle { comparison, gate: Gate::Relu, margin, ..cross_entropy.clone() };
     let cosine = |scale, margin| Oracle { geometry: Geometry::Cosine, scale, margin, ..cross_entropy.clone() };
     let annealed = |geometry, times| Oracle {
@@ -71,6 +92,40 @@ pub fn preset(name: &str) -> Option<Oracle> {
         "sphereface" => annealed(Geometry::UnitWeights, 4.0),
         "l-softmax" => annealed(Geometry::InnerProduct, 2.0),
         "combined-margin" => cosine(64.0, angle(0.3, 0.2)),
+        "sub-centre-arcface" => Oracle { sub_centres: 3, ..cosine(64.0, angle(0.5, 0.0)) },
+        "sphereface-r-v1" => {
+            cosine(30.0, Margin::Angle(Angle { times: 1.5, beyond_pi: BeyondPi::Clamp, ..Angle::neutral() }))
+        }
+        "sphereface-r-v2" => {
+            let rivals = Rivals::DividedAngle { by: 1.5, sin_floor: Angle::neutral().sin_floor };
+            Oracle { rivals, ..cosine(30.0, Margin::None) }
+        }
+        "curricularface" => Oracle { rivals: Rivals::Curricular { momentum: 0.01 }, ..cosine(64.0, angle(0.5, 0.0)) },
+        "mv-softmax" => {
+            Oracle { rivals: Rivals::Misclassified { factor: 1.12 }, ..cosine(32.0, Margin::Score(one(0.35))) }
+        }
+        _ => return by_the_row(name, cosine),
+    })
+}
+
+/// Those whose margin is not the same for every row.
+fn by_the_row(name: &str, cosine: impl Fn(f64, Margin) -> Oracle) -> Option<Oracle> {
+    let drawn = |mean| Amount::Drawn { mean, deviation: 0.0125 };
+    let plus = |plus| Margin::Angle(Angle { plus, ..Angle::neutral() });
+    let usual = || Amount::FromNorm(NormAmount::Standardised { amount: 0.4, concentration: 0.333, momentum: 0.01 });
+    let line = NormAmount::Linear { low: 0.45, high: 0.8, norm_low: 10.0, norm_high: 110.0 };
+    Some(match name {
+        "ldam" => cosine(30.0, Margin::Score(Amount::ByFrequency { largest: 0.5, class_counts: None })),
+        "elasticface" => cosine(64.0, plus(drawn(0.5))),
+        "elasticface-cos" => cosine(64.0, Margin::Score(drawn(0.35))),
+        "adaface" => {
+            let beyond_pi = BeyondPi::Clamp;
+            cosine(64.0, Margin::Angle(Angle { plus: usual(), minus: usual(), beyond_pi, ..Angle::neutral() }))
+        }
+        "magface" => {
+            let regulariser = Regulariser::Magnitude { weight: 20.0, low: 10.0, high: 110.0 };
+            Oracle { regulariser, ..cosine(64.0, plus(Amount::FromNorm(line))) }
+        }
         _ => return None,
     })
 }

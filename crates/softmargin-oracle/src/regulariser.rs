@@ -17,6 +17,15 @@ pub enum Regulariser {
         /// R, which may be learned.
         radius: f64,
     },
+    /// `weight (a / high^2 + 1 / a)` on every row, `a = |x|` held within the bounds (MagFace, arXiv 2103.06627).
+    Magnitude {
+        /// Its weight.
+        weight: f64,
+        /// The least norm that counts, above 0.
+        low: f64,
+        /// The greatest.
+        high: f64,
+    },
 }
 
 /// The term of one row.
@@ -47,6 +56,16 @@ impl Regulariser {
                 by_norm: weight * (norm - radius),
                 by_radius: -weight * (norm - radius),
             }),
+            Regulariser::Magnitude { weight, low, high } => {
+                let held = norm.clamp(low, high);
+                let inside = low < norm && norm < high;
+                let slope = weight / (high * high) - weight / (held * held);
+                Some(Term {
+                    value: weight * (held / (high * high) + 1.0 / held),
+                    by_norm: if inside { slope } else { 0.0 },
+                    by_radius: 0.0,
+                })
+            }
         }
     }
 }
@@ -69,5 +88,10 @@ mod tests {
         let d = five_point_difference(|v| incay.term(v[0], true).unwrap().value, &[2.0], 1e-3);
         assert!((d[0] - incay.term(2.0, true).unwrap().by_norm).abs() < 1e-11);
         assert_eq!(incay.term(2.0, false), None);
+        let magnitude = Regulariser::Magnitude { weight: 0.3, low: 1.0, high: 4.0 };
+        for norm in [0.5, 2.0, 5.0] {
+            let d = five_point_difference(|v| magnitude.term(v[0], false).unwrap().value, &[norm], 1e-3);
+            assert!((d[0] - magnitude.term(norm, false).unwrap().by_norm).abs() < 1e-11);
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! The loss of one row, unweighted, with its derivatives.
 //!
-//! Classes at `-inf` other than the target are deleted before anything is computed.
+//! Classes at `-inf` other than the target are deleted before anything is computed. The rivals' scores are modified
+//! first; comparison, smoothing and z-loss see only modified ones.
 
 use crate::description::Oracle;
 use crate::error::OracleError;
-use crate::margin::Place;
+use crate::margin::{Margin, Place};
+use crate::rivals::{Modified, Threshold};
 use crate::smooth::{log_sum_exp, maximum, softmax};
 
 /// A row's loss and derivatives.
@@ -18,6 +20,8 @@ pub struct Row {
     pub by_scale: f64,
     /// By the radius of an angle margin.
     pub by_radius: f64,
+    /// By the embedding's norm, through the margin's amounts.
+    pub by_norm: f64,
     /// By `u`, the target's scaled score after the margin; 0 for soft targets.
     pub by_target: f64,
 }
@@ -25,7 +29,7 @@ pub struct Row {
 impl Row {
     /// A row without loss.
     pub fn zero(classes: usize) -> Self {
-        Self { loss: 0.0, by_score: vec![0.0; classes], by_scale: 0.0, by_radius: 0.0, by_target: 0.0 }
+        Self { loss: 0.0, by_score: vec![0.0; classes], by_scale: 0.0, by_radius: 0.0, by_norm: 0.0, by_target: 0.0 }
     }
 }
 
@@ -41,8 +45,10 @@ pub fn labelled(oracle: &Oracle, z: &[f64], place: Place, frozen: Option<f64>) -
         return Ok(row);
     }
     let s = oracle.effective_scale();
-    let target = oracle.margin.target(z[label], s, place, frozen);
-    let scaled: Vec<f64> = rivals.iter().map(|j| s * z[*j]).collect();
+    let target = oracle.margin.target(z[label], s, oracle.geometry, place, frozen);
+    let against = oracle.threshold(z[label], place);
+    let modified: Vec<Modified> = rivals.iter().map(|j| oracle.rivals.modify(z[*j], against)).collect();
+    let scaled: Vec<f64> = modified.iter().map(|m| s * m.score).collect();
 
     let compared = oracle.comparison.compare(oracle.gate, target.u, &scaled);
     let smoothed = smoothing(oracle.label_smoothing, target.u, &scaled);
@@ -53,14 +59,16 @@ pub fn labelled(oracle: &Oracle, z: &[f64], place: Place, frozen: Option<f64>) -
         if compared.loss == f64::INFINITY { f64::INFINITY } else { compared.loss + smoothed.loss + squared.loss };
     row.by_target = compared.by_target + smoothed.by_target + squared.by_target;
     for (k, j) in rivals.iter().enumerate() {
-        row.by_score[*j] = s * (compared.by_rival[k] + smoothed.by_rival[k] + squared.by_rival[k]);
+        let by_modified = compared.by_rival[k] + smoothed.by_rival[k] + squared.by_rival[k];
+        row.by_score[*j] = s * modified[k].slope * by_modified;
     }
     row.by_score[label] = product(row.by_target, target.by_score);
     row.by_radius = product(row.by_target, target.by_radius);
+    row.by_norm = product(row.by_target, target.by_norm);
 
     // Where only gaps matter the derivatives sum to 0, and differences of scores lose less than
     // scores themselves.
-    let of_rivals: Vec<f64> = rivals.iter().map(|j| z[*j]).collect();
+    let of_rivals: Vec<f64> = modified.iter().map(|m| m.score).collect();
     let gaps = compared.by_rival.iter().zip(&smoothed.by_rival).map(|(a, b)| a + b);
     let plain = if oracle.comparison.only_gaps_matter() {
         gaps.zip(&of_rivals).map(|(g, v)| product(g, v - target.by_scale)).sum()
@@ -71,6 +79,19 @@ pub fn labelled(oracle: &Oracle, z: &[f64], place: Place, frozen: Option<f64>) -
     row.by_scale =
         if row.loss.is_infinite() { row.loss } else { plain + of_square + product(squared.by_target, target.by_scale) };
     Ok(row)
+}
+
+impl Oracle {
+    /// What the rivals of a target with score `z` are held against.
+    pub fn threshold(&self, z: f64, place: Place) -> Threshold {
+        let s = self.effective_scale();
+        let psi = |margin: &Margin| margin.target(z, s, self.geometry, place, None).u / s;
+        Threshold {
+            psi: psi(&self.margin),
+            plain: psi(&self.margin.without_continuation()),
+            target_mean: place.state.target_mean,
+        }
+    }
 }
 
 /// A product in which 0 wins over infinity.

@@ -5,40 +5,43 @@
 //! gradient is taken. With a radius the frozen number is `(psi(score0) - score0) / r0`, and the
 //! function `score + r * frozen`: at a fixed radius the same. Numerical derivatives of the
 //! surrogate therefore prove a straight-through gradient.
+//!
+//! A standardised amount counts as a constant: the surrogate keeps the norms that it was taken at.
 
 use crate::description::{Batch, Oracle};
 use crate::error::OracleError;
 use crate::loss::Outcome;
 use crate::margin::{Margin, MarginGradient};
 
-/// A loss with its straight-through margins frozen at one batch; exact margins are left as they
-/// are.
+/// What of a loss has no derivative, frozen at one batch; exact margins are left as they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Surrogate {
-    frozen: Option<Vec<f64>>,
+    /// The step of each row's straight-through margin.
+    pub(crate) steps: Option<Vec<f64>>,
+    /// The norms that standardised amounts see.
+    pub(crate) norms: Option<Vec<f64>>,
 }
 
 impl Surrogate {
-    /// Freezes the margins of `oracle` at `batch`.
+    /// Freezes `oracle` at `batch`.
     pub fn frozen_at(oracle: &Oracle, batch: &Batch) -> Self {
-        let Margin::Angle(angle) = &oracle.margin else {
-            return Self { frozen: None };
+        let norms = batch.embedding_norms.clone();
+        let straight = match &oracle.margin {
+            Margin::Angle(angle) if angle.gradient == MarginGradient::StraightThrough => angle,
+            _ => return Self { steps: None, norms },
         };
-        if angle.gradient == MarginGradient::Exact {
-            return Self { frozen: None };
-        }
         let step = |i: usize| match batch.label(i) {
             Some(label) if (0..batch.classes as i64).contains(&label) => {
                 let label = label as usize;
-                angle.step(batch.row(i)[label], oracle.place(batch, i, label))
+                straight.step(batch.row(i)[label], oracle.place(batch, i, label))
             }
             _ => 0.0,
         };
-        Self { frozen: Some((0..batch.rows()).map(step).collect()) }
+        Self { steps: Some((0..batch.rows()).map(step).collect()), norms }
     }
 
-    /// The loss at another batch, another scale, under the frozen margins.
+    /// The loss at another batch, another scale, with the same frozen.
     pub fn evaluate(&self, oracle: &Oracle, batch: &Batch) -> Result<Outcome, OracleError> {
-        oracle.evaluate_frozen(batch, self.frozen.as_deref())
+        oracle.evaluate_frozen(batch, Some(self))
     }
 }

@@ -1,8 +1,8 @@
 //! What has a stated answer instead of a formula.
 
 use softmargin_oracle::{
-    Angle, Batch, Comparison, Gate, Margin, MarginGradient, Oracle, Outcome, PRESET_NAMES, Reduction, Regulariser,
-    Targets, preset,
+    Angle, Batch, Comparison, Gate, Geometry, Margin, MarginGradient, Oracle, Outcome, PRESET_NAMES, Reduction,
+    Regulariser, Rivals, State, Targets, preset,
 };
 
 const INF: f64 = f64::INFINITY;
@@ -153,7 +153,7 @@ fn what_the_loss_needs_or_cannot_take_is_refused() {
 fn nothing_kept() {
     let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![-1]));
     for name in PRESET_NAMES {
-        let oracle = Oracle { ignored: Some(-1), ..preset(name).expect("a preset") };
+        let oracle = Oracle { ignored: Some(-1), ..preset(name).expect("a preset") }.with_class_counts(&[3, 5]);
         let batch = Batch { embedding_norms: Some(vec![1.0]), weight_norms: Some(vec![1.0; 2]), ..batch.clone() };
         let out = oracle.evaluate(&batch).expect("a loss");
         assert!(out.nothing_kept && out.loss == 0.0 && out.grad_scores == [0.0, 0.0]);
@@ -207,4 +207,92 @@ fn the_gap_of_label_smoothing() {
     let oracle = Oracle { label_smoothing: eps, ..cross_entropy() };
     let out = row(&oracle, &[gap, 0.0, 0.0, 0.0, 0.0], 0);
     assert!(out.grad_scores.iter().all(|g| g.abs() < 1e-15));
+}
+
+/// A cosine loss with rivals of a kind.
+fn with_rivals(rivals: Rivals) -> Oracle {
+    let state = State { target_mean: 0.25, ..State::initial() };
+    Oracle { rivals, state, reduction: Reduction::Sum, scale: 4.0, ..preset("normface").expect("a preset") }
+}
+
+const KINDS: [Rivals; 3] = [
+    Rivals::Misclassified { factor: 1.12 },
+    Rivals::Curricular { momentum: 0.01 },
+    Rivals::DividedAngle { by: 1.5, sin_floor: 1.0 / 1_048_576.0 },
+];
+
+#[test]
+fn neutral_rivals_change_no_bit() {
+    let z = [0.4, 0.7, -0.6];
+    let plain = row(&with_rivals(Rivals::Plain), &z, 0);
+    for rivals in [Rivals::Misclassified { factor: 1.0 }, Rivals::DividedAngle { by: 1.0, sin_floor: 0.1 }] {
+        assert_eq!(row(&with_rivals(rivals), &z, 0), plain);
+    }
+}
+
+#[test]
+fn modified_rivals_at_infinity() {
+    for rivals in KINDS {
+        let oracle = with_rivals(rivals);
+        let with = row(&oracle, &[0.25, -INF, 0.5, -0.125], 0);
+        let without = row(&oracle, &[0.25, 0.5, -0.125], 0);
+        assert_eq!((with.loss, with.grad_scores[1]), (without.loss, 0.0));
+        let beaten = row(&oracle, &[0.25, INF, 0.5], 0);
+        assert_eq!((beaten.loss, &beaten.grad_scores[..]), (INF, &[-4.0, 4.0, 0.0][..]));
+        assert_eq!(row(&oracle, &[INF, 0.25, 0.5], 0).loss, 0.0);
+        assert_eq!(row(&oracle, &[-INF, 0.25, 0.5], 0).loss, INF);
+    }
+}
+
+#[test]
+fn what_modified_rivals_cannot_take() {
+    for rivals in KINDS {
+        let oracle = Oracle { geometry: Geometry::UnitWeights, ..with_rivals(rivals) };
+        let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![0]));
+        assert!(oracle.evaluate(&batch).is_err());
+        let soft = Batch::new(vec![0.1, 0.2], 2, Targets::Soft(vec![0.5, 0.5]));
+        assert!(with_rivals(rivals).evaluate(&soft).is_err());
+    }
+    let without_counts = preset("ldam").expect("a preset");
+    let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![0]));
+    assert!(without_counts.evaluate(&batch).is_err());
+    assert!(without_counts.clone().with_class_counts(&[1]).evaluate(&batch).is_err());
+    assert!(without_counts.with_class_counts(&[1, 2]).evaluate(&batch).is_ok());
+    assert!(preset("adaface").expect("a preset").evaluate(&batch).is_err(), "norms are needed");
+}
+
+#[test]
+fn averages_take_in_the_rows_that_are_not_ignored() {
+    let scores = vec![0.5, 0.1, 0.2, 0.9, -0.75, 0.3];
+    let batch = Batch {
+        embedding_norms: Some(vec![1000.0, 7.0, 40.0]),
+        ..Batch::new(scores, 2, Targets::Labels(vec![0, -1, 1]))
+    };
+    let curricular = Oracle { ignored: Some(-1), ..preset("curricularface").expect("a preset") };
+    let after = curricular.update(&batch).expect("a state");
+    assert!((after.target_mean - 0.01 * 0.4).abs() < 1e-16);
+    assert_eq!(State { target_mean: 0.0, ..after }, State::initial());
+    let adaface = Oracle { ignored: Some(-1), ..preset("adaface").expect("a preset") };
+    let after = adaface.update(&batch).expect("a state");
+    assert!((after.norm_mean - (0.01 * 70.0 + 0.99 * 20.0)).abs() < 1e-13);
+    assert!((after.norm_deviation - (0.01 * 1800f64.sqrt() + 99.0)).abs() < 1e-13);
+    let none = Batch { targets: Targets::Labels(vec![-1; 3]), ..batch.clone() };
+    assert_eq!(adaface.update(&none).expect("a state"), State::initial());
+    let one = Batch { targets: Targets::Labels(vec![0, -1, -1]), ..batch };
+    let after = adaface.update(&one).expect("a state");
+    assert_eq!(after.norm_deviation, 100.0, "one row has no deviation");
+    assert!((after.norm_mean - 20.8).abs() < 1e-13);
+}
+
+#[test]
+fn draws_differ_by_row_step_and_seed_and_by_nothing_else() {
+    let oracle = preset("elasticface").expect("a preset");
+    let z = vec![0.5, 0.1, 0.5, 0.1];
+    let two = Batch::new(z, 2, Targets::Labels(vec![0, 0]));
+    let losses = |state: State| Oracle { state, ..oracle.clone() }.evaluate(&two).expect("a loss").row_losses;
+    let first = losses(State::initial());
+    assert_ne!(first[0], first[1]);
+    assert_eq!(first, losses(State { target_mean: 0.5, norm_mean: 3.0, ..State::initial() }));
+    assert_ne!(first, losses(State { step: 1, ..State::initial() }));
+    assert_ne!(first, losses(State { seed: 1, ..State::initial() }));
 }

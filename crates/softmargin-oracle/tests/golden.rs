@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use softmargin_oracle::margin::AtCosine;
 use softmargin_oracle::{
-    Amount, Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Margin, MarginGradient, Oracle, PRESET_NAMES,
-    Reduction, Regulariser, Targets, measures, preset, smooth, sphereface_anneal_lambda,
+    Amount, Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, NormAmount, Oracle,
+    PRESET_NAMES, Reduction, Regulariser, Rivals, State, Targets, measures, preset, random, smooth,
+    sphereface_anneal_lambda,
 };
 
 fn file(name: &str) -> Value {
@@ -44,12 +44,58 @@ fn items(v: &Value) -> &Vec<Value> {
 }
 
 fn amount(v: &Value) -> Amount {
-    let values = list(&v["values"]).expect("values");
+    let values = || list(&v["values"]).expect("values");
+    let field = |key: &str| number(&v[key]);
     match word(&v["per"]) {
-        "one" => Amount::One(values[0]),
-        "class" => Amount::PerClass(values),
-        "sample" => Amount::PerSample(values),
+        "one" => Amount::One(values()[0]),
+        "class" => Amount::PerClass(values()),
+        "sample" => Amount::PerSample(values()),
+        "frequency" => Amount::ByFrequency { largest: field("largest"), class_counts: counts(&v["class_counts"]) },
+        "norm-linear" => Amount::FromNorm(NormAmount::Linear {
+            low: field("low"),
+            high: field("high"),
+            norm_low: field("norm_low"),
+            norm_high: field("norm_high"),
+        }),
+        "norm-standardised" => Amount::FromNorm(NormAmount::Standardised {
+            amount: field("amount"),
+            concentration: field("concentration"),
+            momentum: field("momentum"),
+        }),
+        "drawn" => Amount::Drawn { mean: field("mean"), deviation: field("deviation") },
         other => panic!("amount per {other}"),
+    }
+}
+
+fn counts(v: &Value) -> Option<Vec<u64>> {
+    v.as_array().map(|all| all.iter().map(|n| n.as_u64().expect("a count")).collect())
+}
+
+fn rivals(v: &Value) -> Rivals {
+    match word(&v["kind"]) {
+        "plain" => Rivals::Plain,
+        "misclassified" => Rivals::Misclassified { factor: number(&v["factor"]) },
+        "curricular" => Rivals::Curricular { momentum: number(&v["momentum"]) },
+        "divided-angle" => {
+            let sin_floor = if v["sin_floor"].is_null() { 2f64.powi(-20) } else { number(&v["sin_floor"]) };
+            Rivals::DividedAngle { by: number(&v["by"]), sin_floor }
+        }
+        other => panic!("rivals {other}"),
+    }
+}
+
+/// The state of a case; null where the loss has none.
+fn state(v: &Value) -> State {
+    if v.is_null() {
+        return State::initial();
+    }
+    let whole = |key: &str| v[key].as_u64().expect("a whole number");
+    State {
+        step: whole("step"),
+        seed: whole("seed"),
+        target_mean: number(&v["target_mean"]),
+        norm_mean: number(&v["norm_mean"]),
+        norm_deviation: number(&v["norm_deviation"]),
     }
 }
 
@@ -118,6 +164,7 @@ fn regulariser(v: &Value) -> Regulariser {
     match word(&v["kind"]) {
         "feature-incay" => Regulariser::FeatureIncay { weight },
         "ring" => Regulariser::Ring { weight, radius: number(&v["radius"]) },
+        "magnitude" => Regulariser::Magnitude { weight, low: number(&v["low"]), high: number(&v["high"]) },
         other => panic!("regulariser {other}"),
     }
 }
@@ -143,12 +190,19 @@ fn oracle(case: &Value) -> Oracle {
             other => panic!("reduction {other}"),
         },
         nan_when_nothing_kept: false,
+        rivals: rivals(&case["rivals"]),
+        sub_centres: case["sub_centres"].as_u64().expect("a number of centres") as usize,
+        state: state(&case["state"]),
     }
 }
 
+fn labels(v: &Value) -> Option<Vec<i64>> {
+    v.as_array().map(|all| all.iter().map(|v| v.as_i64().expect("a label")).collect())
+}
+
 fn batch(case: &Value) -> Batch {
-    let targets = match case["targets"].as_array() {
-        Some(labels) => Targets::Labels(labels.iter().map(|v| v.as_i64().expect("a label")).collect()),
+    let targets = match labels(&case["targets"]) {
+        Some(labels) => Targets::Labels(labels),
         None => Targets::Soft(matrix(&case["soft_targets"]).expect("soft targets")),
     };
     Batch {
@@ -240,6 +294,78 @@ fn check_case(name: &str, case: &Value) -> usize {
     checked
 }
 
+/// A head: the gradients by embeddings and weights are sums of as many terms as there are classes or rows.
+fn check_head(name: &str, case: &Value) {
+    let what = format!("{name}: {}", word(&case["name"]));
+    let oracle = oracle(case);
+    let labels = labels(&case["targets"]).expect("heads have labels");
+    let head = Head {
+        x: matrix(&case["x"]).expect("embeddings"),
+        w: matrix(&case["w"]).expect("weights"),
+        bias: None,
+        dimension: items(&case["x"][0]).len(),
+    };
+    let (batch, _) = head.batch(&oracle, Targets::Labels(labels.clone()));
+    let out = head.evaluate(&oracle, &Targets::Labels(labels)).expect(&what);
+    let expected = &case["expected"];
+    let winners: Vec<f64> = out.winners.iter().map(|k| *k as f64).collect();
+    assert_eq!(Some(winners), matrix(&expected["winners"]), "{what}");
+    let tolerance = tolerance(&oracle, &batch);
+    compare(&format!("{what}: scores"), &out.scores, &matrix(&expected["scores"]).expect("scores"), &tolerance);
+    // A cosine near 0 is a sum that cancels, and the scale hands its error on to the exponent.
+    let wide = Tolerance { absolute: tolerance.relative, ..tolerance };
+    compare(&format!("{what}: loss"), &[out.loss.loss], &[number(&expected["loss"])], &wide);
+    compare(&format!("{what}: grad_x"), &out.grad_x, &matrix(&expected["grad_x"]).expect("grad_x"), &wide);
+    compare(&format!("{what}: grad_w"), &out.grad_w, &matrix(&expected["grad_w"]).expect("grad_w"), &wide);
+}
+
+#[test]
+fn heads_agree() {
+    let mut heads = 0;
+    for name in PRESET_NAMES {
+        for case in file(name)["heads"].as_array().into_iter().flatten() {
+            check_head(name, case);
+            heads += 1;
+        }
+    }
+    assert!(heads >= 20, "{heads} heads");
+}
+
+#[test]
+fn updates_agree() {
+    let mut updates = 0;
+    for name in PRESET_NAMES {
+        for case in file(name)["updates"].as_array().into_iter().flatten() {
+            let found = oracle(case).update(&batch(case)).expect("a state");
+            let expected = state(&case["expected"]);
+            assert_eq!((found.step, found.seed), (expected.step, expected.seed));
+            let numbers = |s: State| [s.target_mean, s.norm_mean, s.norm_deviation];
+            let tight = Tolerance { relative: 8.0 * f64::EPSILON, absolute: 0.0 };
+            compare(&format!("{name}: {}", case["name"]), &numbers(found), &numbers(expected), &tight);
+            updates += 1;
+        }
+    }
+    assert!(updates >= 10, "{updates} updates");
+}
+
+#[test]
+fn draws_agree() {
+    let golden = file("elasticface");
+    let draws = items(&golden["draws"]);
+    assert!(draws.len() >= 4);
+    for draw in draws {
+        let (seed, step) = (draw["seed"].as_u64().expect("a seed"), draw["step"].as_u64().expect("a step"));
+        for (row, values) in items(&draw["uniforms"]).iter().enumerate() {
+            assert_eq!(random::uniforms(seed, step, row).to_vec(), list(values).expect("two numbers"));
+        }
+        let normals = list(&draw["normals"]).expect("numbers");
+        let found: Vec<f64> = (0..normals.len()).map(|row| random::normal(seed, step, row)).collect();
+        // The cosine of an angle of up to 2 pi carries the angle's rounding.
+        let tight = Tolerance { relative: 8.0 * f64::EPSILON, absolute: 8.0 * f64::EPSILON };
+        compare("normals", &found, &normals, &tight);
+    }
+}
+
 #[test]
 fn every_preset_agrees() {
     for name in PRESET_NAMES {
@@ -262,6 +388,10 @@ fn defaults_agree() {
         assert_eq!(preset.margin, margin(&defaults["margin"]), "{name}");
         assert_eq!(preset.comparison, comparison(&defaults["comparison"]), "{name}");
         assert_eq!(preset.gate, gate(&defaults["gate"]), "{name}");
+        assert_eq!(preset.rivals, rivals(&defaults["rivals"]), "{name}");
+        assert_eq!(Some(preset.sub_centres as u64), defaults["sub_centres"].as_u64(), "{name}");
+        assert_eq!(preset.regulariser, regulariser(&defaults["regulariser"]), "{name}");
+        assert_eq!(preset.state, state(&defaults["state"]), "{name}");
     }
 }
 
@@ -279,7 +409,7 @@ fn annealing_agrees() {
 /// The floor changes only the slope by the cosine; without one in force, two floors agree.
 #[test]
 fn the_floor_is_without_effect_where_the_files_say_so() {
-    for name in ["arcface", "sphereface", "l-softmax", "combined-margin"] {
+    for name in ["arcface", "sphereface", "l-softmax", "combined-margin", "sphereface-r-v1", "adaface", "magface"] {
         let golden = file(name);
         let free = items(&golden["cases"]).iter().filter(|c| {
             c["margin"]["kind"] == "angle" && c["margin"]["sin_floor"].is_null() && c["expected"]["error"].is_null()
@@ -295,9 +425,6 @@ fn the_floor_is_without_effect_where_the_files_say_so() {
             assert_eq!(at(2f64.powi(-12)), at(2f64.powi(-20)), "{name}: {}", case["name"]);
         }
     }
-    let angle = Angle::neutral();
-    let AtCosine { value, .. } = angle.at(1.0, 0, 0);
-    assert_eq!(value, 1.0);
 }
 
 #[test]

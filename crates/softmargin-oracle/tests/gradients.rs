@@ -1,8 +1,8 @@
 //! The oracle's gradients against numerical derivatives of its own loss.
 
 use softmargin_oracle::{
-    Amount, Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, Oracle, PRESET_NAMES,
-    Reduction, Regulariser, Surrogate, Targets, five_point_difference, preset,
+    Amount, Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, NormAmount, Oracle,
+    PRESET_NAMES, Reduction, Regulariser, Rivals, State, Surrogate, Targets, five_point_difference, preset,
 };
 
 const STEP: f64 = 1e-4;
@@ -87,10 +87,26 @@ fn margins() -> Vec<(String, Margin)> {
     all
 }
 
+/// A preset as the batch needs it: a small scale, norms where the batch has them, a state in the midst of training.
+fn softened(name: &str) -> Oracle {
+    let state = State { step: 7, seed: 11, target_mean: 0.3, norm_mean: 1.2, norm_deviation: 0.6 };
+    let preset = preset(name).expect("a preset");
+    let mut oracle = Oracle { scale: 2.0, state, sub_centres: 1, ..preset }.with_class_counts(&[9, 40, 3, 0]);
+    if let Regulariser::Magnitude { weight, .. } = oracle.regulariser {
+        oracle.regulariser = Regulariser::Magnitude { weight, low: 0.2, high: 3.0 };
+    }
+    if let Margin::Angle(angle) = &mut oracle.margin
+        && let Amount::FromNorm(NormAmount::Linear { norm_low, norm_high, .. }) = &mut angle.plus
+    {
+        (*norm_low, *norm_high) = (0.2, 3.0);
+    }
+    oracle
+}
+
 #[test]
 fn every_preset() {
     for name in PRESET_NAMES {
-        let oracle = Oracle { scale: 2.0, ..preset(name).expect("a preset") };
+        let oracle = softened(name);
         check(name, &oracle, &batch());
     }
 }
@@ -176,7 +192,7 @@ fn head(bias: bool) -> Head {
 
 fn check_head(what: &str, oracle: &Oracle, head: &Head, targets: &Targets) {
     let out = head.evaluate(oracle, targets).expect(what);
-    let frozen = Surrogate::frozen_at(oracle, &head.batch(oracle.geometry, targets.clone()));
+    let frozen = Surrogate::frozen_at(oracle, &head.batch(oracle, targets.clone()).0);
     let loss = |head: Head| head.frozen_loss(oracle, targets, &frozen).expect(what);
     let d = five_point_difference(|v| loss(Head { x: v.to_vec(), ..head.clone() }), &head.x, STEP);
     close(&format!("{what}: x"), &out.grad_x, &d);
@@ -211,13 +227,87 @@ fn heads_of_every_geometry_and_margin() {
 fn heads_of_every_preset_and_a_bias() {
     let targets = Targets::Labels(vec![0, 1, 2, 0]);
     for name in PRESET_NAMES {
-        let oracle = Oracle { scale: 2.0, ..preset(name).expect("a preset") };
+        let oracle = softened(name);
         let angular = matches!(oracle.margin, Margin::Angle(_));
         let bias = oracle.geometry == Geometry::InnerProduct && !angular;
         check_head(name, &oracle, &head(bias), &targets);
     }
     let soft = Targets::Soft(vec![0.25; 16]);
     check_head("soft", &preset("normface").expect("a preset"), &head(false), &soft);
+}
+
+#[test]
+fn every_kind_of_rivals_with_every_comparison_and_margin() {
+    let all = [
+        Rivals::Misclassified { factor: 1.3 },
+        Rivals::Curricular { momentum: 0.01 },
+        Rivals::DividedAngle { by: 1.7, sin_floor: 2f64.powi(-20) },
+    ];
+    let state = State { target_mean: 0.4, ..State::initial() };
+    for rivals in all {
+        for comparison in [Comparison::EachPair, Comparison::Hardest, Comparison::LogSumExp, Comparison::AgainstZero] {
+            for (name, margin) in margins() {
+                let base = Oracle { comparison, margin, rivals, state, ..preset("normface").expect("a preset") };
+                check(&format!("{rivals:?} {comparison:?} {name}"), &Oracle { scale: 2.5, ..base }, &batch());
+            }
+        }
+        let smoothed = Oracle { label_smoothing: 0.2, z_loss: 0.05, rivals, state, ..softened("am-softmax") };
+        check(&format!("{rivals:?} smoothed"), &smoothed, &batch());
+    }
+}
+
+#[test]
+fn amounts_that_follow_the_norm_in_every_geometry() {
+    let line = |low, high| Amount::FromNorm(NormAmount::Linear { low, high, norm_low: 0.2, norm_high: 3.0 });
+    let angle = Angle { plus: line(0.2, 0.9), minus: line(0.3, 0.1), ..Angle::neutral() };
+    let straight = Angle { gradient: MarginGradient::StraightThrough, ..angle.clone() };
+    let targets = Targets::Labels(vec![0, 1, 2, 0]);
+    let all = [
+        Margin::Score(line(0.1, 0.5)),
+        Margin::Logit(line(0.1, 0.5)),
+        Margin::Angle(straight),
+        Margin::Angle(Angle { anneal_lambda: Some(0.5), ..angle.clone() }),
+        Margin::Angle(angle),
+    ];
+    for geometry in [Geometry::InnerProduct, Geometry::UnitWeights, Geometry::Cosine] {
+        for margin in &all {
+            let base =
+                Oracle { geometry, margin: margin.clone(), scale: 2.5, ..preset("cross-entropy").expect("a preset") };
+            let what = format!("{geometry:?} {margin:?}");
+            check(&what, &base, &batch());
+            check_head(&what, &base, &head(false), &targets);
+        }
+    }
+}
+
+#[test]
+fn heads_with_sub_centres() {
+    // Two centres for each of two classes.
+    let targets = Targets::Labels(vec![0, 1, 1, 0]);
+    for geometry in [Geometry::UnitWeights, Geometry::Cosine] {
+        for (name, margin) in margins() {
+            let base =
+                Oracle { geometry, margin, sub_centres: 2, scale: 2.5, ..preset("cross-entropy").expect("a preset") };
+            let base = Oracle { margin: narrowed(base.margin.clone()), ..base };
+            check_head(&format!("{geometry:?} {name}"), &base, &head(false), &targets);
+        }
+    }
+    let oracle = Oracle { sub_centres: 2, scale: 2.0, ..preset("arcface").expect("a preset") };
+    let out = head(false).evaluate(&oracle, &targets).expect("a loss");
+    for k in 0..4 {
+        let moved = out.grad_w[k * 3..k * 3 + 3].iter().any(|g| *g != 0.0);
+        assert_eq!(moved, out.winners.contains(&k), "only winners move");
+    }
+    let base = Oracle { sub_centres: 3, ..oracle };
+    assert!(head(false).evaluate(&base, &targets).is_err(), "4 weights are no whole number of classes");
+}
+
+/// The amounts of a margin per class for two classes.
+fn narrowed(margin: Margin) -> Margin {
+    match margin {
+        Margin::Score(Amount::PerClass(all)) => Margin::Score(Amount::PerClass(all[..2].to_vec())),
+        other => other,
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn angle<const FMA: bool>(cos: f32, size: f32) -> f32 {
     let w = if near_pole { square.sqrt() } else { size };
     let series = polynomial::<FMA, 6>(
         square,
-        [0.033_690_847, 0.017_149_238, 0.031_100_663, 0.044_599_402, 0.075_000_945, 1.0 / 6.0],
+        [0.033_690_847, 0.017_149_238, 0.031_100_663, 0.044_599_402, 0.075_000_95, 1.0 / 6.0],
     );
     let asin = fused::<FMA>(w * square, series, w);
     let of_size = if near_pole { 2.0 * asin } else { FRAC_PI_2 - asin };

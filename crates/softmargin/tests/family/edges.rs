@@ -1,7 +1,7 @@
 //! Where there is no formula but an answer: infinities, NaN, emptiness, ties, poles, numbers of extreme size.
 
 use crate::gauge::Gauge;
-use crate::grid::{comparisons, is_sound};
+use crate::grid::{comparisons, is_sound, problem_of, spec_of};
 use crate::problem::{Aim, Answer, Problem, Random, answer, bits, state};
 use crate::tolerances::{Conditions, Precision};
 use crate::twin::{judge, want};
@@ -43,8 +43,8 @@ fn slopes(answer: &Answer) -> Vec<f64> {
 fn preset_problems() -> Vec<(&'static str, LossSpec, Problem)> {
     let mut random = Random::new(71);
     let one = |preset: &presets::Preset| {
-        let spec = preset.spec();
-        let problem = crate::grid::problem(&mut random, spec.geometry, 8, 3);
+        let spec = spec_of(preset, 3);
+        let problem = problem_of(&mut random, &spec, 8, 3);
         (preset.name, spec, Problem { state: Some(state(0)), ..problem })
     };
     presets::all().iter().map(one).collect()

@@ -1,14 +1,14 @@
 //! Every case of every golden file, in f64 and in f32. `golden/README.md` describes the files.
 
 use crate::gauge::Gauge;
-use crate::problem::{Aim, Answer, Problem, answer};
+use crate::problem::{Aim, Answer, Owned, Problem, answer};
 use crate::tolerances::{Conditions, Precision};
 use crate::twin::{Want, judge};
 use ndarray::Array2;
 use serde_json::Value;
 use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, MarginGradient,
-    Radians, Reduction, Regulariser, Result, Rivals, Scale, SmoothGate, presets,
+    Amount, AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, LossState, Margin,
+    MarginGradient, NormAmount, Radians, Reduction, Regulariser, Result, Rivals, Scale, SmoothGate, presets,
 };
 
 pub(crate) fn path(name: &str) -> std::path::PathBuf {
@@ -38,13 +38,13 @@ pub(crate) fn list(value: &Value) -> Option<Vec<f64>> {
     value.as_array().map(|values| values.iter().map(number).collect())
 }
 
-fn matrix(value: &Value) -> Option<Array2<f64>> {
+pub(crate) fn matrix(value: &Value) -> Option<Array2<f64>> {
     let rows: Vec<Vec<f64>> = value.as_array()?.iter().map(|row| list(row).expect("a row")).collect();
     let columns = rows.first().map_or(0, Vec::len);
     Some(Array2::from_shape_vec((rows.len(), columns), rows.concat()).expect("rows of one length"))
 }
 
-fn word(value: &Value) -> &str {
+pub(crate) fn word(value: &Value) -> &str {
     value.as_str().expect("a word")
 }
 
@@ -92,14 +92,62 @@ fn comparison(case: &Value) -> Comparison {
     }
 }
 
+/// An amount, and the numbers that come with the batch.
 fn amount<T>(value: &Value, one: impl Fn(f64) -> T) -> (Amount<T>, Option<Vec<f64>>) {
-    let values = list(&value["values"]).expect("values");
-    match word(&value["per"]) {
-        "one" => (Amount::One(one(values[0])), None),
-        "class" => (Amount::PerClass(values.into_iter().map(one).collect()), None),
-        "sample" => (Amount::PerSample, Some(values)),
+    let values = || list(&value["values"]).expect("values");
+    let field = |key: &str| number(&value[key]);
+    let amount = match word(&value["per"]) {
+        "one" => Amount::One(one(values()[0])),
+        "class" => Amount::PerClass(values().into_iter().map(one).collect()),
+        "sample" => return (Amount::PerSample, Some(values())),
+        "drawn" => Amount::Drawn { mean: one(field("mean")), deviation: one(field("deviation")) },
+        "frequency" => {
+            let counts = value["class_counts"].as_array();
+            let class_counts = counts.map(|all| all.iter().map(|count| count.as_u64().expect("a count")).collect());
+            Amount::ByFrequency { largest: one(field("largest")), class_counts }
+        }
+        "norm-linear" => Amount::FromNorm(NormAmount::Linear {
+            low: field("low"),
+            high: field("high"),
+            norm_low: field("norm_low"),
+            norm_high: field("norm_high"),
+        }),
+        "norm-standardised" => Amount::FromNorm(NormAmount::Standardised {
+            amount: field("amount"),
+            concentration: field("concentration"),
+            momentum: field("momentum"),
+        }),
         other => panic!("amount per {other}"),
+    };
+    (amount, None)
+}
+
+fn rivals(value: &Value) -> Rivals {
+    match word(&value["kind"]) {
+        "plain" => Rivals::Plain,
+        "misclassified" => Rivals::Misclassified { factor: number(&value["factor"]) },
+        "curricular" => Rivals::Curricular { momentum: number(&value["momentum"]) },
+        "divided-angle" => Rivals::DividedAngle { by: number(&value["by"]) },
+        other => panic!("rivals {other}"),
     }
+}
+
+/// The state of a case; none where the loss has none.
+pub(crate) fn state(value: &Value) -> Option<LossState> {
+    let whole = |key: &str| value[key].as_u64().expect("a whole number");
+    (!value.is_null()).then(|| {
+        let mut state = LossState::default().with_seed(whole("seed"));
+        state.step = whole("step");
+        state.target_mean = number(&value["target_mean"]);
+        state.norm_mean = number(&value["norm_mean"]);
+        state.norm_deviation = number(&value["norm_deviation"]);
+        state
+    })
+}
+
+/// K.
+fn sub_centres(value: &Value) -> usize {
+    value["sub_centres"].as_u64().expect("a number of prototypes") as usize
 }
 
 /// The margin, and the amounts that come with the batch.
@@ -150,7 +198,7 @@ fn angle(value: &Value) -> (Margin, Option<Vec<f64>>) {
     (Margin::Angle(angle), of_plus.or(of_minus))
 }
 
-fn reduction(case: &Value) -> Reduction {
+pub(crate) fn reduction(case: &Value) -> Reduction {
     match word(&case["reduction"]) {
         "none" => Reduction::None,
         "sum" => Reduction::Sum,
@@ -165,24 +213,34 @@ fn regulariser(value: &Value) -> Option<Regulariser> {
         "" => None,
         "feature-incay" => Some(Regulariser::FeatureIncay { weight: weight() }),
         "ring" => Some(Regulariser::Ring { weight: weight(), radius: number(&value["radius"]) }),
+        "magnitude" => {
+            let (low, high) = (number(&value["low"]), number(&value["high"]));
+            Some(Regulariser::Magnitude { weight: weight(), low, high })
+        }
         other => panic!("regulariser {other}"),
     }
 }
 
-/// The loss and the batch of a case.
-fn case(case: &Value) -> (LossSpec, Problem) {
+/// The loss of a case, and the amounts that come with its batch.
+pub(crate) fn loss(case: &Value) -> (LossSpec, Option<Vec<f64>>) {
     let (margin, margins) = margin(&case["margin"]);
     let spec = LossSpec {
         geometry: geometry(case),
         scale: Scale::fixed(number(&case["scale"])),
         margin,
-        rivals: Rivals::Plain,
-        sub_centres: 1,
+        rivals: rivals(&case["rivals"]),
+        sub_centres: sub_centres(case),
         comparison: comparison(case),
         regulariser: regulariser(&case["regulariser"]),
         class_weights: list(&case["class_weights"]),
         ignored_label: case["ignored"].as_i64(),
     };
+    (spec, margins)
+}
+
+/// The loss and the batch of a case.
+fn case(case: &Value) -> (LossSpec, Problem) {
+    let (spec, margins) = loss(case);
     let aim = match case["targets"].as_array() {
         Some(labels) => Aim::Labels(labels.iter().map(|label| label.as_i64().expect("a label")).collect()),
         None => Aim::Soft(matrix(&case["soft_targets"]).expect("soft targets")),
@@ -193,6 +251,7 @@ fn case(case: &Value) -> (LossSpec, Problem) {
         margins,
         embedding_norms: list(&case["embedding_norms"]),
         weight_norms: list(&case["weight_norms"]),
+        state: state(&case["state"]),
         ..Problem::new(matrix(&case["scores"]).expect("scores"), Vec::new())
     };
     (spec, problem)
@@ -201,8 +260,8 @@ fn case(case: &Value) -> (LossSpec, Problem) {
 fn wanted(case: &Value, precision: Precision) -> Want {
     let expected = &case["expected"];
     // The slope at a pole is pinned only for the floor of one precision.
-    let floor = optional(&case["margin"]["sin_floor"]);
-    let pinned = floor.is_none_or(|floor| floor == precision.least_sine());
+    let floors = [&case["margin"]["sin_floor"], &case["rivals"]["sin_floor"]].into_iter().filter_map(optional);
+    let pinned = floors.into_iter().all(|floor| floor == precision.least_sine());
     let gradient = |key: &str| if pinned { list(&expected[key]) } else { None };
     Want {
         rows: list(&expected["row_losses"]).expect("row losses"),
@@ -311,7 +370,14 @@ fn defaults_are_those_of_the_files() {
         };
         let same = still(spec.margin.clone()) == wanted || (nothing(&spec.margin) && nothing(&wanted));
         assert!(same, "{}: {:?}, expected {wanted:?}", preset.name, spec.margin);
-        assert!(spec.regulariser.is_none() && spec.class_weights.is_none() && spec.ignored_label.is_none());
+        assert_eq!(spec.rivals, rivals(&defaults["rivals"]), "{}", preset.name);
+        assert_eq!(spec.sub_centres, sub_centres(defaults), "{}", preset.name);
+        assert_eq!(spec.regulariser, regulariser(&defaults["regulariser"]), "{}", preset.name);
+        let initial = crate::grid::spec_of(preset, 3).build(3).unwrap().initial_state();
+        // A file's schedules stand still, so that annealing is no state there.
+        let anneals = golden["anneal"].is_array();
+        assert_eq!(if anneals { None } else { initial }, state(&defaults["state"]), "{}", preset.name);
+        assert!(spec.class_weights.is_none() && spec.ignored_label.is_none());
     }
 }
 
@@ -333,4 +399,53 @@ fn annealing_follows_the_files() {
         }
     }
     gauge.finish(6);
+}
+
+#[test]
+fn updates_follow_the_files() {
+    let mut gauge = Gauge::new("updates");
+    for preset in presets::all() {
+        let golden = file(preset.name);
+        for json in golden["updates"].as_array().into_iter().flatten() {
+            let place = format!("{}: {}", preset.name, word(&json["name"]));
+            let (spec, problem) = case(json);
+            let mut found = problem.state.clone().expect("a state");
+            let loss = spec.build(problem.classes()).expect(&place);
+            let owned = Owned::<f64>::of(&problem.fitted_to(&loss));
+            loss.update(&mut found, &owned.batch()).expect(&place);
+            let want = state(&json["expected"]).expect("a state");
+            assert_eq!((found.step, found.seed), (want.step, want.seed), "{place}");
+            for (got, want) in [
+                (found.target_mean, want.target_mean),
+                (found.norm_mean, want.norm_mean),
+                (found.norm_deviation, want.norm_deviation),
+            ] {
+                let allowed = crate::tolerances::PLAIN * want.abs();
+                gauge.check("averages", || place.clone(), got, want, allowed);
+            }
+        }
+    }
+    gauge.finish(30);
+}
+
+#[test]
+fn draws_follow_the_files() {
+    use softmargin::random::{Generator, Purpose};
+    let mut gauge = Gauge::new("draws");
+    for name in ["elasticface", "elasticface-cos"] {
+        for draw in items(&file(name)["draws"]) {
+            let (seed, step) = (draw["seed"].as_u64().expect("a seed"), draw["step"].as_u64().expect("a step"));
+            let mut uniform = Generator::new(seed, Purpose::Margins, step);
+            for pair in items(&draw["uniforms"]) {
+                assert_eq!(Some(vec![uniform.uniform(), uniform.uniform()]), list(pair), "{name} {seed} {step}");
+            }
+            let mut stream = Generator::new(seed, Purpose::Margins, step);
+            for want in list(&draw["normals"]).expect("numbers") {
+                // The angle, up to 2 pi, is rounded, and its cosine multiplied by at most 9.
+                let allowed = crate::tolerances::PLAIN * 9.0;
+                gauge.check("normal", || format!("{name} {seed} {step}"), stream.normal(), want, allowed);
+            }
+        }
+    }
+    gauge.finish(40);
 }

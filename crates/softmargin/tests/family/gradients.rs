@@ -1,24 +1,30 @@
-//! Numerical derivatives of the core's own value, for every preset and every option. A straight-through gradient is no
-//! derivative of the value: it is compared with the differences of the twin's surrogate.
+//! Numerical derivatives of the core's own value, for every preset and every option, the state held fixed. A
+//! straight-through gradient is no derivative of the value, and a standardised amount counts as a constant: these are
+//! compared with the differences of the twin's surrogate.
 
 use crate::gauge::Gauge;
-use crate::grid::{bare, comparisons, geometries, is_sound, margins};
-use crate::problem::{Problem, Random, answer, state, total};
+use crate::grid::{bare, comparisons, geometries, is_sound, margins, norm_range, some_rivals, spec_of};
+use crate::problem::{Problem, Random, answer, some_state, state, total};
 use crate::tolerances::{STEP, of_difference, step_of_scores};
 use crate::twin::{batch, describe};
 use ndarray::Array2;
 use softmargin::{
-    Amount, BeyondPi, Comparison, Gate, Geometry, Loss, LossSpec, Margin, MarginGradient, Real, Reduction, Regulariser,
+    BeyondPi, Comparison, Gate, Geometry, Loss, LossSpec, Margin, MarginGradient, Real, Reduction, Regulariser, Rivals,
     Scale, presets,
 };
 use softmargin_oracle::margin::Place;
-use softmargin_oracle::{Surrogate, five_point_difference};
+use softmargin_oracle::{Oracle, Surrogate, five_point_difference};
 
 /// How far, in scaled scores and in radians, a row must be from where its loss has a kink.
 const CLEAR: f64 = 0.03;
 
 /// The least sine of a target's angle: derivatives of psi grow with its inverse.
 const LEAST_SINE: f64 = 0.35;
+
+/// Whether an amount goes by the norm, and counts as a constant.
+pub(crate) fn is_standardised(spec: &LossSpec) -> bool {
+    format!("{:?}", spec.margin).contains("Standardised")
+}
 
 pub(crate) fn is_straight_through(spec: &LossSpec) -> bool {
     matches!(&spec.margin, Margin::Angle(angle) if angle.gradient == MarginGradient::StraightThrough)
@@ -30,14 +36,11 @@ pub(crate) fn is_smooth(spec: &LossSpec, problem: &Problem, row: usize) -> bool 
     let label = problem.label(row).expect("a label") as usize;
     let scores = problem.scores.row(row);
     let s = description.effective_scale();
-    let norm = |norms: &Option<Vec<f64>>, k: usize| norms.as_ref().map_or(1.0, |norms| norms[k]);
-    let radius = match spec.geometry {
-        Geometry::Cosine => 1.0,
-        Geometry::UnitWeights => norm(&problem.embedding_norms, row),
-        Geometry::InnerProduct { .. } => norm(&problem.embedding_norms, row) * norm(&problem.weight_norms, label),
-    };
-    let u = description.margin.target(scores[label], s, Place { row, label, radius }, None).u;
-    let mut rivals: Vec<f64> = (0..scores.len()).filter(|&k| k != label).map(|k| s * scores[k]).collect();
+    let place = description.place(&batch(spec, problem), row, label);
+    let u = description.margin.target(scores[label], s, description.geometry, place, None).u;
+    let against = description.threshold(scores[label], place);
+    let others = || (0..scores.len()).filter(|&k| k != label).map(|k| scores[k]);
+    let mut rivals: Vec<f64> = others().map(|z| s * description.rivals.modify(z, against).score).collect();
     rivals.sort_by(|a, b| b.total_cmp(a));
     let far = |x: f64| x.abs() > CLEAR;
     let relu = spec.comparison.gate() == Gate::Relu;
@@ -48,41 +51,65 @@ pub(crate) fn is_smooth(spec: &LossSpec, problem: &Problem, row: usize) -> bool 
         Comparison::Hardest { .. } => top_stands_out && (!relu || far(rivals[0] - u)),
         Comparison::LogSumExp { .. } => !relu || far(softmargin_oracle::smooth::log_sum_exp(&rivals) - u),
     };
+    // Where a rival begins to be modified the loss jumps.
+    let chosen = match spec.rivals {
+        Rivals::Misclassified { .. } => others().all(|z| far(s * (z - against.psi))),
+        Rivals::Curricular { .. } => others().all(|z| far(s * (z - against.plain))),
+        Rivals::DividedAngle { .. } => others().all(is_off_the_poles),
+        _ => true,
+    };
     // Incay looks at the largest of the scores themselves.
-    let answered = far(s * scores[label] - rivals[0]);
-    compared && answered && is_clear_of_pi(spec, problem, row, label, scores[label] / radius)
+    let answered = far(s * (scores[label] - others().fold(f64::NEG_INFINITY, f64::max)));
+    compared
+        && chosen
+        && answered
+        && is_clear_of_ends(spec, problem, row)
+        && is_clear_of_pi(spec, &description, place, scores[label])
 }
 
-fn is_clear_of_pi(spec: &LossSpec, problem: &Problem, row: usize, label: usize, cos: f64) -> bool {
+fn is_off_the_poles(cos: f64) -> bool {
+    cos.abs() < (1.0 - LEAST_SINE * LEAST_SINE).sqrt()
+}
+
+/// Whether the norm of the embedding is not where an amount or a term begins to be held.
+fn is_clear_of_ends(spec: &LossSpec, problem: &Problem, row: usize) -> bool {
+    let Some(norms) = &problem.embedding_norms else { return true };
+    let (low, high) = norm_range(spec);
+    [low, high].into_iter().all(|end| (norms[row] / end - 1.0).abs() > CLEAR / 2.0)
+}
+
+fn is_clear_of_pi(spec: &LossSpec, description: &Oracle, place: Place, score: f64) -> bool {
     let Margin::Angle(angle) = &spec.margin else { return true };
-    if cos.abs() >= (1.0 - LEAST_SINE * LEAST_SINE).sqrt() {
+    let cos = score / place.radius;
+    if !is_off_the_poles(cos) {
         return false;
     }
-    let plus = match &angle.plus {
-        Amount::One(m) => m.0,
-        Amount::PerClass(all) => all[label].0,
-        _ => problem.margins.as_ref().map_or(0.0, |margins| margins[row]),
-    };
-    let phi = angle.times * cos.acos() + plus;
+    let (plus, role) = description.margin.amounts()[0];
+    let phi = angle.times * cos.acos() + plus.at(place, role).value;
     let turns = phi / std::f64::consts::PI;
-    // Piecewise has a kink in its curvature at every multiple of pi, the others at the first.
+    // Piecewise has a kink in its curvature at every multiple of pi, the others at the first; all stop at 0.
     let nearest = if angle.beyond_pi == BeyondPi::Piecewise { turns.round() } else { 1.0 };
-    ((turns - nearest) * std::f64::consts::PI).abs() > CLEAR * angle.times
+    let clear = CLEAR * angle.times;
+    ((turns - nearest) * std::f64::consts::PI).abs() > clear && phi.abs() > clear
 }
 
 /// A problem all rows of which are smooth; rows that are not are drawn anew.
 fn smooth_problem(random: &mut Random, spec: &LossSpec, rows: usize, classes: usize) -> Problem {
     let w = random.vector(classes, 0.8, 1.6);
+    // Under the cosine the norm decides amounts and terms alone.
+    let (low, high) = if spec.geometry == Geometry::Cosine { norm_range(spec) } else { (1.0, 2.0) };
+    let (low, high) = (0.8 * low, 1.25 * high);
     let mut problem = Problem {
-        embedding_norms: Some(random.vector(rows, 0.8, 1.6)),
+        embedding_norms: Some(random.vector(rows, low, high)),
         weight_norms: Some(w.clone()),
         margins: format!("{:?}", spec.margin).contains("PerSample").then(|| random.vector(rows, 0.05, 0.6)),
         ..Problem::new(Array2::zeros((rows, classes)), random.labels(rows, classes))
     };
-    problem.state = Some(state(3));
+    problem.state = Some(some_state(random));
     for row in 0..rows {
-        let x = problem.embedding_norms.as_ref().map_or(1.0, |norms| norms[row]);
         let found = (0..10_000).any(|_| {
+            let x = random.between(low, high);
+            problem.embedding_norms.as_mut().unwrap()[row] = x;
             for (class, w) in w.iter().enumerate() {
                 let norm = match spec.geometry {
                     Geometry::InnerProduct { .. } => x * w,
@@ -100,7 +127,7 @@ fn smooth_problem(random: &mut Random, spec: &LossSpec, rows: usize, classes: us
 
 /// The value as a function: the core's own, or the twin's surrogate for a straight-through margin.
 fn value(spec: &LossSpec, loss: &Loss, at: &Problem, reduction: Reduction) -> impl Fn(&Problem) -> f64 {
-    let frozen = is_straight_through(spec).then(|| {
+    let frozen = (is_straight_through(spec) || is_standardised(spec)).then(|| {
         let description = describe(spec, at, reduction, f64::LEAST_SINE);
         Surrogate::frozen_at(&description, &batch(spec, at))
     });
@@ -179,9 +206,11 @@ fn every_margin_with_every_comparison() {
             for comparison in comparisons() {
                 let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
                 let mut spec = bare(geometry, scale, margin.clone(), comparison);
+                spec.rivals = some_rivals(geometry, losses);
                 let ring = Regulariser::Ring { weight: 0.25, radius: 1.0 };
+                let magnitude = Regulariser::Magnitude { weight: 2.0, low: 1.0, high: 2.0 };
                 let incay = Regulariser::FeatureIncay { weight: 0.25 };
-                spec.regulariser = [None, Some(ring), Some(incay)][losses % 3];
+                spec.regulariser = [None, Some(ring), Some(incay), Some(magnitude)][losses % 4];
                 if !is_sound(&spec) {
                     spec.regulariser = None;
                 }
@@ -221,8 +250,23 @@ pub(crate) fn preset_entries() -> Vec<(&'static str, LossSpec)> {
         "sphereface",
         "l-softmax",
         "combined-margin",
+        "sub-centre-arcface",
+        "sphereface-r-v1",
+        "sphereface-r-v2",
+        "ldam",
+        "elasticface",
+        "elasticface-cos",
+        "adaface",
+        "magface",
+        "curricularface",
+        "mv-softmax",
     ];
-    presets.map(|name| (name, presets::find(name).expect("a preset").spec())).to_vec()
+    presets.map(|name| (name, spec_of(presets::find(name).expect("a preset"), 5))).to_vec()
+}
+
+/// Of the states only the step may change a row that was found to be smooth: annealing only turns its kinks down.
+fn is_annealed(spec: &LossSpec) -> bool {
+    matches!(&spec.margin, Margin::Angle(angle) if angle.anneal.is_some())
 }
 
 #[test]
@@ -248,7 +292,9 @@ fn every_preset() {
                 spec.regulariser = Some(Regulariser::Ring { weight: 0.5, radius: 1.0 });
                 problem.radius = Some(0.75);
             }
-            problem.state = Some(state([0, 10, 2000, 100_000][turn % 4]));
+            if is_annealed(&spec) {
+                problem.state = Some(state([0, 10, 2000, 100_000][turn % 4]));
+            }
             let reduction = [Reduction::Mean, Reduction::Sum, Reduction::None][turn % 3];
             check(&mut gauge, &format!("{name} {problem:?}"), &spec, &problem, reduction);
         }

@@ -4,18 +4,35 @@
 //! a batch; and rows so long that sums go through many tiles.
 
 use crate::gauge::Gauge;
-use crate::problem::{Problem, Random, answer, state};
+use crate::problem::{Problem, Random, answer, some_state};
 use crate::tolerances::{Conditions, Precision};
 use crate::twin::{judge, want};
+use softmargin::presets::{self, Preset};
 use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Radians,
-    Reduction, Regulariser, Rivals, Scale, SmoothGate, presets,
+    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, NormAmount,
+    Radians, Reduction, Regulariser, Rivals, Scale, SmoothGate,
 };
 
 pub(crate) const REDUCTIONS: [Reduction; 4] = [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan];
 
 /// A schedule that has come some way after 3 steps.
 const FALLING: Anneal = Anneal { initial: 40.0, rate: 0.25, power: 5.0, min: 0.5 };
+
+/// Amounts that the norm decides, with ends among the norms of [`problem`].
+const RISING: NormAmount = NormAmount::Linear { low: 0.1, high: 0.6, norm_low: 1.0, norm_high: 2.0 };
+const FALLING_AMOUNT: NormAmount = NormAmount::Linear { low: 0.4, high: 0.0, norm_low: 1.0, norm_high: 2.0 };
+const USUAL: NormAmount = NormAmount::Standardised { amount: 0.4, concentration: 0.5, momentum: 0.01 };
+
+/// Rivals that go round: mostly plain ones, and none else without the cosine.
+pub(crate) fn some_rivals(geometry: Geometry, turn: usize) -> Rivals {
+    match (geometry, turn % 7) {
+        (Geometry::Cosine, 1) => Rivals::Misclassified { factor: 1.12 },
+        (Geometry::Cosine, 3) => Rivals::Curricular { momentum: 0.01 },
+        (Geometry::Cosine, 4) => Rivals::DividedAngle { by: 1.5 },
+        (Geometry::Cosine, 6) => Rivals::DividedAngle { by: 4.0 },
+        _ => Rivals::Plain,
+    }
+}
 
 pub(crate) fn geometries() -> [Geometry; 4] {
     [
@@ -56,6 +73,21 @@ pub(crate) fn margins(classes: usize) -> Vec<Margin> {
         (Amount::PerSample, Amount::PerClass(of_classes(&mut random, 0.3))),
         (Amount::One(Radians(0.3)), Amount::PerSample),
     ];
+    let counted = |largest| Amount::ByFrequency { largest, class_counts: Some(class_counts(classes)) };
+    let made =
+        [Amount::Drawn { mean: 0.3, deviation: 0.2 }, counted(0.6), Amount::FromNorm(RISING), Amount::FromNorm(USUAL)];
+    for amount in made {
+        all.push(Margin::Score { amount: amount.clone() });
+        all.push(Margin::Logit { amount });
+    }
+    let counted_angle = Amount::ByFrequency { largest: Radians(0.7), class_counts: Some(class_counts(classes)) };
+    let pairs = pairs.into_iter().chain([
+        (Amount::Drawn { mean: Radians(0.4), deviation: Radians(0.3) }, Amount::FromNorm(RISING)),
+        (Amount::FromNorm(RISING), Amount::FromNorm(FALLING_AMOUNT)),
+        (Amount::FromNorm(USUAL), Amount::FromNorm(USUAL)),
+        (counted_angle, Amount::Drawn { mean: 0.1, deviation: 0.1 }),
+    ]);
+    let pairs: Vec<_> = pairs.collect();
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
         for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
             for times in [1.0, 0.9, 2.5, 4.0] {
@@ -72,6 +104,46 @@ pub(crate) fn margins(classes: usize) -> Vec<Margin> {
         }
     }
     all
+}
+
+/// Samples of each class, for losses that go by them: some without any, some with as few as another.
+pub(crate) fn class_counts(classes: usize) -> Vec<u64> {
+    [16, 1, 0, 81, 625, 7, 1].into_iter().cycle().take(classes).collect()
+}
+
+/// A preset as it is with data of so many classes.
+pub(crate) fn spec_of(preset: &Preset, classes: usize) -> LossSpec {
+    preset.spec().with_class_counts(&class_counts(classes))
+}
+
+/// A [`problem`] for a loss; where cosines leave the norms free, they go from below to above the range of the amounts and
+/// terms that go by them.
+pub(crate) fn problem_of(random: &mut Random, spec: &LossSpec, rows: usize, classes: usize) -> Problem {
+    let mut problem = problem(random, spec.geometry, rows, classes);
+    if spec.geometry == Geometry::Cosine {
+        let (low, high) = norm_range(spec);
+        problem.embedding_norms = Some(random.vector(rows, 0.6 * low, 1.4 * high));
+    }
+    problem
+}
+
+/// Where the norms of embeddings change something.
+pub(crate) fn norm_range(spec: &LossSpec) -> (f64, f64) {
+    let linear = |amount: NormAmount| match amount {
+        NormAmount::Linear { norm_low, norm_high, .. } => (norm_low, norm_high),
+        // One deviation of the state at its start, and far from its ends.
+        _ => (5.0, 60.0),
+    };
+    match (spec.regulariser, &spec.margin) {
+        (_, Margin::Angle(AngularMargin { plus: Amount::FromNorm(amount), .. })) => linear(*amount),
+        (_, Margin::Angle(AngularMargin { minus: Amount::FromNorm(amount), .. })) => linear(*amount),
+        (
+            _,
+            Margin::Score { amount: Amount::FromNorm(amount) } | Margin::Logit { amount: Amount::FromNorm(amount) },
+        ) => linear(*amount),
+        (Some(Regulariser::Magnitude { low, high, .. }), _) => (low, high),
+        _ => (0.8, 1.6),
+    }
 }
 
 /// A loss of one point on each axis, without the options that stand beside them.
@@ -172,7 +244,8 @@ impl Round {
     }
 
     fn regulariser(&mut self, spec: &LossSpec) -> (Option<Regulariser>, Option<f64>) {
-        match self.next(4) {
+        match self.next(5) {
+            4 => (Some(Regulariser::Magnitude { weight: 2.0, low: 1.0, high: 2.0 }), None),
             0 if spec.geometry != Geometry::Cosine => (Some(Regulariser::FeatureIncay { weight: 0.5 }), None),
             1 => (Some(Regulariser::Ring { weight: 0.25, radius: 1.5 }), None),
             2 => (Some(Regulariser::Ring { weight: 0.25, radius: 1.5 }), Some(0.75)),
@@ -216,13 +289,16 @@ fn geometry_by_margin_by_comparison() {
                     if classes == 70 && round.next(3) > 0 {
                         continue;
                     }
+                    spec.rivals = some_rivals(geometry, round.next(7));
                     let mut problem = problem(&mut round.random, geometry, 4, classes);
                     let (regulariser, radius) = round.regulariser(&spec);
                     spec.regulariser = regulariser;
                     round.weigh(&mut spec, &mut problem);
                     problem.scale = parameter;
                     problem.radius = radius;
-                    problem.state = Some(state(3));
+                    let mut remembered = some_state(&mut round.random);
+                    remembered.step = 3;
+                    problem.state = Some(remembered);
                     let per_sample = format!("{margin:?}").contains("PerSample");
                     problem.margins = per_sample.then(|| round.random.vector(4, 0.0, 0.6));
                     let reduction = REDUCTIONS[round.next(4)];
@@ -247,24 +323,25 @@ fn preset_by_batch() {
                     [(false, false, None), (true, false, Some(-1)), (false, true, Some(2)), (true, true, None)]
                 {
                     for reduction in REDUCTIONS {
-                        let mut spec = preset.spec();
+                        let mut spec = spec_of(preset, 6);
                         if learned {
                             let initial = spec.scale.initial();
                             spec.scale = Scale::Learned { initial, min: initial / 2.0, max: initial * 4.0 };
                         }
-                        spec.regulariser = incay.map(|incay| match incay {
-                            true => Regulariser::FeatureIncay { weight: 0.125 },
-                            false => Regulariser::Ring { weight: 0.5, radius: 1.0 },
-                        });
+                        spec.regulariser = match incay {
+                            Some(true) => Some(Regulariser::FeatureIncay { weight: 0.125 }),
+                            Some(false) => Some(Regulariser::Ring { weight: 0.5, radius: 1.0 }),
+                            None => spec.regulariser,
+                        };
                         if !is_sound(&spec) {
                             assert!(spec.build(6).is_err(), "{}", preset.name);
                             continue;
                         }
-                        let mut problem = problem(&mut random, spec.geometry, 7, 6);
+                        let mut problem = problem_of(&mut random, &spec, 7, 6);
                         spec.class_weights = of_classes.then(|| random.vector(6, 0.25, 2.0));
                         problem.sample_weights = of_rows.then(|| random.vector(7, 0.25, 2.0));
                         spec.ignored_label = ignored;
-                        problem.state = Some(state([0, 1, 100, 3000][random.below(4)]));
+                        problem.state = Some(some_state(&mut random));
                         let place = format!("{} {spec:?} {reduction:?}", preset.name);
                         check(&mut gauge, &place, &spec, &problem, reduction);
                     }
@@ -327,6 +404,7 @@ fn soft_targets_by_option() {
 #[test]
 fn long_rows() {
     let mut gauge = Gauge::new("long rows");
+    let mut turn = 0;
     let mut random = Random::new(5);
     for classes in [63, 64, 65, 2047, 2048, 2049, 2050, 5000] {
         for comparison in comparisons() {
@@ -340,7 +418,10 @@ fn long_rows() {
                     ..presets::find("cross-entropy").unwrap().spec()
                 };
                 if is_sound(&spec) {
+                    turn += 1;
+                    let spec = LossSpec { rivals: some_rivals(geometry, turn), ..spec };
                     let mut problem = problem(&mut random, geometry, 3, classes);
+                    problem.state = Some(some_state(&mut random));
                     // The first and the last class too: tiles begin and end there.
                     problem.aim = crate::problem::Aim::Labels(vec![0, classes as i64 - 1, classes as i64 / 2]);
                     check(&mut gauge, &format!("{classes} {spec:?}"), &spec, &problem, Reduction::Sum);

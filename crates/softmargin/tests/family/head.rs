@@ -1,15 +1,17 @@
 //! From embeddings and prototypes to the loss and back: against the twin's head, against differences, at the poles.
 
 use crate::gauge::Gauge;
-use crate::gradients::{is_smooth, is_straight_through};
-use crate::grid::{comparisons, geometries, is_sound, margins};
-use crate::problem::{Problem, Random, state};
+use crate::golden::{self, file, items, matrix};
+use crate::gradients::{is_smooth, is_standardised, is_straight_through};
+use crate::grid::{comparisons, geometries, is_sound, margins, some_rivals, spec_of};
+use crate::problem::{Problem, Random, some_state};
 use crate::tolerances::{HeadConditions, Precision, of_difference, step_of_scores};
 use crate::twin::describe;
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2};
+use serde_json::Value;
 use softmargin::{
-    Batch, Comparison, Geometry, HeadGradients, LossSpec, LossState, Margin, Real, Reduction, Regulariser, Rivals,
-    Scale, SmoothGate, presets,
+    Batch, Comparison, Geometry, Gradients, HeadGradients, LossSpec, LossState, Margin, Real, Reduction, Regulariser,
+    Rivals, Scale, SmoothGate, presets, sub_centres,
 };
 use softmargin_oracle::{Head as Twin, Surrogate, Targets, five_point_difference};
 
@@ -21,6 +23,7 @@ struct Head {
     bias: Option<Vec<f64>>,
     labels: Vec<i64>,
     margins: Option<Vec<f64>>,
+    sample_weights: Option<Vec<f64>>,
     state: LossState,
 }
 
@@ -28,11 +31,12 @@ impl Head {
     fn random(random: &mut Random, spec: &LossSpec, (rows, classes, width): (usize, usize, usize)) -> Self {
         Self {
             x: random.matrix(rows, width, -1.0, 1.0),
-            w: random.matrix(classes, width, -1.0, 1.0),
-            bias: spec.geometry.has_bias().then(|| random.vector(classes, -0.5, 0.5)),
+            w: random.matrix(classes * spec.sub_centres, width, -1.0, 1.0),
+            bias: spec.geometry.has_bias().then(|| random.vector(classes * spec.sub_centres, -0.5, 0.5)),
             labels: random.labels(rows, classes),
             margins: format!("{:?}", spec.margin).contains("PerSample").then(|| random.vector(rows, 0.05, 0.6)),
-            state: state(3),
+            sample_weights: None,
+            state: some_state(random),
         }
     }
 
@@ -45,38 +49,60 @@ impl Head {
         }
     }
 
+    /// What the twin makes of it, and which prototype gave each score.
+    fn scored(&self, spec: &LossSpec) -> (softmargin_oracle::Batch, Vec<usize>) {
+        let description = describe(spec, &self.outline(spec), Reduction::Sum, f64::LEAST_SINE);
+        self.twin().batch(&description, Targets::Labels(self.labels.clone()))
+    }
+
     /// The scores that it makes, as a problem; for the twin's description and the search for kinks.
     fn problem(&self, spec: &LossSpec) -> Problem {
-        let targets = Targets::Labels(self.labels.clone());
-        let geometry = describe(spec, &self.outline(), Reduction::Sum, f64::LEAST_SINE).geometry;
-        let batch = self.twin().batch(geometry, targets);
-        let scores = Array2::from_shape_vec((self.x.nrows(), self.w.nrows()), batch.scores).unwrap();
-        Problem { embedding_norms: batch.embedding_norms, weight_norms: batch.weight_norms, scores, ..self.outline() }
+        let (batch, _) = self.scored(spec);
+        let outline = self.outline(spec);
+        let scores = Array2::from_shape_vec(outline.scores.raw_dim(), batch.scores).unwrap();
+        Problem { embedding_norms: batch.embedding_norms, weight_norms: batch.weight_norms, scores, ..outline }
     }
 
     /// A problem without scores.
-    fn outline(&self) -> Problem {
-        let scores = Array2::zeros((self.x.nrows(), self.w.nrows()));
+    fn outline(&self, spec: &LossSpec) -> Problem {
+        let scores = Array2::zeros((self.x.nrows(), self.w.nrows() / spec.sub_centres));
         let mut problem = Problem { margins: self.margins.clone(), ..Problem::new(scores, self.labels.clone()) };
+        problem.sample_weights = self.sample_weights.clone();
         problem.state = Some(self.state.clone());
         problem
     }
 
+    /// Whether the best prototype of every class is clear of the second.
+    fn has_clear_winners(&self, spec: &LossSpec) -> bool {
+        let bias = self.bias.as_ref().map(|bias| Array1::from(bias.clone()));
+        let all = spec.geometry.scores(self.x.view(), self.w.view(), bias.as_ref().map(|b| b.view())).unwrap().scores;
+        all.exact_chunks((1, spec.sub_centres)).into_iter().all(|class| {
+            let mut scores: Vec<f64> = class.iter().copied().collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            scores.len() < 2 || scores[0] - scores[1] > 0.01
+        })
+    }
+
     /// The loss and the gradients, through the core in one precision.
     fn evaluate<F: Real>(&self, spec: &LossSpec, reduction: Reduction) -> (f64, HeadGradients<F>) {
-        let loss = spec.clone().build(self.w.nrows()).expect("a sound loss");
+        let loss = spec.clone().build(self.w.nrows() / spec.sub_centres).expect("a sound loss");
         let (x, w) = (self.x.mapv(F::round_from), self.w.mapv(F::round_from));
         let vector =
             |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>());
         let (bias, margins) = (vector(&self.bias), vector(&self.margins));
+        let sample_weights = vector(&self.sample_weights);
         let labels = Array1::from(self.labels.clone());
         let scored = spec.geometry.scores(x.view(), w.view(), bias.as_ref().map(|b| b.view())).expect("shapes agree");
-        let mut batch = Batch::new(scored.scores.view(), labels.view());
+        let pooled = sub_centres::pool(scored.scores.view(), spec.sub_centres).expect("as many for each class");
+        let mut batch = Batch::new(pooled.scores.view(), labels.view());
         if loss.needs_embedding_norms() {
             batch = batch.with_embedding_norms(scored.embedding_norms.view());
         }
         if loss.needs_weight_norms() {
             batch = batch.with_weight_norms(scored.weight_norms.view());
+        }
+        if let Some(weights) = &sample_weights {
+            batch = batch.with_sample_weights(weights.view());
         }
         if let Some(margins) = &margins {
             batch = batch.with_margins(margins.view());
@@ -85,6 +111,8 @@ impl Head {
             batch = batch.with_state(&self.state);
         }
         let (value, gradients) = loss.value_and_grad(&batch, reduction).expect("a sound batch");
+        let scores = sub_centres::spread(gradients.scores.view(), pooled.winners.view(), spec.sub_centres);
+        let gradients = Gradients { scores: scores.expect("winners of the same scores"), ..gradients };
         let back = spec.geometry.backward(x.view(), w.view(), &scored, &gradients).expect("shapes agree");
         (value.total.widen(), back)
     }
@@ -96,21 +124,26 @@ fn norms(vectors: ArrayView2<'_, f64>) -> Vec<f64> {
 
 /// The sizes of the terms of each gradient: rows of x, rows of w, entries of the bias.
 fn sizes(spec: &LossSpec, head: &Head, outcome: &softmargin_oracle::HeadOutcome) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-    let (n, c) = (head.x.nrows(), head.w.nrows());
+    let (n, c) = (head.x.nrows(), head.w.nrows() / spec.sub_centres);
     let slopes = Array2::from_shape_vec((n, c), outcome.loss.grad_scores.clone()).unwrap().mapv(f64::abs);
     let (x, w) = (norms(head.x.view()), norms(head.w.view()));
     let mut of_x: Vec<f64> = outcome.loss.grad_embedding_norms.iter().map(|slope| slope.abs()).collect();
-    let mut of_w: Vec<f64> = outcome.loss.grad_weight_norms.iter().map(|slope| slope.abs()).collect();
-    for ((row, class), slope) in slopes.indexed_iter() {
+    let mut of_w = vec![0.0; head.w.nrows()];
+    for (of_w, slope) in of_w.iter_mut().zip(&outcome.loss.grad_weight_norms) {
+        *of_w += slope.abs();
+    }
+    let mut of_bias = vec![0.0; head.w.nrows()];
+    for (((row, _), slope), &winner) in slopes.indexed_iter().zip(&outcome.winners) {
         let (by_x, by_w) = match spec.geometry {
-            Geometry::InnerProduct { .. } => (w[class], x[row]),
-            Geometry::UnitWeights => (1.0, x[row] / w[class]),
-            Geometry::Cosine => (1.0 / x[row], 1.0 / w[class]),
+            Geometry::InnerProduct { .. } => (w[winner], x[row]),
+            Geometry::UnitWeights => (1.0, x[row] / w[winner]),
+            Geometry::Cosine => (1.0 / x[row], 1.0 / w[winner]),
         };
         of_x[row] += slope * by_x;
-        of_w[class] += slope * by_w;
+        of_w[winner] += slope * by_w;
+        of_bias[winner] += slope;
     }
-    (of_x, of_w, slopes.sum_axis(Axis(0)).to_vec())
+    (of_x, of_w, of_bias)
 }
 
 fn conditions(spec: &LossSpec, head: &Head, problem: &Problem) -> HeadConditions {
@@ -135,6 +168,16 @@ fn conditions(spec: &LossSpec, head: &Head, problem: &Problem) -> HeadConditions
             bend = bend.max((angle.times * angle.times + angle.times) / (sine * sine * sine));
         }
     }
+    let cosine = |entry: &f64| (1.0 - entry * entry).sqrt();
+    let least_sine = problem.scores.iter().map(cosine).fold(1.0, f64::min);
+    // What modified rivals have for slope and for its own slope.
+    let (slope, own) = match spec.rivals {
+        Rivals::Misclassified { factor } => (factor, 0.0),
+        Rivals::Curricular { .. } => (head.state.target_mean.abs() + 2.0, 2.0),
+        Rivals::DividedAngle { by } => (1.0 / (by * least_sine), 2.0 / (by * least_sine.powi(3))),
+        _ => (1.0, 0.0),
+    };
+    (steepness, bend) = (steepness.max(slope), bend.max(own));
     let s = spec.scale.initial() / spec.geometry.temperature();
     HeadConditions { width: head.x.ncols(), terms: head.x.nrows().max(head.w.nrows()), scale: s * r, steepness, bend }
 }
@@ -178,13 +221,23 @@ fn losses(classes: usize) -> Vec<LossSpec> {
             all.push(LossSpec { comparison, ..base.clone() });
             all.push(LossSpec { comparison, margin: Margin::score(0.3), ..base.clone() });
         }
-        for term in [Regulariser::Ring { weight: 0.5, radius: 1.0 }, Regulariser::FeatureIncay { weight: 0.25 }] {
+        let magnitude = Regulariser::Magnitude { weight: 2.0, low: 0.8, high: 1.5 };
+        for term in
+            [Regulariser::Ring { weight: 0.5, radius: 1.0 }, Regulariser::FeatureIncay { weight: 0.25 }, magnitude]
+        {
             all.push(LossSpec { regulariser: Some(term), ..base.clone() });
             let margin = presets::find("arcface").unwrap().spec().margin;
             all.push(LossSpec { regulariser: Some(term), margin, ..base.clone() });
         }
     }
-    all.extend(presets::all().iter().map(|preset| preset.spec()));
+    for turn in 0..7 {
+        let base = presets::find("arcface").unwrap().spec();
+        all.push(LossSpec { rivals: some_rivals(Geometry::Cosine, turn), scale: Scale::fixed(8.0), ..base.clone() });
+        let geometry = geometries()[turn % 4];
+        let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
+        all.push(LossSpec { sub_centres: 1 + turn % 4, geometry, scale, ..plain.clone() });
+    }
+    all.extend(presets::all().iter().map(|preset| spec_of(preset, classes)));
     all.retain(is_sound);
     all
 }
@@ -195,6 +248,7 @@ fn smooth_head(random: &mut Random, spec: &LossSpec, shape: (usize, usize, usize
         let head = Head::random(random, spec, shape);
         let problem = head.problem(spec);
         if norms(head.x.view()).into_iter().chain(norms(head.w.view())).all(|norm| norm > 0.5)
+            && head.has_clear_winners(spec)
             && (0..shape.0).all(|row| is_smooth(spec, &problem, row))
         {
             return (head, problem);
@@ -225,9 +279,9 @@ fn is_the_derivative_of_its_value() {
         let (head, problem) = smooth_head(&mut random, &spec, (2, 4, 3));
         let description = describe(&spec, &problem, Reduction::Sum, f64::LEAST_SINE);
         let targets = Targets::Labels(head.labels.clone());
-        let frozen = Surrogate::frozen_at(&description, &head.twin().batch(description.geometry, targets.clone()));
+        let frozen = Surrogate::frozen_at(&description, &head.scored(&spec).0);
         let value = |head: &Head| {
-            if is_straight_through(&spec) {
+            if is_straight_through(&spec) || is_standardised(&spec) {
                 head.twin().frozen_loss(&description, &targets, &frozen).expect("a loss")
             } else {
                 head.evaluate::<f64>(&spec, Reduction::Sum).0
@@ -294,7 +348,7 @@ fn cosines_do_not_depend_on_norms() {
 #[test]
 fn a_vector_of_norm_0_has_cosine_0_and_no_gradient() {
     for preset in presets::all() {
-        let spec = preset.spec();
+        let spec = spec_of(preset, 4);
         let mut head = Head::random(&mut Random::new(25), &spec, (3, 4, 2));
         head.x.row_mut(1).fill(0.0);
         head.w.row_mut(2).fill(0.0);
@@ -315,7 +369,7 @@ fn a_vector_of_norm_0_has_cosine_0_and_no_gradient() {
 #[test]
 fn aligned_and_opposed_vectors_have_finite_gradients() {
     for preset in presets::all() {
-        let spec = preset.spec();
+        let spec = spec_of(preset, 3);
         let mut head = Head::random(&mut Random::new(26), &spec, (4, 3, 3));
         for (row, (class, factor)) in [(0, 1.0), (0, -1.0), (1, 2.5), (1, -0.3)].into_iter().enumerate() {
             let aligned = head.w.row(class).mapv(|v| factor * v);
@@ -343,5 +397,58 @@ fn shapes_that_disagree_are_refused() {
     assert!(geometry.scores(x.view(), w.view(), Some(bias.view())).is_ok());
     for other in [Geometry::Cosine, Geometry::UnitWeights, Geometry::InnerProduct { bias: false, temperature: 1.0 }] {
         assert_eq!(other.scores(x.view(), w.view(), Some(bias.view())).unwrap_err().subject(), "bias");
+    }
+}
+
+/// The heads of the golden files, in both precisions.
+#[test]
+fn agrees_with_the_files() {
+    let mut gauge = Gauge::new("golden heads");
+    for preset in presets::all() {
+        for json in file(preset.name)["heads"].as_array().into_iter().flatten() {
+            let (spec, margins) = golden::loss(json);
+            let labels = items(&json["targets"]).iter().map(|label| label.as_i64().expect("a label")).collect();
+            let head = Head {
+                x: matrix(&json["x"]).expect("embeddings"),
+                w: matrix(&json["w"]).expect("prototypes"),
+                bias: None,
+                labels,
+                margins,
+                sample_weights: golden::list(&json["sample_weights"]),
+                state: golden::state(&json["state"]).unwrap_or_default(),
+            };
+            for precision in Precision::ALL {
+                match precision {
+                    Precision::F32 => compare_with_file::<f32>(&mut gauge, &spec, &head, json, precision),
+                    Precision::F64 => compare_with_file::<f64>(&mut gauge, &spec, &head, json, precision),
+                }
+            }
+        }
+    }
+    gauge.finish(1_000);
+}
+
+fn compare_with_file<F: Real>(gauge: &mut Gauge, spec: &LossSpec, head: &Head, json: &Value, precision: Precision) {
+    let reduction = golden::reduction(json);
+    let place = format!("{} {spec:?}", json["name"]);
+    let problem = head.problem(spec);
+    let description = describe(spec, &problem, reduction, precision.least_sine());
+    let outcome = head.twin().evaluate(&description, &Targets::Labels(head.labels.clone())).expect("a loss");
+    let (total, back) = head.evaluate::<F>(spec, reduction);
+    let conditions = conditions(spec, head, &problem);
+    let relative = conditions.relative(precision);
+    let (of_x, of_w, _) = sizes(spec, head, &outcome);
+    let expected = &json["expected"];
+    // The error of a gap is the loss's, and the loss adds its own terms.
+    let want = golden::number(&expected["loss"]);
+    let of_terms = (want.abs() + conditions.scale) * relative;
+    gauge.check(&format!("loss {precision:?}"), || place.clone(), total, want, of_terms);
+    let width = head.x.ncols();
+    for (what, got, size) in [("grad_x", &back.embeddings, &of_x), ("grad_w", &back.weight, &of_w)] {
+        let want = matrix(&expected[what]).expect("a gradient");
+        for (k, (got, want)) in got.iter().zip(&want).enumerate() {
+            let allowed = relative * size[k / width];
+            gauge.check(&format!("{what} {precision:?}"), || place.clone(), got.widen(), *want, allowed);
+        }
     }
 }

@@ -32,6 +32,22 @@ fn inputs_that_are_missing_or_not_needed_are_refused() {
     check(with_state.clone(), "l-softmax", "weight norms", "nothing");
     let both = Problem { weight_norms: Some(vec![1.0; 2]), ..with_state };
     check(both, "sphereface", "weight norms", "some");
+    for name in ["magface", "adaface"] {
+        check(plain.clone(), name, "embedding norms", "nothing");
+    }
+    check(Problem { embedding_norms: norms(), ..plain.clone() }, "adaface", "state", "nothing");
+    for name in ["elasticface", "elasticface-cos", "curricularface"] {
+        check(plain.clone(), name, "state", "nothing");
+        check(
+            Problem { state: Some(state(0)), embedding_norms: norms(), ..plain.clone() },
+            name,
+            "embedding norms",
+            "some",
+        );
+    }
+    for name in ["mv-softmax", "sphereface-r-v1", "sphereface-r-v2", "sub-centre-arcface"] {
+        check(Problem { state: Some(state(0)), ..plain.clone() }, name, "state", "some");
+    }
     let spec = LossSpec { margin: Margin::Score { amount: softmargin::Amount::PerSample }, ..cross_entropy() };
     let error = try_ask::<f32>(&spec, &plain, Reduction::Mean).unwrap_err();
     assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, "margins", "nothing"));

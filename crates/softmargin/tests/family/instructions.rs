@@ -1,7 +1,7 @@
 //! Each instruction set that this machine has against the twin, and against the others.
 
 use crate::gauge::Gauge;
-use crate::grid::{comparisons, is_sound, problem};
+use crate::grid::{class_counts, comparisons, is_sound, problem, problem_of};
 use crate::problem::{Answer, Problem, Random, answer};
 use crate::tolerances::{Conditions, Precision};
 use crate::twin::{judge, want};
@@ -36,8 +36,8 @@ fn every_instruction_set_is_near_the_exact_answer() {
     specs.retain(is_sound);
     for spec in specs {
         for classes in [1, 3, 16, 65, 333, 2100] {
-            let problem =
-                problem(&mut random, spec.geometry, 3, classes).fitted_to(&spec.clone().build(classes).unwrap());
+            let spec = spec.clone().with_class_counts(&class_counts(classes));
+            let problem = problem_of(&mut random, &spec, 3, classes).fitted_to(&spec.clone().build(classes).unwrap());
             for precision in Precision::ALL {
                 let reduction = Reduction::Mean;
                 let want = want(&spec, &problem, reduction, precision.least_sine());

@@ -1,6 +1,6 @@
 //! The same bits for any number of threads, any strides, any way to ask.
 
-use crate::grid::{comparisons, is_sound};
+use crate::grid::{comparisons, is_sound, problem_of, spec_of};
 use crate::problem::{Owned, Problem, Random, matrix_bits, state};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use softmargin::{Batch, Gradients, Loss, LossSpec, Margin, Real, Reduction, Scale, Value, presets};
@@ -18,15 +18,16 @@ fn fingerprint<F: Real>(value: &Value<F>, gradients: &Gradients<F>) -> Vec<u64> 
 /// Every preset, and every comparison under one margin.
 fn losses(classes: usize) -> Vec<Loss> {
     let plain = presets::find("am-softmax").unwrap().spec();
-    let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| preset.spec()).collect();
+    let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| spec_of(preset, classes)).collect();
     specs.extend(comparisons().into_iter().map(|comparison| LossSpec { comparison, ..plain.clone() }));
+    specs.extend(crate::rivals::ALL.map(|rivals| LossSpec { rivals, ..plain.clone() }));
     specs.retain(is_sound);
     specs.into_iter().map(|spec| spec.build(classes).unwrap()).collect()
 }
 
 fn problem(loss: &Loss, rows: usize, classes: usize) -> Problem {
     let mut random = Random::new(51);
-    let mut problem = crate::grid::problem(&mut random, loss.spec().geometry, rows, classes);
+    let mut problem = problem_of(&mut random, loss.spec(), rows, classes);
     problem.sample_weights = Some(random.vector(rows, 0.0, 2.0));
     problem.state = Some(state(7));
     problem.fitted_to(loss)

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its tests do")]
 #![allow(clippy::cast_precision_loss, reason = "counts of rows and classes are small")]
 
+mod amounts;
 mod coverage;
 mod edges;
 mod extremes;
@@ -20,6 +21,8 @@ mod measures_and_smooth;
 mod problem;
 mod properties;
 mod refusals;
+mod rivals;
 mod spec_files;
+mod sub_centres;
 mod tolerances;
 mod twin;

@@ -1,13 +1,17 @@
 //! Laws of margins: neutral ones, angles beyond pi, annealing.
 
-use crate::grid::{comparisons, geometries, is_sound, problem};
-use crate::problem::{Problem, Random, answer, bits, matrix_bits, state};
+use crate::grid::{class_counts, comparisons, geometries, is_sound, problem, spec_of};
+use crate::problem::{Owned, Problem, Random, answer, bits, matrix_bits, state};
 use crate::properties::{ask, with};
 use crate::tolerances::{Precision, V};
 use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Radians,
-    Reduction, Scale, presets,
+    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, LossState, Margin, MarginGradient,
+    NormAmount, Radians, Reduction, Rivals, Scale, presets,
 };
+
+/// Amounts from the norm that are 0 for every norm.
+const FLAT: NormAmount = NormAmount::Linear { low: 0.0, high: 0.0, norm_low: 1.0, norm_high: 2.0 };
+const OFF: NormAmount = NormAmount::Standardised { amount: 0.0, concentration: 0.333, momentum: 0.01 };
 
 /// Amounts that change nothing.
 fn neutral_margins(classes: usize) -> Vec<Margin> {
@@ -19,6 +23,10 @@ fn neutral_margins(classes: usize) -> Vec<Margin> {
         Margin::Logit { amount: Amount::PerClass(zeros()) },
         Margin::Score { amount: Amount::PerSample },
         Margin::Logit { amount: Amount::PerSample },
+        Margin::Score { amount: Amount::Drawn { mean: 0.0, deviation: 0.0 } },
+        Margin::Logit { amount: Amount::ByFrequency { largest: 0.0, class_counts: Some(class_counts(classes)) } },
+        Margin::Score { amount: Amount::FromNorm(FLAT) },
+        Margin::Logit { amount: Amount::FromNorm(OFF) },
     ];
     let angles = || Amount::PerClass(vec![Radians(0.0); classes]);
     let amounts = [
@@ -26,6 +34,8 @@ fn neutral_margins(classes: usize) -> Vec<Margin> {
         (angles(), Amount::PerClass(zeros())),
         (Amount::PerSample, Amount::One(0.0)),
         (angles(), Amount::PerSample),
+        (Amount::Drawn { mean: Radians(0.0), deviation: Radians(0.0) }, Amount::FromNorm(FLAT)),
+        (Amount::FromNorm(OFF), Amount::FromNorm(OFF)),
     ];
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
         for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
@@ -83,6 +93,24 @@ fn a_neutral_margin_gives_the_bits_of_none() {
     }
     println!("neutral margins: {compared} comparisons bit for bit");
     assert!(compared > 2000);
+}
+
+#[test]
+fn neutral_rivals_give_the_bits_of_plain_ones() {
+    let mut random = Random::new(46);
+    for comparison in comparisons() {
+        let plain = LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(13.7), ..with(comparison) };
+        let mut problem = problem(&mut random, Geometry::Cosine, 5, 70);
+        problem.scores[[1, 3]] = 1.0;
+        problem.scores[[2, 4]] = -1.0;
+        problem.scores[[3, 5]] = f64::NEG_INFINITY;
+        for rivals in [Rivals::Misclassified { factor: 1.0 }, Rivals::DividedAngle { by: 1.0 }] {
+            let neutral = LossSpec { rivals, ..plain.clone() };
+            let (a, b) = (ask(&plain, &problem, Reduction::Mean), ask(&neutral, &problem, Reduction::Mean));
+            assert_eq!((bits(&a.rows), matrix_bits(&a.scores)), (bits(&b.rows), matrix_bits(&b.scores)), "{neutral:?}");
+            assert_eq!(a.scale.to_bits(), b.scale.to_bits(), "{neutral:?}");
+        }
+    }
 }
 
 /// `psi` at an angle: the identity of a gap to a rival at right angles.
@@ -151,31 +179,50 @@ fn beyond_pi_as_the_names_say() {
 }
 
 #[test]
-fn the_state_changes_only_by_update() {
+fn the_state_changes_only_by_update_and_advance() {
+    let annealed = ["sphereface", "l-softmax"];
+    let others = ["elasticface", "elasticface-cos", "adaface", "curricularface"];
     for preset in presets::all() {
-        let loss = preset.spec().build(4).unwrap();
-        let annealed = ["sphereface", "l-softmax"].contains(&preset.name);
-        assert_eq!(loss.initial_state().is_some(), annealed);
+        let loss = spec_of(preset, 4).build(4).unwrap();
+        let has_state = annealed.contains(&preset.name) || others.contains(&preset.name);
+        assert_eq!(loss.initial_state().is_some(), has_state, "{}", preset.name);
         let Some(mut steps) = loss.initial_state() else { continue };
         let mut random = Random::new(42);
-        let mut last = f64::INFINITY;
         for step in 0..4 {
-            assert_eq!(steps, state(step));
+            assert_eq!(steps.step, step);
             let mut problem = problem(&mut random, preset.spec().geometry, 2, 4);
             problem.state = Some(steps.clone());
-            answer::<f32>(&loss, &problem.fitted_to(&loss), Reduction::Mean).unwrap();
-            assert_eq!(steps.step, step, "reading does not change it");
-            let Margin::Angle(AngularMargin { anneal: Some(anneal), .. }) = &loss.spec().margin else { panic!() };
-            assert!(anneal.lambda(step) < last);
-            last = anneal.lambda(step);
+            let problem = problem.fitted_to(&loss);
+            let before = steps.clone();
+            let owned = Owned::<f32>::of(&problem);
+            loss.update(&mut steps, &owned.batch()).unwrap();
+            assert_eq!(steps != before, ["adaface", "curricularface"].contains(&preset.name), "{}", preset.name);
+            let mut taken_in = steps.clone();
+            answer::<f32>(&loss, &problem, Reduction::Mean).unwrap();
             steps.advance();
+            taken_in.step = step + 1;
+            assert_eq!(steps, taken_in);
         }
-        // Another step is another loss.
+        // Another state is another loss.
         let mut problem = problem(&mut random, preset.spec().geometry, 2, 4);
-        let mut at = |step| {
-            problem.state = Some(state(step));
+        problem.scores.fill(0.5);
+        let mut at = |state: LossState| {
+            problem.state = Some(state);
             answer::<f64>(&loss, &problem.clone().fitted_to(&loss), Reduction::Mean).unwrap().total
         };
-        assert!(at(0) != at(100_000));
+        let mut later = state(100_000);
+        (later.norm_mean, later.target_mean) = (1.0, 0.5);
+        assert!(at(state(0)) != at(later), "{}", preset.name);
+    }
+}
+
+#[test]
+fn annealing_falls_step_by_step() {
+    for name in ["sphereface", "l-softmax"] {
+        let Margin::Angle(AngularMargin { anneal: Some(anneal), .. }) = presets::find(name).unwrap().spec().margin
+        else {
+            panic!("{name} anneals")
+        };
+        assert!((0..4).all(|step| anneal.lambda(step + 1) < anneal.lambda(step)), "{name}");
     }
 }

@@ -1,8 +1,9 @@
 //! Everything that `LossSpec::build` refuses, and what its messages say.
 
+use crate::grid::{class_counts, spec_of};
 use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Radians,
-    Regulariser, Scale, SmoothGate, presets,
+    Amount, AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, NormAmount,
+    Radians, Regulariser, Rivals, Scale, SmoothGate, presets,
 };
 
 const NAN: f64 = f64::NAN;
@@ -236,11 +237,78 @@ fn regularisers() {
 }
 
 #[test]
+fn drawn_and_counted_amounts_out_of_range() {
+    let drawn = |mean: f64, deviation: f64| {
+        angle(|m| m.plus = Amount::Drawn { mean: Radians(mean), deviation: Radians(deviation) })
+    };
+    refused(drawn(28.6, 0.1), "margin.plus.mean", "radians", "28.6", "degrees");
+    for bad in [-0.1, NAN, INF] {
+        refused(drawn(0.5, bad), "margin.plus.deviation", "0 or above", &bad.to_string(), "range");
+        let counted = |largest| Margin::Score { amount: Amount::ByFrequency { largest, class_counts: None } };
+        let largest = LossSpec { margin: counted(bad), ..spec("ldam") }.with_class_counts(&[1, 2, 3]);
+        refused(largest, "margin.amount.largest", "from 0 to 2", &bad.to_string(), "cosine");
+    }
+    refused(spec("ldam"), "margin.amount.class-counts", "3 counts", "none", "with_class_counts");
+    refused(spec("ldam").with_class_counts(&[1; 4]), "margin.amount.class-counts", "3 counts", "4", "as many counts");
+    let both = angle(|margin| {
+        margin.plus = Amount::Drawn { mean: Radians(0.5), deviation: Radians(0.1) };
+        margin.minus = Amount::Drawn { mean: 0.1, deviation: 0.1 };
+    });
+    refused(both, "margin", "one drawn amount", "both", "fix one");
+}
+
+#[test]
+fn amounts_from_the_norm_out_of_range() {
+    let line = |low, high, norm_low, norm_high| {
+        angle(|m| m.plus = Amount::FromNorm(NormAmount::Linear { low, high, norm_low, norm_high }))
+    };
+    refused(line(28.6, 0.5, 1.0, 2.0), "margin.plus.low", "radians", "28.6", "degrees");
+    refused(line(0.1, NAN, 1.0, 2.0), "margin.plus.high", "radians", "NaN", "radians");
+    refused(line(0.1, 0.5, -1.0, 2.0), "margin.plus.norm-low", "0 or above", "-1", "range");
+    refused(line(0.1, 0.5, 1.0, INF), "margin.plus.norm-high", "0 or above", "inf", "range");
+    for (low, high) in [(2.0, 2.0), (3.0, 2.0)] {
+        refused(line(0.1, 0.5, low, high), "margin.plus.norm-high", "above norm-low", "2", "smaller norm first");
+    }
+    let usual = |amount, concentration, momentum| NormAmount::Standardised { amount, concentration, momentum };
+    let plus = |amount| angle(|m| m.plus = Amount::FromNorm(amount));
+    let minus = |amount| angle(|m| m.minus = Amount::FromNorm(amount));
+    refused(plus(usual(3.2, 1.0, 0.1)), "margin.plus.amount", "radians", "3.2", "degrees");
+    refused(minus(usual(1.5, 1.0, 0.1)), "margin.minus.amount", "at most 1", "1.5", "smaller");
+    assert!(minus(usual(1.0, 1.0, 0.1)).build(3).is_ok() && plus(usual(1.5, 1.0, 0.1)).build(3).is_ok());
+    for bad in [0.0, -1.0, NAN, INF] {
+        let concentration = plus(usual(0.4, bad, 0.1));
+        refused(concentration, "margin.plus.concentration", "above 0", &bad.to_string(), "range");
+        refused(plus(usual(0.4, 1.0, bad)), "margin.plus.momentum", "above 0, up to 1", &bad.to_string(), "range");
+    }
+    refused(plus(usual(0.4, 1.0, 1.5)), "margin.plus.momentum", "up to 1", "1.5", "range");
+    let two = angle(|margin| {
+        margin.plus = Amount::FromNorm(usual(0.4, 1.0, 0.1));
+        margin.minus = Amount::FromNorm(usual(0.4, 1.0, 0.2));
+    });
+    refused(two, "margin", "one momentum", "0.1 for plus and 0.2 for minus", "the same");
+}
+
+#[test]
+fn magnitude_terms_out_of_range() {
+    let term = |weight, low, high| {
+        let regulariser = Some(Regulariser::Magnitude { weight, low, high });
+        LossSpec { regulariser, ..spec("arcface") }
+    };
+    for bad in [0.0, -1.0, NAN, INF] {
+        refused(term(bad, 1.0, 2.0), "regulariser.weight", "above 0", &bad.to_string(), "range");
+        refused(term(1.0, bad, 2.0), "regulariser.low", "above 0", &bad.to_string(), "range");
+        refused(term(1.0, 1.0, bad), "regulariser.high", "above 0", &bad.to_string(), "range");
+    }
+    refused(term(1.0, 2.0, 2.0), "regulariser.high", "above low, 2", "2", "smaller norm first");
+    assert!(term(1.0, 1.0, 2.0).build(3).is_ok());
+}
+
+#[test]
 fn no_classes() {
     let error = spec("arcface").build(0).unwrap_err();
     assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Spec, "num_classes", "0"));
     for preset in presets::all() {
-        assert!(preset.spec().build(1).is_ok(), "{}: one class", preset.name);
+        assert!(spec_of(preset, 1).build(1).is_ok(), "{}: one class", preset.name);
     }
 }
 
@@ -258,7 +326,7 @@ fn names_and_margins_of_presets() {
         let count = preset.margin.names().len();
         assert_eq!(preset.default_margin().len(), count, "{}", preset.name);
         let usual = preset.spec_with(None, (count > 0).then(|| preset.default_margin()).as_deref()).unwrap();
-        let built = usual.build(5);
+        let built = usual.with_class_counts(&class_counts(5)).build(5);
         assert!(built.is_ok(), "{}: {built:?}", preset.name);
         let error = preset.spec_with(None, Some(&vec![0.5; count + 1])).unwrap_err();
         assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "margin"), "{}", preset.name);
@@ -269,4 +337,30 @@ fn names_and_margins_of_presets() {
     let combined = presets::find("combined-margin").unwrap().spec_with(None, Some(&[0.9, 0.4, 0.15])).unwrap();
     let Margin::Angle(margin) = combined.margin else { panic!("an angle") };
     assert_eq!((margin.times, margin.plus, margin.minus), (0.9, Amount::One(Radians(0.4)), Amount::One(0.15)));
+}
+
+#[test]
+fn the_margin_of_every_kind_of_preset_can_be_set() {
+    let set = |name: &str, numbers: &[f64]| presets::find(name).unwrap().spec_with(None, Some(numbers)).unwrap();
+    assert_eq!(set("sphereface-r-v2", &[2.0]).rivals, Rivals::DividedAngle { by: 2.0 });
+    assert_eq!(set("mv-softmax", &[0.25]).margin, Margin::score(0.25));
+    let largest = Amount::ByFrequency { largest: 0.25, class_counts: None };
+    assert_eq!(set("ldam", &[0.25]).margin, Margin::Score { amount: largest });
+    let drawn = Amount::Drawn { mean: 0.25, deviation: 0.0125 };
+    assert_eq!(set("elasticface-cos", &[0.25]).margin, Margin::Score { amount: drawn });
+    let of_angle = |name: &str, numbers: &[f64]| {
+        let Margin::Angle(angle) = set(name, numbers).margin else { panic!("{name} has an angle") };
+        angle
+    };
+    let drawn = Amount::Drawn { mean: Radians(0.25), deviation: Radians(0.0125) };
+    assert_eq!(of_angle("elasticface", &[0.25]).plus, drawn);
+    let line = NormAmount::Linear { low: 0.1, high: 0.2, norm_low: 10.0, norm_high: 110.0 };
+    assert_eq!(of_angle("magface", &[0.1, 0.2]).plus, Amount::FromNorm(line));
+    let usual = NormAmount::Standardised { amount: 0.25, concentration: 0.333, momentum: 0.01 };
+    let adaface = of_angle("adaface", &[0.25]);
+    assert_eq!((adaface.plus, adaface.minus), (Amount::FromNorm(usual), Amount::FromNorm(usual)));
+    assert_eq!(of_angle("sphereface-r-v1", &[2.0]).times, 2.0);
+    for name in ["curricularface", "sub-centre-arcface"] {
+        assert_eq!(of_angle(name, &[0.25]).plus, Amount::One(Radians(0.25)), "{name}");
+    }
 }

@@ -6,7 +6,7 @@ use crate::tolerances::{Conditions, Precision};
 use softmargin::{
     Amount, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Reduction, SmoothGate,
 };
-use softmargin::{Radians, Regulariser};
+use softmargin::{LossState, NormAmount, Regulariser, Rivals};
 use softmargin_oracle as oracle;
 
 /// Exact numbers, or nearly: from a file, or from the twin. `None` is not compared.
@@ -42,6 +42,7 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
             Geometry::Cosine => oracle::Geometry::Cosine,
         },
         margin: margin(spec, problem, least_sine),
+        rivals: rivals(spec.rivals, least_sine),
         comparison: match spec.comparison {
             Comparison::EachPair { .. } => oracle::Comparison::EachPair,
             Comparison::Hardest { .. } => oracle::Comparison::Hardest,
@@ -63,6 +64,7 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
             Some(Regulariser::Ring { weight, radius }) => {
                 oracle::Regulariser::Ring { weight, radius: problem.radius.unwrap_or(radius) }
             }
+            Some(Regulariser::Magnitude { weight, low, high }) => oracle::Regulariser::Magnitude { weight, low, high },
             _ => oracle::Regulariser::None,
         },
         reduction: match reduction {
@@ -71,6 +73,51 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
             Reduction::Mean | Reduction::MeanOrNan => oracle::Reduction::Mean,
         },
         nan_when_nothing_kept: reduction == Reduction::MeanOrNan,
+        sub_centres: spec.sub_centres,
+        state: problem.state.as_ref().map_or_else(oracle::State::initial, memory),
+    }
+}
+
+/// A state as the twin has it.
+pub(crate) fn memory(state: &LossState) -> oracle::State {
+    oracle::State {
+        step: state.step,
+        seed: state.seed,
+        target_mean: state.target_mean,
+        norm_mean: state.norm_mean,
+        norm_deviation: state.norm_deviation,
+    }
+}
+
+fn rivals(rivals: Rivals, sin_floor: f64) -> oracle::Rivals {
+    match rivals {
+        Rivals::Misclassified { factor } => oracle::Rivals::Misclassified { factor },
+        Rivals::Curricular { momentum } => oracle::Rivals::Curricular { momentum },
+        Rivals::DividedAngle { by } => oracle::Rivals::DividedAngle { by, sin_floor },
+        _ => oracle::Rivals::Plain,
+    }
+}
+
+/// An amount, its numbers in the twin's units.
+fn amount<T: Copy + Into<f64>>(amount: &Amount<T>, problem: &Problem) -> oracle::Amount {
+    match amount {
+        Amount::One(m) => oracle::Amount::One((*m).into()),
+        Amount::PerClass(all) => oracle::Amount::PerClass(all.iter().map(|&m| m.into()).collect()),
+        Amount::Drawn { mean, deviation } => {
+            oracle::Amount::Drawn { mean: (*mean).into(), deviation: (*deviation).into() }
+        }
+        Amount::ByFrequency { largest, class_counts } => {
+            oracle::Amount::ByFrequency { largest: (*largest).into(), class_counts: class_counts.clone() }
+        }
+        Amount::FromNorm(NormAmount::Linear { low, high, norm_low, norm_high }) => {
+            let (low, high, norm_low, norm_high) = (*low, *high, *norm_low, *norm_high);
+            oracle::Amount::FromNorm(oracle::NormAmount::Linear { low, high, norm_low, norm_high })
+        }
+        Amount::FromNorm(NormAmount::Standardised { amount, concentration, momentum }) => {
+            let (amount, concentration, momentum) = (*amount, *concentration, *momentum);
+            oracle::Amount::FromNorm(oracle::NormAmount::Standardised { amount, concentration, momentum })
+        }
+        _ => oracle::Amount::PerSample(problem.margins.clone().expect("margins come with the batch")),
     }
 }
 
@@ -84,25 +131,14 @@ fn soft_row_weights(spec: &LossSpec, problem: &Problem) -> Vec<f64> {
 }
 
 fn margin(spec: &LossSpec, problem: &Problem, least_sine: f64) -> oracle::Margin {
-    let of_rows = || oracle::Amount::PerSample(problem.margins.clone().expect("margins come with the batch"));
-    let amount = |amount: &Amount<f64>| match amount {
-        Amount::One(m) => oracle::Amount::One(*m),
-        Amount::PerClass(all) => oracle::Amount::PerClass(all.clone()),
-        _ => of_rows(),
-    };
-    let radians = |amount: &Amount<Radians>| match amount {
-        Amount::One(m) => oracle::Amount::One(m.0),
-        Amount::PerClass(all) => oracle::Amount::PerClass(all.iter().map(|m| m.0).collect()),
-        _ => of_rows(),
-    };
     match &spec.margin {
         Margin::None => oracle::Margin::None,
-        Margin::Score { amount: m } => oracle::Margin::Score(amount(m)),
-        Margin::Logit { amount: m } => oracle::Margin::Logit(amount(m)),
+        Margin::Score { amount: m } => oracle::Margin::Score(amount(m, problem)),
+        Margin::Logit { amount: m } => oracle::Margin::Logit(amount(m, problem)),
         Margin::Angle(angle) => oracle::Margin::Angle(oracle::Angle {
             times: angle.times,
-            plus: radians(&angle.plus),
-            minus: amount(&angle.minus),
+            plus: amount(&angle.plus, problem),
+            minus: amount(&angle.minus, problem),
             beyond_pi: match angle.beyond_pi {
                 BeyondPi::Continue => oracle::BeyondPi::Continue,
                 BeyondPi::Extend => oracle::BeyondPi::Extend,

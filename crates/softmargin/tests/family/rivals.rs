@@ -1,0 +1,176 @@
+//! Laws of modified rivals: which are modified, what is left alone, and what is refused.
+
+use crate::edges::try_ask;
+use crate::grid::comparisons;
+use crate::problem::{Aim, Answer, Problem, state};
+use crate::properties::{ask, with};
+use ndarray::array;
+use softmargin::{
+    BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Reduction, Rivals, Scale, SmoothGate, presets,
+};
+
+const INF: f64 = f64::INFINITY;
+
+pub(crate) const ALL: [Rivals; 3] =
+    [Rivals::Misclassified { factor: 1.25 }, Rivals::Curricular { momentum: 0.01 }, Rivals::DividedAngle { by: 2.0 }];
+
+/// The sum of the gaps to all rivals, which shows what they have become.
+fn spec(rivals: Rivals, margin: Margin) -> LossSpec {
+    let comparison = Comparison::EachPair { gate: Gate::Identity };
+    LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(1.0), rivals, margin, ..with(comparison) }
+}
+
+fn given(z: &[f64], label: i64) -> Problem {
+    let mut quarter = state(0);
+    quarter.target_mean = 0.25;
+    Problem { state: Some(quarter), ..Problem::row(z, label) }
+}
+
+fn row(rivals: Rivals, margin: Margin, z: &[f64]) -> Answer {
+    ask(&spec(rivals, margin), &given(z, 0), Reduction::Sum)
+}
+
+#[test]
+fn only_rivals_above_the_modified_target_are_raised() {
+    // psi = 0.25: a rival that ties with it stays, 0.5 is modified.
+    let z = [0.5, 0.25, 0.5, -0.75];
+    let misclassified = row(Rivals::Misclassified { factor: 1.25 }, Margin::score(0.25), &z);
+    assert_eq!(misclassified.total, 0.25 + 0.875 - 0.75 - 3.0 * 0.25);
+    assert_eq!(misclassified.scores, array![[-3.0, 1.0, 1.25, 1.0]]);
+    let curricular = row(Rivals::Curricular { momentum: 0.5 }, Margin::score(0.25), &z);
+    assert_eq!(curricular.total, 0.25 + 0.5 * 0.75 - 0.75 - 3.0 * 0.25);
+    assert_eq!(curricular.scores, array![[-3.0, 1.0, 1.25, 1.0]]);
+    let divided = row(Rivals::DividedAngle { by: 2.0 }, Margin::score(0.25), &[0.5, 1.0, 0.0, -1.0]);
+    let quarter = std::f64::consts::FRAC_1_SQRT_2;
+    assert!((divided.total - (1.0 + quarter - 0.75)).abs() < 1e-15, "{divided:?}");
+    // At an angle of 0 the slope is the limit, at pi it is that of the floored sine.
+    assert_eq!(divided.scores[[0, 1]], 0.25);
+    assert!((divided.scores[[0, 2]] - quarter / 2.0).abs() < 1e-15, "{divided:?}");
+    assert!((divided.scores[[0, 3]] - 0.5 * f64::from(1 << 20)).abs() < 1e-6, "{divided:?}");
+}
+
+#[test]
+fn curricular_rivals_are_held_against_the_plain_margin() {
+    let arcface = |beyond_pi| {
+        let Margin::Angle(mut angle) = presets::find("arcface").unwrap().spec().margin else { panic!("an angle") };
+        angle.beyond_pi = beyond_pi;
+        Margin::Angle(angle)
+    };
+    // At an angle of 3 the plain cosine of 3.5 is -0.936, the continued one -1.112.
+    let z = [3.0_f64.cos(), -0.95, -0.9];
+    for beyond_pi in [BeyondPi::Continue, BeyondPi::Plain, BeyondPi::Clamp] {
+        let answer = row(Rivals::Curricular { momentum: 0.01 }, arcface(beyond_pi), &z);
+        assert_eq!(answer.scores[[0, 1]], 1.0, "{beyond_pi:?}: -0.95 is below");
+        assert_eq!(answer.scores[[0, 2]], 0.25 - 1.8, "{beyond_pi:?}: -0.9 is above");
+    }
+    // Misclassified ones against the margin as it is.
+    let raised = row(Rivals::Misclassified { factor: 1.25 }, arcface(BeyondPi::Continue), &z);
+    assert_eq!((raised.scores[[0, 1]], raised.scores[[0, 2]]), (1.25, 1.25));
+}
+
+#[test]
+fn a_masked_rival_stays_out() {
+    for rivals in ALL {
+        for comparison in comparisons() {
+            let spec = LossSpec { comparison, ..spec(rivals, Margin::score(0.25)) };
+            let at = |z: &[f64], label| ask(&spec, &given(z, label), Reduction::Sum);
+            let (masked, deleted) = (at(&[0.3, -INF, 0.5, 0.1, -INF], 2), at(&[0.3, 0.5, 0.1], 1));
+            assert_eq!((masked.total, masked.scale), (deleted.total, deleted.scale), "{spec:?}");
+            let slopes: Vec<f64> = masked.scores.iter().copied().collect();
+            let [a, b, c] = [deleted.scores[[0, 0]], deleted.scores[[0, 1]], deleted.scores[[0, 2]]];
+            assert_eq!(slopes, [a, 0.0, b, c, 0.0], "{spec:?}");
+            // Without rivals there is nothing to modify.
+            let plain = LossSpec { rivals: Rivals::Plain, ..spec.clone() };
+            let alone = ask(&plain, &given(&[0.3, -INF, -INF], 0), Reduction::Sum);
+            assert_eq!(at(&[0.3, -INF, -INF], 0), alone, "{spec:?}");
+            let one = at(&[0.3], 0);
+            assert_eq!((one.total, one.scores[[0, 0]]), (0.0, 0.0), "{spec:?}");
+        }
+    }
+}
+
+#[test]
+fn infinite_scores_have_the_limits_that_they_have_without() {
+    for rivals in ALL {
+        let cross_entropy = LossSpec { comparison: Comparison::CROSS_ENTROPY, ..spec(rivals, Margin::None) };
+        let infinite_rival = ask(&cross_entropy, &given(&[0.5, INF, 0.25], 0), Reduction::Sum);
+        assert_eq!((infinite_rival.total, &infinite_rival.scores), (INF, &array![[-1.0, 1.0, 0.0]]), "{rivals:?}");
+        let masked_target = ask(&cross_entropy, &given(&[-INF, -0.5, -0.25], 0), Reduction::Sum);
+        assert_eq!((masked_target.total, masked_target.scores[[0, 0]]), (INF, -1.0), "{rivals:?}");
+        assert!(masked_target.scores.iter().all(|slope| slope.is_finite()), "{masked_target:?}");
+        let contradiction = try_ask::<f64>(&cross_entropy, &given(&[INF, INF], 0), Reduction::Sum);
+        assert_eq!(contradiction.unwrap_err().kind(), ErrorKind::Number);
+        let nan = try_ask::<f32>(&cross_entropy, &given(&[0.5, 0.1, f64::NAN], 0), Reduction::Sum);
+        assert_eq!(nan.unwrap_err().found(), "NaN", "{rivals:?}");
+    }
+}
+
+#[test]
+fn rivals_without_an_angle_are_refused() {
+    let v2 = presets::find("sphereface-r-v2").unwrap().spec();
+    let rows = |bad: f64| Problem::new(array![[0.5, 0.25], [0.5, bad], [0.5, 0.1]], vec![0, 0, 0]);
+    for bad in [1.01, -1.5, 1e30] {
+        let error = try_ask::<f32>(&v2, &rows(bad), Reduction::Sum).unwrap_err();
+        assert!(error.subject().contains("row 1") && error.expected().contains("cosine"), "{error}");
+        // The others need no angle.
+        for name in ["mv-softmax", "curricularface"] {
+            let spec = presets::find(name).unwrap().spec();
+            assert!(try_ask::<f32>(&spec, &rows(bad), Reduction::Sum).is_ok(), "{name}");
+        }
+    }
+    for rounded in [1.000_000_1, -1.000_5] {
+        let answer = try_ask::<f32>(&v2, &rows(rounded), Reduction::Sum).unwrap();
+        assert!(answer.scores.iter().all(|slope| slope.is_finite()), "{answer:?}");
+    }
+    let ignored = LossSpec { ignored_label: Some(1), ..v2 };
+    let problem = Problem { aim: Aim::Labels(vec![0, 1, 0]), ..rows(7.0) };
+    assert!(try_ask::<f64>(&ignored, &problem, Reduction::Sum).is_ok(), "a row that does not count");
+}
+
+#[test]
+fn modified_rivals_need_cosines_and_one_class_a_row() {
+    let plain = presets::find("cross-entropy").unwrap().spec();
+    for rivals in ALL {
+        for geometry in [Geometry::UnitWeights, plain.geometry] {
+            let error = LossSpec { rivals, geometry, ..plain.clone() }.build(3).unwrap_err();
+            assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "rivals"), "{error}");
+        }
+        let spec = LossSpec { rivals, geometry: Geometry::Cosine, ..plain.clone() };
+        let soft = Problem::soft(array![[0.1, 0.2]], array![[0.5, 0.5]]);
+        let error = try_ask::<f64>(&spec, &soft, Reduction::Mean).unwrap_err();
+        assert!(error.subject() == "soft targets" && error.found().contains("rivals"), "{error}");
+    }
+    let out_of_range = [
+        (Rivals::Misclassified { factor: 0.99 }, "rivals.factor"),
+        (Rivals::Misclassified { factor: f64::NAN }, "rivals.factor"),
+        (Rivals::Misclassified { factor: 1e9 }, "rivals.factor"),
+        (Rivals::Curricular { momentum: 0.0 }, "rivals.momentum"),
+        (Rivals::Curricular { momentum: 1.5 }, "rivals.momentum"),
+        (Rivals::DividedAngle { by: 0.5 }, "rivals.by"),
+        (Rivals::DividedAngle { by: INF }, "rivals.by"),
+    ];
+    for (rivals, subject) in out_of_range {
+        let error = LossSpec { rivals, geometry: Geometry::Cosine, ..plain.clone() }.build(3).unwrap_err();
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, subject), "{error}");
+    }
+}
+
+#[test]
+fn smoothing_and_the_z_loss_see_the_modified_scores() {
+    let z = [0.5, 0.4, -0.2, 0.7];
+    let is_raised = |k: usize| k > 0 && z[k] > 0.25;
+    let bent: Vec<f64> = (0..4).map(|k| if is_raised(k) { 1.25 * z[k] + 0.25 } else { z[k] }).collect();
+    for (label_smoothing, z_loss) in [(0.1, 0.0), (0.0, 0.05), (0.2, 0.01)] {
+        let gate = SmoothGate::Softplus { label_smoothing, z_loss };
+        let modified = LossSpec { comparison: Comparison::LogSumExp { gate }, ..spec(ALL[0], Margin::score(0.25)) };
+        // The modified rivals, given as they are, make the same loss.
+        let plain = LossSpec { rivals: Rivals::Plain, ..modified.clone() };
+        let a = ask(&modified, &Problem::row(&z, 0), Reduction::Sum);
+        let b = ask(&plain, &Problem::row(&bent, 0), Reduction::Sum);
+        assert!((a.total - b.total).abs() < 1e-15, "{a:?} {b:?}");
+        for (k, (a, b)) in a.scores.iter().zip(&b.scores).enumerate() {
+            let slope = if is_raised(k) { 1.25 } else { 1.0 };
+            assert!((a - slope * b).abs() < 1e-15, "{k}: {a} {b}");
+        }
+    }
+}

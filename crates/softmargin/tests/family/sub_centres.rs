@@ -1,0 +1,83 @@
+//! Several prototypes a class: pooled scores through the loss and back through the head.
+
+use crate::problem::Random;
+use ndarray::{Array1, Array2, Axis};
+use softmargin::{Batch, ErrorKind, Gradients, HeadGradients, LossSpec, Reduction, Scale, presets, sub_centres};
+
+/// A head of several prototypes a class: value, and gradients by embeddings and prototypes.
+fn head(spec: &LossSpec, x: &Array2<f64>, w: &Array2<f64>, labels: &Array1<i64>) -> (f64, HeadGradients<f64>) {
+    let centres = spec.sub_centres;
+    let loss = spec.clone().build(w.nrows() / centres).unwrap();
+    let scored = spec.geometry.scores(x.view(), w.view(), None).unwrap();
+    let pooled = sub_centres::pool(scored.scores.view(), centres).unwrap();
+    let batch = Batch::new(pooled.scores.view(), labels.view());
+    let (value, gradients) = loss.value_and_grad(&batch, Reduction::Mean).unwrap();
+    let scores = sub_centres::spread(gradients.scores.view(), pooled.winners.view(), centres).unwrap();
+    let back = spec.geometry.backward(x.view(), w.view(), &scored, &Gradients { scores, ..gradients }).unwrap();
+    (value.total, back)
+}
+
+fn three_centres() -> (LossSpec, Array2<f64>, Array2<f64>, Array1<i64>) {
+    let mut random = Random::new(91);
+    let (x, w) = (random.matrix(5, 6, -1.0, 1.0), random.matrix(4 * 3, 6, -1.0, 1.0));
+    let spec = presets::find("sub-centre-arcface").unwrap().spec();
+    (spec, x, w, Array1::from(random.labels(5, 4)))
+}
+
+#[test]
+fn only_the_winners_count() {
+    let (spec, x, w, labels) = three_centres();
+    let one = LossSpec { sub_centres: 1, ..spec.clone() };
+    let scored = spec.geometry.scores(x.view(), w.view(), None).unwrap();
+    let winners = sub_centres::pool(scored.scores.view(), 3).unwrap().winners;
+    for row in 0..5 {
+        // The winners of a row alone are a head of one prototype a class, with the same loss.
+        let chosen: Vec<usize> = (0..4).map(|class| class * 3 + usize::from(winners[[row, class]])).collect();
+        let (x, labels) = (x.select(Axis(0), &[row]), labels.select(Axis(0), &[row]));
+        let (whole, of_whole) = head(&spec, &x, &w, &labels);
+        let (few, of_few) = head(&one, &x, &w.select(Axis(0), &chosen), &labels);
+        assert!(whole > 0.0 && (whole - few).abs() < 1e-13 * whole, "row {row}: {whole} {few}");
+        let off = (&of_whole.embeddings - &of_few.embeddings).iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+        assert!(off < 1e-12, "row {row}: {off}");
+        for k in (0..12).filter(|k| !chosen.contains(k)) {
+            assert!(of_whole.weight.row(k).iter().all(|slope| *slope == 0.0), "row {row}, prototype {k}");
+        }
+    }
+}
+
+#[test]
+fn the_gradient_is_that_of_the_value() {
+    let (spec, x, w, labels) = three_centres();
+    let spec = LossSpec { scale: Scale::fixed(8.0), ..spec };
+    let (_, back) = head(&spec, &x, &w, &labels);
+    let h = 1e-5;
+    let check = |of_x: bool, got: &Array2<f64>| {
+        for (place, &slope) in got.indexed_iter() {
+            let at = |step: f64| {
+                let (mut x, mut w) = (x.clone(), w.clone());
+                *(if of_x { &mut x[place] } else { &mut w[place] }) += step;
+                head(&spec, &x, &w, &labels).0
+            };
+            let want = (at(h) - at(-h)) / (2.0 * h);
+            // Truncation is h^2 / 6 times a third derivative of some thousands, rounding 1e-15 / h.
+            assert!((slope - want).abs() < 1e-6 * (1.0 + want.abs()), "{of_x} {place:?}: {slope}, expected {want}");
+        }
+    };
+    check(true, &back.embeddings);
+    check(false, &back.weight);
+}
+
+#[test]
+fn what_no_head_can_have_is_refused() {
+    let spec = |name: &str, sub_centres| LossSpec { sub_centres, ..presets::find(name).unwrap().spec() };
+    for count in [0, sub_centres::MOST + 1] {
+        let error = spec("arcface", count).build(3).unwrap_err();
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "sub_centres"), "{error}");
+    }
+    let error = spec("l-softmax", 2).build(3).unwrap_err();
+    assert!(error.subject() == "sub_centres" && error.expected().contains("angle"), "{error}");
+    for name in ["sphereface", "cross-entropy", "arcface", "am-softmax"] {
+        assert!(spec(name, 2).build(3).is_ok(), "{name}");
+    }
+    assert_eq!(spec("sub-centre-arcface", 3), presets::find("subcenter-arcface").unwrap().spec());
+}
