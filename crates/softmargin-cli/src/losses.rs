@@ -1,6 +1,6 @@
 //! `softmargin losses`: the family as a table, or one of its members in full.
 
-use crate::args::LossesOptions;
+use crate::args::{Common, LossesOptions};
 use serde::Serialize;
 use softmargin::presets::{self, MarginParameter, Preset};
 use softmargin::{LossSpec, Margin, Scale};
@@ -26,13 +26,13 @@ struct Family {
     losses: Vec<Description>,
 }
 
-pub(crate) fn run(options: &LossesOptions) -> Result<String, Error> {
+pub(crate) fn run(options: &LossesOptions, common: &Common) -> Result<String, Error> {
     match &options.name {
-        None if options.json => crate::json(&Family { losses: presets::all().iter().map(describe).collect() }),
+        None if common.json => crate::json(&Family { losses: presets::all().iter().map(describe).collect() }),
         None => Ok(table()),
         Some(name) => {
             let preset = presets::find(name)?;
-            if options.json { crate::json(&describe(preset)) } else { Ok(page(preset)) }
+            if common.json { crate::json(&describe(preset)) } else { Ok(page(preset)) }
         }
     }
 }

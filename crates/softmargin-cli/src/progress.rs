@@ -1,37 +1,54 @@
 //! Progress of a training run: a bar with time left on a terminal, a line an epoch (and at least every ten seconds)
 //! where there is none. All of it on standard error.
 
+use crate::interrupt;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use softmargin_lab::observer::{Epoch, Observer, Outline, Step};
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Progress {
+    quiet: bool,
     terminal: bool,
     bar: ProgressBar,
     epochs: usize,
     images: usize,
     start: Instant,
     said: Instant,
+    /// The last validation, as it is shown on a terminal.
+    validation: String,
+    workshop: PathBuf,
+    /// Whether the interrupt, if there was one, was spoken of.
+    ending: Cell<bool>,
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
+    /// With `quiet`, nothing is said.
+    pub(crate) fn new(quiet: bool) -> Self {
         let now = Instant::now();
         Self {
-            terminal: std::io::stderr().is_terminal(),
+            quiet,
+            terminal: !quiet && std::io::stderr().is_terminal(),
             bar: ProgressBar::hidden(),
             epochs: 0,
             images: 0,
             start: now,
             said: now,
+            validation: String::new(),
+            workshop: PathBuf::new(),
+            ending: Cell::new(false),
         }
     }
 
     /// A line that stays, above the bar where there is one.
     fn say(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
         if self.terminal {
             self.bar.suspend(|| write_line(line));
         } else {
@@ -60,6 +77,10 @@ impl Observer for Progress {
         self.images = outline.images;
         self.start = Instant::now();
         self.said = self.start;
+        self.workshop = outline.workshop.clone();
+        if !interrupt::listen() {
+            self.say("note   Ctrl-C cannot be heard here: it ends the run without a model");
+        }
         let count = |number: usize| HumanCount(number as u64);
         self.say(&format!("data   {}", outline.data));
         self.say(&format!("split  {}", outline.split));
@@ -67,8 +88,10 @@ impl Observer for Progress {
             self.say(&format!("note   {note}"));
         }
         self.say(&format!(
-            "train  {} images, {} classes, {} parameters, loss {}, {} {}",
+            "train  {} images, {} to validate, {} to test at the end; {} classes, {} parameters, loss {}, {} {}",
             count(outline.train_images),
+            count(outline.validation_images),
+            count(outline.test_images),
             count(outline.classes),
             count(outline.parameters),
             outline.loss,
@@ -87,7 +110,7 @@ impl Observer for Progress {
     }
 
     fn stepped(&mut self, step: &Step) {
-        let state = format!("loss {:.3}  train accuracy {}", step.loss, percent(step.accuracy));
+        let state = format!("loss {:.3}  running accuracy {}{}", step.loss, percent(step.accuracy), self.validation);
         if self.terminal {
             self.bar.set_prefix(format!("epoch {}/{}", step.epoch, self.epochs));
             self.bar.set_message(state);
@@ -100,13 +123,17 @@ impl Observer for Progress {
     }
 
     fn finished_epoch(&mut self, epoch: &Epoch) {
+        let validation = epoch
+            .validation_accuracy
+            .map_or_else(String::new, |accuracy| format!("  validation accuracy {}", percent(accuracy)));
         if self.terminal {
+            self.validation = validation;
             return;
         }
         self.said = Instant::now();
         let left = HumanDuration(self.left(self.images / self.epochs.max(1) * epoch.epoch));
         self.say(&format!(
-            "epoch {}/{}  loss {:.4}  train accuracy {}  {:.0} images/s  {left} left",
+            "epoch {}/{}  loss {:.4}  running accuracy {}{validation}  {:.0} images/s  {left} left",
             epoch.epoch,
             self.epochs,
             epoch.loss,
@@ -117,5 +144,16 @@ impl Observer for Progress {
 
     fn tests(&mut self) {
         self.bar.finish();
+    }
+
+    fn interrupted(&self) -> bool {
+        let asked = interrupt::asked();
+        if asked && !self.ending.replace(true) {
+            let kept = self.workshop.display();
+            self.say(&format!(
+                "interrupted: the best model so far is tested and saved; once more ends at once and leaves {kept}"
+            ));
+        }
+        asked
     }
 }

@@ -1,42 +1,51 @@
 //! `softmargin train`.
 
-use crate::args::TrainOptions;
+use crate::args::{Common, TrainOptions};
 use crate::progress::Progress;
-use softmargin_lab::{Destination, Error, Request, train};
+use softmargin_lab::training::Stopped;
+use softmargin_lab::{Destination, Error, Request, Summary, train};
 
-pub(crate) fn run(options: &TrainOptions) -> Result<String, Error> {
-    let request = Request {
-        data: options.data.clone(),
-        image_size: options.image_size,
-        loss: options.loss.clone(),
-        scale: options.scale,
-        margin: options.margin.clone(),
-        embedding_size: options.embedding_size,
-        epochs: options.epochs,
-        batch_size: options.batch_size,
-        learning_rate: options.lr,
-        seed: options.seed,
-        device: options.device,
+pub(crate) fn run(options: &TrainOptions, common: &Common) -> Result<String, Error> {
+    let flags = options.request(common.device);
+    let request = match &options.config {
+        Some(path) => flags.over(Request::read(path)?)?,
+        None => flags,
     };
     let destination = match &options.out {
-        Some(path) if options.json && path.to_str().is_none() => {
+        Some(path) if common.json && path.to_str().is_none() => {
             let advice = "choose another with --out, or leave out --json";
             return Err(Error::request("--out", "a path in UTF-8, which JSON can hold", path.display(), advice));
         }
         Some(path) => Destination::new(path)?,
         None => Destination::next("run")?,
     };
-    let summary = train(&request, &destination, &mut Progress::new())?;
-    if options.json {
-        return crate::json(&summary);
-    }
+    let summary = train(&request, &destination, &mut Progress::new(common.quiet))?;
+    if common.json { crate::json(&summary) } else { Ok(text(&summary)) }
+}
+
+fn text(summary: &Summary) -> String {
     let wrong = ((1.0 - summary.test_accuracy) * summary.test_images as f64).round();
-    Ok(format!(
+    format!(
         "test accuracy {:.2} % ({wrong} of {} images wrong), {:.1} s in all\n\
+         {}\n\
          run directory {out}; open {out}/report.html, or try: softmargin predict {out} IMAGE.png",
         100.0 * summary.test_accuracy,
         summary.test_images,
         summary.seconds,
+        model(summary),
         out = summary.out.display(),
-    ))
+    )
+}
+
+/// Which model was kept, and why training ended where it did.
+fn model(summary: &Summary) -> String {
+    let ended = match summary.stopped {
+        Stopped::Finished => "",
+        Stopped::Early => ", stopped early",
+        Stopped::Interrupted => ", interrupted",
+    };
+    let by = summary
+        .validation_accuracy
+        .map_or_else(String::new, |accuracy| format!(", validation accuracy {:.2} %", 100.0 * accuracy));
+    format!("model of epoch {} of {}{by}{ended}", summary.best_epoch, summary.epochs)
 }

@@ -1,7 +1,12 @@
 //! Small random changes to training images, fixed by (seed, number of the sample).
+//!
+//! Cut-out: T. DeVries and G. W. Taylor, "Improved regularization of convolutional neural networks with cutout", 2017,
+//! arXiv:1708.04552; here with a random side, and erased to the image's mean.
 
+use crate::error::Error;
 use crate::generator::Generator;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// How far an image may be changed. Every amount is drawn evenly between its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -20,6 +25,9 @@ pub struct Augmentation {
     pub shear: f64,
     /// Largest relative change of contrast, either way.
     pub contrast: f64,
+    /// Largest side of a square that is erased to the mean of each channel, as a part of the image's shorter side; its
+    /// middle is anywhere in the image. 0: none.
+    pub cut_out: f64,
 }
 
 impl Augmentation {
@@ -34,7 +42,38 @@ impl Augmentation {
             shift: 0.1 * strength,
             shear: 0.1 * strength,
             contrast: 0.1 * strength,
+            cut_out: 0.0,
         }
+    }
+
+    /// Refuses amounts out of range.
+    ///
+    /// # Errors
+    /// When an amount is not a number within its range: `unchanged`, `shift`, `shear`, `contrast` and `cut-out` from 0 to
+    /// 1, `rotation` from 0 to 180, `scale` from 0 to 0.9.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.out_of_range() {
+            Some((name, range, found)) => {
+                let expected = format!("a number from {} to {}", range.start(), range.end());
+                Err(Error::request(format!("augmentation.{name}"), expected, found, "0 leaves the images as they are"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The first amount out of range: its name, its range, and what it is.
+    pub(crate) fn out_of_range(&self) -> Option<(&'static str, RangeInclusive<f64>, f64)> {
+        // At a relative change of 1, nothing would be left of the image.
+        let amounts = [
+            ("unchanged", 0.0..=1.0, self.unchanged),
+            ("rotation", 0.0..=180.0, self.rotation),
+            ("scale", 0.0..=0.9, self.scale),
+            ("shift", 0.0..=1.0, self.shift),
+            ("shear", 0.0..=1.0, self.shear),
+            ("contrast", 0.0..=1.0, self.contrast),
+            ("cut-out", 0.0..=1.0, self.cut_out),
+        ];
+        amounts.into_iter().find(|(_, range, amount)| !range.contains(amount))
     }
 
     /// Writes a changed copy of `image` (channels, height, width) to `changed`, of the same length.
@@ -60,6 +99,25 @@ impl Augmentation {
                 interpolate(image, shape, source, gain, row * width + column, changed);
             }
         }
+        if self.cut_out > 0.0 {
+            let side = stream.between(0.0, self.cut_out) * height.min(width) as f64;
+            let middle = [stream.between(0.0, height as f64), stream.between(0.0, width as f64)];
+            erase(changed, shape, middle, side);
+        }
+    }
+}
+
+/// Sets the pixels whose middle lies in a square to the mean of their channel.
+fn erase(image: &mut [f32], [_, height, width]: [usize; 3], middle: [f64; 2], side: f64) {
+    // Middles of pixels are half-way between whole numbers; a conversion to an integer stops at 0.
+    let first = |middle: f64| (middle - side / 2.0 + 0.5).floor() as usize;
+    let end = |middle: f64, most: usize| ((middle + side / 2.0 + 0.5).floor() as usize).min(most);
+    let rows = first(middle[0])..end(middle[0], height);
+    let columns = first(middle[1])..end(middle[1], width);
+    for channel in image.chunks_exact_mut(height * width) {
+        let sum = channel.iter().map(|&value| f64::from(value)).sum::<f64>();
+        let mean = (sum / (height * width) as f64) as f32;
+        rows.clone().for_each(|row| channel[row * width..][..width][columns.clone()].fill(mean));
     }
 }
 
@@ -127,6 +185,61 @@ mod tests {
             moves.insert(by.to_bits());
         }
         assert_eq!(moves.len(), 20);
+    }
+
+    #[test]
+    fn a_square_is_cut_out_to_the_mean_of_each_channel() {
+        let cut = Augmentation { unchanged: 0.0, cut_out: 0.8, ..Augmentation::with_strength(0.0) };
+        let mean = |channel: &[f32]| channel.iter().map(|&v| f64::from(v)).sum::<f64>() / 35.0;
+        let image = image();
+        let (mut nothing, mut largest) = (0, 0);
+        for number in 0..500 {
+            let changed = apply(&cut, &image, number);
+            let erased = |at: &usize| changed[*at] != image[*at];
+            let places: Vec<usize> = (0..35).filter(erased).collect();
+            assert_eq!(places, (35..70).filter(erased).map(|at| at - 35).collect::<Vec<_>>(), "in all channels");
+            for (channel, whole) in changed.chunks(35).zip(image.chunks(35)) {
+                assert!(places.iter().all(|&at| (f64::from(channel[at]) - mean(whole)).abs() < 1e-6));
+            }
+            let extent = |of: &dyn Fn(usize) -> usize| {
+                let (least, most) = (places.iter().map(|&at| of(at)).min(), places.iter().map(|&at| of(at)).max());
+                most.zip(least).map_or(0, |(most, least)| most - least + 1)
+            };
+            let (rows, columns) = (extent(&|at| at / 7), extent(&|at| at % 7));
+            assert_eq!(places.len(), rows * columns, "a rectangle");
+            // At most 0.8 times 5 pixels, which covers at most 4 middles of pixels.
+            assert!(rows <= 4 && columns <= 4);
+            nothing += usize::from(places.is_empty());
+            largest = largest.max(places.len());
+        }
+        assert!(nothing > 0 && largest == 16, "{nothing} {largest}");
+        let none = Augmentation { cut_out: 0.0, ..cut };
+        assert_eq!(apply(&none, &image, 0), image);
+    }
+
+    #[test]
+    fn amounts_out_of_range_are_refused_by_name() {
+        let sound = Augmentation::with_strength(1.0);
+        assert!(sound.check().is_ok());
+        let largest = Augmentation { rotation: 180.0, scale: 0.9, cut_out: 1.0, ..sound };
+        assert!(largest.check().is_ok());
+        assert!(apply(&Augmentation { unchanged: 0.0, ..largest }, &image(), 1).iter().all(|value| value.is_finite()));
+        for (wrong, name) in [
+            (Augmentation { unchanged: 1.01, ..sound }, "unchanged"),
+            (Augmentation { rotation: 180.5, ..sound }, "rotation"),
+            (Augmentation { scale: 1.0, ..sound }, "scale"),
+            (Augmentation { shift: f64::NAN, ..sound }, "shift"),
+            (Augmentation { shear: -0.1, ..sound }, "shear"),
+            (Augmentation { contrast: f64::INFINITY, ..sound }, "contrast"),
+            (Augmentation { cut_out: -0.0001, ..sound }, "cut-out"),
+        ] {
+            let error = wrong.check().unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("augmentation.{name}: expected a number from 0")),
+                "{error}"
+            );
+            assert_eq!(error.exit_code(), 2);
+        }
     }
 
     #[test]

@@ -93,9 +93,36 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// The most threads that are no slip of the keyboard.
+const MAX_THREADS: usize = 1024;
+
+/// Computes with so many threads from now on; to be called before anything is computed. Results are the same for any
+/// number.
+///
+/// # Errors
+/// On a number out of range (exit code 2), and when threads were used already or cannot be made (exit code 1).
+pub fn use_threads(threads: usize) -> Result<(), Error> {
+    if !(1..=MAX_THREADS).contains(&threads) {
+        let expected = format!("a whole number from 1 to {MAX_THREADS}");
+        return Err(Error::request("--threads", expected, threads, "leave it out, and every core has one"));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global().map_err(|cause| {
+        Error::failure("--threads", format!("{threads} threads that can be started"), &cause, "").with_source(cause)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_threads_out_of_range_is_refused() {
+        for threads in [0, 1025, usize::MAX] {
+            let error = use_threads(threads).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().starts_with("--threads: expected"), "{error}");
+        }
+    }
 
     #[test]
     fn names_come_back_and_others_are_refused() {

@@ -13,12 +13,17 @@
 //! |---|---|
 //! | [`data`] | images of known classes, from the built-in digits, IDX files or a folder |
 //! | [`augmentation`] | small random changes to training images |
-//! | [`network`] | image to embedding |
+//! | [`encoder`] | sample to embedding: convolutions, a projection, or nothing |
+//! | [`network`] | the convolutions |
 //! | [`model`] | network and head |
 //! | [`config`] | what is asked for, and what it resolves to |
 //! | [`training`] | the loop, the test, the run directory |
 //! | [`evaluation`] | predicted classes against true ones |
-//! | [`prediction`] | a run directory's model on image files |
+//! | [`measuring`] | a run directory's model on samples of known classes |
+//! | [`embedding`] | the embeddings that it makes, written down |
+//! | [`run_data`] | data as a run's model takes them |
+//! | [`inputs`] | images and arrays as they come |
+//! | [`prediction`] | a run directory's model on images and arrays |
 //! | [`run_dir`] | what a run leaves |
 //! | [`observer`] | who is told how far it is |
 //! | [`generator`] | the one source of randomness |
@@ -27,24 +32,33 @@
 
 pub mod augmentation;
 pub mod config;
-mod config_check;
 pub mod data;
 pub mod device;
+pub mod embedding;
+pub mod encoder;
 pub mod error;
 pub mod evaluation;
 pub mod generator;
+pub mod inputs;
+pub mod measuring;
 pub mod model;
 pub mod network;
+mod npy_writer;
 pub mod observer;
 pub mod prediction;
+pub mod predictor;
 mod report;
+pub mod run_data;
 pub mod run_dir;
 pub mod training;
+pub mod whole;
 
 pub use config::{Config, Request};
 pub use data::DataSource;
 pub use device::DeviceChoice;
+pub use embedding::embed;
 pub use error::Error;
+pub use measuring::evaluate;
 pub use observer::{Observer, Silent};
 pub use prediction::predict;
 pub use run_dir::Destination;

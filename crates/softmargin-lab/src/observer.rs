@@ -1,13 +1,14 @@
 //! What a caller is told while training goes on. Nothing here is printed.
 
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// What is about to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outline {
     /// The data, in a sentence.
     pub data: String,
-    /// Which images train and which test, in a sentence.
+    /// Which samples train, validate and test, in a sentence.
     pub split: String,
     /// What the reader should know of the data.
     pub notes: Vec<String>,
@@ -15,6 +16,8 @@ pub struct Outline {
     pub loss: String,
     /// Images to train with.
     pub train_images: usize,
+    /// Images that the best model is chosen by; 0 where none are held out.
+    pub validation_images: usize,
     /// Images to test with.
     pub test_images: usize,
     /// Classes.
@@ -25,6 +28,8 @@ pub struct Outline {
     pub epochs: usize,
     /// Images in all the passes together.
     pub images: usize,
+    /// The directory that holds the run until it is moved into its place.
+    pub workshop: PathBuf,
 }
 
 /// One step of training.
@@ -49,6 +54,10 @@ pub struct Epoch {
     pub loss: f64,
     /// Share of images whose highest score was that of their class, as they were when the network saw them.
     pub accuracy: f64,
+    /// Mean loss over the validation images after the pass, with the margin; `None` where there are none.
+    pub validation_loss: Option<f64>,
+    /// Share of the validation images whose highest score was that of their class; `None` where there are none.
+    pub validation_accuracy: Option<f64>,
     /// At the end of the pass.
     pub learning_rate: f64,
     /// Images a second, over the pass.
@@ -71,8 +80,12 @@ pub trait Observer {
     fn finished_epoch(&mut self, epoch: &Epoch) {
         let _ = epoch;
     }
-    /// After the last pass, before the test.
+    /// After the last pass, before the test data are looked at for the first time.
     fn tests(&mut self) {}
+    /// Asked before each step: whether training is to end here, with the best model so far.
+    fn interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody.

@@ -7,16 +7,19 @@
 //! | `classes.json` | the names of the classes, in the order of the scores |
 //! | `metrics.jsonl` | one line an epoch, and a last one with the test's result |
 //! | `report.html` | the run at a glance |
-//! | `checkpoint/state.json` | where training stood at the end: epochs, steps, and the loss's state |
+//! | `checkpoint/last.safetensors` | the weights after the last step; `model.safetensors` has the best |
+//! | `checkpoint/state.json` | where training stood at the end: epochs, steps, why it ended, and the best model's loss state |
 //!
 //! The checkpoint is what the evaluation of a loss with a state needs. Training cannot be resumed from it: it has no
-//! momentum of the optimiser, and it is written once, at the end.
+//! momentum of the optimiser.
 //!
-//! It is put together beside its final place and moved there in one step, so that it is whole or not there.
+//! A [`Draft`] of it is put together beside its final place and moved there in one step, so that it is whole or not there.
+//! The draft is brought up to date after each epoch, and is itself a run directory that can be used: if the machine fails,
+//! `.NAME.partial-...` is left, and an epoch at most is lost.
 
-use crate::config::{Config, FORMAT};
-use crate::config_check::Fault;
+use crate::config::{Config, FORMAT, Fault};
 use crate::error::Error;
+use crate::training::Stopped;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use softmargin::LossState;
@@ -32,6 +35,7 @@ const CLASSES: &str = "classes.json";
 const METRICS: &str = "metrics.jsonl";
 const REPORT: &str = "report.html";
 const STATE: &str = "checkpoint/state.json";
+const LAST: &str = "checkpoint/last.safetensors";
 
 /// Where training stood at the end: what the evaluation of a loss with a state needs. Training cannot be resumed from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,7 +45,12 @@ pub struct Checkpoint {
     pub epochs: usize,
     /// Steps taken.
     pub steps: u64,
-    /// The state of a loss that has one.
+    /// The epoch of the best model, from 1.
+    pub best_epoch: usize,
+    /// Why training ended; none while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    /// The state that a loss which has one had when the best model was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_state: Option<LossState>,
 }
@@ -57,6 +66,13 @@ pub struct Run {
     pub model: Vec<u8>,
     /// Where training stood at the end.
     pub checkpoint: Checkpoint,
+}
+
+/// A run directory in the making. It is removed when it is dropped unfinished.
+#[derive(Debug)]
+pub struct Draft {
+    destination: Destination,
+    workshop: TempDir,
 }
 
 /// A place where a run directory can be written.
@@ -128,32 +144,24 @@ impl Destination {
             .map_err(|cause| Error::io(parent, "a directory to make the run directory in", cause.kind().into()))
     }
 
+    /// Begins a run directory. From the first [`Draft::save`] on, it can be used where it is.
+    ///
+    /// # Errors
+    /// When no directory can be made beside the destination, or a file cannot be written.
+    pub fn begin(&self, config: &Config, classes: &[String]) -> Result<Draft, Error> {
+        let draft = Draft { destination: self.clone(), workshop: self.workshop()? };
+        make_readable(draft.path())?;
+        draft.put(CONFIG, draft.config(config, "training has not ended")?.as_bytes())?;
+        draft.put(CLASSES, draft.json(CLASSES, &classes)?.as_bytes())?;
+        Ok(draft)
+    }
+
     /// Writes a run directory, whole or not at all, and says where it is.
     ///
     /// # Errors
     /// When a file cannot be written, or something has come to be at a path that was asked for.
     pub fn write(&self, run: &Run, metrics: &[String], report: &str) -> Result<PathBuf, Error> {
-        let workshop = self.workshop()?;
-        let config = toml::to_string_pretty(&run.config).map_err(|cause| self.unwritable(CONFIG, &cause))?;
-        let classes = serde_json::to_string_pretty(&run.classes).map_err(|cause| self.unwritable(CLASSES, &cause))?;
-        let state = serde_json::to_string_pretty(&run.checkpoint).map_err(|cause| self.unwritable(STATE, &cause))?;
-        let metrics: String = metrics.iter().map(|line| format!("{line}\n")).collect();
-        let files: [(&str, &[u8]); 6] = [
-            (CONFIG, config.as_bytes()),
-            (MODEL, &run.model),
-            (CLASSES, classes.as_bytes()),
-            (METRICS, metrics.as_bytes()),
-            (REPORT, report.as_bytes()),
-            (STATE, state.as_bytes()),
-        ];
-        for (name, content) in files {
-            write_synced(&workshop.path().join(name), content)?;
-        }
-        make_readable(workshop.path())?;
-        let path = self.move_into_place(workshop.path())?;
-        // It has moved: there is nothing left to remove.
-        let _ = workshop.keep();
-        Ok(path)
+        self.begin(&run.config, &run.classes)?.finish(run, metrics, report)
     }
 
     fn move_into_place(&self, from: &Path) -> Result<PathBuf, Error> {
@@ -178,34 +186,134 @@ impl Destination {
             };
         }
     }
+}
+
+impl Draft {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.workshop.path()
+    }
+
+    /// Brings it up to date after an epoch: the best model, where it is a new one, the last one, and how they came about.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(
+        &self,
+        best: Option<&[u8]>,
+        last: &[u8],
+        checkpoint: &Checkpoint,
+        metrics: &[String],
+    ) -> Result<(), Error> {
+        if let Some(best) = best {
+            self.put(MODEL, best)?;
+        }
+        self.put(LAST, last)?;
+        self.put(STATE, self.json(STATE, checkpoint)?.as_bytes())?;
+        self.put(METRICS, lines(metrics).as_bytes())
+    }
+
+    /// Makes it whole, moves it into its place, and says where that is.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or something has come to be at a path that was asked for.
+    pub fn finish(self, run: &Run, metrics: &[String], report: &str) -> Result<PathBuf, Error> {
+        let config = self.config(&run.config, &ending(&run.config, &run.checkpoint))?;
+        let state = self.json(STATE, &run.checkpoint)?;
+        let metrics = lines(metrics);
+        let files: [(&str, &[u8]); 5] = [
+            (CONFIG, config.as_bytes()),
+            (MODEL, &run.model),
+            (METRICS, metrics.as_bytes()),
+            (REPORT, report.as_bytes()),
+            (STATE, state.as_bytes()),
+        ];
+        for (name, content) in files {
+            self.put(name, content)?;
+        }
+        self.sync()?;
+        let path = self.destination.move_into_place(self.path())?;
+        // It has moved: there is nothing left to remove.
+        let _ = self.workshop.keep();
+        Ok(path)
+    }
+
+    /// Puts a file in the place of the one that is there, whole or not at all.
+    fn put(&self, name: &str, content: &[u8]) -> Result<(), Error> {
+        let path = self.path().join(name);
+        let write = || -> std::io::Result<()> {
+            let folder = path.parent().unwrap_or(self.path());
+            fs::create_dir_all(folder)?;
+            let beside = folder.join(".next");
+            fs::write(&beside, content)?;
+            fs::rename(beside, &path)
+        };
+        write().map_err(|cause| Error::io(&path, "a file that can be written", cause))
+    }
+
+    /// Waits until all files are on the disk, so that the move cannot overtake their content.
+    fn sync(&self) -> Result<(), Error> {
+        for name in [CONFIG, MODEL, CLASSES, METRICS, REPORT, STATE, LAST] {
+            let path = self.path().join(name);
+            match fs::File::open(&path).and_then(|file| file.sync_all()) {
+                // A run that was not trained here has no last model.
+                Err(cause) if name == LAST && cause.kind() == ErrorKind::NotFound => {}
+                result => result.map_err(|cause| Error::io(&path, "a file that can be written", cause))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn config(&self, config: &Config, ending: &str) -> Result<String, Error> {
+        let remarks = [
+            format!("The whole configuration of a run of softmargin {}; {ending}.", env!("CARGO_PKG_VERSION")),
+            "'softmargin train --config FILE' takes this file, or any part of it.".into(),
+        ];
+        config.to_text(&remarks).map_err(|cause| self.unwritable(CONFIG, &cause))
+    }
+
+    fn json(&self, name: &str, value: &impl Serialize) -> Result<String, Error> {
+        serde_json::to_string_pretty(value).map_err(|cause| self.unwritable(name, &cause))
+    }
 
     fn unwritable(&self, name: &str, cause: &dyn std::fmt::Display) -> Error {
-        Error::failure(self.path.join(name).display(), "something that can be written down", cause, "")
+        Error::failure(self.destination.path.join(name).display(), "something that can be written down", cause, "")
     }
 }
 
-/// Writes a file and waits until it is on the disk, so that the rename cannot overtake its content.
-fn write_synced(path: &Path, content: &[u8]) -> Result<(), Error> {
-    use std::io::Write;
-    let write = || -> std::io::Result<()> {
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
+fn lines(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// How training ended, in words.
+fn ending(config: &Config, checkpoint: &Checkpoint) -> String {
+    let Checkpoint { epochs, best_epoch, .. } = checkpoint;
+    match checkpoint.stopped {
+        Some(Stopped::Interrupted) => {
+            format!(
+                "it was interrupted in epoch {epochs} of {}, the model is that of epoch {best_epoch}",
+                config.training.epochs
+            )
         }
-        let mut file = fs::File::create_new(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().map_err(|cause| Error::io(path, "a file that can be written", cause))
+        Some(Stopped::Early) => {
+            format!("it stopped early after epoch {epochs}, the model is that of epoch {best_epoch}")
+        }
+        _ => format!("the model is that of epoch {best_epoch} of {epochs}"),
+    }
 }
 
 /// Temporary directories are their owner's alone; a run directory is as any directory the user makes.
 #[cfg(unix)]
 fn make_readable(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
-    let checkpoint = path.join(STATE);
-    let usual = checkpoint.parent().unwrap_or(path);
-    let mode = fs::metadata(usual).map_err(|cause| Error::io(usual, "a directory", cause))?.permissions().mode();
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|cause| Error::io(path, "a directory", cause))
+    let usual = path.join("checkpoint");
+    let change = || {
+        fs::create_dir_all(&usual)?;
+        let mode = fs::metadata(&usual)?.permissions().mode();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    };
+    change().map_err(|cause| Error::io(path, "a directory", cause))
 }
 
 #[cfg(not(unix))]
@@ -231,11 +339,13 @@ impl Run {
         }
         let config: Config = read_config(&path.join(CONFIG))?;
         let classes: Vec<String> = read_json(&path.join(CLASSES))?;
-        if classes.len() != config.classes {
-            let expected = format!("{} names, as {CONFIG} says", config.classes);
+        if classes.len() != config.data.classes {
+            let expected = format!("{} names, as {CONFIG} says", config.data.classes);
             return Err(broken(&path.join(CLASSES), expected, format!("{} names", classes.len())));
         }
-        config.check().map_err(|Fault { expected, found }| broken(&path.join(CONFIG), expected, found))?;
+        let fault =
+            |Fault { key, expected, found }| broken(&path.join(CONFIG), format!("{key} to be {expected}"), found);
+        config.check().map_err(fault)?;
         let model = read_model(&path.join(MODEL), &config)?;
         Ok(Self { config, classes, model, checkpoint: read_json(&path.join(STATE))? })
     }

@@ -6,7 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
-use softmargin_lab::data::{DataSource, Dataset, Ink, Preparation, Sizing, image_files};
+use softmargin_lab::data::{
+    DataSource, Dataset, HoldOut, Ink, Input, LabelledSamples, LoadOptions, Normalisation, Preparation, Sizing,
+    image_files,
+};
 use softmargin_lab::error::Error;
 use tempfile::TempDir;
 
@@ -36,7 +39,26 @@ fn two_classes() -> TempDir {
 }
 
 fn load_as(folder: &Path, sizing: Sizing) -> Result<Dataset, Error> {
-    Dataset::load(&DataSource::Path(folder.to_owned()), &sizing)
+    load_with(folder, &LoadOptions { sizing, ..LoadOptions::default() })
+}
+
+fn load_with(folder: &Path, options: &LoadOptions) -> Result<Dataset, Error> {
+    Dataset::load(&DataSource::Path(folder.to_owned()), options)
+}
+
+/// The values of all samples.
+fn values(part: &LabelledSamples) -> Vec<f32> {
+    let mut values = Vec::new();
+    part.samples().batch_f32(&(0..part.len()).collect::<Vec<_>>(), &mut values).unwrap();
+    values
+}
+
+fn names(part: &LabelledSamples) -> Vec<String> {
+    (0..part.len()).map(|row| part.samples().name(row)).collect()
+}
+
+fn prepared(channels: usize, side: usize) -> Input {
+    Input::Images(Preparation::new(channels, side, side, Ink::AsIs).unwrap())
 }
 
 fn load(folder: &Path) -> Result<Dataset, Error> {
@@ -58,18 +80,17 @@ fn data_folder_every_fifth_image_tests() {
     let folder = two_classes();
     let data = load(folder.path()).unwrap();
     assert_eq!(data.classes, ["cats", "dogs"]);
-    let first_pixels = |part: &softmargin_lab::data::LabelledImages| {
-        (0..part.len()).map(|row| part.images().image(row)[0]).collect::<Vec<_>>()
-    };
+    let first_pixels =
+        |part: &LabelledSamples| (0..part.len()).map(|row| part.samples().image(row).unwrap()[0]).collect::<Vec<_>>();
     assert_eq!(first_pixels(&data.train), [0, 1, 2, 3, 5, 20, 21]);
     assert_eq!(data.train.labels(), [0, 0, 0, 0, 0, 1, 1]);
     assert_eq!(first_pixels(&data.test), [4, 22]);
     assert_eq!(data.test.labels(), [0, 1]);
-    assert_eq!(data.train.images().shape(), [7, 1, 16, 16]);
-    assert_eq!(data.preparation, Preparation::new(1, 16, 16, Ink::AsIs).unwrap());
+    assert_eq!((data.train.samples().shape(), data.input), ([1, 16, 16], prepared(1, 16)));
+    assert_eq!(names(&data.test), ["cats/04.png", "dogs/02.png"]);
     assert!(data.split.contains("every 5th image in name order"), "{}", data.split);
     assert_eq!(data.description, "9 grey images of 2 classes, brought to 16 x 16 pixels");
-    assert!(data.notes.is_empty(), "{:?}", data.notes);
+    assert_eq!(data.notes, ["nothing validates: every class has at most 9 images to train with"]);
 }
 
 #[test]
@@ -86,11 +107,12 @@ fn data_folder_train_and_test_are_taken_as_given() {
     let folder = tempfile::tempdir().unwrap();
     classes(&folder.path().join("train"), &[("a", 7), ("b", 1)]);
     classes(&folder.path().join("test"), &[("a", 1), ("b", 6)]);
-    classes(&folder.path().join("val"), &[("a", 1)]);
+    classes(&folder.path().join("more"), &[("a", 1)]);
     let data = load(folder.path()).unwrap();
     assert_eq!((data.train.class_counts(2), data.test.class_counts(2)), (vec![7, 1], vec![1, 6]));
-    assert_eq!(data.split, "the images of the folder train train, those of test test");
-    assert_eq!(data.notes, ["left out beside train and test: 1 folder"]);
+    assert_eq!(data.split, "the folder test tests; nothing validates; the others train");
+    assert_eq!(data.notes[0], "left out beside train and test: 1 folder");
+    assert_eq!(names(&data.test)[..2], ["test/a/00.png", "test/b/00.png"]);
 
     fs::rename(folder.path().join("test/b"), folder.path().join("test/c")).unwrap();
     let message = refusal(folder.path(), "", 2);
@@ -112,13 +134,14 @@ fn data_folder_one_colour_image_makes_all_colour() {
     let folder = two_classes();
     save(&folder.path().join("dogs/00.png"), RgbImage::from_pixel(16, 16, Rgb([9, 8, 7])), ImageFormat::Png);
     let data = load(folder.path()).unwrap();
-    assert_eq!(data.train.images().shape(), [7, 3, 16, 16]);
-    assert_eq!(data.train.images().image(1), [1; 3 * 256]);
-    assert_eq!(data.train.images().image(5), [[9; 256], [8; 256], [7; 256]].concat());
-    assert_eq!(data.train.images().image(6), [21; 3 * 256]);
-    assert_eq!(data.preparation.channels(), 3);
+    let samples = data.train.samples();
+    assert_eq!((samples.shape(), data.input), ([3, 16, 16], prepared(3, 16)));
+    assert_eq!(*samples.image(1).unwrap(), [1; 3 * 256]);
+    assert_eq!(*samples.image(5).unwrap(), [[9; 256], [8; 256], [7; 256]].concat());
+    assert_eq!(*samples.image(6).unwrap(), [21; 3 * 256]);
     // What was read for training is what the preparation reads.
-    assert_eq!(data.preparation.read(&folder.path().join("dogs/00.png")).unwrap(), data.train.images().image(5));
+    let Input::Images(preparation) = data.input else { panic!("{:?}", data.input) };
+    assert_eq!(preparation.read(&folder.path().join("dogs/00.png")).unwrap(), *samples.image(5).unwrap());
 }
 
 #[test]
@@ -137,10 +160,10 @@ fn data_folder_the_size_is_the_median_in_bounds() {
             save(&folder.path().join(format!("{}/{i}.png", if i == 0 { "a" } else { "b" })), image, ImageFormat::Png);
         }
         let data = load(folder.path()).unwrap();
-        assert_eq!(data.train.images().shape()[2..], [expected; 2], "{sides:?}");
+        assert_eq!(data.train.samples().shape()[1..], [expected; 2], "{sides:?}");
     }
     let folder = two_classes();
-    assert_eq!(load_as(folder.path(), Sizing::Side(9)).unwrap().test.images().shape(), [2, 1, 9, 9]);
+    assert_eq!(load_as(folder.path(), Sizing::Side(9)).unwrap().test.samples().shape(), [1, 9, 9]);
 }
 
 #[test]
@@ -216,17 +239,20 @@ fn data_folder_wrong_layouts_are_explained() {
 
     let single = tempfile::tempdir().unwrap();
     classes(single.path(), &[("cats", 1), ("dogs", 1)]);
-    assert!(refusal(single.path(), "", 2).contains("expected a class with two or more images"));
+    assert!(refusal(single.path(), "", 2).contains("expected a class with 2 or more images"));
     classes(single.path(), &[("cats", 1), ("dogs", 2)]);
     let notes = load(single.path()).unwrap().notes;
-    assert_eq!(notes, ["1 class with one image only, which trains: nothing tests them"]);
+    assert_eq!(notes[0], "1 class with one image only, all of which train: nothing tests them");
 }
 
 #[test]
 fn data_folder_a_path_that_is_not_there_or_not_a_folder() {
     let folder = two_classes();
     let message = refusal(&folder.path().join("nowhere"), "", 2);
-    assert!(message.contains("expected a folder of images or of IDX files, found No such file"), "{message}");
+    assert!(
+        message.contains("expected a folder of images, of IDX files or of embeddings, found No such file"),
+        "{message}"
+    );
     let message = refusal(&folder.path().join("cats/00.png"), "", 2);
     assert!(message.contains("found a file; give the folder that holds the data"), "{message}");
 }
@@ -278,4 +304,142 @@ fn data_image_files_of_a_flat_folder() {
     assert!(files.is_sorted() && files[0].ends_with("cats/00.png"));
     assert!(image_files(folder.path()).unwrap_err().to_string().contains("expected a folder with PNG or JPEG images"));
     assert_eq!(image_files(&folder.path().join("birds")).unwrap_err().exit_code(), 2);
+}
+
+#[test]
+fn data_folder_a_folder_of_its_own_validates() {
+    let folder = tempfile::tempdir().unwrap();
+    classes(&folder.path().join("train"), &[("a", 20), ("b", 20)]);
+    classes(&folder.path().join("test"), &[("a", 1), ("b", 1)]);
+    let data = load(folder.path()).unwrap();
+    assert_eq!(names(data.validation.as_ref().unwrap())[..2], ["train/a/09.png", "train/a/19.png"]);
+    assert_eq!((data.train.len(), data.validation.unwrap().labels()), (36, &[0, 0, 1, 1][..]));
+
+    for name in ["val", "validation"] {
+        classes(&folder.path().join(name), &[("a", 2), ("b", 1)]);
+        let data = load(folder.path()).unwrap();
+        assert_eq!(data.split, format!("the folder test tests; the folder {name} validates; the others train"));
+        let first = format!("{name}/a/00.png");
+        assert_eq!((data.train.len(), names(data.validation.as_ref().unwrap())[0].as_str()), (40, first.as_str()));
+        assert_eq!(data.validation.unwrap().labels(), [0, 0, 1]);
+        fs::rename(folder.path().join(name), folder.path().join("elsewhere")).unwrap();
+        fs::remove_dir_all(folder.path().join("elsewhere")).unwrap();
+    }
+
+    classes(&folder.path().join("val"), &[("a", 2), ("c", 1)]);
+    let message = refusal(folder.path(), "", 2);
+    assert!(message.contains("the same class folders in train and val, found b only in train and c only"), "{message}");
+    let rule = |rule| LoadOptions { validation_split: Some(rule), ..LoadOptions::default() };
+    let data = load_with(folder.path(), &rule(HoldOut::None)).unwrap();
+    assert_eq!((data.validation, data.train.len()), (None, 40));
+    assert_eq!(data.notes, ["left out beside train and test: 1 folder"]);
+    fs::rename(folder.path().join("val/c"), folder.path().join("val/b")).unwrap();
+    let error = load_with(folder.path(), &rule(HoldOut::Last(1))).unwrap_err();
+    assert!(error.to_string().contains("no rule for the validation part, for the folder val validates"), "{error}");
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn data_folder_the_last_of_each_class_test() {
+    let folder = tempfile::tempdir().unwrap();
+    classes(folder.path(), &[("a", 20), ("b", 20), ("c", 3)]);
+    let options = LoadOptions { test_split: Some(HoldOut::Last(4)), ..LoadOptions::default() };
+    let data = load_with(folder.path(), &options).unwrap();
+    assert_eq!(data.test.class_counts(3), [4, 4, 0]);
+    assert_eq!(names(&data.test)[..4], ["a/16.png", "a/17.png", "a/18.png", "a/19.png"]);
+    assert_eq!(names(data.validation.as_ref().unwrap()), ["a/09.png", "b/09.png"]);
+    assert_eq!(data.train.class_counts(3), [15, 15, 3]);
+    let expected = "of each class the last 4 images in name order test; of the others in each class every 10th \
+                    validates; the others train";
+    assert_eq!(data.split, expected);
+    assert_eq!(
+        data.notes,
+        [
+            "1 class with at most 4 images, all of which train: nothing tests them",
+            "1 class with at most 9 images to train with: none of them validates"
+        ]
+    );
+}
+
+#[test]
+fn data_folder_what_tests_does_not_decide_what_a_model_sees() {
+    let folder = tempfile::tempdir().unwrap();
+    classes(&folder.path().join("train"), &[("a", 2), ("b", 2)]);
+    let colour = RgbImage::from_pixel(40, 40, Rgb([200, 100, 50]));
+    for class in ["a", "b"] {
+        save(&folder.path().join("test").join(class).join("0.png"), colour.clone(), ImageFormat::Png);
+    }
+    let data = load(folder.path()).unwrap();
+    assert_eq!((data.input, data.test.samples().shape()), (prepared(1, 16), [1, 16, 16]));
+}
+
+/// Grey, colour and broken-looking files of many sizes, in two classes.
+fn mixed() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..30_u32 {
+        let path = folder.path().join(if number % 2 == 0 { "even" } else { "odd" }).join(format!("{number:02}"));
+        let (width, height) = (9 + number, 30 - number / 2);
+        let grey = GrayImage::from_fn(width, height, |x, y| Luma([(x * number + y * 5) as u8]));
+        let colour = RgbImage::from_fn(width, height, |x, y| Rgb([(x * 6) as u8, (y * 7) as u8, number as u8]));
+        match number % 3 {
+            0 => save(&path.with_extension("png"), grey, ImageFormat::Png),
+            1 => save(&path.with_extension("jpg"), colour, ImageFormat::Jpeg),
+            _ => save(&path.with_extension("png"), DynamicImage::from(grey).into_rgb8(), ImageFormat::Png),
+        }
+    }
+    folder
+}
+
+#[test]
+fn data_folder_streamed_and_in_memory_give_the_same_bits() {
+    let folder = mixed();
+    let load = |memory| load_with(folder.path(), &LoadOptions { memory, ..LoadOptions::default() }).unwrap();
+    let kept = load(None);
+    assert_eq!(kept.input, prepared(3, 28));
+    let all = 30 * 3 * 28 * 28;
+    assert!(!load(Some(all)).train.samples().is_streamed());
+    let streamed = load(Some(all - 1));
+    assert!(streamed.train.samples().is_streamed() && streamed.test.samples().is_streamed());
+    assert_eq!(
+        streamed.notes.last().unwrap(),
+        "the samples take more memory than they may (0 MiB): they are read batch by batch"
+    );
+    assert_eq!((kept.input, &kept.split), (streamed.input, &streamed.split));
+    let parts = |data: &Dataset| [data.train.clone(), data.validation.clone().unwrap(), data.test.clone()];
+    for (kept, streamed) in parts(&kept).iter().zip(&parts(&streamed)) {
+        assert_eq!((kept.labels(), names(kept)), (streamed.labels(), names(streamed)));
+        assert_eq!(values(kept), values(streamed));
+        let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(values(kept), one_thread.install(|| values(streamed)));
+    }
+    let normalisation = |data: &Dataset| Normalisation::of(data.train.samples()).unwrap();
+    assert_eq!(normalisation(&kept), normalisation(&streamed));
+}
+
+#[test]
+fn data_folder_streamed_files_that_break_are_named() {
+    let folder = mixed();
+    let options = LoadOptions { memory: Some(0), ..LoadOptions::default() };
+    let data = load_with(folder.path(), &options).unwrap();
+    let row = data.train.len() - 1;
+    let path = folder.path().join(data.train.samples().name(row));
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 30]).unwrap();
+    let error = data.train.samples().batch_f32(&[0, row], &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+    assert_eq!(error.exit_code(), 1);
+    // What is no image at all is found before the first batch.
+    fs::write(&path, "a text").unwrap();
+    let error = load_with(folder.path(), &options).unwrap_err();
+    assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+}
+
+#[test]
+fn data_folder_images_are_prepared_as_a_model_wants_them() {
+    let folder = two_classes();
+    let wanted = Preparation::new(3, 10, 12, Ink::LightOnDark).unwrap();
+    let data = load_as(folder.path(), Sizing::Prepared(wanted)).unwrap();
+    assert_eq!((data.input, data.train.samples().shape()), (Input::Images(wanted), [3, 10, 12]));
+    let first = folder.path().join("cats/00.png");
+    assert_eq!(wanted.read(&first).unwrap(), *data.train.samples().image(0).unwrap());
 }

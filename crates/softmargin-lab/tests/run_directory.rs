@@ -6,14 +6,17 @@ use softmargin::presets;
 use softmargin_lab::config::{Config, Request};
 use softmargin_lab::data::{DataSource, Dataset, LoadOptions};
 use softmargin_lab::run_dir::{Checkpoint, Destination, Run};
+use softmargin_lab::training::Stopped;
 use std::fs;
 use tempfile::TempDir;
 
 fn run(loss: &str) -> Run {
     let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
-    let request = Request { loss: loss.into(), ..Request::new(DataSource::Digits) };
+    let mut request = Request::new(DataSource::Digits);
+    request.loss.name = Some(loss.into());
     let config = Config::resolve(&request, &data).unwrap();
-    let checkpoint = Checkpoint { epochs: 2, steps: 10, loss_state: None };
+    let checkpoint =
+        Checkpoint { epochs: 2, steps: 10, best_epoch: 1, stopped: Some(Stopped::Early), loss_state: None };
     // Not a model, but as long as one.
     Run { config, classes: data.classes, model: vec![7; 1 << 20], checkpoint }
 }
@@ -57,6 +60,23 @@ fn a_number_that_is_taken_meanwhile_gives_way_to_the_next() {
 }
 
 #[test]
+fn a_draft_can_be_used_before_the_end_and_is_gone_when_it_is_dropped() {
+    let home = TempDir::new().unwrap();
+    let run = run("arcface");
+    let draft = Destination::new(&home.path().join("run")).unwrap().begin(&run.config, &run.classes).unwrap();
+    assert_eq!(Run::read(draft.path()).unwrap_err().exit_code(), 1, "there is no model yet");
+    draft.save(Some(&run.model), &run.model, &run.checkpoint, &["{}".into()]).unwrap();
+    assert_eq!(Run::read(draft.path()).unwrap(), run);
+    // An epoch that brought nothing better leaves the model.
+    let later = Checkpoint { epochs: 3, ..run.checkpoint.clone() };
+    draft.save(None, &[1], &later, &["{}".into(), "{}".into()]).unwrap();
+    let read = Run::read(draft.path()).unwrap();
+    assert_eq!((read.model == run.model, read.checkpoint), (true, later));
+    drop(draft);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_parent_that_is_missing_or_a_file_is_refused_before_any_work() {
     let home = TempDir::new().unwrap();
     assert_eq!(Destination::new(&home.path().join("no/run")).unwrap_err().exit_code(), 2);
@@ -74,8 +94,8 @@ fn what_is_no_run_or_was_changed_is_refused() {
     Destination::new(&path).unwrap().write(&run("sphereface"), &[], "").unwrap();
     let config = fs::read_to_string(path.join("config.toml")).unwrap();
     for (from, to, named) in [
-        ("format = 1", "format = 2", "format 2"),
-        ("format = 1", "fomat = 1", "format"),
+        ("format = 2", "format = 3", "format 3"),
+        ("format = 2", "fomat = 2", "format"),
         ("classes = 10", "classes = 9", "classes.json"),
         ("batch-size", "batch-sise", "batch-sise"),
     ] {
@@ -133,6 +153,11 @@ fn a_configuration_that_was_changed_is_refused_by_its_name() {
         ("momentum = ", "momentum = 1"),
         ("warm-up = ", "warm-up = nan #"),
         ("rotation = ", "rotation = inf #"),
+        ("kind = \"images\"", "kind = \"embeddings\""),
+        ("kind = \"convolutional\"", "kind = \"projection\""),
+        ("kind = \"sgd\"", "kind = \"adamw\""),
+        ("seed = 0", "seed = -1"),
+        ("schedule = ", "schedule = \"sine\" #"),
     ] {
         let message = changed(&path, &config, from, to);
         assert!(message.contains("config.toml"), "{to}: {message}");
@@ -157,8 +182,7 @@ fn a_configuration_cannot_ask_for_more_than_the_model_has() {
     let message = changed(&path, &config, "[[network.convolutions]]", &format!("{pooled}\n[[network.convolutions]]"));
     assert!(message.contains("config.toml"), "{message}");
     // Both agree on another size: then the layers make more values of an image than any memory should hold.
-    let large =
-        config.replace("= 8\n", "= 1024\n").replace("    8,\n", "    1024,\n").replace("[1, 8, 8]", "[1, 1024, 1024]");
+    let large = config.replace("= 8\n", "= 1024\n").replace("[1, 8, 8]", "[1, 1024, 1024]");
     let message = changed(&path, &large, "channels = 16", "channels = 4096");
     assert!(message.contains("values of a layer"), "{message}");
 }

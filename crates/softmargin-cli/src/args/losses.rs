@@ -13,7 +13,4 @@ pub(crate) struct LossesOptions {
     /// A loss to show in full
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
 }

@@ -1,12 +1,22 @@
 //! Flags and their help: one file a subcommand.
 
+mod common;
+mod completions;
+mod embed;
+mod evaluate;
 mod losses;
+mod man;
 mod predict;
 mod train;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+pub(crate) use common::Common;
+pub(crate) use completions::CompletionsOptions;
+pub(crate) use embed::EmbedOptions;
+pub(crate) use evaluate::EvaluateOptions;
 pub(crate) use losses::LossesOptions;
+pub(crate) use man::ManOptions;
 pub(crate) use predict::PredictOptions;
 use softmargin_lab::DeviceChoice;
 use std::str::FromStr;
@@ -16,6 +26,8 @@ pub(crate) use train::TrainOptions;
 #[derive(Debug, Parser)]
 #[command(name = "softmargin", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -23,7 +35,9 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "Examples:
   softmargin train --out digits-run                 the built-in digits
   softmargin train --data photos/ --out photos-run  a folder of images
+  softmargin evaluate digits-run                    how good it is, class by class
   softmargin predict digits-run scan.png            what is on an image
+  softmargin embed digits-run digits --out d.npy    embeddings for other programs
   softmargin losses                                 the losses there are
   softmargin losses arcface                         one of them in full
 
@@ -33,10 +47,18 @@ Exit codes: 0 done, 1 the work failed, 2 the request is wrong.";
 pub(crate) enum Command {
     /// Train a recogniser, test it, and save it in a run directory
     Train(TrainOptions),
-    /// Tell what is on images, with the model of a run directory
+    /// Measure the model of a run directory on samples of known classes
+    Evaluate(EvaluateOptions),
+    /// Tell the classes of images or embeddings, with the model of a run directory
     Predict(PredictOptions),
+    /// Write down the embeddings that the model of a run directory makes
+    Embed(EmbedOptions),
     /// Show the losses of the family, or one of them in full
     Losses(LossesOptions),
+    /// Print the completions of a shell
+    Completions(CompletionsOptions),
+    /// Print the man page, or write those of all subcommands
+    Man(ManOptions),
 }
 
 /// A whole number; clap names the flag, and the ranges are checked with the rest of the request.
@@ -65,7 +87,7 @@ mod tests {
 
     #[test]
     fn no_line_of_help_is_broken_twice() {
-        for name in ["train", "predict", "losses"] {
+        for name in ["train", "evaluate", "predict", "embed", "losses", "completions", "man"] {
             for width in [80, 120] {
                 let mut command = Arguments::command().term_width(width);
                 let help = command.find_subcommand_mut(name).unwrap().clone().term_width(width);

@@ -1,8 +1,12 @@
 //! Flags of `softmargin train`.
 
-use super::{device, number, whole};
+use super::{number, whole};
 use clap::Args;
-use softmargin_lab::{DataSource, DeviceChoice};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use softmargin_lab::config::{DataRequest, LossRequest, NetworkRequest, OptimiserRequest, TrainingRequest};
+use softmargin_lab::data::HoldOut;
+use softmargin_lab::training::{Optimiser, Schedule};
+use softmargin_lab::{DataSource, DeviceChoice, Request};
 use std::path::PathBuf;
 
 /// The help of `train`, after the flags.
@@ -13,55 +17,157 @@ const TRAIN_EXAMPLES: &str = "Examples:
   softmargin train --loss arcface --scale 32 --margin 0.3 --out arcface-run
   softmargin train --loss combined-margin --margin 1,0.3,0.2
   softmargin train --data fashion-mnist/ --epochs 10 --out fashion-run
+  softmargin train --data photos/ --test-split last:4 --patience 10
+  softmargin train --data embeddings/ --loss am-softmax --optimiser adamw
+  softmargin train --config run-1/config.toml --seed 1 --out run-1-again
   softmargin train --data photos/ --embedding-size 256 --json > result.json
 
 Data: the built-in 'digits' (1,797 images of 8 x 8 pixels); a folder of IDX files in MNIST's layout, plain or \
-gzipped; or a folder of PNG and JPEG images with one sub-folder a class. If that has the folders 'train' and 'test', \
-they are used as such; otherwise some images of each class are kept for the test, and the output says which.
+gzipped; a folder of PNG and JPEG images with one sub-folder a class; or a folder with embeddings.npy and labels.npy. \
+If a folder has the parts 'train' and 'test', they are used as such; otherwise some samples of each class are kept for \
+the test, and the output says which. Some training samples of each class are kept out of training to choose the best \
+model by; the test is read once, at the end.
+
+Embeddings: a head alone is trained on them; with --embedding-size, a linear projection and a head.
+
+Configuration: --config takes a TOML file with any part of the keys in docs/configuration.md, such as the config.toml of \
+a run, which makes that run again to the bit. Flags win over the file.
+
+Ctrl-C: the first ends training, and the best model so far is tested and saved; a second one ends at once.
 
 The run directory has config.toml, model.safetensors, classes.json, metrics.jsonl, report.html and checkpoint/. It \
-appears whole when all is done; a run that fails leaves none.";
+appears whole when all is done; a run that fails leaves none. Until then it grows in a hidden folder beside its place, \
+which a power cut leaves behind, one epoch old at most.";
 
 #[derive(Args, Debug)]
 #[command(after_help = TRAIN_EXAMPLES)]
 pub(crate) struct TrainOptions {
-    /// Images of known classes: 'digits', or a folder
-    #[arg(long, value_name = "DATA", default_value = "digits")]
-    pub(crate) data: DataSource,
-    /// The loss; 'softmargin losses' shows which there are
-    #[arg(long, value_name = "NAME", default_value = softmargin_lab::config::DEFAULT_LOSS)]
-    pub(crate) loss: String,
+    /// Samples of known classes: 'digits', or a folder [default: digits]
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: Option<DataSource>,
+    /// A TOML file with any part of a configuration, such as the config.toml of a run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The loss; 'softmargin losses' shows which there are [default: am-softmax]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) loss: Option<String>,
     /// What scores are multiplied by; where a learned scale starts [default: the loss's own]
     #[arg(long, value_name = "S", value_parser = number, allow_negative_numbers = true)]
     pub(crate) scale: Option<f64>,
     /// The margin, in radians where it is an angle; three numbers for combined-margin [default: the loss's own]
     #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', value_parser = number, allow_negative_numbers = true)]
     pub(crate) margin: Option<Vec<f64>>,
-    /// Numbers in an embedding [default: 128]
+    /// Numbers in an embedding [default: 128; for data of embeddings their own size, without a projection]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) embedding_size: Option<usize>,
     /// Side to which the images are brought, in pixels [default: by the data]
     #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) image_size: Option<usize>,
-    /// Passes over the training images [default: by the data]
+    /// Samples of each class that test, for data without a test part: 'every:N', 'last:N' [default: every:5]
+    #[arg(long, value_name = "RULE")]
+    pub(crate) test_split: Option<HoldOut>,
+    /// Training samples of each class that choose the best model: 'every:N', 'last:N', 'none' [default: every:10]
+    #[arg(long, value_name = "RULE")]
+    pub(crate) validation_split: Option<HoldOut>,
+    /// Passes over the training samples [default: by the data]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) epochs: Option<usize>,
-    /// Images a step [default: by the data]
+    /// Samples a step [default: by the data]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) batch_size: Option<usize>,
-    /// The highest learning rate of the schedule [default: by the recipe]
+    /// What becomes of a gradient: sgd with Nesterov's momentum, or adamw [default: sgd]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Optimiser::NAMES), hide_possible_values = true)]
+    pub(crate) optimiser: Option<String>,
+    /// The highest learning rate of the schedule [default: 0.1; 0.002 with adamw]
     #[arg(long, value_name = "RATE", value_parser = number, allow_negative_numbers = true)]
     pub(crate) lr: Option<f64>,
-    /// Fixes every random choice, to the bit
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>, allow_negative_numbers = true)]
-    pub(crate) seed: u64,
-    /// Where to compute
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device())]
-    pub(crate) device: DeviceChoice,
+    /// How the rate changes: cosine, one-cycle or constant [default: cosine]
+    #[arg(long, value_name = "NAME", value_parser = schedule(), hide_possible_values = true)]
+    pub(crate) schedule: Option<Schedule>,
+    /// Share of the steps in which the rate rises to its highest [default: 0.2]
+    #[arg(long, value_name = "SHARE", value_parser = number, allow_negative_numbers = true)]
+    pub(crate) warm_up: Option<f64>,
+    /// Decay of matrices and kernels; biases, scales and shifts have none [default: 0.0005; 0.05 with adamw]
+    #[arg(long, value_name = "D", value_parser = number, allow_negative_numbers = true)]
+    pub(crate) weight_decay: Option<f64>,
+    /// Longest gradient, all parameters taken as one vector; longer ones are shortened [default: none]
+    #[arg(long, value_name = "NORM", value_parser = number, allow_negative_numbers = true)]
+    pub(crate) gradient_limit: Option<f64>,
+    /// Epochs without a better model on the validation samples, after which training stops [default: none]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    pub(crate) patience: Option<usize>,
+    /// Fixes every random choice, to the bit [default: 0]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>, allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
     /// The run directory to make; it must not exist [default: the first free of run-1, run-2, ...]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Print one JSON object, with test_accuracy (0 to 1), seconds and out
-    #[arg(long)]
-    pub(crate) json: bool,
+}
+
+/// A schedule by its name.
+fn schedule() -> impl TypedValueParser<Value = Schedule> {
+    PossibleValuesParser::new(Schedule::ALL.map(Schedule::name)).try_map(|name| {
+        let known = Schedule::ALL.into_iter().find(|schedule| schedule.name() == name);
+        known.ok_or("a schedule of another name")
+    })
+}
+
+impl TrainOptions {
+    /// What the flags ask for.
+    pub(crate) fn request(&self, device: Option<DeviceChoice>) -> Request {
+        Request {
+            data: DataRequest {
+                source: self.data.clone(),
+                image_size: self.image_size,
+                test_split: self.test_split,
+                validation_split: self.validation_split,
+                ..DataRequest::default()
+            },
+            loss: LossRequest {
+                name: self.loss.clone(),
+                scale: self.scale,
+                margin: self.margin.clone(),
+                ..LossRequest::default()
+            },
+            network: NetworkRequest { embedding: self.embedding_size, ..NetworkRequest::default() },
+            training: TrainingRequest {
+                epochs: self.epochs,
+                batch_size: self.batch_size,
+                learning_rate: self.lr,
+                schedule: self.schedule,
+                warm_up: self.warm_up,
+                weight_decay: self.weight_decay,
+                gradient_limit: self.gradient_limit,
+                patience: self.patience,
+                seed: self.seed,
+                device,
+                optimiser: OptimiserRequest { kind: self.optimiser.clone(), ..OptimiserRequest::default() },
+                ..TrainingRequest::default()
+            },
+            ..Request::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::args::Arguments;
+    use clap::CommandFactory;
+    use softmargin_lab::config::KEYS;
+
+    #[test]
+    fn every_flag_of_a_key_is_a_flag() {
+        let mut command = Arguments::command();
+        command.build();
+        let train = command.find_subcommand("train").unwrap();
+        let flags: Vec<String> =
+            train.get_arguments().filter_map(|flag| flag.get_long().map(|name| format!("--{name}"))).collect();
+        for key in KEYS.iter().filter(|key| !key.flag.is_empty()) {
+            assert!(flags.iter().any(|flag| flag == key.flag), "{} of {}", key.flag, key.path);
+        }
+        let of_keys = |flag: &&String| !KEYS.iter().any(|key| key.flag == **flag);
+        let others: Vec<&String> = flags.iter().filter(of_keys).collect();
+        let known = ["--config", "--out", "--json", "--threads", "--quiet", "--help", "--version"];
+        assert!(others.iter().all(|flag| known.contains(&flag.as_str())), "{others:?} are in no file");
+    }
 }

@@ -71,6 +71,25 @@ pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(images)
 }
 
+/// What a folder has to predict from, by name: `.npy` files and, if `images`, PNG and JPEG files; and how many other files
+/// and folders it has.
+///
+/// # Errors
+/// When the folder does not exist or cannot be read.
+pub(crate) fn sample_files(folder: &Path, images: bool) -> Result<(Vec<PathBuf>, usize), Error> {
+    let listing = Listing::of(folder)?;
+    let is_array = |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("npy"));
+    let (mut files, others): (Vec<_>, Vec<_>) = listing.others.into_iter().partition(is_array);
+    let mut left_out = others.len() + listing.folders.len();
+    if images {
+        files.extend(listing.images);
+        files.sort_unstable();
+    } else {
+        left_out += listing.images.len();
+    }
+    Ok((files, left_out))
+}
+
 fn is_left_behind(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') || LEFT_BEHIND.contains(&name.to_ascii_lowercase().as_str())

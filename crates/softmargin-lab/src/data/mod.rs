@@ -21,6 +21,7 @@
 
 mod ahead;
 mod digits;
+mod embeddings;
 mod folder_listing;
 mod hold_out;
 mod idx;
@@ -28,6 +29,7 @@ mod image_folder;
 mod in_order;
 mod memory;
 mod normalisation;
+mod npy;
 mod picture;
 mod preparation;
 mod samples;
@@ -42,12 +44,15 @@ use crate::error::Error;
 
 pub use ahead::ahead;
 pub use folder_listing::image_files;
+pub(crate) use folder_listing::sample_files;
 pub use hold_out::HoldOut;
 pub use normalisation::Normalisation;
+pub use npy::NpyArray;
 pub use preparation::{Ink, Preparation};
 pub use samples::{LabelledSamples, Samples};
 pub use source::DataSource;
 
+use embeddings::EmbeddingFolder;
 use idx::IdxFolder;
 
 /// Samples of known classes: some train, some validate, some test.
@@ -153,13 +158,16 @@ impl Dataset {
     }
 
     fn from_folder(path: &Path, options: &LoadOptions) -> Result<Dataset, Error> {
-        let expected = "a folder of images or of IDX files";
+        let expected = "a folder of images, of IDX files or of embeddings";
         if !path.metadata().map_err(|cause| Error::io(path, expected, cause))?.is_dir() {
             let advice = "give the folder that holds the data; unpack an archive first";
             return Err(Error::request(path.display(), expected, "a file", advice));
         }
         let name = folder_name(path);
-        match IdxFolder::find(path)? {
+        if let Some(files) = IdxFolder::find(path)? {
+            return files.load(name, options);
+        }
+        match EmbeddingFolder::find(path)? {
             Some(files) => files.load(name, options),
             None => image_folder::load(path, name, options),
         }

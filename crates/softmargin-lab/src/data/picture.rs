@@ -62,6 +62,15 @@ impl Picture {
         GrayImage::from_raw(width, height, bytes.to_vec()).map(Picture::Grey)
     }
 
+    /// A picture from rows, columns and channels of bytes; nothing where they do not fit.
+    pub(super) fn of_pixels([height, width, channels]: [usize; 3], bytes: &[u8]) -> Option<Picture> {
+        if channels == 1 {
+            return Picture::from_grey(height, width, bytes);
+        }
+        let (height, width) = (u32::try_from(height).ok()?, u32::try_from(width).ok()?);
+        (channels == 3).then(|| RgbImage::from_raw(width, height, bytes.to_vec()).map(Picture::Colour))?
+    }
+
     fn from_decoded(decoded: DynamicImage) -> Picture {
         let colour = match decoded.color() {
             kind if !kind.has_color() && !kind.has_alpha() => return Picture::Grey(decoded.into_luma8()),

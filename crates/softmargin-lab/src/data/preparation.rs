@@ -174,6 +174,26 @@ impl Preparation {
         Picture::read(path).map(|picture| self.apply(picture))
     }
 
+    /// Makes an input of the content of a PNG or JPEG file; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`read`](Preparation::read).
+    pub fn decode(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        Picture::decode(name, bytes).map(|picture| self.apply(picture))
+    }
+
+    /// Makes an input of pixels: rows, columns and channels (1 or 3), in this order; `name` is for messages.
+    ///
+    /// # Errors
+    /// When there are not as many bytes as the sides say, or a side is too long.
+    pub fn of_pixels(&self, name: &str, sides: [usize; 3], bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        let picture = Picture::of_pixels(sides, bytes).ok_or_else(|| {
+            let expected = "the bytes of an image with 1 or 3 channels";
+            Error::request(name, expected, format!("{} bytes for {sides:?}", bytes.len()), "")
+        })?;
+        Ok(self.apply(picture))
+    }
+
     pub(super) fn apply(&self, picture: Picture) -> Vec<u8> {
         let fitted = picture.with_channels(self.channels()).fit(self.height(), self.width());
         let mut planes = fitted.into_planes();

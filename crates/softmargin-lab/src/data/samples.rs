@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::idx::{IdxImages, fit_grey};
 use super::in_order::{InOrder, read_in_order};
+use super::npy::NpyRows;
 use super::preparation::Preparation;
 use crate::error::Error;
 
@@ -60,6 +61,8 @@ pub(super) enum Values {
     Idx(IdxImages),
     /// Of all embeddings, one after the other.
     Floats(Vec<f32>),
+    /// A file of embeddings.
+    Npy(NpyRows),
 }
 
 impl Store {
@@ -79,6 +82,7 @@ impl Store {
     fn read(&self, row: usize, out: &mut [f32]) -> Result<(), Error> {
         match &self.values {
             Values::Floats(values) => out.copy_from_slice(&values[row * out.len()..][..out.len()]),
+            Values::Npy(rows) => rows.read(row, out)?,
             _ => {
                 let image = self.image(row)?;
                 out.iter_mut().zip(&*image).for_each(|(value, &byte)| *value = f32::from(byte) / 255.0);
@@ -103,10 +107,15 @@ impl Store {
         }
     }
 
-    /// Bytes of all images in memory.
+    /// Bytes of all samples in memory.
     pub(super) fn bytes(&self) -> u64 {
+        let value = if self.is_embeddings() { size_of::<f32>() as u64 } else { 1 };
         let sides = self.shape.iter().map(|&side| side as u64);
-        sides.fold(self.count as u64, u64::saturating_mul)
+        sides.fold(value.saturating_mul(self.count as u64), u64::saturating_mul)
+    }
+
+    fn is_embeddings(&self) -> bool {
+        matches!(self.values, Values::Floats(_) | Values::Npy(_))
     }
 
     /// The same grey images, brought to another size.
@@ -254,7 +263,7 @@ impl Samples {
     }
 
     pub(super) fn is_embeddings(&self) -> bool {
-        matches!(self.store.values, Values::Floats(_))
+        self.store.is_embeddings()
     }
 
     /// Hands the images at [`spread`](Samples::spread) to `look`, in order.

@@ -9,6 +9,9 @@ use std::str::FromStr;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Error as _, Serialize, Serializer};
 
+use super::folder_listing::Listing;
+use crate::error::Error;
+
 const DIGITS: &str = "digits";
 
 /// Where a data set comes from. As text, and in configuration files: `digits`, or a path (a folder of that very name
@@ -27,8 +30,30 @@ pub enum DataSource {
     /// The digits built into the crate: 1,797 grey images of 8 x 8 pixels, ten classes.
     Digits,
     /// A folder: of IDX files (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`,
-    /// `t10k-labels-idx1-ubyte`, also spelt `.idx3-`, plain or gzipped), or of images with one sub-folder a class.
+    /// `t10k-labels-idx1-ubyte`, also spelt `.idx3-`, plain or gzipped), of images with one sub-folder a class, or of
+    /// embeddings (`embeddings.npy` and `labels.npy`).
     Path(PathBuf),
+}
+
+impl DataSource {
+    /// Whether samples and classes are here, as [`Dataset::load`](super::Dataset::load) reads them, and not images or
+    /// arrays alone: a folder with folders, IDX files or labels in it.
+    ///
+    /// # Errors
+    /// When the path does not exist or cannot be read.
+    pub fn has_classes(&self) -> Result<bool, Error> {
+        let DataSource::Path(path) = self else { return Ok(true) };
+        let unreadable = |cause| Error::io(path, "data", cause);
+        if !path.metadata().map_err(unreadable)?.is_dir() {
+            return Ok(false);
+        }
+        let Listing { folders, others, .. } = Listing::of(path)?;
+        let has_labels = |file: &PathBuf| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with("labels.npy") || name.contains("labels-idx1") || name.contains("labels.idx1")
+        };
+        Ok(!folders.is_empty() || others.iter().any(has_labels))
+    }
 }
 
 impl From<OsString> for DataSource {

@@ -1,0 +1,16 @@
+//! Flags of `softmargin man`.
+
+use clap::Args;
+use std::path::PathBuf;
+
+const MAN_EXAMPLES: &str = "Examples:
+  softmargin man | man -l -
+  softmargin man --out ~/.local/share/man/man1";
+
+#[derive(Args, Debug)]
+#[command(after_help = MAN_EXAMPLES)]
+pub(crate) struct ManOptions {
+    /// An existing directory to write the pages of all subcommands to, instead of printing the one of the command
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}

@@ -1,0 +1,23 @@
+//! `softmargin completions`: made from the same definitions as `--help`.
+
+use crate::args::{Arguments, Common, CompletionsOptions};
+use clap::CommandFactory;
+use serde::Serialize;
+use softmargin_lab::Error;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Output {
+    shell: String,
+    script: String,
+}
+
+pub(crate) fn run(options: &CompletionsOptions, common: &Common) -> Result<String, Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut Arguments::command(), "softmargin", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    if common.json {
+        return crate::json(&Output { shell: options.shell.to_string(), script });
+    }
+    Ok(script)
+}

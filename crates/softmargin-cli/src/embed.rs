@@ -1,0 +1,38 @@
+//! `softmargin embed`.
+
+use crate::answer::{Answer, FailedFile, complain, json, note};
+use crate::args::{Common, EmbedOptions};
+use crate::waiting::waiting;
+use serde::Serialize;
+use softmargin_lab::embedding::{EmbedRequest, Embedded};
+use softmargin_lab::{Error, embed};
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Output<'a> {
+    #[serde(flatten)]
+    embedded: &'a Embedded,
+    failures: Vec<FailedFile>,
+}
+
+pub(crate) fn run(options: &EmbedOptions, common: &Common) -> Result<Answer, Error> {
+    let request = EmbedRequest {
+        run: &options.run,
+        data: &options.data,
+        part: options.part.map(Into::into),
+        out: &options.out,
+        device: common.device(),
+    };
+    let embedded = embed(&request, waiting(common.quiet))?;
+    note(&embedded.notes, common);
+    complain(&embedded.failures);
+    let partial = !embedded.failures.is_empty();
+    if common.json {
+        let failures = FailedFile::all(&embedded.failures);
+        return Ok(Answer { text: json(&Output { embedded: &embedded, failures })?, partial });
+    }
+    let Embedded { out, samples, size, files, .. } = &embedded;
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let text = format!("{samples} embeddings of {size} numbers in {}\n{}", out.display(), files.join("\n"));
+    Ok(Answer { text, partial })
+}

@@ -1,0 +1,65 @@
+//! `softmargin man`: made from the same definitions as `--help`.
+
+use crate::args::{Arguments, Common, ManOptions};
+use clap::{Command, CommandFactory};
+use serde::Serialize;
+use softmargin_lab::Error;
+use std::path::{Path, PathBuf};
+
+/// A page as `--json` prints it.
+#[derive(Serialize)]
+struct Page {
+    name: String,
+    text: String,
+}
+
+/// What `--json` prints of pages that were written.
+#[derive(Serialize)]
+struct Written {
+    files: Vec<PathBuf>,
+}
+
+pub(crate) fn run(options: &ManOptions, common: &Common) -> Result<String, Error> {
+    let mut command = Arguments::command();
+    command.build();
+    match &options.out {
+        Some(folder) => {
+            let files = write_all(&command, folder)?;
+            if common.json {
+                return crate::json(&Written { files });
+            }
+            Ok(format!("{} pages in {}", files.len(), folder.display()))
+        }
+        None => {
+            let page = page(&command)?;
+            if common.json { crate::json(&page) } else { Ok(page.text) }
+        }
+    }
+}
+
+/// The page of the command and one for each subcommand.
+fn write_all(command: &Command, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    if !folder.is_dir() {
+        let advice = "make the directory first";
+        return Err(Error::request("--out", "an existing directory", folder.display(), advice));
+    }
+    let subcommands = command.get_subcommands().filter(|command| command.get_name() != "help");
+    std::iter::once(command)
+        .chain(subcommands)
+        .map(|command| {
+            let page = page(command)?;
+            let path = folder.join(page.name);
+            std::fs::write(&path, page.text).map_err(|cause| Error::io(&path, "a page that can be written", cause))?;
+            Ok(path)
+        })
+        .collect()
+}
+
+fn page(command: &Command) -> Result<Page, Error> {
+    // A subcommand is called by its name after the command's, its page with a dash between.
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let man = clap_mangen::Man::new(command.clone()).title(name.to_uppercase());
+    let mut text = Vec::new();
+    man.render(&mut text).map_err(|cause| Error::failure("man page", "a page that can be written", cause, ""))?;
+    Ok(Page { name: format!("{name}.1"), text: String::from_utf8_lossy(&text).into_owned() })
+}

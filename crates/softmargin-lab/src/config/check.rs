@@ -1,0 +1,193 @@
+//! What a configuration must hold before anything is built from it.
+//!
+//! A file may have been changed since it was written, and a request may ask for anything. Here nothing is allocated and
+//! every product saturates, so that no number can stop the program.
+
+use super::resolve::wrong;
+use super::{Config, Recipe};
+use crate::augmentation::Augmentation;
+use crate::data::{Input, Normalisation};
+use crate::encoder::EncoderPlan;
+use crate::error::Error;
+use crate::network::{Convolution, Plan};
+use crate::training::Optimiser;
+use std::fmt;
+
+/// A key whose value cannot be.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// The key.
+    pub(crate) key: String,
+    /// What was expected of it.
+    pub(crate) expected: String,
+    /// What is there.
+    pub(crate) found: String,
+}
+
+/// A fault of what was asked for.
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        wrong(&fault.key, fault.expected, fault.found)
+    }
+}
+
+/// The largest values that are no slip of the keyboard.
+const MAX_EMBEDDING: usize = 1 << 16;
+const MAX_EPOCHS: usize = 1_000_000;
+const MAX_BATCH: usize = 1 << 20;
+const MAX_CONVOLUTIONS: usize = 64;
+const MAX_CHANNELS: usize = 4096;
+/// TOML has no larger whole numbers.
+const MAX_SEED: u64 = i64::MAX as u64;
+/// Values of one layer for one image: 256 MiB, sixteen times what the default network makes of the largest image.
+const MAX_LAYER: usize = 1 << 26;
+
+fn expect(holds: bool, key: &str, expected: impl fmt::Display, found: impl fmt::Debug) -> Result<(), Fault> {
+    if holds {
+        return Ok(());
+    }
+    Err(Fault { key: key.to_owned(), expected: expected.to_string(), found: format!("{found:?}") })
+}
+
+fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), Fault> {
+    expect((least..=most).contains(&value), key, format!("a whole number from {least} to {most}"), value)
+}
+
+/// From 0 up to, not including, 1.
+fn share(key: &str, value: f64) -> Result<(), Fault> {
+    expect((0.0..1.0).contains(&value), key, "a number from 0 up to, not including, 1", value)
+}
+
+fn above_0(key: &str, value: f64) -> Result<(), Fault> {
+    expect(value.is_finite() && value > 0.0, key, "a finite number above 0", value)
+}
+
+impl Config {
+    /// Checks all that building and using the model relies on.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        let classes = self.data.classes;
+        expect(classes >= 1, "data.classes", "one class at least", classes)?;
+        self.network.check()?;
+        self.check_shape()?;
+        self.normalisation.check()?;
+        self.training.check()?;
+        let built = self.loss.spec.clone().build(classes);
+        built.map(|_| ()).map_err(|error| Fault {
+            key: format!("loss.spec.{}", error.subject()),
+            expected: error.expected().to_owned(),
+            found: error.found().to_owned(),
+        })
+    }
+
+    /// Whether network and augmentation fit the input.
+    fn check_shape(&self) -> Result<(), Fault> {
+        let shape = self.input.shape();
+        let values = shape.iter().fold(1_usize, |values, &side| values.saturating_mul(side));
+        let is_images = matches!(self.input, Input::Images(_));
+        match &self.network {
+            EncoderPlan::Convolutional(plan) => {
+                let kind = "projection or none for embeddings";
+                expect(is_images, "network.kind", kind, EncoderPlan::KINDS[0])?;
+                expect(plan.image == shape, "network.image", format!("the {shape:?} of the input"), plan.image)?;
+            }
+            EncoderPlan::Projection { inputs, .. } | EncoderPlan::None { inputs } => {
+                expect(*inputs == values, "network.inputs", format!("the {values} of the input"), inputs)?;
+            }
+        }
+        let augmentation = self.training.augmentation;
+        expect(is_images == augmentation.is_some(), "training.augmentation", "amounts for images alone", augmentation)
+    }
+
+    /// Numbers that the file of the model holds at least.
+    pub(crate) fn weights(&self) -> usize {
+        let prototypes = self.data.classes.saturating_mul(self.loss.spec.sub_centres);
+        self.network.weights().saturating_add(prototypes.saturating_mul(self.network.embedding()))
+    }
+}
+
+impl EncoderPlan {
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if let Self::Convolutional(plan) = self {
+            plan.check()?;
+        }
+        if let Self::Projection { inputs, .. } | Self::None { inputs } = *self {
+            within("network.inputs", inputs, 1, MAX_LAYER)?;
+        }
+        match self {
+            Self::None { .. } => Ok(()),
+            _ => within("network.embedding", self.embedding(), 1, MAX_EMBEDDING),
+        }
+    }
+}
+
+impl Plan {
+    fn check(&self) -> Result<(), Fault> {
+        let key = "network.convolutions";
+        let count = self.convolutions.len();
+        expect((1..=MAX_CONVOLUTIONS).contains(&count), key, format!("1 to {MAX_CONVOLUTIONS} of them"), count)?;
+        let [mut channels, mut height, mut width] = self.image;
+        for convolution in &self.convolutions {
+            convolution.check(channels)?;
+            channels = convolution.channels;
+            [height, width] = convolution.before_pool([height, width]);
+            let values = channels.saturating_mul(height).saturating_mul(width);
+            expect((1..=MAX_LAYER).contains(&values), key, format!("1 to {MAX_LAYER} values of a layer"), values)?;
+            [height, width] = convolution.after_pool([height, width]);
+        }
+        expect(height > 0 && width > 0, key, "convolutions that leave one row and column at least", [height, width])
+    }
+}
+
+impl Convolution {
+    fn check(&self, inputs: usize) -> Result<(), Fault> {
+        within("network.convolutions.channels", self.channels, 1, MAX_CHANNELS)?;
+        within("network.convolutions.stride", self.stride, 1, 2)?;
+        let same = self.channels == inputs && self.stride == 1 && !self.pool;
+        let expected = "false where channels or size change";
+        expect(same || !self.skip, "network.convolutions.skip", expected, self.skip)
+    }
+}
+
+impl Normalisation {
+    fn check(self) -> Result<(), Fault> {
+        expect(self.mean.is_finite(), "normalisation.mean", "a finite number", self.mean)?;
+        above_0("normalisation.deviation", f64::from(self.deviation))
+    }
+}
+
+impl Recipe {
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        within("training.epochs", self.epochs, 1, MAX_EPOCHS)?;
+        within("training.batch-size", self.batch_size, 2, MAX_BATCH)?;
+        above_0("training.learning-rate", self.learning_rate)?;
+        share("training.warm-up", self.warm_up)?;
+        share("training.weight-decay", self.weight_decay)?;
+        self.gradient_limit.map_or(Ok(()), |limit| above_0("training.gradient-limit", limit))?;
+        self.patience.map_or(Ok(()), |patience| within("training.patience", patience, 1, MAX_EPOCHS))?;
+        let seed = format!("a whole number from 0 to {MAX_SEED}");
+        expect(self.seed <= MAX_SEED, "training.seed", seed, self.seed)?;
+        self.optimiser.check()?;
+        self.augmentation.map_or(Ok(()), sound)
+    }
+}
+
+impl Optimiser {
+    fn check(self) -> Result<(), Fault> {
+        match self {
+            Self::Sgd { momentum } => share("training.optimiser.momentum", momentum),
+            Self::Adamw { beta_1, beta_2, epsilon } => {
+                share("training.optimiser.beta-1", beta_1)?;
+                share("training.optimiser.beta-2", beta_2)?;
+                above_0("training.optimiser.epsilon", epsilon)
+            }
+        }
+    }
+}
+
+/// Amounts within their ranges.
+fn sound(augmentation: Augmentation) -> Result<(), Fault> {
+    augmentation.out_of_range().map_or(Ok(()), |(name, range, found)| {
+        let expected = format!("a number from {} to {}", range.start(), range.end());
+        expect(false, &format!("training.augmentation.{name}"), expected, found)
+    })
+}

@@ -1,0 +1,362 @@
+//! From a request and the data to a whole configuration: one rule for each thing that was left open.
+
+use super::request::merge;
+use super::{Config, DataConfig, FORMAT, NamedLoss, NetworkRequest, Recipe, Request, TrainingRequest, keys};
+use crate::augmentation::Augmentation;
+use crate::data::{DataSource, Dataset, Input, Normalisation, SIDES};
+use crate::encoder::EncoderPlan;
+use crate::error::Error;
+use crate::network::Plan;
+use crate::training::Optimiser;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use toml::{Table, Value};
+
+/// Numbers in an embedding where nothing is said: enough for any loss of the family up to thousands of classes.
+const EMBEDDING: usize = 128;
+
+impl Request {
+    /// Checks whatever can be checked without the data.
+    ///
+    /// # Errors
+    /// On a path that is not UTF-8, an unknown loss, a scale or a margin that it does not take, and numbers out of range;
+    /// all with exit code 2. The message names the flag, or the key where there is none.
+    pub fn check(&self) -> Result<(), Error> {
+        match &self.data.source {
+            // The configuration of the run names it, and a TOML file is UTF-8.
+            Some(DataSource::Path(path)) if path.to_str().is_none() => {
+                let advice = "rename the folder, or link to it";
+                return Err(Error::request("--data", "a path in UTF-8", path.display(), advice));
+            }
+            _ => {}
+        }
+        if let Some(side) = self.data.image_size.filter(|side| !SIDES.contains(side)) {
+            let expected = format!("a whole number from {} to {}", SIDES.start(), SIDES.end());
+            return Err(wrong("data.image-size", expected, side));
+        }
+        // A spec of its own may have a number for each class: it is checked when the classes are known. Two classes: what
+        // depends on their number is checked again then.
+        self.spec()?;
+        if self.loss.spec.is_none() {
+            self.loss_for(&[1, 1])?;
+        }
+        // Any plan that has the embedding asked for, and any number of samples.
+        let embedding = self.network.embedding.unwrap_or(EMBEDDING);
+        EncoderPlan::Projection { inputs: 1, embedding }.check()?;
+        self.training.resolve(1000, 1, true)?.check()?;
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Closes what a request leaves open.
+    ///
+    /// # Errors
+    /// When the request does not fit the data, and as [`Request::check`]; when the training data cannot be read.
+    pub fn resolve(request: &Request, data: &Dataset) -> Result<Self, Error> {
+        let classes = data.classes.len();
+        if let Some(asked) = request.data.classes.filter(|&asked| asked != classes) {
+            return Err(other_data("data.classes", classes, asked));
+        }
+        check_input(request.input.as_ref(), data.input)?;
+        let (name, loss) = request.loss_for(&data.train.class_counts(classes))?;
+        let network = request.network.resolve(data.input)?;
+        let is_images = matches!(data.input, Input::Images(_));
+        let training = request.training.resolve(data.train.len(), network.first_layer_values(), is_images)?;
+        check_patience(&training, data)?;
+        let normalisation = Normalisation::of(data.train.samples())?;
+        let asked = &request.data;
+        let config = Self {
+            format: FORMAT,
+            data: DataConfig {
+                source: request.source(),
+                image_size: asked.image_size,
+                test_split: asked.test_split,
+                validation_split: asked.validation_split,
+                memory: asked.memory,
+                classes,
+            },
+            input: data.input,
+            normalisation: overlay("normalisation", &normalisation, request.normalisation.as_ref())?,
+            loss: NamedLoss { name: name.into(), spec: loss.spec().clone() },
+            network,
+            training,
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+impl NetworkRequest {
+    fn resolve(&self, input: Input) -> Result<EncoderPlan, Error> {
+        let shape = input.shape();
+        let (inputs, embedding) = (shape.iter().product(), self.embedding.unwrap_or(EMBEDDING));
+        let by_data = match input {
+            Input::Images(_) => EncoderPlan::KINDS[0],
+            Input::Embeddings { .. } if self.embedding.is_some() => EncoderPlan::KINDS[1],
+            Input::Embeddings { .. } => EncoderPlan::KINDS[2],
+        };
+        let own = match self.kind.as_deref().unwrap_or(by_data) {
+            "convolutional" => EncoderPlan::Convolutional(Plan::for_images(shape, embedding)),
+            "projection" => EncoderPlan::Projection { inputs, embedding },
+            "none" => EncoderPlan::None { inputs },
+            other => return Err(wrong("network.kind", one_of(&EncoderPlan::KINDS), other)),
+        };
+        overlay("network", &own, Some(&table("network", self)?))
+    }
+}
+
+impl TrainingRequest {
+    /// What is left open of the training, for so many training samples, of each of which the first layer makes so many
+    /// values.
+    ///
+    /// Few samples are passed more often: about `2100 sqrt(samples)` in all, between 10 and 100 passes. The more often an
+    /// image is passed, the more it is changed. A batch is a tenth of the samples, from 8 to 64, and fewer where the first
+    /// layer would make more than 2^26 values of it (256 MiB; its gradient takes as much again), but not below 8.
+    fn resolve(&self, samples: usize, layer_values: usize, is_images: bool) -> Result<Recipe, Error> {
+        // A pass over a handful of samples takes a few steps all the same.
+        const STEPS_AT_LEAST: usize = 10;
+        const LAYER_VALUES_AT_MOST: usize = 1 << 26;
+        let optimiser = self.optimiser()?;
+        let (learning_rate, weight_decay) = match optimiser {
+            Optimiser::Sgd { .. } => (0.1, 5e-4),
+            Optimiser::Adamw { .. } => (2e-3, 0.05),
+        };
+        let by_samples = (2100.0 / (samples.max(1) as f64).sqrt()).round().clamp(10.0, 100.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 10 to 100")]
+        let epochs = self.epochs.unwrap_or(by_samples as usize);
+        let batch_size = (samples / STEPS_AT_LEAST).min(64).min(LAYER_VALUES_AT_MOST / layer_values).max(8);
+        Ok(Recipe {
+            epochs,
+            batch_size: self.batch_size.unwrap_or(batch_size),
+            learning_rate: self.learning_rate.unwrap_or(learning_rate),
+            schedule: self.schedule.unwrap_or_default(),
+            warm_up: self.warm_up.unwrap_or(0.2),
+            weight_decay: self.weight_decay.unwrap_or(weight_decay),
+            gradient_limit: self.gradient_limit,
+            patience: self.patience,
+            seed: self.seed.unwrap_or(0),
+            device: self.device.unwrap_or_default(),
+            optimiser,
+            augmentation: self.augmentation(epochs, is_images)?,
+        })
+    }
+
+    fn optimiser(&self) -> Result<Optimiser, Error> {
+        let own = match self.optimiser.kind.as_deref().unwrap_or(Optimiser::NAMES[0]) {
+            "sgd" => Optimiser::Sgd { momentum: 0.9 },
+            "adamw" => Optimiser::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
+            other => return Err(wrong("training.optimiser.kind", one_of(&Optimiser::NAMES), other)),
+        };
+        overlay("training.optimiser", &own, Some(&table("training.optimiser", &self.optimiser)?))
+    }
+
+    fn augmentation(&self, epochs: usize, is_images: bool) -> Result<Option<Augmentation>, Error> {
+        const FULL_CHANGES_FROM: f64 = 60.0;
+        if is_images {
+            let own = Augmentation::with_strength((epochs as f64 / FULL_CHANGES_FROM).min(1.0));
+            return overlay("training.augmentation", &own, self.augmentation.as_ref()).map(Some);
+        }
+        match self.augmentation {
+            Some(_) => Err(wrong("training.augmentation", "nothing for embeddings", "amounts")),
+            None => Ok(None),
+        }
+    }
+}
+
+fn check_input(asked: Option<&Table>, input: Input) -> Result<(), Error> {
+    let own = table("input", &input)?;
+    let differs = |(key, value): &(&String, &Value)| own.get(*key) != Some(*value);
+    match asked.into_iter().flatten().find(differs) {
+        Some((key, value)) => {
+            let known = own.get(key).map_or_else(|| "nothing".into(), ToString::to_string);
+            Err(other_data(&format!("input.{key}"), known, value))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_patience(recipe: &Recipe, data: &Dataset) -> Result<(), Error> {
+    if recipe.patience.is_some() && data.validation.is_none() {
+        let advice = "hold some out with --validation-split every:10, or leave the patience out";
+        return Err(Error::request(
+            keys::name("training.patience"),
+            "validation samples to measure by",
+            "none",
+            advice,
+        ));
+    }
+    Ok(())
+}
+
+/// A value with some of its fields from a table; keys that it does not have are refused.
+fn overlay<T: Serialize + DeserializeOwned>(section: &str, own: &T, asked: Option<&Table>) -> Result<T, Error> {
+    let mut fields = table(section, own)?;
+    merge(&mut fields, asked.cloned().unwrap_or_default());
+    Value::Table(fields)
+        .try_into()
+        .map_err(|cause: toml::de::Error| wrong(section, "keys that have a use there", cause.message()))
+}
+
+fn table(section: &str, value: &impl Serialize) -> Result<Table, Error> {
+    Table::try_from(value).map_err(|cause| wrong(section, "values that TOML can hold", cause))
+}
+
+fn one_of(names: &[&str]) -> String {
+    format!("one of {}", names.join(", "))
+}
+
+/// A value that its key does not take.
+pub(super) fn wrong(key: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Error {
+    Error::request(keys::name(key), expected, found, keys::advice(key))
+}
+
+fn other_data(key: &str, own: impl fmt::Display, asked: impl fmt::Display) -> Error {
+    Error::request(
+        key,
+        format!("{own}, as the data have it"),
+        asked,
+        "leave it out, or use the data it was written for",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::LoadOptions;
+    use softmargin::presets;
+
+    fn recipe(samples: usize, layer_values: usize) -> Recipe {
+        TrainingRequest::default().resolve(samples, layer_values, true).unwrap()
+    }
+
+    fn request(text: &str) -> Request {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_smaller_where_images_are_large() {
+        let batch = |samples, side| {
+            recipe(samples, Plan::for_images([3, side, side], EMBEDDING).first_layer_values()).batch_size
+        };
+        assert_eq!((batch(30, 8), batch(300, 8), batch(60_000, 28), batch(60_000, 512)), (8, 30, 64, 64));
+        assert_eq!((batch(60_000, 1024), batch(60_000, 4096)), (16, 8));
+        let chosen = TrainingRequest { batch_size: Some(99), ..TrainingRequest::default() };
+        assert_eq!(chosen.resolve(1000, usize::MAX, true).unwrap().batch_size, 99);
+    }
+
+    #[test]
+    fn a_configuration_as_text_resolves_to_itself() {
+        let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
+        let mut requests: Vec<Request> =
+            presets::all().iter().map(|preset| request(&format!("[loss]\nname = '{}'", preset.name))).collect();
+        requests.extend(
+            [
+                "[training]\nlearning-rate = 0.30000000000000004\ngradient-limit = 1e-7\npatience = 3\nseed = 7\nschedule = 'one-cycle'",
+                "[training.optimiser]\nkind = 'adamw'\nbeta-2 = 0.99",
+                "[training.augmentation]\nrotation = 3\n[normalisation]\nmean = 0.1",
+                "[network]\nkind = 'projection'\nembedding = 7",
+                "[network]\nkind = 'none'",
+                "[data]\nvalidation-split = 'last:3'\nimage-size = 8",
+            ]
+            .map(request),
+        );
+        for request in requests {
+            request.check().unwrap();
+            let data = Dataset::load(&request.source(), &request.load_options()).unwrap_or_else(|_| data.clone());
+            let config = Config::resolve(&request, &data).unwrap();
+            let text = config.to_text(&["a remark".into()]).unwrap();
+            let again: Request = toml::from_str(&text).unwrap();
+            assert_eq!(Config::resolve(&again, &data).unwrap(), config, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_key_of_a_configuration_has_its_meaning_above_it() {
+        let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
+        for asked in [
+            "",
+            "[training]\ngradient-limit = 1.0\npatience = 3\n[training.optimiser]\nkind = 'adamw'\n[network]\nkind = 'projection'",
+        ] {
+            let config = Config::resolve(&request(asked), &data).unwrap();
+            let text = config.to_text(&[]).unwrap();
+            assert!(keys::unknown(&toml::from_str(&text).unwrap()).is_none(), "{text}");
+            let spec = text.lines().position(|line| line.starts_with("[loss.spec")).unwrap();
+            for (line, next) in text.lines().zip(text.lines().skip(1)).take(spec) {
+                assert!(!next.contains(" = ") || line.starts_with("# ") || next.starts_with('#'), "{next}:\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_or_does_not_fit_is_refused_by_its_name() {
+        let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
+        for (asked, named) in [
+            ("[data]\nclasses = 9", "data.classes: expected 10"),
+            ("[input]\nheight = 9", "input.height: expected 8"),
+            ("[input]\nkind = 'embeddings'", "input.kind"),
+            (
+                "[network]\nkind = 'none'\nembedding = 5",
+                "network: expected keys that have a use there, found unknown field `embedding`",
+            ),
+            ("[network]\nkind = 'recurrent'", "network.kind: expected one of convolutional"),
+            ("[network]\nimage = [1, 9, 8]", "network"),
+            ("[network]\nembedding = 0", "--embedding-size: expected"),
+            (
+                "[[network.convolutions]]\nchannels = 4\nstride = 3\npool = false\nskip = false",
+                "network.convolutions.stride: expected",
+            ),
+            ("[training.optimiser]\nkind = 'adamw'\nmomentum = 0.5", "training.optimiser"),
+            ("[training.optimiser]\nkind = 'lion'", "--optimiser: expected one of sgd, adamw"),
+            ("[training.optimiser]\nmomentum = 1.0", "training.optimiser.momentum: expected"),
+            ("[training.augmentation]\nrotation = -1", "training.augmentation"),
+            ("[training.augmentation]\nrotation = 'much'", "training.augmentation"),
+            ("[training]\nwarm-up = 1.0", "--warm-up: expected"),
+            ("[training]\ngradient-limit = 0.0", "--gradient-limit: expected"),
+            ("[training]\npatience = 0", "--patience: expected"),
+            ("[training]\nepochs = 0", "--epochs: expected"),
+            ("[training]\nlearning-rate = inf", "--lr: expected"),
+            ("[normalisation]\ndeviation = 0.0", "normalisation.deviation: expected"),
+            ("[loss]\nmargin = [1.0, 2.0]", "--margin: expected"),
+            ("[loss]\nname = 'arcfaec'", "--loss: expected"),
+        ] {
+            let error = Config::resolve(&request(asked), &data).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().starts_with(named), "{asked}: {error}");
+        }
+        let none = Dataset { validation: None, ..data };
+        let error = Config::resolve(&request("[training]\npatience = 2"), &none).unwrap_err();
+        assert!(error.to_string().contains("--validation-split"), "{error}");
+    }
+
+    #[test]
+    fn an_image_size_out_of_range_is_refused_before_anything_else() {
+        for side in [0, 7, 513, usize::MAX] {
+            let mut request = request("[loss]\nname = 'unknown'");
+            request.data.image_size = Some(side);
+            let error = request.check().unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().starts_with("--image-size: expected"), "{error}");
+        }
+    }
+
+    #[test]
+    fn embeddings_have_a_head_alone_or_a_projection() {
+        let input = Input::Embeddings { size: 5 };
+        let resolve = |asked: &str| request(asked).network.resolve(input);
+        assert_eq!(resolve("").unwrap(), EncoderPlan::None { inputs: 5 });
+        assert_eq!(resolve("[network]\nembedding = 3").unwrap(), EncoderPlan::Projection { inputs: 5, embedding: 3 });
+        assert!(request("[training.augmentation]\nshift = 0.1").training.resolve(9, 5, false).is_err());
+        assert_eq!(TrainingRequest::default().resolve(9, 5, false).unwrap().augmentation, None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_not_utf8_is_refused_before_any_work() {
+        use std::os::unix::ffi::OsStringExt;
+        let data = DataSource::from(std::ffi::OsString::from_vec(vec![b'a', 0xff]));
+        let error = Request::new(data.clone()).check().unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().starts_with("--data: expected"), "{error}");
+        let error = Request::new(data).over(Request::default()).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().starts_with("--data: expected"), "{error}");
+    }
+}

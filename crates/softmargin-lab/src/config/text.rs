@@ -1,0 +1,34 @@
+//! `config.toml`: a configuration as text, with the meaning of each key above it.
+
+use super::{Config, keys};
+
+impl Config {
+    /// The configuration as TOML. `remarks` are said at the top.
+    ///
+    /// # Errors
+    /// When it holds what TOML cannot.
+    pub(crate) fn to_text(&self, remarks: &[String]) -> Result<String, toml::ser::Error> {
+        let text = toml::to_string(self)?;
+        let mut commented: String = remarks.iter().map(|remark| format!("# {remark}\n")).collect();
+        let mut section = String::new();
+        let mut said = Vec::new();
+        // Every value is on one line, so a line tells what it is.
+        for line in text.lines() {
+            let path = match (line.strip_prefix('['), line.split_once(" = ")) {
+                (Some(name), _) => {
+                    section = name.trim_matches(['[', ']']).to_owned();
+                    section.clone()
+                }
+                (None, Some((key, _))) => [section.as_str(), key].join(".").trim_start_matches('.').to_owned(),
+                (None, None) => String::new(),
+            };
+            if let Some(meaning) = keys::meaning(&path).filter(|_| !said.contains(&path)) {
+                commented.push_str(&format!("# {meaning}\n"));
+                said.push(path);
+            }
+            commented.push_str(line);
+            commented.push('\n');
+        }
+        Ok(commented)
+    }
+}

@@ -1,0 +1,345 @@
+//! Images and arrays that are given to a model as they come: files, folders, standard input. One that cannot be read stops
+//! none of the others.
+
+use crate::data::{Input, NpyArray, Preparation, Samples, sample_files};
+use crate::error::Error;
+use rayon::prelude::*;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The first bytes of a `.npy` file.
+const NPY: &[u8] = b"\x93NUMPY";
+
+/// Something that samples are in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A file, or a folder of files.
+    Path(PathBuf),
+    /// The content of a file that has no path, with a name for it.
+    Content(String, Vec<u8>),
+}
+
+/// A source that could not be read.
+#[derive(Debug)]
+pub struct Failure {
+    /// The source.
+    pub file: String,
+    /// Why not.
+    pub error: Error,
+}
+
+/// Where a sample comes from; as text `file` or `file[row]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Origin {
+    pub(crate) file: String,
+    /// Its row, in an array.
+    pub(crate) row: Option<usize>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.row {
+            Some(row) => write!(f, "{}[{row}]", self.file),
+            None => f.write_str(&self.file),
+        }
+    }
+}
+
+/// Sources with the folders among them replaced by the files in them.
+pub(crate) struct Sources {
+    files: Vec<Source>,
+    /// What the user should know of the folders.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Pieces of samples are so many batches: enough for the next to be read meanwhile.
+const BATCHES: usize = 8;
+
+impl Sources {
+    /// # Errors
+    /// On a folder that cannot be read or has nothing for such a model.
+    pub(crate) fn expand(sources: &[Source], input: &Input) -> Result<Self, Error> {
+        let mut expanded = Self { files: Vec::new(), notes: Vec::new() };
+        for source in sources {
+            match source {
+                Source::Path(path) if path.is_dir() => expanded.add_folder(path, input)?,
+                source => expanded.files.push(source.clone()),
+            }
+        }
+        Ok(expanded)
+    }
+
+    fn add_folder(&mut self, folder: &Path, input: &Input) -> Result<(), Error> {
+        let images = matches!(input, Input::Images(_));
+        let (files, others) = sample_files(folder, images)?;
+        let kinds = if images { "PNG, JPEG or .npy files" } else { ".npy files" };
+        if files.is_empty() {
+            let found = format!("none, and {others} other files and folders");
+            return Err(Error::request(folder.display(), format!("a folder with {kinds}"), found, ""));
+        }
+        if others > 0 {
+            let other =
+                if others == 1 { "1 other file or folder" } else { &format!("{others} other files and folders") };
+            self.notes.push(format!("{}: {other} left out; {kinds} are read", folder.display()));
+        }
+        self.files.extend(files.into_iter().map(Source::Path));
+        Ok(())
+    }
+
+    /// Hands all samples to `work`, a piece at a time, in order; `watch` is told how many are done and how many there are,
+    /// as far as is known. The sources that cannot be read come back.
+    ///
+    /// # Errors
+    /// That of the first source if none can be read; and whatever `work` says.
+    pub(crate) fn each_piece(
+        &self,
+        input: &Input,
+        at_once: usize,
+        watch: impl Fn(usize, usize),
+        mut work: impl FnMut(&[Origin], &Samples) -> Result<(), Error>,
+    ) -> Result<Vec<Failure>, Error> {
+        let mut failures = Vec::new();
+        let (mut done, mut seen) = (0, 0);
+        for chunk in self.files.chunks(at_once * BATCHES) {
+            let piece = Piece::read(chunk, input, &mut failures)?;
+            seen += chunk.len();
+            let rows: Vec<usize> = (0..piece.origins.len()).collect();
+            let end = done + rows.len();
+            for rows in rows.chunks(at_once * BATCHES) {
+                work(&piece.origins[rows[0]..][..rows.len()], &piece.samples.select(rows))?;
+                done += rows.len();
+                watch(done, end + self.files.len() - seen);
+            }
+        }
+        if done > 0 || failures.is_empty() {
+            return Ok(failures);
+        }
+        let more = failures.len() - 1;
+        let Failure { error, .. } = failures.swap_remove(0);
+        Err(if more > 0 { error.with_advice(format_args!("{more} more fail, and none can be read")) } else { error })
+    }
+}
+
+/// Values as a model takes them: of images or of embeddings.
+#[derive(Debug, PartialEq)]
+enum Values {
+    Bytes(Vec<u8>),
+    Floats(Vec<f32>),
+}
+
+/// The samples of some sources together.
+struct Piece {
+    origins: Vec<Origin>,
+    samples: Samples,
+}
+
+impl Piece {
+    fn read(sources: &[Source], input: &Input, failures: &mut Vec<Failure>) -> Result<Self, Error> {
+        let read: Vec<Result<(Option<usize>, Values), Error>> =
+            sources.par_iter().map(|source| source.read(input)).collect();
+        let (mut origins, mut bytes, mut floats) = (Vec::new(), Vec::new(), Vec::new());
+        for (source, result) in sources.iter().zip(read) {
+            let file = source.name();
+            match result {
+                Err(error) => failures.push(Failure { file, error }),
+                Ok((rows, values)) => {
+                    match rows {
+                        None => origins.push(Origin { file, row: None }),
+                        Some(rows) => {
+                            origins.extend((0..rows).map(|row| Origin { file: file.clone(), row: Some(row) }))
+                        }
+                    }
+                    match values {
+                        Values::Bytes(values) => bytes.extend(values),
+                        Values::Floats(values) => floats.extend(values),
+                    }
+                }
+            }
+        }
+        let samples = match input {
+            Input::Images(preparation) => Samples::of_images(bytes, preparation.shape())?,
+            Input::Embeddings { size } => Samples::of_embeddings(floats, *size)?,
+        };
+        Ok(Self { origins, samples })
+    }
+}
+
+impl Source {
+    fn name(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Content(name, _) => name.clone(),
+        }
+    }
+
+    /// How many rows there are in an array, or nothing for an image; and the values as the model wants them.
+    fn read(&self, input: &Input) -> Result<(Option<usize>, Values), Error> {
+        match (self.array()?, input) {
+            (Some(array), Input::Images(preparation)) => images(&self.name(), array, preparation),
+            (Some(array), Input::Embeddings { size }) => embeddings(&self.name(), array, *size),
+            (None, Input::Images(preparation)) => {
+                let image = match self {
+                    Self::Path(path) => preparation.read(path)?,
+                    Self::Content(name, bytes) => preparation.decode(name, bytes)?,
+                };
+                Ok((None, Values::Bytes(image)))
+            }
+            (None, Input::Embeddings { size }) => {
+                let expected = format!("a .npy file with embeddings (N, {size})");
+                let advice = "the model was trained on embeddings, not on images";
+                Err(Error::request(self.name(), expected, "another file", advice))
+            }
+        }
+    }
+
+    /// The array, if it is one.
+    fn array(&self) -> Result<Option<NpyArray>, Error> {
+        match self {
+            Self::Content(name, bytes) if bytes.starts_with(NPY) => {
+                NpyArray::from_reader(name, &mut bytes.as_slice()).map(Some)
+            }
+            Self::Path(path) if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("npy")) => {
+                NpyArray::read(path).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Images (N, H, W) or (N, H, W, C), of bytes or of numbers from 0 to 1.
+fn images(name: &str, array: NpyArray, preparation: &Preparation) -> Result<(Option<usize>, Values), Error> {
+    let shape = array.shape().to_vec();
+    let [rows, height, width, channels] = match shape[..] {
+        [rows, height, width] if height * width > 0 => [rows, height, width, 1],
+        [rows, height, width, channels @ (1 | 3)] if height * width > 0 => [rows, height, width, channels],
+        _ => {
+            let expected = "images of the shape (N, H, W) or (N, H, W, 3)";
+            let advice = "the model was trained on images; reshape the array";
+            return Err(Error::request(name, expected, format!("the shape {shape:?}"), advice));
+        }
+    };
+    let bytes = match array.element_type() {
+        "|u1" => array.into_bytes()?,
+        _ => bytes_of(name, &array.into_f32()?)?,
+    };
+    let fit = |pixels: &[u8]| preparation.of_pixels(name, [height, width, channels], pixels);
+    let fitted: Vec<Vec<u8>> = bytes.par_chunks(height * width * channels).map(fit).collect::<Result<_, _>>()?;
+    Ok((Some(rows), Values::Bytes(fitted.concat())))
+}
+
+fn bytes_of(name: &str, values: &[f32]) -> Result<Vec<u8>, Error> {
+    if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+        let advice = "divide by 255, or give an array of uint8";
+        return Err(Error::request(name, "images of numbers from 0 to 1", value, advice));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 255")]
+    Ok(values.iter().map(|value| (255.0 * value).round() as u8).collect())
+}
+
+/// Embeddings (N, D) of finite numbers.
+fn embeddings(name: &str, array: NpyArray, size: usize) -> Result<(Option<usize>, Values), Error> {
+    let rows = match *array.shape() {
+        [rows, columns] if columns == size => rows,
+        ref shape => {
+            let expected = format!("embeddings of the shape (N, {size})");
+            let advice = "the model was trained on embeddings of this size";
+            return Err(Error::request(name, expected, format!("the shape {shape:?}"), advice));
+        }
+    };
+    let values = array.into_f32()?;
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        let found = format!("{} in row {}, column {}", values[at], at / size, at % size);
+        return Err(Error::failure(name, "finite numbers", found, "take the row out"));
+    }
+    Ok((Some(rows), Values::Floats(values)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Ink;
+    use crate::npy_writer;
+
+    fn images_of(side: usize) -> Input {
+        Input::Images(Preparation::new(1, side, side, Ink::AsIs).unwrap())
+    }
+
+    /// What `work` gets of some sources, and what fails.
+    fn all(sources: &[Source], input: &Input) -> Result<(Vec<Origin>, Vec<f32>, Vec<Failure>), Error> {
+        let (mut origins, mut values) = (Vec::new(), Vec::new());
+        let take = |some: &[Origin], samples: &Samples| {
+            let mut batch = Vec::new();
+            samples.batch_f32(&(0..samples.count()).collect::<Vec<_>>(), &mut batch)?;
+            origins.extend(some.to_vec());
+            values.extend(batch);
+            Ok(())
+        };
+        let failures = Sources::expand(sources, input)?.each_piece(input, 1, |_, _| (), take)?;
+        Ok((origins, values, failures))
+    }
+
+    fn content(name: &str, bytes: &[u8]) -> Source {
+        Source::Content(name.into(), bytes.to_vec())
+    }
+
+    /// A `.npy` file with an array of bytes or of single precision.
+    fn npy(shape: &str, values: &Values) -> Vec<u8> {
+        let (kind, content) = match values {
+            Values::Bytes(bytes) => ("|u1", bytes.clone()),
+            Values::Floats(values) => ("<f4", values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        };
+        let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}\n");
+        let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+        [NPY, &[1, 0], &length, header.as_bytes(), &content].concat()
+    }
+
+    #[test]
+    fn rows_of_arrays_come_in_order_past_what_cannot_be_read() {
+        let values: Vec<f32> = (0..40).map(|value| value as f32).collect();
+        let array = content("a", &npy_writer::matrix(&values, 2).unwrap());
+        let last = content("c", &npy_writer::matrix(&[7.0, 8.0], 2).unwrap());
+        let sources = [array, content("b", b"nothing"), last];
+        let (origins, read, failures) = all(&sources, &Input::Embeddings { size: 2 }).unwrap();
+        assert_eq!(read, [values.as_slice(), &[7.0, 8.0]].concat());
+        assert_eq!(origins.len(), 21);
+        assert_eq!(origins[19], Origin { file: "a".into(), row: Some(19) });
+        assert_eq!((failures.len(), failures[0].file.as_str()), (1, "b"));
+    }
+
+    #[test]
+    fn nothing_that_can_be_read_is_an_error_that_counts() {
+        let error = all(&[content("a", b"x"), content("b", b"y")], &images_of(8)).unwrap_err().to_string();
+        assert!(error.starts_with("a: expected") && error.contains("1 more fail"), "{error}");
+    }
+
+    #[test]
+    fn embeddings_that_do_not_fit_are_refused() {
+        let refused = |values: &[f32], columns| {
+            let array = content("x", &npy_writer::matrix(values, columns).unwrap());
+            all(&[array], &Input::Embeddings { size: 2 }).unwrap_err().to_string()
+        };
+        assert!(refused(&[1.0, 2.0, 3.0], 3).contains("(N, 2)"));
+        assert!(refused(&[1.0, 2.0, f32::NAN, 0.0], 2).contains("NaN in row 1, column 0"));
+    }
+
+    #[test]
+    fn arrays_of_images_are_bytes_or_shares() {
+        let read = |shape: &str, values: &Values| {
+            let (origins, values, _) = all(&[content("x", &npy(shape, values))], &images_of(8))?;
+            Ok::<_, Error>((origins.len(), values))
+        };
+        let bytes: Vec<u8> = (0..128).collect();
+        let shares: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        assert_eq!(read("2, 8, 8", &Values::Bytes(bytes)).unwrap(), (2, shares.clone()));
+        assert_eq!(read("2, 8, 8", &Values::Floats(shares.clone())).unwrap(), (2, shares));
+        for value in [-0.1, 1.1, f32::NAN] {
+            let message = read("2, 8, 8", &Values::Floats(vec![value; 128])).unwrap_err().to_string();
+            assert!(message.contains("from 0 to 1"), "{message}");
+        }
+        assert_eq!(read("1, 8, 8, 3", &Values::Bytes(vec![51; 192])).unwrap(), (1, vec![0.2; 64]));
+        for (shape, count) in [("128,", 128), ("2, 64", 128), ("1, 8, 8, 2", 128), ("3, 0, 8", 0)] {
+            let message = read(shape, &Values::Bytes(vec![0; count])).unwrap_err().to_string();
+            assert!(message.contains("(N, H, W)"), "{message}");
+        }
+    }
+}
