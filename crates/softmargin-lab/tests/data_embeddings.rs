@@ -109,8 +109,8 @@ fn data_embeddings_parts_are_taken_as_given() {
     assert_eq!(
         data.notes,
         [
-            "1 class without an embedding in the test part",
-            "nothing validates: every class has at most 9 embeddings to train with"
+            "nothing validates: every class has at most 9 embeddings to train with",
+            "1 class without an embedding in the test part"
         ]
     );
     write_pair(&folder, "validation-", 3, &[0, 1, 2]);
@@ -227,6 +227,30 @@ fn data_embeddings_of_another_shape_or_type_are_refused() {
     let options = LoadOptions { sizing: Sizing::Side(16), ..LoadOptions::default() };
     let error = load_with(forty().path(), &options).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("leave the image size out"), "{error}");
+}
+
+#[test]
+fn data_embeddings_may_have_names() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(&folder, "", 4, &[0, 1, 0, 1]);
+    write_pair(&folder, "test-", 2, &[0, 1]);
+    write(&folder, "names.json", br#"["a/1.png", "b/1.png", "a/2.png", "b/2.png"]"#.to_vec());
+    let data = load(&folder).unwrap();
+    assert_eq!((names(&data.train)[1].as_str(), names(&data.test)[1].as_str()), ("b/1.png", "test 1"));
+    write(&folder, "names.json", br#"["a/1.png", "b/1.png", "a/2.png"]"#.to_vec());
+    assert!(refusal(&folder, "names.json", 1).contains("expected 4 names, one for each row of"));
+    write(&folder, "names.json", b"a/1.png".to_vec());
+    assert!(refusal(&folder, "names.json", 1).contains("expected a list of names in JSON"));
+}
+
+#[test]
+fn data_embeddings_of_all_parts_share_the_memory() {
+    let folder = forty();
+    write_pair(&folder, "test-", 2, &[7, 40]);
+    let load = |memory| load_with(folder.path(), &LoadOptions { memory: Some(memory), ..LoadOptions::default() });
+    let streamed = |data: Dataset| [data.train.samples().is_streamed(), data.test.samples().is_streamed()];
+    assert_eq!(streamed(load(480 + 24).unwrap()), [false, false]);
+    assert_eq!(streamed(load(480 + 23).unwrap()), [true, true]);
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! Folders of embeddings: `embeddings.npy` (N, D) and `labels.npy` (N), or such pairs whose names begin with `train-`,
-//! `validation-` and `test-`.
+//! `validation-` and `test-`. A file `names.json` beside a pair has a list of names, one for each row.
 
 use std::path::{Path, PathBuf};
 
 use super::hold_out::HoldOut;
 use super::npy::{Labels, NpyArray, NpyRows};
 use super::samples::{LabelledSamples, Names, Samples, Store, Values};
-use super::split::{Undivided, counted};
+use super::split::{Division, Undivided, counted};
 use super::{Dataset, Input, LoadOptions, Sizing};
 use crate::error::Error;
 
 const EMBEDDINGS: &str = "embeddings.npy";
 const LABELS: &str = "labels.npy";
+const NAMES: &str = "names.json";
 /// Most numbers in an embedding.
 const MAX_SIZE: usize = 1 << 16;
 /// Values that are checked at a time.
@@ -33,6 +34,7 @@ struct Pair {
     name: &'static str,
     embeddings: PathBuf,
     labels: PathBuf,
+    names: PathBuf,
 }
 
 impl EmbeddingFolder {
@@ -64,20 +66,12 @@ impl EmbeddingFolder {
             let advice = "leave the image size out";
             return Err(Error::request(self.folder.display(), "images, which have a size", "embeddings", advice));
         }
-        let train = self.train.read()?;
-        let size = train.rows.shape()[1];
-        let classes = Classes::of(&train)?;
         // Asked for no validation, the pair that would validate is left out.
         let wanted = options.validation_split != Some(HoldOut::None);
-        let mut notes = Vec::new();
-        let mut own = |pair: &Option<Pair>| {
-            let read = |pair: &Pair| pair.read_for(&train, &classes, options, &mut notes);
-            pair.as_ref().map(read).transpose()
-        };
-        let (validation, test) = (own(&self.validation.filter(|_| wanted))?, own(&self.test)?);
-        let count =
-            train.rows.shape()[0] + [&validation, &test].into_iter().flatten().map(LabelledSamples::len).sum::<usize>();
-        let labels = classes.labels(&train)?;
+        let train = self.train.read()?;
+        let read = |pair: Option<&Pair>| pair.map(|pair| pair.read_beside(&train)).transpose();
+        let (validation, test) = (read(self.validation.as_ref().filter(|_| wanted))?, read(self.test.as_ref())?);
+        let labels = Classes::of(&train)?.labels(&train)?;
         let division = Undivided {
             source: self.folder.display().to_string(),
             labels: &labels,
@@ -87,23 +81,39 @@ impl EmbeddingFolder {
             order: "the order of the rows",
         }
         .divide(options)?;
-        notes.extend(division.notes.iter().cloned());
-        let all = LabelledSamples::new(train.into_samples(options)?, labels)?;
-        notes.extend(all.samples().note_of_streaming());
-        let (train, held_out, tests) = division.of(&all);
-        let (validation, test) = (validation.or(held_out), test.unwrap_or(tests));
-        Ok(Dataset {
-            description: format!("{count} embeddings of {size} numbers, {}", counted(classes.count(), "class")),
-            name,
-            split: division.sentence,
-            classes: classes.names(),
-            train,
-            validation,
-            test,
-            input: Input::Embeddings { size },
-            notes,
-        })
+        build(name, division, labels, train, [validation, test], options)
     }
+}
+
+fn build(
+    name: String,
+    division: Division,
+    labels: Vec<u32>,
+    train: Rows,
+    [validation, test]: [Option<Rows>; 2],
+    options: &LoadOptions,
+) -> Result<Dataset, Error> {
+    let parts = || [Some(&train), validation.as_ref(), test.as_ref()].into_iter().flatten();
+    let count: usize = parts().map(Rows::count).sum();
+    let limits = Limits { all: parts().map(Rows::bytes).fold(0, u64::saturating_add), memory: options.memory() };
+    let (size, classes) = (train.rows.shape()[1], Classes::of(&train)?);
+    let mut notes = division.notes.clone();
+    let mut beside = |rows: Option<Rows>| rows.map(|rows| rows.labelled(&classes, limits, &mut notes)).transpose();
+    let (validation, test) = (beside(validation)?, beside(test)?);
+    let all = LabelledSamples::new(train.into_samples(limits)?, labels)?;
+    notes.extend(all.samples().note_of_streaming());
+    let (train, held_out, tests) = division.of(&all);
+    Ok(Dataset {
+        description: format!("{count} embeddings of {size} numbers, {}", counted(classes.count(), "class")),
+        name,
+        split: division.sentence,
+        classes: classes.names(),
+        train,
+        validation: validation.or(held_out),
+        test: test.unwrap_or(tests),
+        input: Input::Embeddings { size },
+        notes,
+    })
 }
 
 impl Pair {
@@ -111,7 +121,7 @@ impl Pair {
         let path = |file: &str| folder.join(format!("{prefix}{file}"));
         let (embeddings, labels) = (path(EMBEDDINGS), path(LABELS));
         let (missing, there) = match (embeddings.is_file(), labels.is_file()) {
-            (true, true) => return Ok(Some(Pair { name, embeddings, labels })),
+            (true, true) => return Ok(Some(Pair { name, embeddings, labels, names: path(NAMES) })),
             (false, false) => return Ok(None),
             (true, false) => (&labels, EMBEDDINGS),
             (false, true) => (&embeddings, LABELS),
@@ -133,53 +143,95 @@ impl Pair {
             Labels::Numbers(numbers) => numbers.len(),
             Labels::Names(names) => names.len(),
         };
-        if labelled != count {
-            let expected = format!("{count} labels, one for each row of {}", self.embeddings.display());
-            return Err(Error::failure(self.labels.display(), expected, labelled, "save both from one data set"));
-        }
-        Ok(Rows { name: self.name, path: self.embeddings.clone(), labels_path: self.labels.clone(), rows, labels })
+        self.check_count(&self.labels, "labels", count, labelled)?;
+        let names = self.read_names(count)?;
+        Ok(Rows {
+            part: self.name,
+            path: self.embeddings.clone(),
+            labels_path: self.labels.clone(),
+            rows,
+            labels,
+            names,
+        })
     }
 
-    /// Another part of the data that `train` is of.
-    fn read_for(
-        &self,
-        train: &Rows,
-        classes: &Classes,
-        options: &LoadOptions,
-        notes: &mut Vec<String>,
-    ) -> Result<LabelledSamples, Error> {
-        let part = self.read()?;
-        let (expected, [_, size]) = (train.rows.shape()[1], part.rows.shape());
+    /// Beside another pair of the same data.
+    fn read_beside(&self, train: &Rows) -> Result<Rows, Error> {
+        let rows = self.read()?;
+        let (expected, [_, size]) = (train.rows.shape()[1], rows.rows.shape());
         if size != expected {
             let expected = format!("rows of {expected} numbers as in {}", train.path.display());
-            return Err(Error::failure(part.path.display(), expected, size, "make both with one model"));
+            return Err(Error::failure(rows.path.display(), expected, size, "make both with one model"));
         }
-        let labels = classes.labels(&part)?;
-        let samples = LabelledSamples::new(part.into_samples(options)?, labels)?;
-        let without = samples.class_counts(classes.count()).iter().filter(|&&count| count == 0).count();
-        if without > 0 {
-            let none = counted(without, "class");
-            notes.push(format!("{none} without an embedding in the {} part", self.name));
-        }
-        Ok(samples)
+        Ok(rows)
     }
+
+    /// What the rows are called: by the file of names, if there is one, otherwise by their numbers.
+    fn read_names(&self, count: usize) -> Result<Names, Error> {
+        if !self.names.is_file() {
+            return Ok(Names::Numbered(self.name.to_owned()));
+        }
+        let unreadable = |cause| Error::io(&self.names, "a readable file of names", cause);
+        let text = std::fs::read_to_string(&self.names).map_err(unreadable)?;
+        let names: Vec<PathBuf> = serde_json::from_str(&text).map_err(|cause| {
+            let expected = "a list of names in JSON, one for each embedding";
+            Error::failure(self.names.display(), expected, &cause, "write it again, or remove it").with_source(cause)
+        })?;
+        self.check_count(&self.names, "names", count, names.len())?;
+        Ok(Names::Files(names))
+    }
+
+    fn check_count(&self, path: &Path, what: &str, expected: usize, found: usize) -> Result<(), Error> {
+        if found == expected {
+            return Ok(());
+        }
+        let expected = format!("{expected} {what}, one for each row of {}", self.embeddings.display());
+        Err(Error::failure(path.display(), expected, found, "save both from one data set"))
+    }
+}
+
+/// Bytes of all embeddings in memory, and those that they may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    all: u64,
+    memory: u64,
 }
 
 /// A pair of files, the embeddings not read yet.
 struct Rows {
-    name: &'static str,
+    part: &'static str,
     path: PathBuf,
     labels_path: PathBuf,
     rows: NpyRows,
     labels: Labels,
+    names: Names,
 }
 
 impl Rows {
+    fn count(&self) -> usize {
+        self.rows.shape()[0]
+    }
+
+    /// Bytes of the embeddings in memory.
+    fn bytes(&self) -> u64 {
+        self.rows.shape().iter().fold(size_of::<f32>() as u64, |bytes, &side| bytes.saturating_mul(side as u64))
+    }
+
+    /// A part that validates or tests.
+    fn labelled(self, classes: &Classes, limits: Limits, notes: &mut Vec<String>) -> Result<LabelledSamples, Error> {
+        let (part, labels) = (self.part, classes.labels(&self)?);
+        let samples = LabelledSamples::new(self.into_samples(limits)?, labels)?;
+        let without = samples.class_counts(classes.count()).iter().filter(|&&count| count == 0).count();
+        if without > 0 {
+            notes.push(format!("{} without an embedding in the {part} part", counted(without, "class")));
+        }
+        Ok(samples)
+    }
+
     /// The embeddings, every one of them checked, in memory if they fit there.
-    fn into_samples(self, options: &LoadOptions) -> Result<Samples, Error> {
+    fn into_samples(self, limits: Limits) -> Result<Samples, Error> {
         let [count, size] = self.rows.shape();
-        let bytes = (count as u64).saturating_mul(size as u64).saturating_mul(size_of::<f32>() as u64);
-        let values = if bytes <= options.memory() {
+        let values = if limits.all <= limits.memory {
             let values = NpyArray::read(&self.path)?.into_f32()?;
             check(&self.path, 0, &values, size)?;
             Values::Floats(values)
@@ -187,11 +239,11 @@ impl Rows {
             self.check_by_rows()?;
             Values::Npy(self.rows)
         } else {
-            let expected = format!("at most {} bytes of embeddings by columns, which fit in memory", options.memory());
+            let expected = format!("at most {} bytes of embeddings by columns, which fit in memory", limits.memory);
             let advice = "save them by rows, with numpy.ascontiguousarray: then they are read bit by bit";
-            return Err(Error::request(self.path.display(), expected, format!("{bytes} bytes"), advice));
+            return Err(Error::request(self.path.display(), expected, format!("{} bytes", limits.all), advice));
         };
-        Ok(Samples::all(Store { shape: [size, 1, 1], count, names: Names::Numbered(self.name.to_owned()), values }))
+        Ok(Samples::all(Store { shape: [size, 1, 1], count, names: self.names, values }))
     }
 
     fn check_by_rows(&self) -> Result<(), Error> {

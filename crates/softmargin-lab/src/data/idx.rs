@@ -147,7 +147,9 @@ fn number_of_classes(path: &Path, train: &[u32]) -> Result<usize, Error> {
 
 /// What no training image shows cannot be recognised.
 fn check_test_labels(path: &Path, train: &[u32], test: &[u32]) -> Result<(), Error> {
-    match test.iter().position(|label| !train.contains(label)) {
+    let mut trained = [false; 256];
+    train.iter().for_each(|&label| trained[label as usize] = true);
+    match test.iter().position(|&label| !trained[label as usize]) {
         Some(row) => {
             let expected = format!("labels that {TRAIN_LABELS} has too");
             let found = format!("class {} of image {row}", test[row]);

@@ -330,6 +330,9 @@ fn read_header(name: &str, reader: &mut dyn Read) -> Result<Vec<u8>, Error> {
     }
     let start = text.len();
     more(&mut text, length)?;
+    if !numbers_multiply(&text[start..]) {
+        return Err(broken("a shape of more elements than can be counted"));
+    }
     let mut depth = 0_usize;
     for byte in &text[start..] {
         match byte {
@@ -342,6 +345,15 @@ fn read_header(name: &str, reader: &mut dyn Read) -> Result<Vec<u8>, Error> {
         }
     }
     Ok(text)
+}
+
+/// Whether the product of all the numbers in a header, those of the shape among them, fits in 64 bits: what reads the
+/// header multiplies unchecked.
+fn numbers_multiply(header: &[u8]) -> bool {
+    let numbers = header.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let value = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
+    let mut values = numbers.map(value);
+    values.try_fold(1_u64, |product, value| product.checked_mul(value?.max(1))).is_some()
 }
 
 impl Element {

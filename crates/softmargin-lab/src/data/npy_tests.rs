@@ -103,7 +103,7 @@ fn broken_headers_are_refused() {
     assert!(refusal(b"PK\x03\x04 and so on").contains("other content"));
     assert!(refusal(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("a header of 4294967295 bytes"));
     assert!(refusal(&file(&"(".repeat(9000), false, "(3,)", &[])).contains("brackets in brackets"));
-    for shape in ["(-1,)", "(1.5,)", "3", "'x'", "(99999999999999999999999,)", "(3,"] {
+    for shape in ["(-1,)", "(1.5,)", "3", "'x'", "(3,"] {
         assert!(refusal(&file("'|u1'", false, shape, &[1, 2, 3])).contains("header"), "{shape}");
     }
     for header in ["{'descr': '|u1'}", "[]", "nonsense", "", "{'descr': 1, 'fortran_order': False, 'shape': ()}"] {
@@ -126,7 +126,23 @@ fn a_shape_that_the_data_do_not_have_is_refused() {
     // More than any memory, more than 64 bits, and so much that 64 bits wrap round to little.
     for shape in ["(1000000000000,)", "(4294967296, 4294967296)", "(4294967296, 2147483648, 2, 3)"] {
         let message = refusal(&file("'<f4'", false, shape, &[1, 2, 3, 4]));
-        assert!(message.contains("cut short") || message.contains("the shape ["), "{shape}: {message}");
+        assert!(message.contains("cut short") || message.contains("more elements than"), "{shape}: {message}");
+    }
+    // One dimension of 0 makes nothing of all the others.
+    assert!(refusal(&file("'<f4'", false, "(4294967296, 4294967296, 0)", &[])).contains("more elements than"));
+}
+
+#[test]
+fn no_change_of_a_header_is_a_panic() {
+    let whole = file("'<f4'", true, "(2, 3)", &[0; 24]);
+    for at in 0..128 {
+        for byte in [0, 9, b'\n', b' ', b'\'', b'(', b')', b',', b'0', b'9', b'<', b'O', b'U', b'{', b'}', 0x80, 0xff] {
+            let mut changed = whole.clone();
+            changed[at] = byte;
+            if let Ok(array) = read(&changed) {
+                let _ = (array.clone().into_f32(), array.clone().into_bytes(), array.into_labels());
+            }
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Store {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Names {
-    /// Of image files, relative to a folder.
+    /// Of image files, relative to a folder; or any names.
     Files(Vec<PathBuf>),
     /// A word, to which the number of the row is added.
     Numbered(String),

@@ -100,7 +100,6 @@ impl Undivided<'_> {
     }
 
     /// The rows that are left, and those that validate. A class too small for the rule keeps all to train.
-    #[expect(clippy::type_complexity, reason = "two lists of rows, one of which there may not be")]
     fn validation(
         &self,
         rows: Vec<usize>,
