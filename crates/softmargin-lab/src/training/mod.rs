@@ -3,6 +3,7 @@
 mod batches;
 mod best;
 mod clipping;
+mod nesterov;
 mod optimiser;
 mod schedule;
 mod trainer;

@@ -9,10 +9,9 @@
 //! are not: biases, the scales and shifts of normalisations, a learned scale of the loss. Nesterov's momentum as in
 //! Sutskever et al. 2013; AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101.
 
+use super::nesterov::Nesterov;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
+use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -58,11 +57,8 @@ impl Optimiser {
         let vectors = ParamGroup::from_ids(vectors.0);
         match self {
             Self::Sgd { momentum } => {
-                let momentum = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0).with_nesterov(true);
-                let plain = SgdConfig::new().with_momentum(Some(momentum));
-                let decay = WeightDecayConfig::new(single(weight_decay));
-                let decayed: ModuleOptimizer = plain.clone().with_weight_decay(Some(decay)).build().into();
-                decayed.with_group(vectors, plain.build(), None)
+                let decayed: ModuleOptimizer = Nesterov::new(momentum, weight_decay).into();
+                decayed.with_group(vectors, Nesterov::new(momentum, 0.0), None)
             }
             Self::Adamw { beta_1, beta_2, epsilon } => {
                 let plain = AdamWConfig::new().with_beta_1(single(beta_1)).with_beta_2(single(beta_2));

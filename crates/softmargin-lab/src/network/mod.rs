@@ -1,6 +1,11 @@
 //! The default recogniser: image -> convolutions -> fully connected layer -> embedding.
 //!
-//! One rule, [`Plan::for_images`], turns the image size into layers, so that nobody has to choose.
+//! One rule, [`Plan::for_images`], turns the image size into layers, so that nobody has to choose. On the CPU a layer is
+//! one fused operation; elsewhere it is composed of Burn's operations.
+
+mod fused;
+
+pub use fused::{PARTS, profile};
 
 use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -127,7 +132,40 @@ struct Layer {
 }
 
 impl Layer {
+    fn new(inputs: usize, plan: &Convolution, device: &Device) -> Self {
+        let convolution = Conv2dConfig::new([inputs, plan.channels], [3, 3])
+            .with_stride([plan.stride, plan.stride])
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .with_bias(false)
+            .init(device);
+        Self {
+            convolution,
+            normalisation: BatchNormConfig::new(plan.channels).init(device),
+            pool: plan.pool.then(|| MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init()),
+            skip: plan.skip,
+        }
+    }
+
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        // As batch normalisation in Burn decides which statistics it takes.
+        let differentiable = x.device().is_autodiff();
+        let training = differentiable && self.normalisation.training.is_enabled();
+        let weight = self.convolution.weight.val();
+        if training == differentiable && fused::fits(&x, &weight) {
+            let request = fused::Request {
+                stride: self.convolution.stride[0],
+                pool: self.pool.is_some(),
+                skip: self.skip,
+                epsilon: self.normalisation.epsilon,
+                training,
+            };
+            return fused::forward(x, weight, &self.normalisation, request);
+        }
+        self.composed(x)
+    }
+
+    /// The layer out of Burn's own operations, for every device.
+    fn composed(&self, x: Tensor<4>) -> Tensor<4> {
         let y = self.normalisation.forward(self.convolution.forward(x.clone()));
         let y = if self.skip { y + x } else { y };
         // The maximum first: ReLU commutes with it and then works on a quarter of the values.
@@ -153,19 +191,9 @@ impl Recogniser {
         let layers = plan
             .convolutions
             .iter()
-            .map(|c| {
-                let convolution = Conv2dConfig::new([channels, c.channels], [3, 3])
-                    .with_stride([c.stride, c.stride])
-                    .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-                    .with_bias(false)
-                    .init(device);
-                channels = c.channels;
-                Layer {
-                    convolution,
-                    normalisation: BatchNormConfig::new(channels).init(device),
-                    pool: c.pool.then(|| MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init()),
-                    skip: c.skip,
-                }
+            .map(|convolution| {
+                let inputs = std::mem::replace(&mut channels, convolution.channels);
+                Layer::new(inputs, convolution, device)
             })
             .collect();
         let [height, width] = plan.remaining();

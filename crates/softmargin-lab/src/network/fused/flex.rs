@@ -1,0 +1,245 @@
+//! The layer as one operation of Burn's Flex backend, in `f32`.
+//!
+//! Tensors are (images, channels, height, width) to whoever looks at them; in memory the channels are innermost, from
+//! layer to layer, so that nothing is copied in between.
+
+use super::batch_normalisation::Statistics;
+use super::convolution::Grid;
+use super::instructions::LANES;
+use super::layer::{Gradients, Kept, Parameters, Shape, backward, infer, train};
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients as Upstream;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchDevice, ExtensionType, Flex, TensorMetadata,
+    backend_extension,
+};
+use burn::nn::BatchNorm;
+use burn::tensor::{Bytes, DType, Shape as Sides, Tensor, TensorData};
+use softmargin::InstructionSet;
+use std::sync::Arc;
+
+type FlexTensor = FloatTensor<Flex>;
+
+/// Tensors that the operation may be differentiated by: input, weight, gamma, beta.
+const INPUTS: usize = 4;
+
+/// What is computed, besides the tensors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) stride: usize,
+    pub(crate) pool: bool,
+    pub(crate) skip: bool,
+    /// Added to the variance.
+    pub(crate) epsilon: f64,
+    /// Whether the statistics are those of the batch, not the given ones.
+    pub(crate) training: bool,
+}
+
+/// What the operation gives back; only `output` can be differentiated.
+#[derive(ExtensionType)]
+pub(crate) struct Outcome<B: Backend> {
+    output: FloatTensor<B>,
+    mean: FloatTensor<B>,
+    variance: FloatTensor<B>,
+}
+
+/// The operation.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait LayerOperation: Backend {
+    #[allow(clippy::too_many_arguments, reason = "the macro takes tensors one by one")]
+    fn layer(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        request: Arc<Request>,
+    ) -> Outcome<Self>;
+}
+
+/// Whether the operation can compute this layer: `f32` on the CPU, channels in whole vectors.
+pub(crate) fn fits(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
+    let device = x.device();
+    let flex = match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
+        #[allow(unreachable_patterns, reason = "other devices exist where Burn is built with other backends")]
+        _ => false,
+    };
+    let whole = weight.dims()[0].is_multiple_of(LANES) && x.dims().iter().all(|&side| side > 0);
+    flex && whole && x.dtype() == DType::F32 && weight.dtype() == DType::F32
+}
+
+/// The layer's output; in training the running statistics of `normalisation` move as Burn moves them.
+pub(crate) fn forward(x: Tensor<4>, weight: Tensor<4>, normalisation: &BatchNorm, request: Request) -> Tensor<4> {
+    let device = x.device();
+    let of = |state: Tensor<1>| state.to_device(&device);
+    let (mean, variance) = (of(normalisation.running_mean.value()), of(normalisation.running_var.value()));
+    let outcome = <Dispatch as LayerOperation>::layer(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        normalisation.gamma.val().into_dispatch(),
+        normalisation.beta.val().into_dispatch(),
+        mean.into_dispatch(),
+        variance.into_dispatch(),
+        Arc::new(request),
+    );
+    if request.training {
+        let momentum = normalisation.momentum;
+        let moved = |old: Tensor<1>, new: Tensor<1>| of(old).mul_scalar(1.0 - momentum).add(new.mul_scalar(momentum));
+        let [mean, variance] = [outcome.mean, outcome.variance].map(Tensor::from_dispatch);
+        normalisation.running_mean.update(moved(normalisation.running_mean.value_sync(), mean).detach());
+        normalisation.running_var.update(moved(normalisation.running_var.value_sync(), variance).detach());
+    }
+    Tensor::from_dispatch(outcome.output)
+}
+
+impl LayerOperation for Flex {
+    fn layer(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        request: Arc<Request>,
+    ) -> Outcome<Self> {
+        let inputs = Inputs::new(&x, &weight, &gamma, &beta, *request);
+        if request.training {
+            return inputs.train().0;
+        }
+        let values = |tensor: &FlexTensor| slice(&tensor.to_contiguous()).to_vec();
+        let statistics = Statistics { mean: values(&mean), variance: values(&variance) };
+        let shape = inputs.shape;
+        let output = infer(&shape, slice(&inputs.x), inputs.parameters(), &statistics);
+        Outcome { output: images(output, shape.images, shape.output()), mean, variance }
+    }
+}
+
+impl<C: CheckpointStrategy> LayerOperation for Autodiff<Flex, C> {
+    fn layer(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        request: Arc<Request>,
+    ) -> Outcome<Self> {
+        let ((x, of_x), (weight, of_weight)) = (x.into_parts(), weight.into_parts());
+        let ((gamma, of_gamma), (beta, of_beta)) = (gamma.into_parts(), beta.into_parts());
+        let nodes = [of_x, of_weight, of_gamma, of_beta];
+        let (outcome, output) = match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(operation) => {
+                let inputs = Inputs::new(&x, &weight, &gamma, &beta, Request { training: true, ..*request });
+                let (outcome, kept) = inputs.train();
+                let state = State { shape: inputs.shape, kept: Arc::new(kept), weight: inputs.weight };
+                let output = operation.finish(state, outcome.output.clone());
+                (outcome, output)
+            }
+            OpsKind::UnTracked(operation) => {
+                let [mean, variance] = [mean, variance].map(|tensor| tensor.into_parts().0);
+                let outcome = Flex::layer(x, weight, gamma, beta, mean, variance, request);
+                let output = operation.finish(outcome.output.clone());
+                (outcome, output)
+            }
+        };
+        let [mean, variance] = [outcome.mean, outcome.variance].map(Self::from_inner);
+        Outcome { output, mean, variance }
+    }
+}
+
+/// The tensors, their elements in the order in which they are read.
+struct Inputs {
+    x: FlexTensor,
+    weight: FlexTensor,
+    gamma: FlexTensor,
+    beta: FlexTensor,
+    shape: Shape,
+    epsilon: f64,
+}
+
+impl Inputs {
+    fn new(x: &FlexTensor, weight: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, request: Request) -> Self {
+        let sides = x.shape();
+        let shape = Shape {
+            images: sides[0],
+            input: Grid { height: sides[2], width: sides[3], channels: sides[1] },
+            channels: weight.shape()[0],
+            stride: request.stride,
+            pool: request.pool,
+            skip: request.skip,
+            instructions: InstructionSet::best(),
+        };
+        let [weight, gamma, beta] = [weight, gamma, beta].map(FlexTensor::to_contiguous);
+        Self { x: channels_innermost(x), weight, gamma, beta, shape, epsilon: request.epsilon }
+    }
+
+    fn parameters(&self) -> Parameters<'_> {
+        let [weight, gamma, beta] = [&self.weight, &self.gamma, &self.beta].map(slice);
+        Parameters { weight, gamma, beta, epsilon: self.epsilon }
+    }
+
+    fn train(&self) -> (Outcome<Flex>, Kept) {
+        let trained = train(&self.shape, slice(&self.x), self.parameters());
+        let output = images(trained.out, self.shape.images, self.shape.output());
+        let [mean, variance] = [trained.statistics.mean, trained.statistics.variance].map(vector);
+        (Outcome { output, mean, variance }, trained.kept)
+    }
+}
+
+#[derive(Debug)]
+struct LayerBackward;
+
+/// What backward needs.
+#[derive(Clone, Debug)]
+struct State {
+    shape: Shape,
+    kept: Arc<Kept>,
+    weight: FlexTensor,
+}
+
+impl Backward<Flex, INPUTS> for LayerBackward {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, INPUTS>, gradients: &mut Upstream, _: &mut Checkpointer) {
+        let upstream = channels_innermost(&gradients.consume::<Flex>(&ops.node));
+        let State { shape, kept, weight } = ops.state;
+        let wants_input = ops.parents[0].is_some();
+        let Gradients { input, weight: of_weight, gamma, beta } =
+            backward(&shape, &kept, slice(&weight), slice(&upstream), wants_input);
+        let input = input.map(|input| images(input, shape.images, shape.input));
+        let of_weight = tensor(of_weight, weight.shape());
+        let slopes = [input, Some(of_weight), Some(vector(gamma)), Some(vector(beta))];
+        for (parent, slope) in ops.parents.into_iter().zip(slopes) {
+            if let (Some(node), Some(slope)) = (parent, slope) {
+                gradients.register::<Flex>(node.id, slope);
+            }
+        }
+    }
+}
+
+/// The elements of (images, channels, height, width) with the channels innermost; a copy only where they are not.
+fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
+    tensor.permute(&[0, 2, 3, 1]).to_contiguous()
+}
+
+fn images(values: Vec<f32>, count: usize, grid: Grid) -> FlexTensor {
+    tensor(values, Sides::new([count, grid.height, grid.width, grid.channels])).permute(&[0, 3, 1, 2])
+}
+
+fn vector(values: Vec<f32>) -> FlexTensor {
+    let length = values.len();
+    tensor(values, Sides::new([length]))
+}
+
+fn slice(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
+}
+
+fn tensor(values: Vec<f32>, shape: Sides) -> FlexTensor {
+    FlexTensor::from_data(TensorData::from_bytes(Bytes::from_elems(values), shape, DType::F32))
+}

@@ -1,0 +1,53 @@
+//! Memory that a training step gives to the next.
+//!
+//! What forward keeps for backward is as large in every step. Asked of the system each time, its pages would cost more
+//! than a convolution; so it is kept here instead, as much of it as the steps have needed at one time.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Buffers that are kept at most: some for each layer of a deep plan, for whole batches and for a shorter one.
+const KEPT_AT_MOST: usize = 128;
+
+static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+/// Numbers that somebody else may have written: nobody reads them before writing.
+#[derive(Debug)]
+pub(super) struct Buffer(Vec<f32>);
+
+impl Buffer {
+    pub(super) fn new(length: usize) -> Self {
+        let mut free = free();
+        let kept = free.iter().position(|buffer| buffer.len() == length).map(|at| free.swap_remove(at));
+        drop(free);
+        Self(kept.unwrap_or_else(|| vec![0.0; length]))
+    }
+}
+
+/// A panic elsewhere leaves whole buffers behind.
+fn free() -> MutexGuard<'static, Vec<Vec<f32>>> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut free = free();
+        if free.len() < KEPT_AT_MOST {
+            free.push(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}

@@ -1,0 +1,18 @@
+//! A layer of the network as one fused operation on the CPU: one formula a file, and the glue to Burn's Flex backend.
+
+mod batch_normalisation;
+mod convolution;
+mod flex;
+mod instructions;
+mod layer;
+mod memory;
+mod pooling;
+mod profile;
+#[cfg(test)]
+mod tests;
+
+pub use profile::{PARTS, profile};
+
+use instructions::LANES;
+
+pub(super) use flex::{Request, fits, forward};
