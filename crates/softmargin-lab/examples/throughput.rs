@@ -94,9 +94,10 @@ fn passes_on_demand(side: usize, images: usize, passes: usize) -> Result<(), Box
     write_part(home.path(), "train", images, side)?;
     write_part(home.path(), "t10k", 2 * BATCH, side)?;
     let mut request = Request::new(DataSource::Path(home.path().to_path_buf()));
-    (request.epochs, request.batch_size, request.embedding_size) = (Some(passes), Some(BATCH), Some(EMBEDDING));
+    request.network.embedding = Some(EMBEDDING);
+    (request.training.epochs, request.training.batch_size) = (Some(passes), Some(BATCH));
     // So small a rate that the made-up images cannot make it diverge.
-    request.learning_rate = Some(1e-3);
+    request.training.learning_rate = Some(1e-3);
     wait();
     train(&request, &Destination::new(&home.path().join("run"))?, &mut OnDemand { passes })?;
     Ok(())

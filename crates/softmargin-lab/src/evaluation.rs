@@ -109,12 +109,6 @@ impl Evaluation {
         })
     }
 
-    /// The recall of each class; `None` for a class without samples.
-    #[must_use]
-    pub fn recalls(&self) -> Vec<Option<f64>> {
-        self.classes.iter().map(ClassCount::recall).collect()
-    }
-
     /// The mean recall of the classes that have samples: the accuracy if all of them had equally many.
     #[must_use]
     pub fn mean_recall(&self) -> f64 {
@@ -172,7 +166,8 @@ mod tests {
         let evaluation = Evaluation::of(&[0, 1, 1, 0, 1], &[0, 1, 0, 0, 0], 3, 0.25).unwrap();
         assert_eq!((evaluation.accuracy, evaluation.loss), (0.6, 0.25));
         assert_eq!(evaluation.errors, [Confusion { class: 0, predicted: 1, count: 2 }]);
-        assert_eq!(evaluation.recalls(), [Some(0.5), Some(1.0), None]);
+        let recalls: Vec<_> = evaluation.classes.iter().map(ClassCount::recall).collect();
+        assert_eq!(recalls, [Some(0.5), Some(1.0), None]);
     }
 
     #[test]

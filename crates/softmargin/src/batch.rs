@@ -78,7 +78,8 @@ impl<'a, F: Real> Batch<'a, F> {
         Self { margins: Some(margins), ..self }
     }
 
-    /// The norm of each embedding (N), for margins on the angle of scores that keep it, and for regularisers.
+    /// The norm of each embedding (N), for margins on the angle of scores that keep it, for amounts that it decides, and for
+    /// regularisers.
     #[must_use]
     pub fn with_embedding_norms(self, norms: ArrayView1<'a, F>) -> Self {
         Self { embedding_norms: Some(norms), ..self }
@@ -102,7 +103,7 @@ impl<'a, F: Real> Batch<'a, F> {
         Self { radius: Some(radius), ..self }
     }
 
-    /// The state of a loss that has one.
+    /// The state of a loss that has one; see [`Loss::initial_state`](crate::Loss::initial_state).
     #[must_use]
     pub fn with_state(self, state: &'a LossState) -> Self {
         Self { state: Some(state), ..self }

@@ -10,11 +10,13 @@
 //! |---|---|
 //! | [`Geometry`] | inner product (bias, temperature), unit weights, cosine |
 //! | [`Scale`] | fixed, learned |
-//! | [`Margin`] | none, on the score, on the scaled logit, on the angle: [`Amount`] for all, per class, per sample |
-//! | [`Rivals`] | plain (losses that modify the other scores belong here) |
+//! | [`Margin`] | none, on the score, on the scaled logit, on the angle |
+//! | [`Amount`] of a margin | one for all, per class, per sample, drawn, by the frequency of the class, from the norm |
+//! | [`Rivals`] | plain, misclassified ones raised, curricular, angles divided |
+//! | [`sub_centres`] | prototypes of each class, of which the best one counts |
 //! | [`Comparison`] | each pair, hardest, log-sum-exp, against zero |
 //! | [`Gate`] | ReLU, softplus, identity |
-//! | [`Regulariser`] | feature incay, ring loss |
+//! | [`Regulariser`] | feature incay, ring loss, magnitude |
 //! | [`Reduction`] | none, sum, mean, mean or NaN |
 //!
 //! ```
@@ -37,9 +39,14 @@
 //! |---|---|
 //! | a learned scale (normface) | [`with_scale`](Batch::with_scale): where it stands; its start where nothing is brought |
 //! | a margin on the angle of scores with norms (sphereface, l-softmax) | [`with_embedding_norms`](Batch::with_embedding_norms), for inner products also [`with_weight_norms`](Batch::with_weight_norms) |
-//! | an annealed margin (sphereface, l-softmax) | [`with_state`](Batch::with_state), from [`Loss::initial_state`] and changed by [`Loss::update`] |
+//! | a margin from the norm (adaface, magface) | [`with_embedding_norms`](Batch::with_embedding_norms) |
+//! | a state: annealed margins (sphereface, l-softmax), drawn ones (elasticface), averages (adaface, curricularface) | [`with_state`](Batch::with_state), from [`Loss::initial_state`] |
 //! | an amount per sample | [`with_margins`](Batch::with_margins) |
 //! | a [`Regulariser`] | [`with_embedding_norms`](Batch::with_embedding_norms) |
+//!
+//! A step of training with a [`LossState`]: [`Loss::update`] takes the batch into its averages, the loss is computed with
+//! it, [`LossState::advance`] counts the step. Evaluation reads it as it is. A margin by frequency (ldam) is told the
+//! counts of the classes by [`LossSpec::with_class_counts`], before the loss is built.
 //!
 //! Class weights and an ignored label are fields of [`LossSpec`]; sample weights and soft targets come with the batch.
 //!

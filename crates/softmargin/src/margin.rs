@@ -10,7 +10,8 @@
 //!
 //! The last holds up to `phi = times theta + plus = pi`; [`BeyondPi`] names what happens past it. With annealing by
 //! `lambda`, `psi <- (lambda z_y + psi) / (1 + lambda)`. The exact slope `times sin(phi) / sin(theta)` has a pole where
-//! `theta` is 0 or pi: `sin(theta)` is not taken below [`Real::LEAST_SINE`](crate::Real::LEAST_SINE).
+//! `theta` is 0 or pi: `sin(theta)` is not taken below [`Real::LEAST_SINE`](crate::Real::LEAST_SINE). A standardised
+//! amount may carry `phi` below 0, where it is held: `psi` is then flat.
 //! A margin at its neutral value returns `z_y` itself, bit for bit.
 
 use crate::amount::{Amount, Place, Radians, Range, RowAmount};
@@ -83,7 +84,7 @@ pub enum BeyondPi {
 pub enum MarginGradient {
     /// The derivative of the value.
     Exact,
-    /// 1, as if the margin were a constant: what InsightFace's code does.
+    /// 1, as if the margin were a constant, whatever decides its amounts: what InsightFace's code does.
     StraightThrough,
 }
 

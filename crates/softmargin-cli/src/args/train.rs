@@ -93,7 +93,7 @@ pub(crate) struct TrainOptions {
     /// Longest gradient, all parameters taken as one vector; longer ones are shortened [default: none]
     #[arg(long, value_name = "NORM", value_parser = number, allow_negative_numbers = true)]
     pub(crate) gradient_limit: Option<f64>,
-    /// Epochs without a better model on the validation samples, after which training stops [default: none]
+    /// Epochs without higher accuracy or lower loss on the validation samples, after which training stops [default: none]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) patience: Option<usize>,
     /// Fixes every random choice, to the bit [default: 0]

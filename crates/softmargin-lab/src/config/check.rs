@@ -167,7 +167,7 @@ impl Recipe {
         let seed = format!("a whole number from 0 to {MAX_SEED}");
         expect(self.seed <= MAX_SEED, "training.seed", seed, self.seed)?;
         self.optimiser.check()?;
-        self.augmentation.map_or(Ok(()), sound)
+        self.augmentation.as_ref().map_or(Ok(()), check_augmentation)
     }
 }
 
@@ -184,10 +184,8 @@ impl Optimiser {
     }
 }
 
-/// Amounts within their ranges.
-fn sound(augmentation: Augmentation) -> Result<(), Fault> {
-    augmentation.out_of_range().map_or(Ok(()), |(name, range, found)| {
-        let expected = format!("a number from {} to {}", range.start(), range.end());
-        expect(false, &format!("training.augmentation.{name}"), expected, found)
-    })
+fn check_augmentation(augmentation: &Augmentation) -> Result<(), Fault> {
+    let Some((name, range, amount)) = augmentation.out_of_range() else { return Ok(()) };
+    let expected = format!("a number from {} to {}", range.start(), range.end());
+    expect(false, &format!("training.augmentation.{name}"), expected, amount)
 }

@@ -41,7 +41,7 @@ pub const KEYS: &[Key] = &[
         "data.validation-split",
         "--validation-split",
         "every:10",
-        "training samples of each class that choose the best model, in the same words; 'none': the last model is the best",
+        "training samples of each class that choose the best model, in the same words: highest accuracy, on ties the later; 'none': the last model is the best",
     ),
     key(
         "data.memory",
@@ -151,7 +151,7 @@ pub const KEYS: &[Key] = &[
         "training.patience",
         "--patience",
         "none",
-        "epochs without a better model on the validation samples, after which training stops",
+        "epochs without a higher accuracy or a lower loss on the validation samples, after which training stops",
     ),
     key("training.seed", "--seed", "0", "fixes every random choice"),
     key("training.device", "--device", "cpu", "where to compute: 'cpu', 'cuda' or 'wgpu'"),

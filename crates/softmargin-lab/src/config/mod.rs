@@ -101,7 +101,7 @@ pub struct Recipe {
     /// The longest gradient, all parameters taken together; longer ones are shortened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_limit: Option<f64>,
-    /// Epochs without a better model, after which training stops.
+    /// Epochs without a higher validation accuracy or a lower loss, after which training stops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Fixes every random choice.

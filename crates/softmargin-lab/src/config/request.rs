@@ -131,7 +131,7 @@ pub struct TrainingRequest {
     /// The longest gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_limit: Option<f64>,
-    /// Epochs without a better model, after which training stops.
+    /// Epochs without a higher validation accuracy or a lower loss, after which training stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Fixes every random choice.
@@ -313,8 +313,8 @@ mod tests {
     #[test]
     fn scale_and_margin_win_over_a_spec() {
         let spec = presets::find("arcface").unwrap().spec_with(Some(20.0), Some(&[0.3])).unwrap();
-        let mut asked = Request::default();
-        asked.loss = LossRequest { name: Some("arcface".into()), spec: Some(spec.clone()), ..LossRequest::default() };
+        let loss = LossRequest { name: Some("arcface".into()), spec: Some(spec.clone()), ..LossRequest::default() };
+        let mut asked = Request { loss, ..Request::default() };
         assert_eq!(asked.spec().unwrap(), ("arcface", spec));
         asked.loss.scale = Some(10.0);
         asked.loss.margin = Some(vec![0.1]);

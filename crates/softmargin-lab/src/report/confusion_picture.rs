@@ -14,6 +14,8 @@ const NUMBERED: usize = 22;
 /// Letters of a class name at the edge of the picture; pixels a letter.
 const LETTERS: usize = 18;
 const LETTER: usize = 7;
+/// Names of so many letters stand above a column of their own.
+const UPRIGHT: usize = 2;
 
 pub(super) fn section(names: &[String], evaluation: &Evaluation) -> String {
     let picture = if names.len() <= PICTURE { picture(names, evaluation) } else { String::new() };
@@ -23,7 +25,9 @@ pub(super) fn section(names: &[String], evaluation: &Evaluation) -> String {
 /// Rows are classes, columns what their samples were taken for.
 fn picture(names: &[String], evaluation: &Evaluation) -> String {
     let cell = (SIDE / names.len().max(1)).clamp(CELL.0, CELL.1);
-    let edge = 8 + LETTER * names.iter().map(|name| short(name).chars().count()).max().unwrap_or_default();
+    let longest = names.iter().map(|name| short(name).chars().count()).max().unwrap_or_default();
+    // A line is higher than a letter is wide.
+    let edge = 8 + (LETTER * longest).max(2 * LETTER);
     let side = edge + cell * names.len();
     // Names at the top lean over to the right, past the last column.
     let (width, height) = (side + edge, side + 2);
@@ -34,7 +38,7 @@ fn picture(names: &[String], evaluation: &Evaluation) -> String {
         cell * names.len()
     );
     for (index, name) in names.iter().enumerate() {
-        label(&mut svg, name, edge, edge + cell * index + cell / 2);
+        label(&mut svg, name, (edge, edge + cell * index + cell / 2), longest);
     }
     for (class, count) in evaluation.classes.iter().enumerate() {
         let right = Confusion { class, predicted: class, count: count.right };
@@ -46,13 +50,17 @@ fn picture(names: &[String], evaluation: &Evaluation) -> String {
     format!("<div><h3>Classes (rows), and what their samples were taken for (columns)</h3>{svg}</svg></div>")
 }
 
-/// The name beside its row and above its column, at this distance from the corner.
-fn label(svg: &mut String, name: &str, edge: usize, at: usize) {
+/// The name beside its row and above its column, at this distance from the corner; upright where all names are short.
+fn label(svg: &mut String, name: &str, (edge, at): (usize, usize), longest: usize) {
     let (name, end) = (escape(&short(name)), edge - 5);
+    let above = match longest {
+        0..=UPRIGHT => "text-anchor=\"middle\"".to_owned(),
+        _ => format!("transform=\"rotate(-55 {at} {end})\""),
+    };
     let _ = write!(
         svg,
         "<text x=\"{end}\" y=\"{at}\" text-anchor=\"end\" dominant-baseline=\"central\">{name}</text>\
-         <text x=\"{at}\" y=\"{end}\" transform=\"rotate(-55 {at} {end})\">{name}</text>"
+         <text x=\"{at}\" y=\"{end}\" {above}>{name}</text>"
     );
 }
 
@@ -92,8 +100,9 @@ fn pairs(names: &[String], evaluation: &Evaluation) -> String {
     if worst.is_empty() {
         return "<div><h3>Errors</h3><p class=\"note\">None.</p></div>".into();
     }
-    let mut table =
-        String::from("<table><thead><tr><th>class</th><th>taken for</th><th>samples</th></tr></thead><tbody>");
+    let mut table = String::from(
+        "<table class=\"pairs\"><thead><tr><th>class</th><th>taken for</th><th>samples</th></tr></thead><tbody>",
+    );
     for Confusion { class, predicted, count } in worst.iter().take(PAIRS) {
         let (name, other) = (escape(&names[*class]), escape(&names[*predicted]));
         let support = evaluation.classes[*class].support;

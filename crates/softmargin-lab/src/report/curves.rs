@@ -31,8 +31,8 @@ pub(super) fn section(epochs: &[Epoch]) -> Result<String, String> {
         Curve::of("validation", ORANGE, epochs, |epoch| epoch.validation_accuracy),
     ];
     let charts = chart("loss", &loss, None)? + &chart("accuracy", &accuracy, Some(1.0))?;
-    let note = "Training figures are means over the pass, on changed images and while the model learns; validation \
-                figures are those of the model at the end of the pass, on images as they are.";
+    let note = "Training figures are means over the pass, on samples changed at random and while the model learns; \
+                validation figures are those of the model at the end of the pass, on samples as they are.";
     Ok(format!("<div class=\"beside\">{charts}</div><p class=\"note\">{note}</p>"))
 }
 

@@ -7,7 +7,7 @@ color:#1c2430;background:#fff}h1{font-weight:600;margin:0}h2{font-weight:600;mar
 h3{font-weight:600;font-size:1rem;margin:1.5rem 0 .3rem}.figure{font-size:3rem;line-height:1.2;margin:.5rem 0 1rem}\
 .figure small{font-size:1rem;color:#5b6675}.beside{display:flex;flex-wrap:wrap;gap:1rem 2.5rem;align-items:flex-start}\
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}\
-th,td{padding:.15rem .6rem;text-align:right}th{font-weight:600;color:#5b6675}tr>:first-child{text-align:left}\
+th,td{padding:.15rem .6rem;text-align:right}th{font-weight:600;color:#5b6675}tr>:first-child,.pairs tr>:nth-child(2){text-align:left}\
 tbody tr:nth-child(odd){background:#f4f6f8}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:0}\
 dt{color:#5b6675}dd{margin:0;overflow-wrap:anywhere}pre{background:#f4f6f8;padding:1rem;overflow:auto}\
 details{margin:2rem 0}summary{cursor:pointer}p.note{color:#5b6675;font-size:.85rem;margin:.3rem 0}\

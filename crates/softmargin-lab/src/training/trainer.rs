@@ -65,13 +65,17 @@ impl<'a> Trainer<'a> {
 
     /// Numbers that are trained.
     pub(super) fn parameters(&self) -> usize {
-        self.learner.model.num_params()
+        let mut trained = Trained(0);
+        self.learner.model.visit(&mut trained);
+        trained.0
     }
 
     /// Trains to the end, or until it is told to stop. After each epoch the draft holds all that there is.
     pub(super) fn run(mut self, observer: &mut dyn Observer, draft: &Draft) -> Result<Outcome, Error> {
         self.start = Instant::now();
-        for epoch in 1.. {
+        let mut epoch = 0;
+        loop {
+            epoch += 1;
             let tally = self.epoch(epoch, observer)?;
             let stopped = if tally.images > 0 {
                 let is_best = self.close(epoch, &tally, observer)?;
@@ -85,7 +89,6 @@ impl<'a> Trainer<'a> {
                 return self.outcome(stopped);
             }
         }
-        self.outcome(Stopped::Finished)
     }
 
     /// Whether and why training ends with this epoch.
@@ -240,6 +243,15 @@ impl<'a> Learner<'a> {
             let found = format!("{value} from {}", self.faulty(&rows, embeddings, targets));
             return Err(Error::failure(subject, "a finite number", found, SMALLER_RATE));
         }
+        self.follow(&loss, tally);
+        tally.images += rows.len();
+        tally.loss += value * rows.len() as f64;
+        tally.right += usize::try_from(right).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Changes the parameters along the gradient of a loss.
+    fn follow(&mut self, loss: &Tensor<1>, tally: &mut Tally) {
         let mut gradients = GradientsParams::from_grads(loss.backward(), &self.model);
         if let Some(limit) = self.config.training.gradient_limit {
             clip(&self.model, &mut gradients, limit);
@@ -248,10 +260,6 @@ impl<'a> Learner<'a> {
         self.model = self.optimizer.step(tally.rate, self.model.clone(), gradients);
         self.model.head.advance();
         self.step += 1;
-        tally.images += rows.len();
-        tally.loss += value * rows.len() as f64;
-        tally.right += usize::try_from(right).unwrap_or_default();
-        Ok(())
     }
 
     /// What the loss refuses. A number that is none comes from weights that earlier steps have made too large.
@@ -305,6 +313,17 @@ impl<'a> Learner<'a> {
         let predictor = Predictor::new(model.clone(), self.config.clone(), self.device.clone());
         let evaluation = predictor.evaluate(samples)?;
         Ok(Mark { accuracy: evaluation.accuracy, loss: evaluation.loss })
+    }
+}
+
+/// Counts the numbers that are trained: the running means of normalisations are not.
+struct Trained(usize);
+
+impl ModuleVisitor for Trained {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if param.is_require_grad() {
+            self.0 += param.val().shape().num_elements();
+        }
     }
 }
 

@@ -54,7 +54,8 @@ pub struct Gradients<F> {
     pub scale: F,
     /// By the radius of ring loss.
     pub radius: F,
-    /// By the norms of the embeddings (N), where the loss looks at them.
+    /// By the norms of the embeddings (N), where the loss looks at them: through margins on the angle, amounts that the norm
+    /// decides, and regularisers.
     pub embedding_norms: Option<Array1<F>>,
     /// By the norms of the prototypes (C), where the loss looks at them.
     pub weight_norms: Option<Array1<F>>,
@@ -120,7 +121,8 @@ impl Loss {
         self.needs.weight_norms == Need::Must
     }
 
-    /// The state at the start of training, for a loss that has one.
+    /// The state at the start of training, for a loss that has one: annealed or drawn margins, averages of norms or of the
+    /// targets' cosines.
     pub fn initial_state(&self) -> Option<LossState> {
         (self.needs.state == Need::Must).then(LossState::default)
     }

@@ -17,7 +17,7 @@ pub(super) const PRESET: Preset = Preset {
     name: "mv-softmax",
     aliases: &["mv-am-softmax"],
     summary: "am-softmax, with rivals above the target raised",
-    equation: "L = softplus(LSE_{j!=y}(s n_j) - s (cos_y - m)), n_j = t cos_j + t - 1 where cos_j > cos_y - m, else cos_j, with t = 1.12",
+    equation: "L = softplus(LSE_{j!=y}(s n_j) - s (cos_y - m)), n_j = 1.12 cos_j + 0.12 where cos_j > cos_y - m, else cos_j",
     gradient: "dL/dcos_j = 1.12 s q_j sigma(t) where cos_j > cos_y - m, else s q_j sigma(t), dL/dcos_y = -s sigma(t), t the argument of softplus, q over the rivals' new scores",
     paper: "Wang, Zhang, Wang, Fu, Shi and Mei 2019, MV-Softmax, arXiv 1912.00833",
     margin: MarginParameter::Score,

@@ -1,62 +1,9 @@
-//! The command as a user runs it: results on standard output, errors on standard error, exit codes, and what is left.
+//! `softmargin train`, and what all subcommands share.
 
-#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its tests do")]
-
+use crate::helpers::{command, image_folder, names, refused, softmargin, text};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 use tempfile::TempDir;
-
-fn softmargin(arguments: &[&str], directory: &Path) -> Output {
-    command(arguments, directory).output().unwrap()
-}
-
-fn command(arguments: &[&str], directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_softmargin"));
-    command.args(arguments).current_dir(directory);
-    command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-/// Runs a request that must be refused, and returns the message.
-#[track_caller]
-fn refused(arguments: &[&str], directory: &Path, code: i32) -> String {
-    let before = names(directory);
-    let output = softmargin(arguments, directory);
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
-    assert!(output.stdout.is_empty(), "{arguments:?} printed a result");
-    assert!(!message.contains("panicked"), "{message}");
-    assert_eq!(names(directory), before, "{arguments:?} left something");
-    message
-}
-
-/// Two classes of simple pictures, `count` of each, in folders of their names.
-fn image_folder(directory: &Path, count: u8) -> PathBuf {
-    let root = directory.join("pictures");
-    for (class, horizontal) in [("lines", true), ("columns", false)] {
-        let folder = root.join(class);
-        fs::create_dir_all(&folder).unwrap();
-        for number in 0..count {
-            let picture = image::GrayImage::from_fn(16, 16, |x, y| {
-                let along = if horizontal { y } else { x };
-                image::Luma([if (along + u32::from(number)) % 4 < 2 { 230 - number } else { 20 + number }])
-            });
-            picture.save(folder.join(format!("{number:02}.png"))).unwrap();
-        }
-    }
-    root
-}
 
 #[test]
 fn trains_tells_and_predicts() {
@@ -112,7 +59,7 @@ fn trains_tells_and_predicts() {
     let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
     assert!(message.contains("classes.json"), "{message}");
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
-    fs::write(run.join("config.toml"), config.replace("format = 1", "format = 99")).unwrap();
+    fs::write(run.join("config.toml"), config.replace("format = 2", "format = 99")).unwrap();
     let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
     assert!(message.contains("format 99"), "{message}");
 }
@@ -143,23 +90,6 @@ fn every_loss_trains() {
         // One pass over the digits; by chance a tenth would be right.
         assert!(result["test_accuracy"].as_f64().unwrap() > 0.3, "{}: {result}", preset.name);
     }
-}
-
-#[test]
-fn the_losses_are_shown() {
-    let home = TempDir::new().unwrap();
-    let table = text(&softmargin(&["losses"], home.path()).stdout);
-    for preset in softmargin::presets::all() {
-        assert!(table.lines().any(|line| line.starts_with(preset.name)), "{} has no line", preset.name);
-        let page = text(&softmargin(&["losses", preset.name], home.path()).stdout);
-        assert!(page.contains(preset.equation) && page.contains(preset.gradient) && page.contains(preset.paper));
-        assert!(page.contains("--scale"), "{page}");
-    }
-    let family: serde_json::Value =
-        serde_json::from_slice(&softmargin(&["losses", "--json"], home.path()).stdout).unwrap();
-    assert_eq!(family["losses"].as_array().unwrap().len(), softmargin::presets::all().len());
-    let message = refused(&["losses", "cosfase"], home.path(), 2);
-    assert!(message.contains("cosface"), "{message}");
 }
 
 #[test]
