@@ -207,9 +207,12 @@ impl Layout {
             Self::Npy => {
                 let files = arrays(&EmbeddedPart::joined(parts), size, "")?;
                 let paths: Vec<PathBuf> = files.iter().map(|(name, _)| beside(out, name)).collect();
-                // The array comes last: when it is there, all is.
-                for (path, (_, content)) in paths.iter().zip(&files).rev() {
-                    whole::write_file(path, content)?;
+                // The array comes last: when it is there, all is. If one fails, those written before it go.
+                for (number, (path, (_, content))) in paths.iter().zip(&files).enumerate().rev() {
+                    if let Err(error) = whole::write_file(path, content) {
+                        paths[number + 1..].iter().for_each(|path| drop(std::fs::remove_file(path)));
+                        return Err(error);
+                    }
                 }
                 Ok(paths)
             }

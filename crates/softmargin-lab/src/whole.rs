@@ -29,7 +29,7 @@ pub fn check_place(path: &Path) -> Result<(), Error> {
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut file = temporary_file(path)?;
     let written = file.write_all(content).and_then(|()| file.as_file().sync_all());
-    written.map_err(|cause| Error::io(path, "a file that can be written", cause))?;
+    written.map_err(|cause| Error::io(path, "a file that can be written", cause.kind().into()))?;
     file.persist_noclobber(path).map_err(|cause| Error::io(path, "a file to move into place", cause.error))?;
     Ok(())
 }

@@ -146,7 +146,8 @@ impl Layer {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// `flat`: whether the output is about to be flattened.
+    fn forward(&self, x: Tensor<4>, flat: bool) -> Tensor<4> {
         // As batch normalisation in Burn decides which statistics it takes.
         let differentiable = x.device().is_autodiff();
         let training = differentiable && self.normalisation.training.is_enabled();
@@ -158,6 +159,7 @@ impl Layer {
                 skip: self.skip,
                 epsilon: self.normalisation.epsilon,
                 training,
+                flat,
             };
             return fused::forward(x, weight, &self.normalisation, request);
         }
@@ -217,8 +219,8 @@ impl Recogniser {
     /// Embeddings (N, E) of images (N, channels, height, width) with values around 0.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let mut x = images;
-        for layer in &self.layers {
-            x = layer.forward(x);
+        for (number, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, number + 1 == self.layers.len());
         }
         self.normalisation.forward(self.embedding.forward(x.flatten(1, 3)))
     }

@@ -12,7 +12,7 @@ use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-/// Numbers that one task changes.
+/// Numbers that one task changes, at least.
 const CHUNK: usize = 1 << 14;
 
 /// The name of the one tensor of a state in a record.
@@ -147,46 +147,30 @@ impl StepOperation for Flex {
         velocity: FloatTensor<Self>,
         factors: Factors,
     ) -> Moved<Self> {
-        let [tensor, velocity] = [tensor, velocity].map(|tensor| tensor.to_contiguous());
-        // As a rule nobody else has the gradient: then the new velocity takes its memory.
-        let mut gradient = gradient.to_contiguous().into_data();
-        let mut moved = vec![0.0; numbers(tensor.as_slice()).len()];
-        let parameter = Parameter { tensor: numbers(tensor.as_slice()), velocity: numbers(velocity.as_slice()) };
-        factors.apply(parameter, numbers_mut(&mut gradient), &mut moved);
-        let moved = TensorData::from_bytes(Bytes::from_elems(moved), tensor.shape(), DType::F32);
-        Moved { tensor: FloatTensor::<Self>::from_data(moved), velocity: FloatTensor::<Self>::from_data(gradient) }
+        let shape = tensor.shape();
+        let inputs = [tensor, gradient, velocity].map(|tensor| tensor.to_contiguous());
+        let [tensor, gradient, velocity] = inputs.each_ref().map(|tensor| {
+            tensor.as_slice::<f32>().expect("the caller has chosen f32 tensors and made them contiguous")
+        });
+        let (mut moved, mut direction) = (Vec::new(), Vec::new());
+        let numbers = tensor.par_iter().zip(gradient).zip(velocity).with_min_len(CHUNK);
+        numbers.map(|((w, g), v)| factors.apply(*w, *g, *v)).unzip_into_vecs(&mut moved, &mut direction);
+        let [tensor, velocity] = [moved, direction].map(|values| {
+            let data = TensorData::from_bytes(Bytes::from_elems(values), shape.clone(), DType::F32);
+            FloatTensor::<Self>::from_data(data)
+        });
+        Moved { tensor, velocity }
     }
 }
 
-/// A parameter before a step.
-#[derive(Clone, Copy)]
-struct Parameter<'a> {
-    tensor: &'a [f32],
-    velocity: &'a [f32],
-}
-
-fn numbers(slice: Option<&[f32]>) -> &[f32] {
-    slice.expect("the caller has chosen f32 tensors")
-}
-
-fn numbers_mut(data: &mut TensorData) -> &mut [f32] {
-    data.as_mut_slice().expect("the caller has chosen f32 tensors")
-}
-
 impl Factors {
-    /// Writes the new parameter to `moved`, and puts the new velocity in the place of the gradient.
-    fn apply(self, parameter: Parameter<'_>, gradient: &mut [f32], moved: &mut [f32]) {
+    /// A number of the parameter and of its velocity after the step.
+    #[inline(always)]
+    fn apply(self, w: f32, g: f32, v: f32) -> (f32, f32) {
         let Nesterov { momentum, decay } = self.optimiser;
-        let before = parameter.tensor.par_chunks(CHUNK).zip(parameter.velocity.par_chunks(CHUNK));
-        let after = moved.par_chunks_mut(CHUNK).zip(gradient.par_chunks_mut(CHUNK));
-        before.zip(after).for_each(|((tensor, velocity), (moved, gradient))| {
-            let before = tensor.iter().zip(velocity);
-            for ((w, v), (moved, g)) in before.zip(moved.iter_mut().zip(gradient)) {
-                let slope = if decay == 0.0 { *g } else { w * decay + *g };
-                *g = if self.first { slope } else { slope + v * momentum };
-                *moved = w - (*g * momentum + slope) * self.rate;
-            }
-        });
+        let slope = if decay == 0.0 { g } else { w * decay + g };
+        let velocity = if self.first { slope } else { slope + v * momentum };
+        (w - (velocity * momentum + slope) * self.rate, velocity)
     }
 }
 

@@ -84,20 +84,8 @@ impl Loss {
         }
         check_class_weights(spec.class_weights.as_deref(), num_classes)?;
         spec.rivals.check(spec.geometry)?;
-        let angular = spec.margin.is_angular();
-        let regularised = spec.regulariser.is_some();
-        let inner_product = matches!(spec.geometry, Geometry::InnerProduct { .. });
-        check_sub_centres(spec.sub_centres, angular && inner_product)?;
-        let averages = spec.rivals.momentum().is_some() || spec.margin.norm_momentum().is_some();
-        let needs = Needs {
-            num_classes,
-            margins: Need::must_if(spec.margin.is_per_sample()),
-            embedding_norms: Need::must_if(regularised || spec.margin.is_from_norm() || (angular && !bounded)),
-            weight_norms: Need::must_if(angular && inner_product),
-            scale: Need::may_if(spec.scale.is_learned()),
-            radius: Need::may_if(spec.regulariser.and_then(|term| term.initial_radius()).is_some()),
-            state: Need::must_if(averages || spec.margin.is_drawn() || spec.margin.anneal().is_some()),
-        };
+        let needs = needs(&spec, num_classes);
+        check_sub_centres(spec.sub_centres, needs.weight_norms == Need::Must)?;
         Ok(Self { spec, num_classes, needs, instruction_set: InstructionSet::best() })
     }
 
@@ -240,6 +228,23 @@ impl Loss {
     /// `s`, the temperature included.
     fn scale<F>(&self, batch: &Batch<'_, F>) -> f64 {
         self.spec.scale.clamp(self.scale_parameter(batch)) / self.spec.geometry.temperature()
+    }
+}
+
+/// What the parts of a loss look at, beside scores and targets.
+fn needs(spec: &LossSpec, num_classes: usize) -> Needs {
+    let (angular, bounded) = (spec.margin.is_angular(), spec.geometry.is_bounded());
+    let regularised = spec.regulariser.is_some();
+    let inner_product = matches!(spec.geometry, Geometry::InnerProduct { .. });
+    let averages = spec.rivals.momentum().is_some() || spec.margin.norm_momentum().is_some();
+    Needs {
+        num_classes,
+        margins: Need::must_if(spec.margin.is_per_sample()),
+        embedding_norms: Need::must_if(regularised || spec.margin.is_from_norm() || (angular && !bounded)),
+        weight_norms: Need::must_if(angular && inner_product),
+        scale: Need::may_if(spec.scale.is_learned()),
+        radius: Need::may_if(spec.regulariser.and_then(|term| term.initial_radius()).is_some()),
+        state: Need::must_if(averages || spec.margin.is_drawn() || spec.margin.anneal().is_some()),
     }
 }
 

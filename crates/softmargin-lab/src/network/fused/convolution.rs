@@ -13,6 +13,7 @@
 //! Each output value is one sum in one order, so nothing depends on how images are shared among threads.
 
 use super::instructions::{Instructions, LANES, Lane, multiply_add};
+use rayon::prelude::*;
 
 /// Sides and channels of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,19 +81,21 @@ impl Kernel {
         Self::pack([outputs, inputs], widest, |input, output, place| weight[(output * inputs + input) * 9 + 8 - place])
     }
 
-    fn pack([inputs, outputs]: [usize; 2], widest: usize, at: impl Fn(usize, usize, usize) -> f32) -> Self {
+    fn pack([inputs, outputs]: [usize; 2], widest: usize, at: impl Fn(usize, usize, usize) -> f32 + Sync) -> Self {
         let blocks = blocks(outputs.div_ceil(LANES), widest);
-        let mut weights = Vec::with_capacity(outputs.div_ceil(LANES) * 9 * inputs);
-        let mut first = 0;
+        let mut weights = vec![Weights([0.0; LANES]); outputs.div_ceil(LANES) * 9 * inputs];
+        let (mut first, mut rest) = (0, &mut weights[..]);
         for &vectors in &blocks {
-            for (place, input) in (0..9).flat_map(|place| (0..inputs).map(move |input| (place, input))) {
-                for vector in 0..vectors {
-                    let output = first + vector * LANES;
-                    let one = |lane| if output + lane < outputs { at(output + lane, input, place) } else { 0.0 };
-                    weights.push(Weights(std::array::from_fn(one)));
+            let (block, others) = rest.split_at_mut(9 * inputs * vectors);
+            block.par_chunks_mut(inputs * vectors).enumerate().for_each(|(place, weights)| {
+                for (at_place, weights) in weights.iter_mut().enumerate() {
+                    let (input, output) = (at_place / vectors, first + at_place % vectors * LANES);
+                    for (output, weight) in (output..outputs).zip(&mut weights.0) {
+                        *weight = at(output, input, place);
+                    }
                 }
-            }
-            first += vectors * LANES;
+            });
+            (first, rest) = (first + vectors * LANES, others);
         }
         Self { weights, blocks, inputs, outputs }
     }

@@ -17,6 +17,7 @@ use burn::backend::{
 };
 use burn::nn::BatchNorm;
 use burn::tensor::{Bytes, DType, Shape as Sides, Tensor, TensorData};
+use rayon::prelude::*;
 use softmargin::InstructionSet;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub(crate) struct Request {
     pub(crate) epsilon: f64,
     /// Whether the statistics are those of the batch, not the given ones.
     pub(crate) training: bool,
+    /// Whether the output lies in memory as its shape says, for somebody who wants it flat.
+    pub(crate) flat: bool,
 }
 
 /// What the operation gives back; only `output` can be differentiated.
@@ -115,7 +118,7 @@ impl LayerOperation for Flex {
         let statistics = Statistics { mean: values(&mean), variance: values(&variance) };
         let shape = inputs.shape;
         let output = infer(&shape, slice(&inputs.x), inputs.parameters(), &statistics);
-        Outcome { output: images(output, shape.images, shape.output()), mean, variance }
+        Outcome { output: laid_out(output, &shape, request.flat), mean, variance }
     }
 }
 
@@ -160,6 +163,7 @@ struct Inputs {
     beta: FlexTensor,
     shape: Shape,
     epsilon: f64,
+    flat: bool,
 }
 
 impl Inputs {
@@ -175,7 +179,8 @@ impl Inputs {
             instructions: InstructionSet::best(),
         };
         let [weight, gamma, beta] = [weight, gamma, beta].map(FlexTensor::to_contiguous);
-        Self { x: channels_innermost(x), weight, gamma, beta, shape, epsilon: request.epsilon }
+        let Request { epsilon, flat, .. } = request;
+        Self { x: channels_innermost(x), weight, gamma, beta, shape, epsilon, flat }
     }
 
     fn parameters(&self) -> Parameters<'_> {
@@ -185,7 +190,7 @@ impl Inputs {
 
     fn train(&self) -> (Outcome<Flex>, Kept) {
         let trained = train(&self.shape, slice(&self.x), self.parameters());
-        let output = images(trained.out, self.shape.images, self.shape.output());
+        let output = laid_out(trained.out, &self.shape, self.flat);
         let [mean, variance] = [trained.statistics.mean, trained.statistics.variance].map(vector);
         (Outcome { output, mean, variance }, trained.kept)
     }
@@ -224,7 +229,37 @@ impl Backward<Flex, INPUTS> for LayerBackward {
 
 /// The elements of (images, channels, height, width) with the channels innermost; a copy only where they are not.
 fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
-    tensor.permute(&[0, 2, 3, 1]).to_contiguous()
+    let turned = tensor.permute(&[0, 2, 3, 1]);
+    if turned.is_contiguous() || !tensor.is_contiguous() || tensor.layout().start_offset() > 0 {
+        return turned.to_contiguous();
+    }
+    let shape = tensor.shape();
+    let values = transposed(slice(tensor), [shape[1], shape[2] * shape[3]]);
+    self::tensor(values, turned.shape())
+}
+
+/// The output of a layer, its memory in the order of its shape where it is wanted `flat`.
+fn laid_out(values: Vec<f32>, shape: &Shape, flat: bool) -> FlexTensor {
+    let grid = shape.output();
+    if !flat {
+        return images(values, shape.images, grid);
+    }
+    let values = transposed(&values, [grid.pixels(), grid.channels]);
+    tensor(values, Sides::new([shape.images, grid.channels, grid.height, grid.width]))
+}
+
+/// Each image (rows, columns) as (columns, rows).
+fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    let size = (rows * columns).max(1);
+    out.par_chunks_mut(size).zip(values.par_chunks(size)).for_each(|(out, values)| {
+        for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+            for (out, row) in out.iter_mut().zip(values.chunks_exact(columns)) {
+                *out = row[column];
+            }
+        }
+    });
+    out
 }
 
 fn images(values: Vec<f32>, count: usize, grid: Grid) -> FlexTensor {
