@@ -24,7 +24,7 @@ pub(super) fn modified(
             let weighed = scores.clone() * scores.clone().add_scalar(mean);
             Ok(scores.mask_where(hard(&plain()), weighed))
         }
-        Rivals::DividedAngle { by } if by == 1.0 => Ok(scores),
+        Rivals::DividedAngle { by: 1.0 } => Ok(scores),
         Rivals::DividedAngle { by } => Ok(divided_angle(scores, by)),
         _ => Err(not_composed("rivals", "a kind that is new")),
     }
