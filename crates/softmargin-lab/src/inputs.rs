@@ -264,8 +264,11 @@ mod tests {
         Input::Images(Preparation::new(1, side, side, Ink::AsIs).unwrap())
     }
 
-    /// What `work` gets of some sources, and what fails.
-    fn all(sources: &[Source], input: &Input) -> Result<(Vec<Origin>, Vec<f32>, Vec<Failure>), Error> {
+    /// Where samples come from, their values, and what fails.
+    type Everything = (Vec<Origin>, Vec<f32>, Vec<Failure>);
+
+    /// What `work` gets of some sources.
+    fn all(sources: &[Source], input: &Input) -> Result<Everything, Error> {
         let (mut origins, mut values) = (Vec::new(), Vec::new());
         let take = |some: &[Origin], samples: &Samples| {
             let mut batch = Vec::new();

@@ -46,7 +46,7 @@ Exit codes: 0 done, 1 the work failed, 2 the request is wrong.";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a recogniser, test it, and save it in a run directory
-    Train(TrainOptions),
+    Train(Box<TrainOptions>),
     /// Measure the model of a run directory on samples of known classes
     Evaluate(EvaluateOptions),
     /// Tell the classes of images or embeddings, with the model of a run directory

@@ -266,8 +266,8 @@ const DECIDING: [&str; 2] = ["kind", "name"];
 
 /// Puts `upper` over `lower`, table by table.
 pub(super) fn merge(lower: &mut Table, upper: Table) {
-    let another = |key: &&str| matches!((lower.get(*key), upper.get(*key)), (Some(a), Some(b)) if a != b);
-    if DECIDING.iter().any(|key| another(key)) {
+    let another = |key| matches!((lower.get(key), upper.get(key)), (Some(a), Some(b)) if a != b);
+    if DECIDING.into_iter().any(another) {
         lower.clear();
     }
     for (key, value) in upper {

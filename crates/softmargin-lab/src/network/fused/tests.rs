@@ -122,7 +122,7 @@ fn differentiate(shape: &Shape, forward: impl Fn(&Layer, Tensor<4>) -> Tensor<4>
 fn the_same_as_burn_composes_it() {
     for case in CASES {
         let shape = shape(case);
-        let flat = shape.images % 2 == 0;
+        let flat = shape.images.is_multiple_of(2);
         let fused = differentiate(&shape, |layer, x| layer.forward(x, flat));
         let composed = differentiate(&shape, Layer::composed);
         let names = ["output", "input", "weight", "gamma", "beta", "mean", "variance"];
