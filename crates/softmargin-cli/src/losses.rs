@@ -54,7 +54,7 @@ fn describe(preset: &Preset) -> Description {
 fn table() -> String {
     let rows: Vec<[String; 4]> = presets::all()
         .iter()
-        .map(|preset| [names(preset), scale(preset), margin(preset), preset.summary.into()])
+        .map(|preset| [preset.name.into(), scale(preset), margin(preset), summary(preset)])
         .collect();
     let head = ["loss", "scale", "margin", "what it is"].map(String::from);
     let width =
@@ -75,12 +75,12 @@ fn scale(preset: &Preset) -> String {
     }
 }
 
-/// The name, and the others it is known by.
-fn names(preset: &Preset) -> String {
+/// What it is, and the other names it is known by.
+fn summary(preset: &Preset) -> String {
     if preset.aliases.is_empty() {
-        return preset.name.into();
+        return preset.summary.into();
     }
-    format!("{} ({})", preset.name, preset.aliases.join(", "))
+    format!("{} (also {})", preset.summary, preset.aliases.join(", "))
 }
 
 /// The numbers with their unit: radians where an angle is enlarged, a factor where it is multiplied or divided, else a score.
@@ -176,7 +176,7 @@ mod tests {
     fn every_loss_has_a_line_in_the_table_and_a_page() {
         let table = table();
         for preset in presets::all() {
-            let has_line = table.lines().any(|line| line.starts_with(preset.name) && line.ends_with(preset.summary));
+            let has_line = table.lines().any(|line| line.starts_with(preset.name) && line.contains(preset.summary));
             assert!(has_line, "{} has no line:\n{table}", preset.name);
             assert!(preset.names().all(|name| table.contains(name)), "{} lacks a name:\n{table}", preset.name);
             let page = page(preset);
