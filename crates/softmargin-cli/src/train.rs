@@ -26,9 +26,9 @@ pub(crate) fn run(options: &TrainOptions, common: &Common) -> Result<String, Err
 fn text(summary: &Summary) -> String {
     let wrong = ((1.0 - summary.test_accuracy) * summary.test_images as f64).round();
     format!(
-        "test accuracy {:.2} % ({wrong} of {} images wrong), {:.1} s in all\n\
+        "test accuracy {:.2} % ({wrong} of {} wrong), {:.1} s in all\n\
          {}\n\
-         run directory {out}; open {out}/report.html, or try: softmargin predict {out} IMAGE.png",
+         run directory {out}; open {out}/report.html, or try: softmargin predict {out} FILE",
         100.0 * summary.test_accuracy,
         summary.test_images,
         summary.seconds,

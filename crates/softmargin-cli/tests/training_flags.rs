@@ -74,13 +74,13 @@ fn a_file_that_cannot_be_taken_is_refused_and_leaves_nothing() {
     assert!(output.status.code() == Some(2) && text(&output.stderr).contains("absent.toml"));
 }
 
-/// Trains for long, and interrupts so many times after the first epoch.
+/// Trains images of this side for long, and interrupts after each of these milliseconds once the first epoch goes on.
 #[cfg(unix)]
-fn interrupted(home: &Path, times: usize) -> (Option<i32>, Vec<u8>, String) {
+fn interrupted(home: &Path, side: &str, pauses: &[u64]) -> (Option<i32>, Vec<u8>, String) {
     use std::io::{BufRead, BufReader, Read};
     use std::process::Stdio;
     let level = ["--schedule", "constant", "--warm-up", "0"];
-    let mut train = command(&["train", "--epochs", "5000", "--out", "run", "--json"], home);
+    let mut train = command(&["train", "--image-size", side, "--epochs", "5000", "--out", "run", "--json"], home);
     train.args(level);
     let mut train = train.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(train.stderr.take().unwrap());
@@ -88,9 +88,9 @@ fn interrupted(home: &Path, times: usize) -> (Option<i32>, Vec<u8>, String) {
     while !said.contains("epoch 1/") {
         assert!(lines.read_line(&mut said).unwrap() > 0, "{said}");
     }
-    for _ in 0..times {
+    for pause in pauses {
+        std::thread::sleep(std::time::Duration::from_millis(*pause));
         assert!(Command::new("kill").args(["-INT", &train.id().to_string()]).status().unwrap().success());
-        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     lines.read_to_string(&mut said).unwrap();
     let mut result = Vec::new();
@@ -102,7 +102,7 @@ fn interrupted(home: &Path, times: usize) -> (Option<i32>, Vec<u8>, String) {
 #[test]
 fn an_interrupt_ends_training_with_the_best_model() {
     let home = TempDir::new().unwrap();
-    let (code, result, said) = interrupted(home.path(), 1);
+    let (code, result, said) = interrupted(home.path(), "8", &[0, 1]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("interrupted: the best model so far"), "{said}");
     let result: serde_json::Value = serde_json::from_slice(&result).unwrap();
@@ -116,8 +116,8 @@ fn an_interrupt_ends_training_with_the_best_model() {
 #[test]
 fn a_second_interrupt_ends_at_once() {
     let home = TempDir::new().unwrap();
-    // Signals that come too fast count as one: a few, to be sure that two are heard.
-    let (code, result, said) = interrupted(home.path(), 20);
+    // Images so large that the test of the model takes longer than a signal that is told apart from the first.
+    let (code, result, said) = interrupted(home.path(), "256", &[0, 260]);
     assert_eq!(code, Some(130), "{said}");
     assert!(result.is_empty());
     assert!(names(home.path()).iter().all(|name| name.starts_with(".run.partial-")), "{:?}", names(home.path()));

@@ -7,7 +7,7 @@ use crate::inputs::{Failure, Source, Sources};
 use crate::model::Model;
 use crate::npy_writer;
 use crate::predictor::Predictor;
-use crate::run_data::{Part, RunData};
+use crate::run_data::{NewClasses, Part, RunData};
 use crate::run_dir::Run;
 use crate::whole;
 use safetensors::tensor::{Dtype, TensorView};
@@ -67,9 +67,9 @@ pub fn embed(request: &EmbedRequest, watch: impl Fn(usize, usize) + 'static) -> 
     let model = Model::load(&run, &device)?;
     let size = run.config.network.embedding();
     let gathered = if labelled {
-        let data = RunData::load(&run, Some(request.data))?;
+        let data = RunData::load(&run, Some(request.data), NewClasses::Added)?;
         let predictor = Predictor::new(model, run.config, device);
-        Gathered::labelled(&data, request.part.unwrap_or(Part::All), predictor, &run.classes, watch)?
+        Gathered::labelled(&data, request.part.unwrap_or(Part::All), predictor, watch)?
     } else {
         Gathered::unlabelled(request.data, &Predictor::new(model, run.config, device), watch)?
     };
@@ -114,7 +114,6 @@ impl Gathered {
         data: &RunData,
         part: Part,
         predictor: Predictor,
-        classes: &[String],
         watch: impl Fn(usize, usize) + 'static,
     ) -> Result<Self, Error> {
         let chosen = data.part(part)?;
@@ -126,7 +125,7 @@ impl Gathered {
         for (part, samples) in chosen {
             let watch = std::rc::Rc::clone(&watch);
             predictor = predictor.watched(move |done, _| watch(before + done, all));
-            parts.push(EmbeddedPart::of(part, samples, &predictor, classes)?);
+            parts.push(EmbeddedPart::of(part, samples, &predictor, &data.classes)?);
             before += samples.len();
         }
         Ok(Self { parts, failures: Vec::new(), notes: data.notes.clone() })

@@ -7,7 +7,7 @@ use crate::evaluation::{ClassCount, Evaluation};
 use crate::model::Model;
 use crate::predictor::Predictor;
 use crate::report::{self, Heading};
-use crate::run_data::{Part, RunData};
+use crate::run_data::{NewClasses, Part, RunData};
 use crate::run_dir::Run;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ pub struct Measured {
 pub fn evaluate(request: &EvaluationRequest, watch: impl Fn(usize, usize) + 'static) -> Result<Measured, Error> {
     let device = request.device.open()?;
     let run = Run::read(request.run)?;
-    let data = RunData::load(&run, request.data)?;
+    let data = RunData::load(&run, request.data, NewClasses::Refused)?;
     let part = request.part.unwrap_or(if request.data.is_some() { Part::All } else { Part::Test });
     let samples: Vec<_> = data.part(part)?.into_iter().map(|(_, samples)| samples).collect();
     let model = Model::load(&run, &device)?;

@@ -48,7 +48,7 @@ impl Model {
         let mut store = SafetensorsStore::from_bytes(Some(run.model.clone()));
         model
             .load_from(&mut store)
-            .map_err(|cause| broken(Path::new(MODEL), "the weights of the model in config.toml", cause))?;
+            .map_err(|cause| broken(Path::new(MODEL), "the weights of the model in config.toml", brief(&cause)))?;
         if let Some(state) = &run.checkpoint.loss_state {
             model.head.set_state(state.clone());
         }
@@ -81,4 +81,11 @@ pub(crate) fn input(
     device: &Device,
 ) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, [count, channels, height, width]), device)
+}
+
+/// The first words of a message that goes on for a screen.
+fn brief(cause: &impl std::fmt::Display) -> String {
+    const LENGTH: usize = 160;
+    let text = cause.to_string().replace('\n', " ");
+    if text.chars().count() <= LENGTH { text } else { text.chars().take(LENGTH).chain("...".chars()).collect() }
 }

@@ -19,7 +19,7 @@ const SAMPLES_AT_ONCE: usize = 256;
 const VALUES_AT_ONCE: usize = 1 << 24;
 
 /// The advice where scores are no numbers.
-const DIVERGED: &str = "training has diverged: train again with a smaller --lr";
+const DIVERGED: &str = "training has diverged: train again with a smaller --lr; or the file of the model was damaged";
 
 /// A model that is used, not trained.
 pub struct Predictor {

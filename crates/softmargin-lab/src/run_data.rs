@@ -43,6 +43,10 @@ pub struct RunData {
     pub description: String,
     /// What the reader should know of them.
     pub notes: Vec<String>,
+    /// The names of the classes: those of the run, and after them those that only these data have.
+    pub classes: Vec<String>,
+    /// Whether these are the run's own data, and no longer as they were when it was trained.
+    changed: bool,
     parts: Vec<(Part, LabelledSamples)>,
 }
 
@@ -51,14 +55,18 @@ impl RunData {
     ///
     /// # Errors
     /// As [`Dataset::load`]; also when the data are no input of the model, and when they have classes that the model does
-    /// not know.
-    pub fn load(run: &Run, source: Option<&DataSource>) -> Result<Self, Error> {
+    /// not know and these are refused.
+    pub fn load(run: &Run, source: Option<&DataSource>, new_classes: NewClasses) -> Result<Self, Error> {
         let own = source.is_none();
         let options = if own { own_options(&run.config) } else { LoadOptions::default() };
         let options = LoadOptions { sizing: sizing(&run.config.input), ..options };
-        let data = Dataset::load(source.unwrap_or(&run.config.data.source), &options)?;
+        let data = Dataset::load(source.unwrap_or(&run.config.data.source), &options).map_err(|error| {
+            let path = "the path is the one in the run's config.toml; give another with --data";
+            if own { error.with_advice(path) } else { error }
+        })?;
         check_input(&data, &run.config)?;
-        let numbers = numbers(&data, &run.classes)?;
+        let changed = own && run.checkpoint.samples.as_ref().is_some_and(|samples| *samples != data.fingerprint());
+        let (numbers, classes) = numbers(&data, &run.classes, new_classes)?;
         let mut parts = vec![(Part::Train, data.train), (Part::Test, data.test)];
         parts.extend(data.validation.map(|samples| (Part::Validation, samples)));
         let renumbered = |(part, samples): (Part, LabelledSamples)| {
@@ -66,14 +74,26 @@ impl RunData {
             Ok((part, LabelledSamples::new(samples.samples().clone(), labels)?))
         };
         let parts = parts.into_iter().map(renumbered).collect::<Result<_, Error>>()?;
-        Ok(Self { name: data.name, description: data.description, notes: data.notes, parts })
+        Ok(Self { name: data.name, description: data.description, notes: data.notes, classes, changed, parts })
     }
 
     /// The samples of a part, by the parts of the data that they belong to; none of them is empty.
     ///
     /// # Errors
-    /// When the data have no such part.
+    /// When the data have no such part; when they are the run's own and have changed, so that a rule would now put samples
+    /// into a part that were in another.
     pub fn part(&self, wanted: Part) -> Result<Vec<(Part, &LabelledSamples)>, Error> {
+        if self.changed && wanted != Part::All {
+            let expected = "the samples that the run was made with";
+            let found = "others: what trained then could test now";
+            let advice = "bring them back, measure --part all, or give samples kept apart with --data";
+            return Err(Error::request(
+                format!("the {} part of {}", wanted.name(), self.name),
+                expected,
+                found,
+                advice,
+            ));
+        }
         let is_wanted = |part: Part| wanted == Part::All || part == wanted;
         let parts = self.parts.iter().filter(|(part, samples)| is_wanted(*part) && !samples.is_empty());
         let parts: Vec<_> = parts.map(|(part, samples)| (*part, samples)).collect();
@@ -110,15 +130,33 @@ fn check_input(data: &Dataset, config: &Config) -> Result<(), Error> {
     Err(Error::request(&data.name, expected, words(&data.input), "give data of the same kind"))
 }
 
-/// The run's number of each class of the data.
-fn numbers(data: &Dataset, known: &[String]) -> Result<Vec<u32>, Error> {
+/// What becomes of classes that the model does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewClasses {
+    /// They are refused: the model cannot be right about them.
+    Refused,
+    /// They are numbered after those that it knows.
+    Added,
+}
+
+/// The number of each class of the data, and the names of all that are numbered.
+fn numbers(data: &Dataset, known: &[String], new_classes: NewClasses) -> Result<(Vec<u32>, Vec<String>), Error> {
     const NAMED: usize = 5;
-    let known: HashMap<&str, u32> = known.iter().map(String::as_str).zip(0..).collect();
-    let numbers: Vec<Option<u32>> = data.classes.iter().map(|name| known.get(name.as_str()).copied()).collect();
-    let unknown = data.classes.iter().zip(&numbers).filter(|(_, number)| number.is_none()).map(|(name, _)| name);
-    let unknown: Vec<&str> = unknown.map(String::as_str).collect();
-    if unknown.is_empty() {
-        return Ok(numbers.into_iter().flatten().collect());
+    let mut all = known.to_vec();
+    let mut places: HashMap<String, u32> = known.iter().cloned().zip(0..).collect();
+    let mut unknown: Vec<&str> = Vec::new();
+    let mut numbers = Vec::with_capacity(data.classes.len());
+    for name in &data.classes {
+        let next = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let number = *places.entry(name.clone()).or_insert(next);
+        if number == next {
+            unknown.push(name);
+            all.push(name.clone());
+        }
+        numbers.push(number);
+    }
+    if unknown.is_empty() || new_classes == NewClasses::Added {
+        return Ok((numbers, all));
     }
     let more = unknown.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };

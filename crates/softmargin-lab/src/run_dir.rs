@@ -47,6 +47,9 @@ pub struct Checkpoint {
     pub steps: u64,
     /// The epoch of the best model, from 1.
     pub best_epoch: usize,
+    /// Which samples trained, validated and tested: see [`Dataset::fingerprint`](crate::data::Dataset::fingerprint).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<String>,
     /// Why training ended; none while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,

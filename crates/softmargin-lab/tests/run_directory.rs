@@ -16,7 +16,7 @@ fn run(loss: &str) -> Run {
     request.loss.name = Some(loss.into());
     let config = Config::resolve(&request, &data).unwrap();
     let checkpoint =
-        Checkpoint { epochs: 2, steps: 10, best_epoch: 1, stopped: Some(Stopped::Early), loss_state: None };
+        Checkpoint { epochs: 2, steps: 10, best_epoch: 1, stopped: Some(Stopped::Early), ..Checkpoint::default() };
     // Not a model, but as long as one.
     Run { config, classes: data.classes, model: vec![7; 1 << 20], checkpoint }
 }

@@ -16,6 +16,10 @@ impl Request {
     /// one), or a value that its key does not take; the message has the line.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let expected = "a configuration in TOML";
+        if path.is_dir() {
+            let advice = format!("of a run, give {}", path.join("config.toml").display());
+            return Err(Error::request(path.display(), expected, "a folder", advice));
+        }
         let bytes = fs::read(path).map_err(|cause| Error::io(path, expected, cause))?;
         let text = String::from_utf8(bytes).map_err(|cause| {
             Error::request(path.display(), expected, "bytes that are not UTF-8", ADVICE).with_source(cause)

@@ -35,7 +35,7 @@ pub const KEYS: &[Key] = &[
         "data.test-split",
         "--test-split",
         "every:5",
-        "samples of each class that test, in name order: 'every:N', 'last:N' or 'none'; for data without a test part of their own",
+        "samples of each class that test, in name order: 'every:N' or 'last:N'; for data without a test part of their own",
     ),
     key(
         "data.validation-split",
@@ -85,7 +85,7 @@ pub const KEYS: &[Key] = &[
         "loss.spec",
         "",
         "the preset's",
-        "the loss in full, in place of the preset's; 'softmargin losses NAME --json' shows its parts",
+        "parts of the loss in place of the preset's; 'softmargin losses NAME --json' shows all",
     ),
     key("loss.spec.geometry", "", "the preset's", "how scores are made of embeddings and prototypes"),
     key("loss.spec.scale", "", "the preset's", "what scores are multiplied by: fixed, or learned within bounds"),
@@ -275,8 +275,9 @@ const HEAD: &str = "# Configuration
 again, to the bit.
 
 Flags win over the file. A flag that names another loss, optimiser or data set sets aside what the file says of the one
-it had: `--data` the sections `[data]`, `[input]`, `[normalisation]` and the size in `[network]`; `--loss` the section
-`[loss]`; `--optimiser` the section `[training.optimiser]`.
+it had: `--data` the sections `[data]`, `[input]`, `[normalisation]` and `[network]`, and counts of classes; `--image-size` what
+`[input]`, `[normalisation]` and `[network]` say of the size; `--loss` the section `[loss]`; `--optimiser` the section
+`[training.optimiser]`, learning rate and weight decay.
 
 A key that is not listed here is refused, and so is a key that has no effect: `network.convolutions` of a network
 without convolutions, `training.augmentation` of embeddings.

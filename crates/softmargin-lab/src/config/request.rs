@@ -1,5 +1,6 @@
 //! What a user asks for, by flags or in a file: any part of a configuration.
 
+use super::resolve::{overlay, table};
 use super::{DEFAULT_LOSS, keys};
 use crate::data::{DataSource, HoldOut, LoadOptions, Sizing};
 use crate::device::DeviceChoice;
@@ -7,7 +8,7 @@ use crate::error::Error;
 use crate::network::Convolution;
 use crate::training::Schedule;
 use serde::{Deserialize, Serialize};
-use softmargin::presets::MarginParameter;
+use softmargin::presets::{MarginParameter, Preset};
 use softmargin::{Loss, LossSpec, presets};
 use toml::{Table, Value};
 
@@ -80,9 +81,9 @@ pub struct LossRequest {
     /// The numbers of its margin; win over the margin of `spec`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Vec<f64>>,
-    /// The loss in full, in place of the preset's own.
+    /// Parts of the loss in place of the preset's own, or all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub spec: Option<LossSpec>,
+    pub spec: Option<Table>,
 }
 
 /// What is to be different from the default layers.
@@ -191,22 +192,28 @@ impl Request {
 
     /// This request where it says something, and `file` where it does not.
     ///
-    /// A part that belongs to something else in the file goes with it: the settings of another loss, optimiser or network
-    /// where this request names one, and what the file says of its data where this request names others.
+    /// A part that belongs to something else in the file goes with it: the settings of another loss or optimiser where this
+    /// request names one, and what the file says of its data, and of the network for them, where this request names others
+    /// or another size.
     ///
     /// # Errors
     /// When the two together are no request.
     pub fn over(self, file: Self) -> Result<Self, Error> {
         let other_data = matches!((&self.data.source, &file.data.source), (Some(own), Some(other)) if own != other);
+        let other_size = self.data.image_size.is_some() && self.data.image_size != file.data.image_size;
+        let (own_kind, kind) = (&self.training.optimiser.kind, &file.training.optimiser.kind);
+        let other_optimiser = matches!((own_kind, kind), (Some(own), Some(other)) if own != other);
         let (mut merged, own) = (to_table(&file)?, to_table(&self)?);
         if other_data {
-            for section in ["data", "input", "normalisation"] {
-                merged.remove(section);
-            }
-            if let Some(Value::Table(network)) = merged.get_mut("network") {
-                network.remove("image");
-                network.remove("inputs");
-            }
+            remove(&mut merged, &["data", "input", "normalisation", "network"]);
+            // The counts of classes are those of the data.
+            merged.get_mut("loss").into_iter().for_each(|loss| remove_everywhere(loss, "class-counts"));
+        } else if other_size {
+            remove(&mut merged, &["input", "normalisation"]);
+            below(&mut merged, "network", &["image", "inputs", "convolutions"]);
+        }
+        if other_optimiser {
+            below(&mut merged, "training", &["learning-rate", "weight-decay"]);
         }
         merge(&mut merged, own);
         Value::Table(merged).try_into().map_err(|cause: toml::de::Error| {
@@ -218,7 +225,9 @@ impl Request {
         let name = self.loss.name.as_deref().unwrap_or(DEFAULT_LOSS);
         let preset = presets::find(name).map_err(name_flag)?;
         let own = preset.spec_with(self.loss.scale, self.loss.margin.as_deref()).map_err(name_flag)?;
-        let Some(mut spec) = self.loss.spec.clone() else { return Ok((preset.name, own)) };
+        let Some(asked) = &self.loss.spec else { return Ok((preset.name, own)) };
+        let mut spec = overlay("loss.spec", &preset.spec(), Some(asked))?;
+        check_name(preset, &spec)?;
         if let Some(scale) = self.loss.scale {
             spec.scale = spec.scale.starting_at(scale);
         }
@@ -238,6 +247,59 @@ impl Request {
             spec = spec.with_class_counts(&counts);
         }
         Ok((name, spec.build(class_counts.len()).map_err(name_flag)?))
+    }
+}
+
+/// Refuses the parts of one preset under the name of another: one of the two was changed, and the other forgotten.
+fn check_name(named: &Preset, spec: &LossSpec) -> Result<(), Error> {
+    let parts = parts(spec)?;
+    let mut meant = None;
+    for preset in presets::all() {
+        if self::parts(&preset.spec())? == parts {
+            meant = meant.or(Some(preset));
+            if preset.name == named.name {
+                return Ok(());
+            }
+        }
+    }
+    let Some(meant) = meant else { return Ok(()) };
+    let advice = format!("for {} take [loss.spec] out, for {} name it", named.name, meant.name);
+    Err(Error::request("loss.spec", format!("parts of {}", named.name), format!("those of {}", meant.name), advice))
+}
+
+/// The parts of a loss, whatever their numbers.
+fn parts(spec: &LossSpec) -> Result<Value, Error> {
+    fn without_numbers(value: &mut Value) {
+        match value {
+            Value::Table(table) => table.iter_mut().for_each(|(_, value)| without_numbers(value)),
+            Value::Integer(_) | Value::Float(_) | Value::Array(_) => *value = Value::Boolean(true),
+            _ => {}
+        }
+    }
+    let counted = spec.clone().with_class_counts(&[]);
+    let plain = LossSpec { class_weights: None, ignored_label: None, sub_centres: 1, ..counted };
+    let mut parts = Value::Table(table("loss.spec", &plain)?);
+    without_numbers(&mut parts);
+    Ok(parts)
+}
+
+fn remove(table: &mut Table, keys: &[&str]) {
+    for key in keys {
+        table.remove(*key);
+    }
+}
+
+/// Removes keys of a section.
+fn below(table: &mut Table, section: &str, keys: &[&str]) {
+    if let Some(Value::Table(section)) = table.get_mut(section) {
+        remove(section, keys);
+    }
+}
+
+fn remove_everywhere(value: &mut Value, key: &str) {
+    if let Value::Table(table) = value {
+        table.remove(key);
+        table.iter_mut().for_each(|(_, below)| remove_everywhere(below, key));
     }
 }
 
@@ -300,11 +362,11 @@ mod tests {
     #[test]
     fn what_belongs_to_another_loss_optimiser_or_data_set_goes_with_it() {
         let file = request(
-            "[loss]\nname = 'arcface'\nscale = 12.0\n[training.optimiser]\nkind = 'sgd'\nmomentum = 0.8\n[training]\nepochs = 5\n\
+            "[loss]\nname = 'arcface'\nscale = 12.0\n[training.optimiser]\nkind = 'sgd'\nmomentum = 0.8\n[training]\nepochs = 5\nlearning-rate = 0.2\n\
              [data]\nsource = 'a'\nclasses = 3\nimage-size = 16\n[network]\nimage = [1, 16, 16]\nembedding = 32\n[normalisation]\nmean = 0.5",
         );
         let flags = request("[loss]\nname = 'normface'\n[training.optimiser]\nkind = 'adamw'\n[data]\nsource = 'b'");
-        let expected = "[loss]\nname = 'normface'\n[training.optimiser]\nkind = 'adamw'\n[training]\nepochs = 5\n[data]\nsource = 'b'\n[network]\nembedding = 32";
+        let expected = "[loss]\nname = 'normface'\n[training.optimiser]\nkind = 'adamw'\n[training]\nepochs = 5\n[data]\nsource = 'b'";
         assert_eq!(flags.over(file.clone()).unwrap(), request(expected));
         let same = request("[loss]\nname = 'arcface'\n[data]\nsource = 'a'");
         assert_eq!(same.over(file.clone()).unwrap(), file);
@@ -313,12 +375,56 @@ mod tests {
     #[test]
     fn scale_and_margin_win_over_a_spec() {
         let spec = presets::find("arcface").unwrap().spec_with(Some(20.0), Some(&[0.3])).unwrap();
-        let loss = LossRequest { name: Some("arcface".into()), spec: Some(spec.clone()), ..LossRequest::default() };
+        let parts = Some(Table::try_from(&spec).unwrap());
+        let loss = LossRequest { name: Some("arcface".into()), spec: parts, ..LossRequest::default() };
         let mut asked = Request { loss, ..Request::default() };
         assert_eq!(asked.spec().unwrap(), ("arcface", spec));
         asked.loss.scale = Some(10.0);
         asked.loss.margin = Some(vec![0.1]);
         let expected = presets::find("arcface").unwrap().spec_with(Some(10.0), Some(&[0.1])).unwrap();
         assert_eq!(asked.spec().unwrap().1, expected);
+    }
+
+    #[test]
+    fn a_part_of_a_spec_is_put_over_the_preset() {
+        let asked = request("[loss]\nname = 'arcface'\n[loss.spec]\nsub-centres = 2");
+        let expected = LossSpec { sub_centres: 2, ..presets::find("arcface").unwrap().spec() };
+        assert_eq!(asked.spec().unwrap().1, expected);
+    }
+
+    #[test]
+    fn the_parts_of_one_loss_under_the_name_of_another_are_refused() {
+        for spec in presets::all() {
+            let parts = Table::try_from(spec.spec()).unwrap();
+            let asked = |name: &str| {
+                let loss = LossRequest { name: Some(name.into()), spec: Some(parts.clone()), ..LossRequest::default() };
+                Request { loss, ..Request::default() }.spec().map(|(_, spec)| spec)
+            };
+            assert_eq!(asked(spec.name).unwrap(), spec.spec(), "{}", spec.name);
+        }
+        let file = request("[loss]\nname = 'arcface'\n[loss.spec.margin]\nkind = 'score'\namount = { one = 0.35 }");
+        let message = file.spec().unwrap_err().to_string();
+        assert!(message.contains("parts of arcface, found those of am-softmax"), "{message}");
+    }
+
+    #[test]
+    fn another_size_sets_aside_what_was_made_for_the_first() {
+        let file = request(
+            "[data]\nsource = 'a'\nimage-size = 16\n[input]\nheight = 16\n[network]\nimage = [1, 16, 16]\nembedding = 32",
+        );
+        let flags = request("[data]\nimage-size = 32");
+        let expected = request("[data]\nsource = 'a'\nimage-size = 32\n[network]\nembedding = 32");
+        assert_eq!(flags.over(file).unwrap(), expected);
+    }
+
+    #[test]
+    fn counts_of_classes_belong_to_their_data() {
+        let file = request(
+            "[data]\nsource = 'a'\n[loss]\nname = 'ldam'\n[loss.spec.margin]\nkind = 'score'\n\
+             [loss.spec.margin.amount.by-frequency]\nlargest = 0.4\nclass-counts = [1, 2]",
+        );
+        let merged = request("[data]\nsource = 'b'").over(file).unwrap();
+        assert!(merged.spec().unwrap().1.needs_class_counts());
+        assert!(merged.loss_for(&[3, 4, 5]).is_ok());
     }
 }

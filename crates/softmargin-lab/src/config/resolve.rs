@@ -56,6 +56,7 @@ impl Config {
     /// When the request does not fit the data, and as [`Request::check`]; when the training data cannot be read.
     pub fn resolve(request: &Request, data: &Dataset) -> Result<Self, Error> {
         let classes = data.classes.len();
+        check_test(data)?;
         if let Some(asked) = request.data.classes.filter(|&asked| asked != classes) {
             return Err(other_data("data.classes", classes, asked));
         }
@@ -177,6 +178,15 @@ fn check_input(asked: Option<&Table>, input: Input) -> Result<(), Error> {
     }
 }
 
+/// A model that nothing tests is no result.
+fn check_test(data: &Dataset) -> Result<(), Error> {
+    if data.test.is_empty() {
+        let advice = "hold some out with --test-split every:5, or bring a test part";
+        return Err(Error::request(keys::name("data.test-split"), "samples that test", "none", advice));
+    }
+    Ok(())
+}
+
 fn check_patience(recipe: &Recipe, data: &Dataset) -> Result<(), Error> {
     if recipe.patience.is_some() && data.validation.is_none() {
         let advice = "hold some out with --validation-split every:10, or leave the patience out";
@@ -191,7 +201,11 @@ fn check_patience(recipe: &Recipe, data: &Dataset) -> Result<(), Error> {
 }
 
 /// A value with some of its fields from a table; keys that it does not have are refused.
-fn overlay<T: Serialize + DeserializeOwned>(section: &str, own: &T, asked: Option<&Table>) -> Result<T, Error> {
+pub(super) fn overlay<T: Serialize + DeserializeOwned>(
+    section: &str,
+    own: &T,
+    asked: Option<&Table>,
+) -> Result<T, Error> {
     let mut fields = table(section, own)?;
     merge(&mut fields, asked.cloned().unwrap_or_default());
     Value::Table(fields)
@@ -199,7 +213,7 @@ fn overlay<T: Serialize + DeserializeOwned>(section: &str, own: &T, asked: Optio
         .map_err(|cause: toml::de::Error| wrong(section, "keys that have a use there", cause.message()))
 }
 
-fn table(section: &str, value: &impl Serialize) -> Result<Table, Error> {
+pub(super) fn table(section: &str, value: &impl Serialize) -> Result<Table, Error> {
     Table::try_from(value).map_err(|cause| wrong(section, "values that TOML can hold", cause))
 }
 

@@ -78,7 +78,10 @@ pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 /// When the folder does not exist or cannot be read.
 pub(crate) fn sample_files(folder: &Path, images: bool) -> Result<(Vec<PathBuf>, usize), Error> {
     let listing = Listing::of(folder)?;
-    let is_array = |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("npy"));
+    // Labels lie beside the arrays that they belong to.
+    let is_labels = |path: &Path| path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("labels"));
+    let is_array =
+        |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("npy")) && !is_labels(path);
     let (mut files, others): (Vec<_>, Vec<_>) = listing.others.into_iter().partition(is_array);
     let mut left_out = others.len() + listing.folders.len();
     if images {

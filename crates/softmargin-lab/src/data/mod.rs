@@ -138,6 +138,25 @@ pub enum Sizing {
 pub(crate) const SIDES: std::ops::RangeInclusive<usize> = 8..=512;
 
 impl Dataset {
+    /// A number that tells whether the same samples, by their names, are in the same parts; as text of 16 digits.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        // FNV-1a: nobody is to be kept from making another set with the same number.
+        const START: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0100_0000_01b3;
+        let mut hash = START;
+        let mut add = |bytes: &[u8]| {
+            bytes.iter().for_each(|&byte| hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        };
+        for part in [Some(&self.train), self.validation.as_ref(), Some(&self.test)] {
+            if let Some(samples) = part.map(LabelledSamples::samples) {
+                (0..samples.count()).for_each(|row| add(format!("{}\0", samples.name(row)).as_bytes()));
+            }
+            add(&[1]);
+        }
+        format!("{hash:016x}")
+    }
+
     /// Reads a data set.
     ///
     /// # Errors

@@ -158,7 +158,12 @@ impl NpyArray {
         if self.shape().len() != 1 {
             let expected = "an array of one dimension, one label a row";
             let found = format!("the shape {:?}", self.shape());
-            return Err(Error::failure(&self.name, expected, found, "save it with labels.ravel()"));
+            return Err(Error::failure(
+                &self.name,
+                expected,
+                found,
+                "save it with labels.argmax(axis=1) where a row has one column a class, else labels.ravel()",
+            ));
         }
         let rows = self.data.chunks_exact(size.max(1)).enumerate();
         match kind {
@@ -382,7 +387,10 @@ impl Element {
                 let big_endian = plain.endianness() == Endianness::Big;
                 Ok(Element { kind, size, big_endian, word: plain.to_string() })
             }
-            None => refuse(&format!("type {plain}"), "save it with array.astype('float32')"),
+            None => {
+                let advice = "save embeddings with array.astype('float32'), labels with labels.astype('int64')";
+                refuse(&format!("type {plain}"), advice)
+            }
         }
     }
 

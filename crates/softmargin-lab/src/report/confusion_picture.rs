@@ -13,7 +13,7 @@ const CELL: (usize, usize) = (12, 40);
 const NUMBERED: usize = 22;
 /// Letters of a class name at the edge of the picture; pixels a letter.
 const LETTERS: usize = 18;
-const LETTER: usize = 7;
+const LETTER: usize = 8;
 /// Names of so many letters stand above a column of their own.
 const UPRIGHT: usize = 2;
 
@@ -91,7 +91,10 @@ fn short(name: &str) -> String {
     if name.chars().count() <= LETTERS {
         return name.to_owned();
     }
-    name.chars().take(LETTERS - 1).chain(['…']).collect()
+    // Long names often begin alike and differ at their ends.
+    let (head, tail) = (LETTERS / 2 - 1, LETTERS / 2);
+    let end = name.chars().skip(name.chars().count() - tail);
+    name.chars().take(head).chain(['…']).chain(end).collect()
 }
 
 /// The pairs with most errors.
@@ -140,6 +143,7 @@ mod tests {
     fn long_names_are_cut_at_the_edge_of_the_picture() {
         assert_eq!(short("Ángström"), "Ángström");
         assert_eq!(short(&"é".repeat(30)).chars().count(), LETTERS);
+        assert_eq!(short("Armenian-character39"), "Armenian…aracter39");
     }
 
     #[test]

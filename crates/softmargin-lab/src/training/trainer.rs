@@ -56,7 +56,7 @@ impl<'a> Trainer<'a> {
             learner: Learner::new(config, batches, device)?,
             best: Best::default(),
             model: Vec::new(),
-            checkpoint: Checkpoint::default(),
+            checkpoint: Checkpoint { samples: Some(data.fingerprint()), ..Checkpoint::default() },
             epochs: Vec::new(),
             images: 0,
             start: Instant::now(),
