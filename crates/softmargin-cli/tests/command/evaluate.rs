@@ -83,3 +83,17 @@ fn a_run_directory_that_is_cut_short_or_of_another_version_is_refused() {
     assert!(message.contains("state.json"), "{message}");
     refused(&["evaluate", "absent"], home.path(), 2);
 }
+
+#[test]
+fn a_part_that_is_no_longer_what_it_was_is_not_measured() {
+    let home = TempDir::new().unwrap();
+    let pictures = image_folder(home.path(), 12);
+    json(&softmargin(&["train", "--data", "pictures", "--epochs", "1", "--out", "run", "--json"], home.path()));
+    let measured = || softmargin(&["evaluate", "run", "--json"], home.path());
+    assert!(json(&measured())["samples"].as_u64().unwrap() > 0);
+    let lines = pictures.join("lines");
+    fs::remove_file(lines.join(&names(&lines)[0])).unwrap();
+    let message = refused(&["evaluate", "run"], home.path(), 2);
+    assert!(message.contains("the test part of pictures") && message.contains("--part all"), "{message}");
+    assert_eq!(json(&softmargin(&["evaluate", "run", "--part", "all", "--json"], home.path()))["samples"], 23);
+}
