@@ -88,7 +88,9 @@ impl MarginHeadConfig {
 /// save [`state`](Self::state) beside the record. Clones, [`valid`](Module::valid) and optimiser steps keep it.
 ///
 /// On a device with autodiff a batch is taken into the moving averages of a loss that has them before its loss is computed;
-/// [`advance`](Self::advance) keeps what the latest batch has made of them. Elsewhere the state is only read.
+/// [`advance`](Self::advance) keeps what the latest batch has made of them. Elsewhere the state is only read. An optimiser's
+/// step makes a clone, so clones share the latest batch: two of them that start in one state must not be trained in turns;
+/// [`set_state`](Self::set_state) parts them.
 #[derive(Module, Debug)]
 pub struct MarginHead {
     /// The prototypes (C, D); with K sub-centres (C K, D), those of a class one after the other.

@@ -36,7 +36,8 @@
 //! the same bits for any number of threads, and an error that names the rows where a score is NaN. On any other device,
 //! and in any other precision, they are composed of tensor operations that Burn differentiates. Targets, sample weights
 //! and margins are read back to be checked there too; scores are not looked at, so that no step waits for them: a NaN,
-//! or an infinite score other than the minus infinity that masks a class, shows as a loss that is not finite.
+//! or an infinite score other than the minus infinity that masks a class, shows as a loss that is not finite, and a score
+//! that is no cosine, where the loss needs an angle, is taken for the nearest one.
 //!
 //! Gradients are first order. Targets, sample weights and margins are constants: no gradient flows to them.
 

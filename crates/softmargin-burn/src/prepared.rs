@@ -94,6 +94,7 @@ impl Prepared {
     pub(crate) fn set_state(&mut self, state: LossState) {
         if self.state.is_some() {
             self.state = Some(state);
+            self.next = Next::default();
         }
     }
 

@@ -72,6 +72,8 @@ impl Error {
         let (kind, advice) = match cause.kind() {
             io::ErrorKind::NotFound => (Kind::WrongRequest, "check the path"),
             io::ErrorKind::PermissionDenied => (Kind::WorkFailed, "check the permissions"),
+            io::ErrorKind::StorageFull => (Kind::WorkFailed, "make room on the disk"),
+            io::ErrorKind::UnexpectedEof => (Kind::WorkFailed, "the file is cut short: fetch it again"),
             _ => (Kind::WorkFailed, ""),
         };
         Error::new(kind, &path.display(), &expected, &cause, &advice).with_source(cause)

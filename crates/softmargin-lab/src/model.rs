@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::encoder::Encoder;
 use crate::error::Error;
 use crate::network::initial_weight;
-use crate::run_dir::{MODEL, Run, broken};
+use crate::run_dir::{MODEL, Run, STATE, broken};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
@@ -49,8 +49,14 @@ impl Model {
         model
             .load_from(&mut store)
             .map_err(|cause| broken(Path::new(MODEL), "the weights of the model in config.toml", brief(&cause)))?;
-        if let Some(state) = &run.checkpoint.loss_state {
-            model.head.set_state(state.clone());
+        match (&run.checkpoint.loss_state, model.head.state()) {
+            (None, None) => {}
+            (Some(state), Some(_)) => {
+                state.check()?;
+                model.head.set_state(state.clone());
+            }
+            (Some(_), None) => return Err(broken(Path::new(STATE), "no state, as the loss has none", "one")),
+            (None, Some(_)) => return Err(broken(Path::new(STATE), "the state of the loss", "none")),
         }
         Ok(model)
     }

@@ -34,7 +34,7 @@ pub(crate) const MODEL: &str = "model.safetensors";
 const CLASSES: &str = "classes.json";
 const METRICS: &str = "metrics.jsonl";
 const REPORT: &str = "report.html";
-const STATE: &str = "checkpoint/state.json";
+pub(crate) const STATE: &str = "checkpoint/state.json";
 const LAST: &str = "checkpoint/last.safetensors";
 
 /// Where training stood at the end: what the evaluation of a loss with a state needs. Training cannot be resumed from it.
@@ -178,7 +178,10 @@ impl Destination {
                 },
             };
             // A rename onto a directory with content fails, so whoever comes second moves on, however close it was.
-            let taken = matches!(cause.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty);
+            let taken = matches!(
+                cause.kind(),
+                ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory
+            );
             to = match to.numbered {
                 Some((prefix, number)) if taken => Self::free_from(&prefix, number + 1),
                 _ if taken => {

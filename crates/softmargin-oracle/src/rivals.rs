@@ -67,8 +67,11 @@ impl Rivals {
             Rivals::DividedAngle { by, sin_floor } if by != 1.0 => {
                 let cosine = z.clamp(-1.0, 1.0);
                 let angle = cosine.acos() / by;
-                let sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt().max(sin_floor);
-                Modified { score: angle.cos(), slope: angle.sin() / (by * sine) }
+                let sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt();
+                // Both sines vanish at an angle of 0, and leave the quotient of their derivatives.
+                let flat = sine < sin_floor && cosine > 0.0;
+                let slope = if flat { 1.0 / (by * by) } else { angle.sin() / (by * sine.max(sin_floor)) };
+                Modified { score: angle.cos(), slope }
             }
             _ => same,
         }
@@ -112,7 +115,7 @@ mod tests {
     fn a_divided_angle_has_no_pole_but_at_pi() {
         let floor = 2f64.powi(-12);
         let halved = Rivals::DividedAngle { by: 2.0, sin_floor: floor };
-        assert_eq!(halved.modify(1.0, AGAINST), Modified { score: 1.0, slope: 0.0 });
+        assert_eq!(halved.modify(1.0, AGAINST), Modified { score: 1.0, slope: 0.25 });
         let opposite = halved.modify(-1.0, AGAINST);
         assert!(opposite.score.abs() < 1e-16 && opposite.slope == 2048.0);
         assert_eq!(halved.modify(f64::INFINITY, AGAINST).score, f64::INFINITY);

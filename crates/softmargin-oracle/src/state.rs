@@ -6,7 +6,7 @@
 //! sd <- momentum deviation(a') + (1 - momentum) sd         a' = |x| within [0.001, 100]
 //! ```
 //!
-//! Means are over the rows that are not ignored; a target's infinite score has no part in the first. The deviation is
+//! Means are over the rows that count (of weight above 0); a target's infinite score has no part in the first. The deviation is
 //! that of a sample (divided by n - 1), and a single row leaves it. Without rows nothing changes.
 
 use crate::amount::{NormAmount, held_norm};
@@ -49,7 +49,8 @@ impl Oracle {
     /// The state after a batch has been taken in, which comes before the batch's loss.
     pub fn update(&self, batch: &Batch) -> Result<State, OracleError> {
         self.check(batch)?;
-        let rows: Vec<usize> = (0..batch.rows()).filter(|i| !self.is_ignored(batch, *i)).collect();
+        let weights = self.row_weights(batch);
+        let rows: Vec<usize> = (0..batch.rows()).filter(|i| weights[*i] > 0.0).collect();
         let mut state = self.state;
         if let Rivals::Curricular { momentum } = self.rivals {
             let of_target = |i: &usize| batch.label(*i).map(|label| batch.row(*i)[label as usize]);

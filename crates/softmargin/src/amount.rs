@@ -264,13 +264,10 @@ impl NormAmount {
     pub(crate) fn of(self, norm: f64, state: &LossState, is_added_to_angle: bool) -> RowAmount {
         match self {
             Self::Linear { low, high, norm_low, norm_high } => {
-                let slope = (high - low) / (norm_high - norm_low);
+                let part = (norm.clamp(norm_low, norm_high) - norm_low) / (norm_high - norm_low);
                 let inside = norm > norm_low && norm < norm_high;
-                let value = low + slope * (norm.clamp(norm_low, norm_high) - norm_low);
-                RowAmount {
-                    value: if norm >= norm_high { high } else { value },
-                    slope: if inside { slope } else { 0.0 },
-                }
+                let slope = if inside { (high - low) / (norm_high - norm_low) } else { 0.0 };
+                RowAmount { value: if norm >= norm_high { high } else { low + (high - low) * part }, slope }
             }
             Self::Standardised { amount, concentration, .. } => {
                 let off = bounded_norm(norm) - state.norm_mean;

@@ -14,6 +14,9 @@ use crate::real::Real;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, CowArray, Ix2};
 use serde::{Deserialize, Serialize};
 
+/// How far past 1 a cosine may lie and still be taken for one: what half precision makes of 1.
+pub(crate) const COSINE_TOLERANCE: f64 = 1e-3;
+
 /// How a score is made from an embedding and a prototype.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]

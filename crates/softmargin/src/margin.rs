@@ -350,6 +350,7 @@ impl AngularMargin {
             }
         }
     }
+
     /// What the amounts of one margin cannot be together.
     fn check_pair(&self) -> Result<()> {
         let refuse = |expected: &str, found: String, advice: &str| {

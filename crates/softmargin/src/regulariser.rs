@@ -40,6 +40,10 @@ pub enum Regulariser {
     },
 }
 
+/// The norms that the term on the magnitude may name: their squares and inverse squares are numbers of single precision.
+const LEAST_NORM: f64 = 1e-9;
+const MOST_NORM: f64 = 1e9;
+
 /// The value of a term on one row, and its slopes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NormTerm {
@@ -104,8 +108,8 @@ impl Regulariser {
             }
             Self::Magnitude { weight, low, high } => {
                 check_number("regulariser.weight", weight, Bound::Positive)?;
-                check_number("regulariser.low", low, Bound::Positive)?;
-                check_number("regulariser.high", high, Bound::Positive)?;
+                check_number("regulariser.low", low, Bound::Between(LEAST_NORM, MOST_NORM))?;
+                check_number("regulariser.high", high, Bound::Between(LEAST_NORM, MOST_NORM))?;
                 if low < high {
                     return Ok(());
                 }

@@ -16,7 +16,7 @@
 
 use crate::comparison::{Comparison, Row, RowFault, RowLoss, Work, rival_tiles};
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
-use crate::geometry::Geometry;
+use crate::geometry::{COSINE_TOLERANCE, Geometry};
 use crate::real::Real;
 use crate::simd::{Bend, Sweeps};
 use serde::{Deserialize, Serialize};
@@ -49,9 +49,6 @@ pub enum Rivals {
 
 /// Larger factors have no use.
 const MOST: f64 = 100.0;
-
-/// How far past 1 a cosine may lie and still be taken for one: what half precision makes of 1.
-pub(crate) const COSINE_TOLERANCE: f64 = 1e-3;
 
 impl Rivals {
     /// The share of a new batch in the average cosine of the targets, where that is looked at.

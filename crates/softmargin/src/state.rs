@@ -42,7 +42,11 @@ impl LossState {
         self.step = self.step.saturating_add(1);
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Refuses numbers that no training makes, as a file may have them.
+    ///
+    /// # Errors
+    /// On an average that is not finite, and a norm or deviation below 0; the message names it.
+    pub fn check(&self) -> Result<()> {
         let numbers = [
             ("state.target-mean", self.target_mean, f64::NEG_INFINITY, "a finite number"),
             ("state.norm-mean", self.norm_mean, 0.0, "a finite number, 0 or above"),

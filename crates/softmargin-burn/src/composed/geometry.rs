@@ -27,7 +27,9 @@ fn pooled(scores: Tensor<2>, sub_centres: usize) -> Tensor<2> {
     }
     let centres: Tensor<2> = scores.reshape([rows * classes, sub_centres]);
     let winners = first_maximum(centres.clone());
-    centres.gather(1, winners).reshape([rows, classes])
+    // A prototype that is no number is not hidden by the others.
+    let nan = centres.clone().detach().is_nan().any_dim(1);
+    centres.gather(1, winners).mask_fill(nan, f32::NAN).reshape([rows, classes])
 }
 
 fn of_prototypes(geometry: Geometry, embeddings: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {

@@ -40,7 +40,9 @@ pub(super) fn term(
             let inside = norm.clone().equal(clamped.clone());
             let inside = inside.bool_and(norm.clone().greater_elem(low)).bool_and(norm.lower_elem(high));
             let value = clamped.clone().mul_scalar(1.0 / (high * high)) + clamped.clone().recip();
-            let slope = clamped.square().recip().neg().add_scalar(1.0 / (high * high));
+            // 1 / high^2 - 1 / a^2, without the difference of what is nearly equal
+            let apart = clamped.clone().sub_scalar(high) * clamped.clone().add_scalar(high);
+            let slope = (apart / clamped.square()).mul_scalar(1.0 / (high * high));
             let slope = slope.mask_fill(inside.bool_not(), 0.0);
             let values = with_slope(value.mul_scalar(weight), slope.mul_scalar(weight), norms.clone());
             Ok(Term { values, concerned: norms.ones_like() })

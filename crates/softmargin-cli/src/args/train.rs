@@ -26,7 +26,7 @@ Data: the built-in 'digits' (1,797 images of 8 x 8 pixels); a folder of IDX file
 gzipped; a folder of PNG and JPEG images with one sub-folder a class; or a folder with embeddings.npy and labels.npy. \
 If a folder has the parts 'train' and 'test', they are used as such; otherwise some samples of each class are kept for \
 the test, and the output says which. Some training samples of each class are kept out of training to choose the best \
-model by; the test is read once, at the end.
+model by; the test is measured once, at the end.
 
 Embeddings: a head alone is trained on them; with --embedding-size, a linear projection and a head.
 

@@ -32,6 +32,8 @@ impl From<Fault> for Error {
 }
 
 /// The largest values that are no slip of the keyboard.
+/// More than this, 4 GiB in single precision, is a slip of the keyboard.
+const MAX_WEIGHTS: usize = 1 << 30;
 const MAX_EMBEDDING: usize = 1 << 16;
 const MAX_EPOCHS: usize = 1_000_000;
 const MAX_BATCH: usize = 1 << 20;
@@ -69,6 +71,10 @@ impl Config {
         expect(classes >= 1, "data.classes", "one class at least", classes)?;
         self.network.check()?;
         self.check_shape()?;
+        within("the count of the network's weights", self.weights(), 1, MAX_WEIGHTS)?;
+        // No data set here has labels by accident that do not count; a sample that is to be left out is left out of them.
+        let ignored = self.loss.spec.ignored_label;
+        expect(ignored.is_none(), "loss.spec.ignored-label", "none", ignored)?;
         self.normalisation.check()?;
         self.training.check()?;
         let built = self.loss.spec.clone().build(classes);
@@ -174,14 +180,20 @@ impl Recipe {
 impl Optimiser {
     fn check(self) -> Result<(), Fault> {
         match self {
-            Self::Sgd { momentum } => share("training.optimiser.momentum", momentum),
+            Self::Sgd { momentum } => share("training.optimiser.momentum", single(momentum)),
             Self::Adamw { beta_1, beta_2, epsilon } => {
-                share("training.optimiser.beta-1", beta_1)?;
-                share("training.optimiser.beta-2", beta_2)?;
-                above_0("training.optimiser.epsilon", epsilon)
+                share("training.optimiser.beta-1", single(beta_1))?;
+                share("training.optimiser.beta-2", single(beta_2))?;
+                above_0("training.optimiser.epsilon", single(epsilon))
             }
         }
     }
+}
+
+/// The number that the optimisers, in single precision, make of it.
+#[expect(clippy::cast_possible_truncation, reason = "rounded as the optimisers round it")]
+fn single(value: f64) -> f64 {
+    f64::from(value as f32)
 }
 
 fn check_augmentation(augmentation: &Augmentation) -> Result<(), Fault> {

@@ -95,7 +95,7 @@ pub const KEYS: &[Key] = &[
     key("loss.spec.sub-centres", "", "the preset's", "prototypes a class, of which the best one counts"),
     key("loss.spec.regulariser", "", "the preset's", "a term on the norms of the embeddings"),
     key("loss.spec.class-weights", "", "none", "loss weighting: one weight a class, 0 or above"),
-    key("loss.spec.ignored-label", "", "none", "label of samples that do not count"),
+    key("loss.spec.ignored-label", "", "none", "not for training here: leave such samples out of the data"),
     key(
         "network.kind",
         "",
@@ -272,7 +272,7 @@ const HEAD: &str = "# Configuration
 
 `softmargin train --config FILE` takes a TOML file with any part of the keys below. Every run directory has a
 `config.toml` with all that the run was made with: `softmargin train --config run-1/config.toml` makes the same model
-again, to the bit.
+again, to the bit, from the same data on the same kind of processor (a run that was interrupted goes to its end).
 
 Flags win over the file. A flag that names another loss, optimiser or data set sets aside what the file says of the one
 it had: `--data` the sections `[data]`, `[input]`, `[normalisation]` and `[network]`, and counts of classes; `--image-size` what

@@ -3,7 +3,7 @@
 use super::request::merge;
 use super::{Config, DataConfig, FORMAT, NamedLoss, NetworkRequest, Recipe, Request, TrainingRequest, keys};
 use crate::augmentation::Augmentation;
-use crate::data::{DataSource, Dataset, Input, Normalisation, SIDES};
+use crate::data::{DataSource, Dataset, HoldOut, Input, Normalisation, SIDES};
 use crate::encoder::EncoderPlan;
 use crate::error::Error;
 use crate::network::Plan;
@@ -35,6 +35,13 @@ impl Request {
             let expected = format!("a whole number from {} to {}", SIDES.start(), SIDES.end());
             return Err(wrong("data.image-size", expected, side));
         }
+        if self.data.test_split == Some(HoldOut::None) {
+            return Err(wrong(
+                "data.test-split",
+                "every:N or last:N",
+                "none, and a model that nothing tests is no result",
+            ));
+        }
         // A spec of its own may have a number for each class: it is checked when the classes are known. Two classes: what
         // depends on their number is checked again then.
         self.spec()?;
@@ -63,6 +70,8 @@ impl Config {
         check_input(request.input.as_ref(), data.input)?;
         let (name, loss) = request.loss_for(&data.train.class_counts(classes))?;
         let network = request.network.resolve(data.input)?;
+        // Before any arithmetic on its numbers.
+        network.check()?;
         let is_images = matches!(data.input, Input::Images(_));
         let training = request.training.resolve(data.train.len(), network.first_layer_values(), is_images)?;
         check_patience(&training, data)?;

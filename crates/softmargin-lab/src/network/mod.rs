@@ -94,7 +94,7 @@ impl Plan {
         let [_, height, width] = self.image;
         self.convolutions.first().map_or(1, |first| {
             let [height, width] = first.before_pool([height, width]);
-            (first.channels * height * width).max(1)
+            first.channels.saturating_mul(height).saturating_mul(width).max(1)
         })
     }
 

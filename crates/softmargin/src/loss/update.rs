@@ -14,6 +14,7 @@ use super::plan::Plan;
 use crate::amount::bounded_norm;
 use crate::batch::{Batch, Need, Needs, Targets};
 use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::COSINE_TOLERANCE;
 use crate::real::Real;
 use crate::state::LossState;
 
@@ -25,7 +26,8 @@ impl Loss {
     /// broadcast.
     ///
     /// # Errors
-    /// As [`value`](Self::value), but that the batch need not bring a state; the state is then as it was.
+    /// As [`value`](Self::value), but of the scores only those of the targets are looked at, and the batch need not bring a
+    /// state. The state is then as it was.
     ///
     /// ```
     /// use ndarray::array;
@@ -45,8 +47,9 @@ impl Loss {
         batch.check(&Needs { state: Need::May, ..self.needs })?;
         state.check()?;
         let (plans, _) = self.plan(batch)?;
-        let target_scores = target_scores(batch, &plans)?;
-        if let (Some(momentum), Some(mean)) = (self.spec.rivals.momentum(), mean(&target_scores)) {
+        if let Some(momentum) = self.spec.rivals.momentum()
+            && let Some(mean) = mean(&target_cosines(batch, &plans)?)
+        {
             state.target_mean += momentum * (mean - state.target_mean);
         }
         if let Some(momentum) = self.spec.margin.norm_momentum() {
@@ -62,8 +65,8 @@ impl Loss {
     }
 }
 
-/// The finite scores of the targets of the rows that count.
-fn target_scores<F: Real>(batch: &Batch<'_, F>, plans: &[Plan]) -> Result<Vec<f64>> {
+/// The finite cosines of the targets of the rows that count.
+fn target_cosines<F: Real>(batch: &Batch<'_, F>, plans: &[Plan]) -> Result<Vec<f64>> {
     let Targets::Hard(_) = batch.targets else { return Ok(Vec::new()) };
     let mut scores = Vec::with_capacity(plans.len());
     for (row, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.weight > 0.0) {
@@ -72,6 +75,11 @@ fn target_scores<F: Real>(batch: &Batch<'_, F>, plans: &[Plan]) -> Result<Vec<f6
             let advice = "look for a division by zero, an overflow or a diverging step before this";
             let subject = format!("scores of row {row}");
             return Err(Error::new(ErrorKind::Number, subject, "numbers", "NaN", advice));
+        }
+        if score.is_finite() && score.abs() > 1.0 + COSINE_TOLERANCE {
+            let advice = "normalise embeddings and prototypes first";
+            let (subject, expected) = (format!("scores of row {row}"), "the target's score to be a cosine");
+            return Err(Error::new(ErrorKind::Number, subject, expected, score.to_string(), advice));
         }
         scores.push(score);
     }

@@ -296,8 +296,8 @@ fn magnitude_terms_out_of_range() {
     };
     for bad in [0.0, -1.0, NAN, INF] {
         refused(term(bad, 1.0, 2.0), "regulariser.weight", "above 0", &bad.to_string(), "range");
-        refused(term(1.0, bad, 2.0), "regulariser.low", "above 0", &bad.to_string(), "range");
-        refused(term(1.0, 1.0, bad), "regulariser.high", "above 0", &bad.to_string(), "range");
+        refused(term(1.0, bad, 2.0), "regulariser.low", "from 0.000000001", &bad.to_string(), "range");
+        refused(term(1.0, 1.0, bad), "regulariser.high", "from 0.000000001", &bad.to_string(), "range");
     }
     refused(term(1.0, 2.0, 2.0), "regulariser.high", "above low, 2", "2", "smaller norm first");
     assert!(term(1.0, 1.0, 2.0).build(3).is_ok());

@@ -1,13 +1,15 @@
 //! Memory that a training step gives to the next.
 //!
 //! What forward keeps for backward is as large in every step. Asked of the system each time, its pages would cost more
-//! than a convolution; so it is kept here instead, as much of it as the steps have needed at one time.
+//! than a convolution; so it is kept here instead, up to a limit; what was not used for longest goes first.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Buffers that are kept at most: some for each layer of a deep plan, for whole batches and for a shorter one.
 const KEPT_AT_MOST: usize = 128;
+/// Numbers in all of them together, 1 GiB.
+const NUMBERS_AT_MOST: usize = 1 << 28;
 
 static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
@@ -18,7 +20,7 @@ pub(super) struct Buffer(Vec<f32>);
 impl Buffer {
     pub(super) fn new(length: usize) -> Self {
         let mut free = free();
-        let kept = free.iter().position(|buffer| buffer.len() == length).map(|at| free.swap_remove(at));
+        let kept = free.iter().position(|buffer| buffer.len() == length).map(|at| free.remove(at));
         drop(free);
         Self(kept.unwrap_or_else(|| vec![0.0; length]))
     }
@@ -32,8 +34,9 @@ fn free() -> MutexGuard<'static, Vec<Vec<f32>>> {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let mut free = free();
-        if free.len() < KEPT_AT_MOST {
-            free.push(std::mem::take(&mut self.0));
+        free.push(std::mem::take(&mut self.0));
+        while free.len() > KEPT_AT_MOST || free.iter().map(Vec::len).sum::<usize>() > NUMBERS_AT_MOST {
+            free.remove(0);
         }
     }
 }
