@@ -245,6 +245,42 @@ fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
 }
 
 #[test]
+fn a_prototype_that_is_no_number_shows_in_the_loss() {
+    let case = plain_case("sub-centre-arcface");
+    let mut problem = Problem::new();
+    problem.weight[WIDTH] = f32::NAN;
+    let head = head(&case, &problem, DType::F32);
+    let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
+    assert!(head.try_forward(embeddings.clone(), targets(&problem)).is_err());
+    let composed = head.forward_batch(embeddings, targets(&problem), RowInputs::new().composed()).loss;
+    assert!(number(&composed).is_nan());
+}
+
+#[test]
+fn averages_go_through_an_optimisers_step() {
+    for name in ["curricularface", "adaface"] {
+        for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+            let problem = Problem::new();
+            let mut head = head(&plain_case(name), &problem, DType::F32);
+            let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
+            let mut expected = head.clone();
+            let mut optimizer = SgdConfig::new().init();
+            for step in 1..=2 {
+                let loss = head.forward_batch(embeddings.clone(), targets(&problem), inputs.clone()).loss;
+                let gradients = GradientsParams::from_grads(loss.backward(), &head);
+                head = optimizer.step(0.0, head, gradients);
+                head.advance();
+                expected.set_state(expected.state().cloned().unwrap());
+                expected.forward_batch(embeddings.clone(), targets(&problem), inputs.clone());
+                expected.advance();
+                assert_eq!(head.state().unwrap().step, step);
+                assert_eq!(head.state(), expected.state(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_clone_that_went_another_way_keeps_its_own_averages() {
     let problem = Problem::new();
     let mut head = head(&plain_case("curricularface"), &problem, DType::F32);

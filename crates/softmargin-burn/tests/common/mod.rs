@@ -279,6 +279,23 @@ fn amounts() -> Vec<Case> {
                 .push(case(format!("{margin:?}"), LossSpec { margin, scale: Scale::fixed(6.0), ..preset("normface") }));
         }
     }
+    // Averages that are those of the batch: norms on both sides of them, and angles made smaller than 0.
+    for momentum in [0.5, 1.0] {
+        let standardised = NormAmount::Standardised { amount: 0.9, concentration: 5.0, momentum };
+        let margin = AngularMargin {
+            plus: Amount::FromNorm(standardised),
+            minus: Amount::FromNorm(standardised),
+            beyond_pi: BeyondPi::Clamp,
+            ..base.clone()
+        };
+        let spec = LossSpec { margin: Margin::Angle(margin), scale: Scale::fixed(6.0), ..preset("normface") };
+        cases.push(case(format!("standardised {momentum}"), spec));
+        let spec = LossSpec { scale: Scale::fixed(6.0), ..preset("normface") };
+        cases.push(case(
+            format!("standardised score {momentum}"),
+            LossSpec { margin: score(Amount::FromNorm(standardised)), ..spec },
+        ));
+    }
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
         for geometry in [Geometry::Cosine, Geometry::UnitWeights] {
             let plus = AngularMargin { plus: Amount::FromNorm(linear), beyond_pi, ..base.clone() };
@@ -320,6 +337,7 @@ fn extras() -> Vec<Case> {
         case("ring on inner products", with(ring, "cross-entropy")),
         case("ring and an angle", with(ring, "l-softmax")),
         case("ring and arcface", with(ring, "arcface")),
+        case("magnitude", with(Some(Regulariser::Magnitude { weight: 2.0, low: 0.5, high: 3.0 }), "am-softmax")),
         case("incay", with(incay, "cross-entropy")),
         case("incay on unit weights", with(incay, "sphereface")),
         Case { weighted: true, ..case("incay weighted", with(incay, "cross-entropy")) },
