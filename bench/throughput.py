@@ -37,7 +37,7 @@ class Worker:
         return json.loads(self.process.stdout.readline())["images_per_second"]
 
     def close(self):
-        self.process.kill()
+        self.process.stdin.close()
         self.process.wait()
 
 

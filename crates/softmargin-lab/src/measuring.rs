@@ -53,7 +53,7 @@ pub fn evaluate(request: &EvaluationRequest, watch: impl Fn(usize, usize) + 'sta
     let device = request.device.open()?;
     let run = Run::read(request.run)?;
     let data = RunData::load(&run, request.data, NewClasses::Refused)?;
-    let part = request.part.unwrap_or(if request.data.is_some() { Part::All } else { Part::Test });
+    let part = request.part.unwrap_or(if data.own { Part::Test } else { Part::All });
     let samples: Vec<_> = data.part(part)?.into_iter().map(|(_, samples)| samples).collect();
     let model = Model::load(&run, &device)?;
     let loss = run.config.loss.name.clone();

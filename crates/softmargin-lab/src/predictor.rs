@@ -75,7 +75,11 @@ impl Predictor {
             let [rows, ..] = inputs.dims();
             let output = self.loss_of(inputs, &labels[predicted.len()..][..rows])?;
             predicted.extend(finite(output.scores)?.chunks(self.config.data.classes).map(best));
-            loss += f64::from(output.loss.into_scalar::<f32>()) * rows as f64;
+            let mean = output.loss.into_scalar::<f32>();
+            if !mean.is_finite() {
+                return Err(Error::failure("the loss of the model", "a finite number", mean, DIVERGED));
+            }
+            loss += f64::from(mean) * rows as f64;
             Ok(())
         })?;
         Evaluation::of(&predicted, &labels, self.config.data.classes, loss / labels.len() as f64)

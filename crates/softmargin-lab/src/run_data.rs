@@ -45,7 +45,9 @@ pub struct RunData {
     pub notes: Vec<String>,
     /// The names of the classes: those of the run, and after them those that only these data have.
     pub classes: Vec<String>,
-    /// Whether these are the run's own data, and no longer as they were when it was trained.
+    /// Whether these are the run's own data, by whatever path.
+    pub own: bool,
+    /// Whether they are, and no longer as they were when it was trained.
     changed: bool,
     parts: Vec<(Part, LabelledSamples)>,
 }
@@ -57,12 +59,12 @@ impl RunData {
     /// As [`Dataset::load`]; also when the data are no input of the model, and when they have classes that the model does
     /// not know and these are refused.
     pub fn load(run: &Run, source: Option<&DataSource>, new_classes: NewClasses) -> Result<Self, Error> {
-        let own = source.is_none();
+        let own = source.is_none_or(|source| is_same(source, &run.config.data.source));
         let options = if own { own_options(&run.config) } else { LoadOptions::default() };
         let options = LoadOptions { sizing: sizing(&run.config.input), ..options };
         let data = Dataset::load(source.unwrap_or(&run.config.data.source), &options).map_err(|error| {
             let path = "the path is the one in the run's config.toml; give another with --data";
-            if own { error.with_advice(path) } else { error }
+            if source.is_none() { error.with_advice(path) } else { error }
         })?;
         check_input(&data, &run.config)?;
         let changed = own && run.checkpoint.samples.as_ref().is_some_and(|samples| *samples != data.fingerprint());
@@ -74,7 +76,7 @@ impl RunData {
             Ok((part, LabelledSamples::new(samples.samples().clone(), labels)?))
         };
         let parts = parts.into_iter().map(renumbered).collect::<Result<_, Error>>()?;
-        Ok(Self { name: data.name, description: data.description, notes: data.notes, classes, changed, parts })
+        Ok(Self { name: data.name, description: data.description, notes: data.notes, classes, own, changed, parts })
     }
 
     /// The samples of a part, by the parts of the data that they belong to; none of them is empty.
@@ -102,6 +104,16 @@ impl RunData {
             return Err(Error::request("--part", expected, "none", "choose another part"));
         }
         Ok(parts)
+    }
+}
+
+/// Whether two paths lead to the same data.
+fn is_same(one: &DataSource, other: &DataSource) -> bool {
+    match (one, other) {
+        (DataSource::Path(one), DataSource::Path(other)) => {
+            one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+        }
+        _ => one == other,
     }
 }
 

@@ -97,3 +97,14 @@ fn a_part_that_is_no_longer_what_it_was_is_not_measured() {
     assert!(message.contains("the test part of pictures") && message.contains("--part all"), "{message}");
     assert_eq!(json(&softmargin(&["evaluate", "run", "--part", "all", "--json"], home.path()))["samples"], 23);
 }
+
+#[test]
+fn the_runs_own_data_by_their_path_have_the_runs_parts() {
+    let home = TempDir::new().unwrap();
+    image_folder(home.path(), 12);
+    let train = ["train", "--data", "pictures", "--test-split", "last:4", "--epochs", "1", "--out", "run", "--json"];
+    let trained = json(&softmargin(&train, home.path()));
+    let measured = json(&softmargin(&["evaluate", "run", "--data", "./pictures/", "--json"], home.path()));
+    assert_eq!((&measured["samples"], &measured["part"]), (&trained["test_images"], &"test".into()));
+    assert_eq!(measured["samples"], 8);
+}

@@ -87,7 +87,9 @@ impl Statistics {
             };
             let squares: f64 = images.iter().map(square).sum();
             joined.mean.push(mean as f32);
-            joined.variance.push((squares / all).max(0.0) as f32);
+            let variance = squares / all;
+            // Not the maximum with 0: that would hide NaN.
+            joined.variance.push(if variance < 0.0 { 0.0 } else { variance as f32 });
         }
         joined
     }
