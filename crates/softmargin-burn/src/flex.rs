@@ -5,6 +5,7 @@
 //! gradients of their own are computed again as rows of those weights, once for the positive and once for the negative
 //! ones, because the slopes by scale, radius and norms are sums over the rows.
 
+use crate::flex_memory::{FlexTensor, elements, tensor};
 use crate::inputs::{Host, MarginOutput};
 use crate::prepared::{Answer, Learned, Operands};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -14,13 +15,11 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension,
 };
-use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use softmargin::sub_centres::{Pooled, pool, spread};
 use softmargin::{Batch, Error, Geometry, Gradients, Loss, LossState, Reduction, Result, Scale, Scored, Value};
 use std::sync::Arc;
-
-type FlexTensor = FloatTensor<Flex>;
 
 const ACCEPTED: &str = "forward has accepted these shapes";
 
@@ -184,12 +183,12 @@ impl Inputs {
     }
 
     fn vector(&self, input: usize) -> ArrayView1<'_, f32> {
-        ArrayView1::from(slice(&self.0[input]))
+        ArrayView1::from(elements(&self.0[input]))
     }
 
     fn matrix(&self, input: usize) -> ArrayView2<'_, f32> {
         let shape = self.0[input].shape();
-        let view = ArrayView2::from_shape((shape[0], shape[1]), slice(&self.0[input]));
+        let view = ArrayView2::from_shape((shape[0], shape[1]), elements(&self.0[input]));
         view.expect("a contiguous tensor of rank 2 has as many elements as its shape says")
     }
 
@@ -201,10 +200,6 @@ impl Inputs {
     fn radius(&self) -> f64 {
         f64::from(self.vector(4)[0])
     }
-}
-
-fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
 }
 
 /// Scores that are made here.
@@ -337,7 +332,7 @@ impl Backward<Flex, INPUTS> for LossBackward {
     fn backward(self, ops: Ops<State, INPUTS>, gradients: &mut Upstream, _: &mut Checkpointer) {
         let upstream = gradients.consume::<Flex>(&ops.node).to_contiguous();
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        let slopes = ops.state.slopes(slice(&upstream), wanted);
+        let slopes = ops.state.slopes(elements(&upstream), wanted);
         for (parent, slope) in ops.parents.into_iter().zip(slopes) {
             if let (Some(node), Some(slope)) = (parent, slope) {
                 gradients.register::<Flex>(node.id, slope);
@@ -473,8 +468,4 @@ fn matrix(values: Array2<f32>) -> FlexTensor {
         values.iter().copied().collect()
     };
     tensor(values, Shape::new([rows, columns]))
-}
-
-fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::from_data(TensorData::from_bytes(Bytes::from_elems(values), shape, DType::F32))
 }

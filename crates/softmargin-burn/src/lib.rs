@@ -43,6 +43,7 @@
 
 mod composed;
 mod flex;
+pub mod flex_memory;
 mod head;
 mod inputs;
 mod loss;

@@ -2,8 +2,8 @@
 
 use crate::composed::{self, Problem};
 use crate::flex::{self, Request, Source};
+use crate::flex_memory::is_flex;
 use crate::inputs::{Host, MarginOutput, RowInputs, Targets};
-use burn::backend::DispatchDevice;
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use softmargin::{Geometry, Loss, LossSpec, LossState, Regulariser, Result, Scale};
@@ -181,15 +181,6 @@ impl Operands {
                 Source::Scores { embedding_norms: embedding_norms.is_some(), weight_norms: weight_norms.is_some() }
             }
         }
-    }
-}
-
-fn is_flex(device: &Device) -> bool {
-    match device.as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
-        #[allow(unreachable_patterns, reason = "other devices exist where Burn is built with other backends")]
-        _ => false,
     }
 }
 

@@ -70,7 +70,7 @@ mod reduction;
 mod regulariser;
 mod rivals;
 mod scale;
-mod simd;
+pub mod simd;
 pub mod smooth;
 mod spec;
 mod state;

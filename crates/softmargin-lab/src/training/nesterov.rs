@@ -7,10 +7,11 @@
 //! `v` begins as `g'`. The same bits as Burn's own `Sgd` gives, which passes over the parameter nine times.
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension};
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
-use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 use rayon::prelude::*;
+use softmargin_burn::flex_memory::{self, elements, is_flex};
 
 /// Numbers that one task changes, at least.
 const CHUNK: usize = 1 << 14;
@@ -111,7 +112,8 @@ impl Nesterov {
 }
 
 fn fits<const D: usize>(tensor: &Tensor<D>) -> bool {
-    matches!(tensor.device().as_dispatch(), DispatchDevice::Flex(_)) && tensor.dtype() == DType::F32
+    let device = tensor.device();
+    is_flex(&device) && !device.is_autodiff() && tensor.dtype() == DType::F32
 }
 
 /// The numbers of a step.
@@ -149,16 +151,11 @@ impl StepOperation for Flex {
     ) -> Moved<Self> {
         let shape = tensor.shape();
         let inputs = [tensor, gradient, velocity].map(|tensor| tensor.to_contiguous());
-        let [tensor, gradient, velocity] = inputs.each_ref().map(|tensor| {
-            tensor.as_slice::<f32>().expect("the caller has chosen f32 tensors and made them contiguous")
-        });
+        let [tensor, gradient, velocity] = inputs.each_ref().map(elements);
         let (mut moved, mut direction) = (Vec::new(), Vec::new());
         let numbers = tensor.par_iter().zip(gradient).zip(velocity).with_min_len(CHUNK);
         numbers.map(|((w, g), v)| factors.apply(*w, *g, *v)).unzip_into_vecs(&mut moved, &mut direction);
-        let [tensor, velocity] = [moved, direction].map(|values| {
-            let data = TensorData::from_bytes(Bytes::from_elems(values), shape.clone(), DType::F32);
-            FloatTensor::<Self>::from_data(data)
-        });
+        let [tensor, velocity] = [moved, direction].map(|values| flex_memory::tensor(values, shape.clone()));
         Moved { tensor, velocity }
     }
 }

@@ -1,15 +1,18 @@
 //! The few loops over the classes of a row, each once for every instruction set.
 //!
 //! `sweep.rs` holds the loops, in plain code that a compiler vectorises; this file compiles them anew for each
-//! instruction set and chooses among them at run time, once a batch. This is the only place that knows of processors.
+//! instruction set and chooses among them at run time, once a batch. `work.rs` does so for loops that stand elsewhere. This
+//! is the only place that knows of processors.
 
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use crate::real::Real;
 use std::sync::OnceLock;
 pub(crate) use sweep::{Affine, Bend, ExpSums, GateSums, Scan, TILE};
+pub use work::{Instructions, Work, run_on};
 
 /// An instruction set that the sweeps are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,7 +9,8 @@
 //! then in f64; an image's squares are taken around the image's own mean, and the images are joined in their order
 //! (Chan, Golub and LeVeque 1983): no digits are lost where the mean is large.
 
-use super::instructions::{Instructions, LANES, Lane, multiply_add};
+use super::lanes::{LANES, Lane, multiply_add};
+use softmargin::simd::Instructions;
 
 /// A vector of sums.
 pub(super) type Sums = [f64; LANES];

@@ -12,8 +12,9 @@
 //!
 //! Each output value is one sum in one order, so nothing depends on how images are shared among threads.
 
-use super::instructions::{Instructions, LANES, Lane, multiply_add};
+use super::lanes::{LANES, Lane, multiply_add};
 use rayon::prelude::*;
+use softmargin::simd::Instructions;
 
 /// Sides and channels of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

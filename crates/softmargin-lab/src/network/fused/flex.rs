@@ -5,23 +5,21 @@
 
 use super::batch_normalisation::Statistics;
 use super::convolution::Grid;
-use super::instructions::LANES;
+use super::lanes::LANES;
 use super::layer::{Gradients, Kept, Parameters, Shape, backward, infer, train};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients as Upstream;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchDevice, ExtensionType, Flex, TensorMetadata,
-    backend_extension,
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension,
 };
 use burn::nn::BatchNorm;
-use burn::tensor::{Bytes, DType, Shape as Sides, Tensor, TensorData};
+use burn::tensor::{DType, Shape as Sides, Tensor};
 use rayon::prelude::*;
 use softmargin::InstructionSet;
+use softmargin_burn::flex_memory::{self, FlexTensor, elements, is_flex, tensor};
 use std::sync::Arc;
-
-type FlexTensor = FloatTensor<Flex>;
 
 /// Tensors that the operation may be differentiated by: input, weight, gamma, beta.
 const INPUTS: usize = 4;
@@ -65,15 +63,8 @@ pub(crate) trait LayerOperation: Backend {
 
 /// Whether the operation can compute this layer: `f32` on the CPU, channels in whole vectors.
 pub(crate) fn fits(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
-    let device = x.device();
-    let flex = match device.as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
-        #[allow(unreachable_patterns, reason = "other devices exist where Burn is built with other backends")]
-        _ => false,
-    };
     let whole = weight.dims()[0].is_multiple_of(LANES) && x.dims().iter().all(|&side| side > 0);
-    flex && whole && x.dtype() == DType::F32 && weight.dtype() == DType::F32
+    is_flex(&x.device()) && whole && x.dtype() == DType::F32 && weight.dtype() == DType::F32
 }
 
 /// The layer's output; in training the running statistics of `normalisation` move as Burn moves them.
@@ -114,10 +105,10 @@ impl LayerOperation for Flex {
         if request.training {
             return inputs.train().0;
         }
-        let values = |tensor: &FlexTensor| slice(&tensor.to_contiguous()).to_vec();
+        let values = |tensor: &FlexTensor| elements(&tensor.to_contiguous()).to_vec();
         let statistics = Statistics { mean: values(&mean), variance: values(&variance) };
         let shape = inputs.shape;
-        let output = infer(&shape, slice(&inputs.x), inputs.parameters(), &statistics);
+        let output = infer(&shape, elements(&inputs.x), inputs.parameters(), &statistics);
         Outcome { output: laid_out(output, &shape, request.flat), mean, variance }
     }
 }
@@ -184,12 +175,12 @@ impl Inputs {
     }
 
     fn parameters(&self) -> Parameters<'_> {
-        let [weight, gamma, beta] = [&self.weight, &self.gamma, &self.beta].map(slice);
+        let [weight, gamma, beta] = [&self.weight, &self.gamma, &self.beta].map(elements);
         Parameters { weight, gamma, beta, epsilon: self.epsilon }
     }
 
     fn train(&self) -> (Outcome<Flex>, Kept) {
-        let trained = train(&self.shape, slice(&self.x), self.parameters());
+        let trained = train(&self.shape, elements(&self.x), self.parameters());
         let output = laid_out(trained.out, &self.shape, self.flat);
         let [mean, variance] = [trained.statistics.mean, trained.statistics.variance].map(vector);
         (Outcome { output, mean, variance }, trained.kept)
@@ -215,7 +206,7 @@ impl Backward<Flex, INPUTS> for LayerBackward {
         let State { shape, kept, weight } = ops.state;
         let wants_input = ops.parents[0].is_some();
         let Gradients { input, weight: of_weight, gamma, beta } =
-            backward(&shape, &kept, slice(&weight), slice(&upstream), wants_input);
+            backward(&shape, &kept, elements(&weight), elements(&upstream), wants_input);
         let input = input.map(|input| images(input, shape.images, shape.input));
         let of_weight = tensor(of_weight, weight.shape());
         let slopes = [input, Some(of_weight), Some(vector(gamma)), Some(vector(beta))];
@@ -234,8 +225,8 @@ fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
         return turned.to_contiguous();
     }
     let shape = tensor.shape();
-    let values = transposed(slice(tensor), [shape[1], shape[2] * shape[3]]);
-    self::tensor(values, turned.shape())
+    let values = transposed(elements(tensor), [shape[1], shape[2] * shape[3]]);
+    flex_memory::tensor(values, turned.shape())
 }
 
 /// The output of a layer, its memory in the order of its shape where it is wanted `flat`.
@@ -269,12 +260,4 @@ fn images(values: Vec<f32>, count: usize, grid: Grid) -> FlexTensor {
 fn vector(values: Vec<f32>) -> FlexTensor {
     let length = values.len();
     tensor(values, Sides::new([length]))
-}
-
-fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
-}
-
-fn tensor(values: Vec<f32>, shape: Sides) -> FlexTensor {
-    FlexTensor::from_data(TensorData::from_bytes(Bytes::from_elems(values), shape, DType::F32))
 }

@@ -10,12 +10,13 @@
 
 use super::batch_normalisation::{Affine, Moments, SlopeSums, Slopes, Statistics};
 use super::convolution::{COLUMNS, Correlation, Grid, Input, Kernel, convolve, correlate, spread, starts};
-use super::instructions::{Instructions, LANES, Lane, Work, run_on, widest};
+use super::lanes::{LANES, Lane, widest};
 use super::memory::Buffer;
 use super::{batch_normalisation, pooling};
 use pooling::Source;
 use rayon::prelude::*;
 use softmargin::InstructionSet;
+use softmargin::simd::{Instructions, Work, run_on};
 
 /// Pixels of the images that are looked at together, at least: enough that the sums of a kernel's gradient are not
 /// loaded and stored too often, few enough for the nearest caches.

@@ -3,7 +3,7 @@
 mod batch_normalisation;
 mod convolution;
 mod flex;
-mod instructions;
+mod lanes;
 mod layer;
 mod memory;
 mod pooling;
@@ -13,6 +13,6 @@ mod tests;
 
 pub use profile::{PARTS, profile};
 
-use instructions::LANES;
+use lanes::LANES;
 
 pub(super) use flex::{Request, fits, forward};

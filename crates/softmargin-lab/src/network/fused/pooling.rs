@@ -10,7 +10,8 @@
 
 use super::batch_normalisation::{Affine, Sums, accumulate};
 use super::convolution::Grid;
-use super::instructions::{Instructions, LANES, Lane, multiply_add};
+use super::lanes::{LANES, Lane, multiply_add};
+use softmargin::simd::Instructions;
 
 /// What `z` of one image is made of.
 #[derive(Clone, Copy)]

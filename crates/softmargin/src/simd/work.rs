@@ -1,26 +1,20 @@
-//! The loops of a layer, compiled for each instruction set and chosen at run time.
+//! Pieces of work that are compiled anew for each instruction set, whoever writes them.
 //!
 //! A piece of work is plain code that a compiler vectorises. `inline(always)` all the way down makes it part of a
-//! function that is compiled for an instruction set. This is the only place here that knows of processors.
+//! function that is compiled for an instruction set.
 
-use softmargin::InstructionSet;
-
-/// Values that are computed together: a vector of the widest instruction set.
-pub(super) const LANES: usize = 16;
-
-/// One vector of values.
-pub(super) type Lane = [f32; LANES];
+use super::InstructionSet;
 
 /// What a loop may ask of the instruction set that it is compiled for.
-pub(super) trait Instructions {
+pub trait Instructions {
     /// Whether a product and a sum are one instruction, rounded once.
     const FUSED: bool;
 }
 
 /// Without a fused multiply-add, which would be a slow function call.
-pub(super) struct Separate;
+struct Separate;
 /// With it.
-pub(super) struct Fused;
+struct Fused;
 
 impl Instructions for Separate {
     const FUSED: bool = false;
@@ -31,25 +25,34 @@ impl Instructions for Fused {
 }
 
 /// Something to compute. `run` and all that it calls must be `inline(always)`.
-pub(super) trait Work {
+///
+/// ```
+/// use softmargin::InstructionSet;
+/// use softmargin::simd::{Instructions, Work, run_on};
+///
+/// struct Sum<'a>(&'a [f32]);
+///
+/// impl Work for Sum<'_> {
+///     type Output = f32;
+///
+///     #[inline(always)]
+///     fn run<I: Instructions>(self) -> f32 {
+///         self.0.iter().sum()
+///     }
+/// }
+///
+/// assert_eq!(run_on(InstructionSet::best(), Sum(&[1.0, 2.0])), 3.0);
+/// ```
+pub trait Work {
+    /// What comes of it.
     type Output;
+    /// Computes it.
     fn run<I: Instructions>(self) -> Self::Output;
-}
-
-/// `x y + z`
-#[inline(always)]
-pub(super) fn multiply_add<I: Instructions>(x: f32, y: f32, z: f32) -> f32 {
-    if I::FUSED { x.mul_add(y, z) } else { x * y + z }
-}
-
-/// Vectors of channels whose sums fit into the registers beside each other.
-pub(super) fn widest(set: InstructionSet) -> usize {
-    if set >= InstructionSet::Avx512 { 4 } else { 1 }
 }
 
 /// Computes with the instructions of `set`, or portable ones where this machine does not have it.
 #[allow(unsafe_code, reason = "calling a function compiled for instructions that not every processor has")]
-pub(super) fn run_on<W: Work>(set: InstructionSet, work: W) -> W::Output {
+pub fn run_on<W: Work>(set: InstructionSet, work: W) -> W::Output {
     match set {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `is_available` has found the features that the function is compiled for.
