@@ -49,7 +49,7 @@ fn write_all(command: &Command, folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .map(|command| {
             let page = page(command)?;
             let path = folder.join(page.name);
-            std::fs::write(&path, page.text).map_err(|cause| Error::io(&path, "a page that can be written", cause))?;
+            softmargin_lab::whole::replace_file(&path, page.text.as_bytes())?;
             Ok(path)
         })
         .collect()

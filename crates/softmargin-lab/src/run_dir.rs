@@ -20,10 +20,10 @@
 use crate::config::{Config, FORMAT, Fault};
 use crate::error::Error;
 use crate::training::Stopped;
+use crate::whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use softmargin::LossState;
-use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -129,22 +129,11 @@ impl Destination {
 
     /// A temporary directory on the same file system, so that one rename moves it into place.
     fn workshop(&self) -> Result<TempDir, Error> {
-        let parent = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let Some(name) = self.path.file_name() else {
+        if self.path.file_name().is_none() {
             let advice = "give a path that ends in a name";
             return Err(Error::request("--out", "the path of a directory to make", self.path.display(), advice));
-        };
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
-        prefix.push(".partial-");
-        tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempdir_in(parent)
-            // The kind alone: the whole error has the name of the temporary directory, which tells nobody anything.
-            .map_err(|cause| Error::io(parent, "a directory to make the run directory in", cause.kind().into()))
+        }
+        whole::temporary_folder(&self.path, "a directory to make the run directory in")
     }
 
     /// Begins a run directory. From the first [`Draft::save`] on, it can be used where it is.
@@ -153,7 +142,6 @@ impl Destination {
     /// When no directory can be made beside the destination, or a file cannot be written.
     pub fn begin(&self, config: &Config, classes: &[String]) -> Result<Draft, Error> {
         let draft = Draft { destination: self.clone(), workshop: self.workshop()? };
-        make_readable(draft.path())?;
         draft.put(CONFIG, draft.config(config, "training has not ended")?.as_bytes())?;
         draft.put(CLASSES, draft.json(CLASSES, &classes)?.as_bytes())?;
         Ok(draft)
@@ -170,13 +158,7 @@ impl Destination {
     fn move_into_place(&self, from: &Path) -> Result<PathBuf, Error> {
         let mut to = self.clone();
         loop {
-            let cause = match fs::symlink_metadata(&to.path) {
-                Ok(_) => ErrorKind::AlreadyExists.into(),
-                Err(_) => match fs::rename(from, &to.path) {
-                    Ok(()) => return Ok(to.path),
-                    Err(cause) => cause,
-                },
-            };
+            let Err(cause) = whole::move_folder(from, &to.path) else { return Ok(to.path) };
             // A rename onto a directory with content fails, so whoever comes second moves on, however close it was.
             let taken = matches!(
                 cause.kind(),
@@ -248,14 +230,10 @@ impl Draft {
     /// Puts a file in the place of the one that is there, whole or not at all.
     fn put(&self, name: &str, content: &[u8]) -> Result<(), Error> {
         let path = self.path().join(name);
-        let write = || -> std::io::Result<()> {
-            let folder = path.parent().unwrap_or(self.path());
-            fs::create_dir_all(folder)?;
-            let beside = folder.join(".next");
-            fs::write(&beside, content)?;
-            fs::rename(beside, &path)
-        };
-        write().map_err(|cause| Error::io(&path, "a file that can be written", cause))
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|cause| Error::io(folder, "a directory", cause))?;
+        }
+        whole::replace_file(&path, content)
     }
 
     /// Waits until all files are on the disk, so that the move cannot overtake their content.
@@ -307,24 +285,6 @@ fn ending(config: &Config, checkpoint: &Checkpoint) -> String {
         }
         _ => format!("the model is that of epoch {best_epoch} of {epochs}"),
     }
-}
-
-/// Temporary directories are their owner's alone; a run directory is as any directory the user makes.
-#[cfg(unix)]
-fn make_readable(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    let usual = path.join("checkpoint");
-    let change = || {
-        fs::create_dir_all(&usual)?;
-        let mode = fs::metadata(&usual)?.permissions().mode();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    };
-    change().map_err(|cause| Error::io(path, "a directory", cause))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_path: &Path) -> Result<(), Error> {
-    Ok(())
 }
 
 impl Run {

@@ -34,19 +34,39 @@ pub fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes a file in the place of the one that is there, if any. Whoever reads it finds the old content or the new.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace_file(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let unwritable = |cause: std::io::Error| Error::io(path, "a file that can be written", cause.kind().into());
+    let mut file = temporary_file(path)?;
+    file.write_all(content).map_err(unwritable)?;
+    file.persist(path).map_err(|cause| unwritable(cause.error))?;
+    Ok(())
+}
+
 /// Writes a folder of files.
 ///
 /// # Errors
 /// When it cannot be written, or something has come to be there meanwhile.
 pub(crate) fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
-    let folder = temporary_folder(path)?;
+    let folder = temporary_folder(path, "a folder to write into")?;
     for (name, content) in files {
         write_file(&folder.path().join(name), content)?;
     }
-    fs::rename(folder.path(), path).map_err(|cause| Error::io(path, "a folder to move into place", cause))?;
+    move_folder(folder.path(), path).map_err(|cause| Error::io(path, "a folder to move into place", cause))?;
     // It has moved: there is nothing left to remove.
     let _ = folder.keep();
     Ok(())
+}
+
+/// Moves a folder to where nothing is. A rename alone would take the place of an empty folder.
+pub(crate) fn move_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(std::io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to)
 }
 
 fn temporary_file(path: &Path) -> Result<NamedTempFile, Error> {
@@ -55,16 +75,17 @@ fn temporary_file(path: &Path) -> Result<NamedTempFile, Error> {
     builder.prefix(&prefix);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(parent(path)).map_err(|cause| unmade(path, &cause))
+    builder.tempfile_in(parent(path)).map_err(|cause| unmade(path, "a folder to write into", &cause))
 }
 
-fn temporary_folder(path: &Path) -> Result<TempDir, Error> {
+/// A folder beside a path, so that one rename moves it there; `expected` says what a parent must be to hold it.
+pub(crate) fn temporary_folder(path: &Path, expected: &str) -> Result<TempDir, Error> {
     let prefix = prefix(path);
     let mut builder = Builder::new();
     builder.prefix(&prefix);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder.tempdir_in(parent(path)).map_err(|cause| unmade(path, &cause))
+    builder.tempdir_in(parent(path)).map_err(|cause| unmade(path, expected, &cause))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -79,8 +100,8 @@ fn prefix(path: &Path) -> OsString {
 }
 
 /// The kind of the error alone: the whole has the name of the temporary file, which tells nobody anything.
-fn unmade(path: &Path, cause: &std::io::Error) -> Error {
-    Error::io(parent(path), "a folder to write into", cause.kind().into())
+fn unmade(path: &Path, expected: &str, cause: &std::io::Error) -> Error {
+    Error::io(parent(path), expected, cause.kind().into())
 }
 
 #[cfg(test)]
