@@ -53,9 +53,7 @@ fn text(measured: &Measured) -> String {
 fn class_lines(text: &mut String, names: &[String], evaluation: &Evaluation) {
     let mut classes: Vec<(&String, &ClassCount)> = names.iter().zip(&evaluation.classes).collect();
     if classes.len() > CLASSES {
-        classes.retain(|(_, class)| class.support > 0);
-        classes.sort_by(|a, b| a.1.f1().unwrap_or_default().total_cmp(&b.1.f1().unwrap_or_default()));
-        classes.truncate(WORST);
+        classes = evaluation.worst_classes().into_iter().take(WORST).map(|class| classes[class]).collect();
         let _ = writeln!(text, "the {} classes with the lowest F1:", classes.len());
     }
     let width = classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max("class".len());

@@ -1,15 +1,15 @@
 //! Progress of a training run: a bar with time left on a terminal, a line an epoch (and at least every ten seconds)
 //! where there is none. All of it on standard error.
 
+use crate::answer::say;
 use crate::interrupt;
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::waiting::{PLAIN_EVERY, left, style};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget};
 use softmargin_lab::observer::{Epoch, Observer, Outline, Step};
 use std::cell::Cell;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Progress {
     quiet: bool,
@@ -50,21 +50,15 @@ impl Progress {
             return;
         }
         if self.terminal {
-            self.bar.suspend(|| write_line(line));
+            self.bar.suspend(|| say(line));
         } else {
-            write_line(line);
+            say(line);
         }
     }
 
     fn left(&self, images: usize) -> Duration {
-        let rate = images as f64 / self.start.elapsed().as_secs_f64();
-        Duration::try_from_secs_f64((self.images - images) as f64 / rate).unwrap_or_default()
+        left(self.start.elapsed(), images, self.images)
     }
-}
-
-/// There is nobody to tell of a standard error that cannot be written to.
-fn write_line(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn percent(share: f64) -> String {
@@ -100,12 +94,11 @@ impl Observer for Progress {
         ));
         if self.terminal {
             self.bar = ProgressBar::with_draw_target(Some(outline.images as u64), ProgressDrawTarget::stderr());
-            let style = "{prefix} {wide_bar:.blue/dim} {msg}  {per_sec:>8} images/s  {eta:>4} left";
-            let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = style("{prefix} {wide_bar:.blue/dim} {msg}  {per_sec:>8} images/s  {eta:>4} left");
             let per_second = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
                 let _ = write!(out, "{:.0}", state.per_sec());
             };
-            self.bar.set_style(style.with_key("per_sec", per_second).progress_chars("━━─"));
+            self.bar.set_style(style.with_key("per_sec", per_second));
         }
     }
 

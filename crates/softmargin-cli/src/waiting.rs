@@ -8,7 +8,8 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 const SILENT_FOR: Duration = Duration::from_secs(2);
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Where there is no terminal, a line is said so often.
+pub(crate) const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// What a predictor tells after each batch: the samples done, and all of them. With `quiet`, nothing is said.
 pub(crate) fn waiting(quiet: bool) -> impl Fn(usize, usize) + 'static {
@@ -53,14 +54,17 @@ impl Waiting {
 
 fn bar(all: usize) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(all as u64), ProgressDrawTarget::stderr());
-    let style = "{human_pos}/{human_len} samples {wide_bar:.blue/dim}  {eta:>4} left";
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style.progress_chars("━━─"));
+    bar.set_style(style("{human_pos}/{human_len} samples {wide_bar:.blue/dim}  {eta:>4} left"));
     bar
 }
 
+/// How a bar looks.
+pub(crate) fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─")
+}
+
 /// What the rest takes at the pace so far.
-fn left(elapsed: Duration, done: usize, all: usize) -> Duration {
+pub(crate) fn left(elapsed: Duration, done: usize, all: usize) -> Duration {
     let rest = all.saturating_sub(done) as f64 / done.max(1) as f64;
     Duration::try_from_secs_f64(elapsed.as_secs_f64() * rest).unwrap_or_default()
 }

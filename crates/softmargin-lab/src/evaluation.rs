@@ -129,6 +129,16 @@ impl Evaluation {
         errors
     }
 
+    /// The classes that have samples, those with the lowest F1 first; on ties in the order of the classes.
+    #[must_use]
+    pub fn worst_classes(&self) -> Vec<usize> {
+        let mut tested: Vec<usize> = (0..self.classes.len()).filter(|&class| self.classes[class].support > 0).collect();
+        // A class with samples has an F1.
+        let f1 = |class: &usize| self.classes[*class].f1().unwrap_or_default();
+        tested.sort_by(|a, b| f1(a).total_cmp(&f1(b)));
+        tested
+    }
+
     fn mean(&self, of: impl Fn(&ClassCount) -> Option<f64>) -> f64 {
         let tested = self.classes.iter().filter(|class| class.support > 0);
         let values: Vec<f64> = tested.filter_map(of).collect();

@@ -14,13 +14,10 @@ pub(super) fn section(names: &[String], evaluation: &Evaluation) -> String {
     if classes.len() <= ALL {
         return format!("<h3>Classes</h3>{}", table(&classes));
     }
-    let mut tested: Vec<_> = classes.into_iter().filter(|(_, class)| class.support > 0).collect();
-    // A class with samples has an F1. The sort is stable: on ties in the order of the classes.
-    tested.sort_by(|a, b| a.1.f1().unwrap_or_default().total_cmp(&b.1.f1().unwrap_or_default()));
-    let all = tested.len();
-    tested.truncate(WORST);
-    let rule = format!("The {} of {all} classes with the lowest F1.", tested.len());
-    format!("<h3>Classes that do worst</h3><p class=\"note\">{rule}</p>{}", table(&tested))
+    let worst = evaluation.worst_classes();
+    let shown: Vec<_> = worst.iter().take(WORST).map(|&class| classes[class]).collect();
+    let rule = format!("The {} of {} classes with the lowest F1.", shown.len(), worst.len());
+    format!("<h3>Classes that do worst</h3><p class=\"note\">{rule}</p>{}", table(&shown))
 }
 
 fn table(classes: &[(&str, &ClassCount)]) -> String {
