@@ -289,15 +289,14 @@ pub(crate) fn drawn(mean: f64, deviation: f64, normal: f64, range: Range) -> f64
     (mean + deviation * normal).clamp(0.0, range.most())
 }
 
-/// `largest (n / n_min)^(-1/4)` of every class.
-pub(crate) fn by_frequency(largest: f64, class_counts: &[u64]) -> Vec<f64> {
-    let Some(least) = class_counts.iter().copied().filter(|&count| count > 0).min() else {
-        return vec![largest; class_counts.len()];
-    };
-    #[expect(clippy::cast_precision_loss, reason = "no class has 2^53 samples")]
-    let times_least = |count: u64| count as f64 / least as f64;
-    let of = |&count: &u64| if count == 0 { largest } else { largest * times_least(count).powf(-0.25) };
-    class_counts.iter().map(of).collect()
+/// `largest (n / n_min)^(-1/4)` of a class, by its number; a batch asks for those of its rows alone.
+pub(crate) fn by_frequency(largest: f64, class_counts: &[u64]) -> impl Fn(usize) -> f64 + '_ {
+    let least = class_counts.iter().copied().filter(|&count| count > 0).min();
+    #[expect(clippy::cast_precision_loss, reason = "a ratio that is rounded is enough")]
+    move |class| match (class_counts[class], least) {
+        (0, _) | (_, None) => largest,
+        (count, Some(least)) => largest * (count as f64 / least as f64).powf(-0.25),
+    }
 }
 
 fn check_counts(name: &str, class_counts: Option<&[u64]>, num_classes: usize) -> Result<()> {

@@ -45,12 +45,19 @@ pub(crate) fn forward(operands: Operands, problem: &Problem<'_>) -> Result<Answe
             weight_norms: weight_norms.map(|norms| norms.unsqueeze_dim(1)),
         },
     };
-    let state = problem.next_state(&scored)?;
+    let norms = problem.host_norms(&scored);
+    let state = problem.next_state(&scored, &norms)?;
     let problem = Problem { state: state.as_ref(), learned: problem.learned.clone(), ..*problem };
-    let checked = problem.checked(&scored)?;
+    let checked = problem.checked(&scored, &norms)?;
     let scores = scored.scores.clone().detach();
     let output = MarginOutput { loss: problem.total(scored, &checked)?, scores };
     Ok(Answer { output, state })
+}
+
+/// The norms (N) and (C) that the loss looks at, for the core's checks; zeros where it need not know them.
+struct HostNorms {
+    embeddings: Option<Array1<f64>>,
+    weights: Option<Array1<f64>>,
 }
 
 /// What the core says of the rows, without their scores.
@@ -61,7 +68,7 @@ struct Checked {
 
 impl Problem<'_> {
     /// The state once it has taken the batch in; only what it looks at is read back from the device.
-    fn next_state(&self, scored: &Scores) -> Result<Option<LossState>> {
+    fn next_state(&self, scored: &Scores, norms: &HostNorms) -> Result<Option<LossState>> {
         let mut state = self.state.cloned();
         if let (true, Some(state)) = (self.trains, &mut state) {
             let target_scores = match self.loss.spec().rivals {
@@ -69,7 +76,7 @@ impl Problem<'_> {
                 _ => Array2::zeros((scored.scores.dims()[0], 1)),
             };
             let scores = target_scores.broadcast(scored.scores.dims()).expect(BROADCASTS);
-            self.with_batch(scores, scored, |batch| self.loss.update(state, batch))?;
+            self.loss.update(state, &self.batch(scores, norms))?;
         }
         Ok(state)
     }
@@ -90,36 +97,34 @@ impl Problem<'_> {
     }
 
     /// Checks all that the core checks without looking at scores that lie on the device.
-    fn checked(&self, scored: &Scores) -> Result<Checked> {
+    fn checked(&self, scored: &Scores, norms: &HostNorms) -> Result<Checked> {
         let scores = ArrayView2::from_shape((1, 1), &[0.0]).expect("one number makes a matrix of one");
         let scores = scores.broadcast(scored.scores.dims()).expect(BROADCASTS);
-        self.with_batch(scores, scored, |batch| {
-            Ok(Checked { weights: self.loss.row_weights(batch)?, amounts: self.loss.margin_amounts(batch)? })
-        })
+        let batch = self.batch(scores, norms);
+        Ok(Checked { weights: self.loss.row_weights(&batch)?, amounts: self.loss.margin_amounts(&batch)? })
     }
 
-    /// Does something with the batch of these scores. Norms are read back only where amounts follow them.
-    fn with_batch<T>(
-        &self,
-        scores: ArrayView2<'_, f64>,
-        scored: &Scores,
-        work: impl FnOnce(&Batch<'_, f64>) -> Result<T>,
-    ) -> Result<T> {
-        let zeros = |length: usize| Array1::zeros(length);
+    /// Norms are read back only where amounts follow them: once a batch, because it waits for the device.
+    fn host_norms(&self, scored: &Scores) -> HostNorms {
+        let zeros = |norms: &Tensor<2>| Array1::zeros(norms.dims()[0]);
         let from_norm = self.loss.spec().margin.is_from_norm();
-        let embedding_norms = scored
-            .embedding_norms
-            .as_ref()
-            .map(|norms| if from_norm { read_column(norms.clone()) } else { zeros(norms.dims()[0]) });
-        let weight_norms = scored.weight_norms.as_ref().map(|norms| zeros(norms.dims()[0]));
+        let known = |norms: &Tensor<2>| if from_norm { read_column(norms.clone()) } else { zeros(norms) };
+        HostNorms {
+            embeddings: scored.embedding_norms.as_ref().map(known),
+            weights: scored.weight_norms.as_ref().map(zeros),
+        }
+    }
+
+    /// The batch of these scores.
+    fn batch<'b>(&'b self, scores: ArrayView2<'b, f64>, norms: &'b HostNorms) -> Batch<'b, f64> {
         let mut batch = self.host.batch(scores, None, self.state);
-        if let Some(norms) = &embedding_norms {
+        if let Some(norms) = &norms.embeddings {
             batch = batch.with_embedding_norms(norms.view());
         }
-        if let Some(norms) = &weight_norms {
+        if let Some(norms) = &norms.weights {
             batch = batch.with_weight_norms(norms.view());
         }
-        work(&batch)
+        batch
     }
 
     /// The losses of the rows, reduced.

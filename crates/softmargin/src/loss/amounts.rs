@@ -98,8 +98,8 @@ fn each<F: Real, T: Copy + Into<f64>>(
             amount.of(norm, state, place.is_added_to_angle)
         }),
         Amount::ByFrequency { largest, class_counts } => {
-            let of_classes = by_frequency((*largest).into(), class_counts.as_deref().unwrap_or_default());
-            of_kept(plans, |_, class| constant(of_classes[class]))
+            let of_class = by_frequency((*largest).into(), class_counts.as_deref().unwrap_or_default());
+            of_kept(plans, |_, class| constant(of_class(class)))
         }
     }
 }
