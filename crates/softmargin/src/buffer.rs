@@ -12,17 +12,22 @@ const LARGE: usize = 4 << 20;
 /// An array of zeros.
 pub(crate) fn zeros<F: Real>(rows: usize, columns: usize) -> Array2<F> {
     let mut array = Array2::zeros((rows, columns));
-    if let Some(memory) = array.as_slice_mut()
-        && size_of_val(memory) >= LARGE
-    {
+    if let Some(memory) = array.as_slice_mut() {
         ask_for_huge_pages(memory);
     }
     array
 }
 
+/// Asks for huge pages where memory is large; it must be fresh for that to have an effect.
+pub(crate) fn ask_for_huge_pages<F>(memory: &mut [F]) {
+    if size_of_val(memory) >= LARGE {
+        advise(memory);
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "the system call has no safe wrapper")]
-fn ask_for_huge_pages<F>(memory: &mut [F]) {
+fn advise<F>(memory: &mut [F]) {
     const HUGE: usize = 2 << 20;
     let range = memory.as_mut_ptr_range();
     let start = range.start.addr().next_multiple_of(HUGE);
@@ -37,4 +42,4 @@ fn ask_for_huge_pages<F>(memory: &mut [F]) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn ask_for_huge_pages<F>(_memory: &mut [F]) {}
+fn advise<F>(_memory: &mut [F]) {}

@@ -47,7 +47,7 @@ pub struct Scored<F> {
     pub weight_norms: Array1<F>,
 }
 
-/// Gradients with respect to what the scores were made from.
+/// Gradients with respect to what the scores were made from, and to what the loss learns.
 #[derive(Clone, Debug)]
 pub struct HeadGradients<F> {
     /// (N, D)
@@ -56,6 +56,10 @@ pub struct HeadGradients<F> {
     pub weight: Array2<F>,
     /// (C): the sum of the scores' gradients of each class.
     pub bias: Array1<F>,
+    /// By a learned scale; by the fixed one where it is not learned.
+    pub scale: F,
+    /// By the radius of ring loss.
+    pub radius: F,
 }
 
 impl Geometry {
@@ -77,11 +81,11 @@ impl Geometry {
         matches!(self, Geometry::InnerProduct { bias: true, .. })
     }
 
-    fn normalises_embeddings(self) -> bool {
+    pub(crate) fn normalises_embeddings(self) -> bool {
         self == Geometry::Cosine
     }
 
-    fn normalises_weights(self) -> bool {
+    pub(crate) fn normalises_weights(self) -> bool {
         matches!(self, Geometry::UnitWeights | Geometry::Cosine)
     }
 
@@ -179,10 +183,16 @@ impl Geometry {
         if let Some(by_norm) = &gradients.weight_norms {
             add_along(&mut d_weight, weight, &inverse(&scored.weight_norms), by_norm);
         }
-        Ok(HeadGradients { embeddings: d_embeddings, weight: d_weight, bias: slopes.sum_axis(Axis(0)) })
+        Ok(HeadGradients {
+            embeddings: d_embeddings,
+            weight: d_weight,
+            bias: slopes.sum_axis(Axis(0)),
+            scale: gradients.scale,
+            radius: gradients.radius,
+        })
     }
 
-    fn check_bias<F>(self, classes: usize, bias: Option<ArrayView1<'_, F>>) -> Result<()> {
+    pub(crate) fn check_bias<F>(self, classes: usize, bias: Option<ArrayView1<'_, F>>) -> Result<()> {
         let found = bias.map_or_else(|| "none".into(), |bias| format!("one of length {}", bias.len()));
         match bias {
             None if self.has_bias() => Err(shape("bias", "one: this geometry has a bias", found)),
@@ -242,7 +252,7 @@ fn shape(subject: &str, expected: impl Into<String>, found: impl Into<String>) -
 }
 
 /// Euclidean norms of the rows, summed in f64 after division by the largest entry: no square overflows or vanishes.
-fn norms<F: Real>(rows: ArrayView2<'_, F>) -> Array1<F> {
+pub(crate) fn norms<F: Real>(rows: ArrayView2<'_, F>) -> Array1<F> {
     rows.map_axis(Axis(1), |row| {
         let largest = row.iter().fold(0.0_f64, |most, v| most.max(v.widen().abs()));
         if largest == 0.0 || !largest.is_finite() {
@@ -260,7 +270,7 @@ fn divide<F: Real>(scores: &mut Array2<F>, norms: ArrayView2<'_, F>) {
 }
 
 /// `1 / norm`, and 0 for a norm of 0 (or one whose inverse overflows), which is what gives such a vector cosine 0.
-fn inverse<F: Real>(norms: &Array1<F>) -> Array1<F> {
+pub(crate) fn inverse<F: Real>(norms: &Array1<F>) -> Array1<F> {
     norms.mapv(|norm| {
         let inverse = norm.recip();
         if inverse.is_infinite() { F::zero() } else { inverse }
@@ -285,7 +295,7 @@ fn project_rows<F: Real>(d: &mut Array2<F>, v: ArrayView2<'_, F>, inverse: &Arra
 }
 
 /// `d + amount v^`, row by row.
-fn add_along<F: Real>(d: &mut Array2<F>, v: ArrayView2<'_, F>, inverse: &Array1<F>, amount: &Array1<F>) {
+pub(crate) fn add_along<F: Real>(d: &mut Array2<F>, v: ArrayView2<'_, F>, inverse: &Array1<F>, amount: &Array1<F>) {
     for (((mut d, v), &inverse), &amount) in d.rows_mut().into_iter().zip(v.rows()).zip(inverse).zip(amount) {
         d.scaled_add(amount * inverse, &v);
     }

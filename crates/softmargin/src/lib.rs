@@ -60,6 +60,7 @@ mod comparison;
 mod error;
 mod gate;
 mod geometry;
+pub mod head;
 mod loss;
 mod margin;
 pub mod measures;

@@ -21,6 +21,8 @@ pub enum Purpose {
     Augmentation = 3,
     /// Margins that are drawn for each row; the step is that of training.
     Margins = 4,
+    /// The classes that take part in a step beside those of its batch; the step is that of training.
+    Classes = 5,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -3,8 +3,10 @@
 //! `f64` calls the standard library: it is the precise path. `f32` uses short polynomials that a compiler turns into
 //! vector instructions; both are exact to two or three units in the last place (see the tests below).
 
+use crate::geometry::HeadGradients;
+use crate::head::{Distribution, HeadBatch, HeadValue, RowStatistics};
 use crate::margin::sine_ratio;
-use ndarray::NdFloat;
+use ndarray::{ArrayView2, ArrayViewMut2, NdFloat};
 
 /// `f32` or `f64`.
 pub trait Real: NdFloat + sealed::Functions {
@@ -20,14 +22,26 @@ pub trait Real: NdFloat + sealed::Functions {
 }
 
 pub(crate) mod sealed {
+    use super::{ArrayView2, ArrayViewMut2, HeadBatch, HeadGradients, HeadValue};
+
     /// The functions of the sweeps; `FMA` says whether fused multiply-add is an instruction here and not a call.
     pub trait Functions: Sized {
-        /// `e^x` for `x <= 0`, 0 from about -104 (`f32`) or -745 (`f64`) on; NaN gives NaN or 0.
-        fn exp_of_nonpositive<const FMA: bool>(self) -> Self;
+        /// `e^x` for `x` up to 80, 0 from about -104 (`f32`) or -745 (`f64`) on; NaN gives NaN or 0.
+        fn exp_below_80<const FMA: bool>(self) -> Self;
         /// `ln(1 + e)` for `e` in `[0, 1]`.
         fn ln_1p_of_unit<const FMA: bool>(self) -> Self;
         /// The largest number of this type that is not above a value.
         fn round_down(value: f64) -> Self;
+        /// A matrix as one of single precision, if it is.
+        fn single(matrix: ArrayView2<'_, Self>) -> Option<ArrayView2<'_, f32>>;
+        /// The same of one that is written.
+        fn single_mut<'a>(matrix: &'a mut ArrayViewMut2<'_, Self>) -> Option<ArrayViewMut2<'a, f32>>;
+        /// A batch as one of single precision, if it is.
+        fn single_batch<'a>(batch: &HeadBatch<'a, Self>) -> Option<HeadBatch<'a, f32>>;
+        /// What was computed in single precision, as this type.
+        fn from_single_value(value: HeadValue<f32>) -> HeadValue<Self>;
+        /// The same of gradients.
+        fn from_single_gradients(gradients: HeadGradients<f32>) -> HeadGradients<Self>;
         /// `cos(acos(self) / by)` and its slope, `self` kept from -1 to 1 and `by` above 1; NaN stays NaN.
         fn cosine_of_divided_angle<const FMA: bool>(self, by: Self) -> (Self, Self);
     }
@@ -73,7 +87,7 @@ impl sealed::Functions for f32 {
     /// `e^x = 2^n e^r` with `n = round(x / ln 2)`, `|r| <= ln 2 / 2`, Taylor to degree 7 (remainder under 6e-9).
     /// `2^n` is applied in two halves, so that results below the smallest normal number are right too.
     #[inline(always)]
-    fn exp_of_nonpositive<const FMA: bool>(self) -> Self {
+    fn exp_below_80<const FMA: bool>(self) -> Self {
         const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer and leaves that in the low bits
         const LN_2_HIGH: f32 = 0.693_359_4; // 9 bits, so that n * LN_2_HIGH is exact
         const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -104,6 +118,26 @@ impl sealed::Functions for f32 {
     fn round_down(value: f64) -> Self {
         let near = Self::round_from(value);
         if near.widen() > value { near.next_down() } else { near }
+    }
+
+    fn single(matrix: ArrayView2<'_, Self>) -> Option<ArrayView2<'_, f32>> {
+        Some(matrix)
+    }
+
+    fn single_mut<'a>(matrix: &'a mut ArrayViewMut2<'_, Self>) -> Option<ArrayViewMut2<'a, f32>> {
+        Some(matrix.view_mut())
+    }
+
+    fn single_batch<'a>(batch: &HeadBatch<'a, Self>) -> Option<HeadBatch<'a, f32>> {
+        Some(*batch)
+    }
+
+    fn from_single_value(value: HeadValue<f32>) -> HeadValue<Self> {
+        value
+    }
+
+    fn from_single_gradients(gradients: HeadGradients<f32>) -> HeadGradients<Self> {
+        gradients
     }
 
     /// With `h = acos(self) / (2 by)`: the value is `1 - 2 sin(h)^2`, its slope `2 sin(h) cos(h) / (by sin(theta))`, or
@@ -156,7 +190,7 @@ fn divided(cos: f64, by: f64, least_sine: f64) -> (f64, f64) {
 
 impl sealed::Functions for f64 {
     #[inline(always)]
-    fn exp_of_nonpositive<const FMA: bool>(self) -> Self {
+    fn exp_below_80<const FMA: bool>(self) -> Self {
         self.exp()
     }
     #[inline(always)]
@@ -166,6 +200,38 @@ impl sealed::Functions for f64 {
 
     fn round_down(value: f64) -> Self {
         value
+    }
+
+    fn single(_: ArrayView2<'_, Self>) -> Option<ArrayView2<'_, f32>> {
+        None
+    }
+
+    fn single_mut<'a>(_: &'a mut ArrayViewMut2<'_, Self>) -> Option<ArrayViewMut2<'a, f32>> {
+        None
+    }
+
+    fn single_batch<'a>(_: &HeadBatch<'a, Self>) -> Option<HeadBatch<'a, f32>> {
+        None
+    }
+
+    fn from_single_value(value: HeadValue<f32>) -> HeadValue<Self> {
+        let wide = |numbers: ndarray::Array1<f32>| numbers.mapv(f64::from);
+        let RowStatistics { target_score, top, distribution } = value.statistics;
+        let distribution =
+            distribution.map(|of| Distribution { log_sum_exp: wide(of.log_sum_exp), entropy: wide(of.entropy) });
+        let statistics = RowStatistics { target_score: wide(target_score), top, distribution };
+        let HeadValue { rows, total, weight, kept, .. } = value;
+        HeadValue { rows: wide(rows), total: total.into(), weight, kept, statistics }
+    }
+
+    fn from_single_gradients(gradients: HeadGradients<f32>) -> HeadGradients<Self> {
+        HeadGradients {
+            embeddings: gradients.embeddings.mapv(f64::from),
+            weight: gradients.weight.mapv(f64::from),
+            bias: gradients.bias.mapv(f64::from),
+            scale: gradients.scale.into(),
+            radius: gradients.radius.into(),
+        }
     }
 
     #[inline(always)]
@@ -206,14 +272,14 @@ mod tests {
     #[test]
     fn exponential_of_f32() {
         let negative = || samples(-0.0, -110.0);
-        let fused = worst(negative(), |x| x.exp_of_nonpositive::<true>(), f64::exp);
-        let plain = worst(negative(), |x| x.exp_of_nonpositive::<false>(), f64::exp);
+        let fused = worst(negative(), |x| x.exp_below_80::<true>(), f64::exp);
+        let plain = worst(negative(), |x| x.exp_below_80::<false>(), f64::exp);
         assert!(fused <= EXP_FUSED && plain <= EXP_PLAIN, "{fused} {plain} units in the last place");
         for x in [0.0_f32, -0.0] {
-            assert_eq!((x.exp_of_nonpositive::<true>(), x.exp_of_nonpositive::<false>()), (1.0, 1.0));
+            assert_eq!((x.exp_below_80::<true>(), x.exp_below_80::<false>()), (1.0, 1.0));
         }
         for x in [-150.0, -1e4, f32::MIN, f32::NEG_INFINITY] {
-            assert_eq!((x.exp_of_nonpositive::<true>(), x.exp_of_nonpositive::<false>()), (0.0, 0.0));
+            assert_eq!((x.exp_below_80::<true>(), x.exp_below_80::<false>()), (0.0, 0.0));
         }
     }
 
@@ -272,7 +338,7 @@ mod tests {
     #[test]
     fn functions_of_f64_are_those_of_the_standard_library() {
         for x in [-700.0, -1.5, -1e-9, 0.0] {
-            assert_eq!(f64::exp_of_nonpositive::<true>(x), f64::exp(x));
+            assert_eq!(f64::exp_below_80::<true>(x), f64::exp(x));
         }
         for e in [0.0, 1e-300, 0.25, 1.0] {
             assert_eq!(f64::ln_1p_of_unit::<false>(e), f64::ln_1p(e));

@@ -5,10 +5,10 @@
 //! dL/du = -g'(-u),    dL/d(s z_j) = g'(s z_j)
 //! ```
 
-use super::{Row, RowLoss, Work, each_pair};
+use super::{Aim, Row, RowLoss, Work, each_pair};
 use crate::gate::Gate;
 use crate::real::Real;
-use crate::simd::Sweeps;
+use crate::simd::{GateSums, Sweeps};
 
 pub(super) fn row<F: Real>(
     gate: Gate,
@@ -17,7 +17,11 @@ pub(super) fn row<F: Real>(
     work: &mut Work<F>,
     gradient: Option<&mut [F]>,
 ) -> RowLoss {
-    let sums = each_pair::gated(gate, sweeps, row, (0.0, 0.0), work, gradient);
-    let (loss, slope) = gate.apply(-row.scale * row.psi());
-    RowLoss { loss: loss + sums.value, target_slope: -slope, rivals_scale_slope: sums.weighted / row.scale }
+    outcome(gate, &row.aim(), &each_pair::gated(gate, sweeps, row, (0.0, 0.0), work, gradient))
+}
+
+/// The loss of a row from the sums over its rivals.
+pub(super) fn outcome(gate: Gate, aim: &Aim, sums: &GateSums) -> RowLoss {
+    let (loss, slope) = gate.apply(-aim.scale * aim.psi());
+    RowLoss { loss: loss + sums.value, target_slope: -slope, rivals_scale_slope: sums.weighted / aim.scale }
 }

@@ -7,7 +7,7 @@
 //!
 //! The target's slope grows with the number of rivals that violate the margin, down to `-(C - 1)`.
 
-use super::{Row, RowLoss, Work, multiplier, rival_tiles};
+use super::{Aim, Row, RowLoss, Work, multiplier, rival_tiles};
 use crate::gate::Gate;
 use crate::real::Real;
 use crate::simd::{Affine, GateSums, Sweeps};
@@ -19,9 +19,13 @@ pub(super) fn row<F: Real>(
     work: &mut Work<F>,
     gradient: Option<&mut [F]>,
 ) -> RowLoss {
-    let sums = gated(gate, sweeps, row, (row.target_score(), -row.modified.shift), work, gradient);
+    outcome(&row.aim(), &gated(gate, sweeps, row, (row.target_score(), -row.modified.shift), work, gradient))
+}
+
+/// The loss of a row from the sums over its gaps.
+pub(super) fn outcome(aim: &Aim, sums: &GateSums) -> RowLoss {
     // t_j = s (z_j - psi), so sum g' z_j = sum g' t_j / s + psi sum g'.
-    let rivals_scale_slope = sums.weighted / row.scale + sums.slope * row.psi();
+    let rivals_scale_slope = sums.weighted / aim.scale + sums.slope * aim.psi();
     RowLoss { loss: sums.value, target_slope: -sums.slope, rivals_scale_slope }
 }
 

@@ -7,12 +7,12 @@
 //!
 //! At most one pair of slopes a row, so the size of the gradient is bounded, but few scores learn from a row.
 
-use super::{Row, RowLoss};
+use super::{Aim, Outcome, Row, RowLoss};
 use crate::gate::Gate;
 use crate::real::Real;
 
 pub(super) fn row<F: Real>(gate: Gate, row: &Row<'_, F>, max: F, gradient: Option<&mut [F]>) -> RowLoss {
-    let (loss, slope) = gate.apply(row.gap(max.widen()));
+    let Outcome { row: loss, slope, .. } = outcome(gate, &row.aim(), max.widen());
     if let Some(gradient) = gradient {
         gradient.fill(F::zero());
         let strongest = |(class, score): (usize, &F)| class != row.target && *score == max;
@@ -20,5 +20,12 @@ pub(super) fn row<F: Real>(gate: Gate, row: &Row<'_, F>, max: F, gradient: Optio
             gradient[class] = F::round_from(row.factor * row.scale * slope);
         }
     }
-    RowLoss { loss, target_slope: -slope, rivals_scale_slope: slope * max.widen() }
+    loss
+}
+
+/// The loss of a row from the score of its strongest rival.
+pub(super) fn outcome(gate: Gate, aim: &Aim, max: f64) -> Outcome {
+    let (loss, slope) = gate.apply(aim.gap(max));
+    let row = RowLoss { loss, target_slope: -slope, rivals_scale_slope: slope * max };
+    Outcome { row, slope, share: 0.0 }
 }

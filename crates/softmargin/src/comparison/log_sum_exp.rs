@@ -15,10 +15,58 @@
 //! where C counts the classes that take part: one of score minus infinity is as if it were not there.
 //! The mean `sum_j q_j z_j`, for the slope by `s`, comes out of the same sweep.
 
-use super::{Row, RowLoss, SmoothGate, Work, multiplier, rival_tiles};
+use super::{Aim, Outcome, Row, RowLoss, SmoothGate, Work, multiplier, rival_tiles};
 use crate::real::Real;
 use crate::simd::{ExpSums, Sweeps};
 use crate::smooth::{sigmoid, softplus};
+
+/// All that the loss of a row takes from the scores of its rivals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RivalSums {
+    /// The largest, or any number near it: what the exponentials are relative to.
+    pub(crate) reference: f64,
+    pub(crate) sums: ExpSums,
+    /// What label smoothing looks at.
+    pub(crate) present: Present,
+}
+
+/// The rivals whose scores are above minus infinity.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Present {
+    /// `sum (z_j - reference)`
+    pub(crate) above_reference: f64,
+    pub(crate) count: usize,
+}
+
+/// The loss of a row from the sums over its rivals.
+pub(crate) fn outcome(gate: SmoothGate, aim: &Aim, rivals: &RivalSums) -> Outcome {
+    let RivalSums { reference, sums, present } = rivals;
+    let gap = aim.gap(*reference) + sums.exp.ln();
+    let mean_score = reference + sums.weighted / sums.exp / aim.scale;
+    let (loss, slope) = gate.gate().apply(gap);
+    let mut row = RowLoss { loss, target_slope: -slope, rivals_scale_slope: 0.0 };
+    let (mut rivals_slope, mut share) = (slope, 0.0);
+    let SmoothGate::Softplus { label_smoothing, z_loss } = gate else {
+        row.rivals_scale_slope = rivals_slope * mean_score;
+        return Outcome { row, slope: rivals_slope / sums.exp, share };
+    };
+    if z_loss > 0.0 {
+        let by_lse = z_loss_slope(&mut row.loss, z_loss, aim.scale * aim.psi() + softplus(gap));
+        row.target_slope += by_lse * sigmoid(-gap);
+        rivals_slope += by_lse * sigmoid(gap);
+    }
+    row.rivals_scale_slope = rivals_slope * mean_score;
+    if label_smoothing > 0.0 {
+        let count = present.count as f64;
+        share = label_smoothing / (count + 1.0);
+        // sum_{j != y} (u - s z_j)
+        let gap_sum = -(count * aim.gap(*reference) + aim.scale * present.above_reference);
+        row.loss += share * gap_sum;
+        row.target_slope += share * count;
+        row.rivals_scale_slope -= share * (present.above_reference + count * reference);
+    }
+    Outcome { row, slope: rivals_slope / sums.exp, share }
+}
 
 pub(super) fn row<F: Real>(
     gate: SmoothGate,
@@ -29,32 +77,35 @@ pub(super) fn row<F: Real>(
     mut gradient: Option<&mut [F]>,
 ) -> RowLoss {
     let sums = exponentials(sweeps, row, max, work, gradient.as_deref_mut());
-    let gap = row.gap(max.widen()) + sums.exp.ln();
-    let mean_score = max.widen() + sums.weighted / sums.exp / row.scale;
-    let (loss, slope) = gate.gate().apply(gap);
-    let mut outcome = RowLoss { loss, target_slope: -slope, rivals_scale_slope: 0.0 };
-    let mut rivals_slope = slope;
-    let mut smoothing = None;
-    if let SmoothGate::Softplus { label_smoothing, z_loss } = gate {
-        if z_loss > 0.0 {
-            let by_lse = z_loss_slope(&mut outcome.loss, z_loss, row.scale * row.psi() + softplus(gap));
-            outcome.target_slope += by_lse * sigmoid(-gap);
-            rivals_slope += by_lse * sigmoid(gap);
-        }
-        if label_smoothing > 0.0 {
-            smoothing = Some(Smoothing::of(label_smoothing, sweeps, row, max));
-        }
-    }
-    outcome.rivals_scale_slope = rivals_slope * mean_score;
-    if let Some(gradient) = gradient.as_deref_mut() {
-        let factor = multiplier(row.factor * row.scale * rivals_slope / sums.exp);
+    let smooths = matches!(gate, SmoothGate::Softplus { label_smoothing, .. } if label_smoothing > 0.0);
+    let present = if smooths { Present::of(sweeps, row, max) } else { Present::default() };
+    let Outcome { row: loss, slope, share } =
+        outcome(gate, &row.aim(), &RivalSums { reference: max.widen(), sums, present });
+    if let Some(gradient) = gradient {
+        let factor = multiplier(row.factor * row.scale * slope);
         (sweeps.multiply)(&mut gradient[..row.target], factor);
         (sweeps.multiply)(&mut gradient[row.target + 1..], factor);
+        if smooths {
+            let share: F = multiplier(row.factor * row.scale * share);
+            for (slope, &score) in gradient.iter_mut().zip(row.scores) {
+                // The target's own entry is written afterwards.
+                *slope -= if score > F::neg_infinity() { share } else { F::zero() };
+            }
+        }
     }
-    if let Some(smoothing) = smoothing {
-        smoothing.add(row, &mut outcome, gradient);
+    loss
+}
+
+impl Present {
+    fn of<F: Real>(sweeps: &Sweeps<F>, row: &Row<'_, F>, reference: F) -> Self {
+        let mut present = Self::default();
+        for range in rival_tiles(row.scores.len(), row.target) {
+            let (part, count) = (sweeps.sum_finite)(&row.scores[range], reference);
+            present.above_reference += part;
+            present.count += count;
+        }
+        present
     }
-    outcome
 }
 
 /// Adds `lambda LSE^2` to the loss and returns its slope by the log-sum-exp.
@@ -80,46 +131,4 @@ pub(super) fn exponentials<F: Real>(
         sums.weighted += part.weighted;
     }
     sums
-}
-
-/// What label smoothing adds to a row.
-struct Smoothing {
-    /// `eps / C`, the probability that each class is given.
-    share: f64,
-    /// Rivals that take part.
-    rivals: f64,
-    /// The sum of their scores.
-    score_sum: f64,
-    /// `sum_{j != y} (u - s z_j)`
-    gap_sum: f64,
-}
-
-impl Smoothing {
-    fn of<F: Real>(label_smoothing: f64, sweeps: &Sweeps<F>, row: &Row<'_, F>, max: F) -> Self {
-        let (mut below_max, mut count) = (0.0, 0);
-        for range in rival_tiles(row.scores.len(), row.target) {
-            let (part, present) = (sweeps.sum_finite)(&row.scores[range], max);
-            below_max += part;
-            count += present;
-        }
-        let rivals = count as f64;
-        Self {
-            share: label_smoothing / (rivals + 1.0),
-            rivals,
-            score_sum: below_max + rivals * max.widen(),
-            gap_sum: -(rivals * row.gap(max.widen()) + row.scale * below_max),
-        }
-    }
-
-    fn add<F: Real>(&self, row: &Row<'_, F>, outcome: &mut RowLoss, gradient: Option<&mut [F]>) {
-        outcome.loss += self.share * self.gap_sum;
-        outcome.target_slope += self.share * self.rivals;
-        outcome.rivals_scale_slope -= self.share * self.score_sum;
-        let Some(gradient) = gradient else { return };
-        let share: F = multiplier(row.factor * row.scale * self.share);
-        for (slope, &score) in gradient.iter_mut().zip(row.scores) {
-            // The target's own entry is written afterwards.
-            *slope -= if score > F::neg_infinity() { share } else { F::zero() };
-        }
-    }
 }

@@ -23,7 +23,8 @@ use crate::gate::Gate;
 use crate::margin::ModifiedTarget;
 use crate::real::Real;
 use crate::scale::Scale;
-use crate::simd::{Scan, Sweeps, TILE};
+use crate::simd::{GateSums, Scan, Sweeps, TILE};
+pub(crate) use log_sum_exp::{Present, RivalSums};
 use serde::{Deserialize, Serialize};
 pub(crate) use soft_targets::{SoftRow, soft_row};
 use std::ops::Range;
@@ -148,15 +149,60 @@ impl<F: Real> Row<'_, F> {
         self.scores[self.target].widen()
     }
 
-    /// `psi(z_y)`; a logit margin counts as `m / s`.
+    fn aim(&self) -> Aim {
+        Aim { score: self.target_score(), shift: self.modified.shift, scale: self.scale }
+    }
+
     fn psi(&self) -> f64 {
-        self.target_score() + self.modified.shift
+        self.aim().psi()
+    }
+
+    fn gap(&self, score: f64) -> f64 {
+        self.aim().gap(score)
+    }
+}
+
+/// The target of a row, as its rivals are compared with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aim {
+    /// `z_y`
+    pub(crate) score: f64,
+    /// `psi(z_y) - z_y`; a logit margin counts as `m / s`.
+    pub(crate) shift: f64,
+    /// `s`, temperature included.
+    pub(crate) scale: f64,
+}
+
+impl Aim {
+    /// `psi(z_y)`
+    pub(crate) fn psi(&self) -> f64 {
+        self.score + self.shift
     }
 
     /// The gap to a rival's score. The difference of the scores is taken first: it is exact where they are close.
-    fn gap(&self, score: f64) -> f64 {
-        self.scale * ((score - self.target_score()) - self.modified.shift)
+    pub(crate) fn gap(&self, score: f64) -> f64 {
+        self.scale * ((score - self.score) - self.shift)
     }
+}
+
+/// What sweeps over the rivals of a row have found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RivalStatistics {
+    /// For log-sum-exp.
+    Exponentials(RivalSums),
+    /// For each pair, or against zero.
+    Gated(GateSums),
+    /// For hardest: the largest score.
+    Largest(f64),
+}
+
+/// The loss of a row, and its slopes by the scaled scores of the rivals: `slope` times what the sweep has written (an
+/// exponential, the slope of a gate, or 1 at the strongest), less `share`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) row: RowLoss,
+    pub(crate) slope: f64,
+    pub(crate) share: f64,
 }
 
 /// The loss of a row and its slopes, the row's factor not applied.
@@ -228,6 +274,23 @@ pub(crate) enum RowFault {
 }
 
 impl Comparison {
+    /// The loss of a row with rivals from what sweeps have found, for callers that sweep in their own way; all scores below
+    /// plus infinity, the target's finite.
+    pub(crate) fn outcome(self, aim: &Aim, found: &RivalStatistics) -> Outcome {
+        match (self, found) {
+            (Self::LogSumExp { gate }, RivalStatistics::Exponentials(rivals)) => {
+                log_sum_exp::outcome(gate, aim, rivals)
+            }
+            (Self::Hardest { gate }, RivalStatistics::Largest(max)) => hardest::outcome(gate, aim, *max),
+            (Self::AgainstZero { gate }, RivalStatistics::Gated(sums)) => {
+                Outcome { row: against_zero::outcome(gate, aim, sums), slope: 1.0, share: 0.0 }
+            }
+            (_, RivalStatistics::Gated(sums)) => Outcome { row: each_pair::outcome(aim, sums), slope: 1.0, share: 0.0 },
+            // No rivals were found, or they are not this comparison's.
+            _ => Outcome { row: RowLoss::default(), slope: 0.0, share: 0.0 },
+        }
+    }
+
     /// The loss of a row; its gradient by the scores is written (all C entries) where one is given.
     pub(crate) fn row<F: Real>(
         self,

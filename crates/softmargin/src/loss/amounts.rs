@@ -25,7 +25,7 @@ pub struct MarginAmounts {
 }
 
 /// The two amounts of every row: `amount` or `plus`, and `minus`.
-pub(super) type RowAmounts = [Vec<RowAmount>; 2];
+pub(crate) type RowAmounts = [Vec<RowAmount>; 2];
 
 impl Loss {
     /// The amounts of margin of each row, as numbers. For callers that compute the loss by other means, on a GPU say; the
@@ -61,7 +61,7 @@ impl Loss {
     }
 
     /// The amounts of every row of a batch that has been checked.
-    pub(super) fn amounts<F: Real>(&self, batch: &Batch<'_, F>, plans: &[Plan]) -> RowAmounts {
+    pub(crate) fn amounts<F: Real>(&self, batch: &Batch<'_, F>, plans: &[Plan]) -> RowAmounts {
         let [first, second] = self.spec.margin.places(self.spec.geometry.is_bounded());
         let none = || vec![RowAmount::default(); plans.len()];
         match &self.spec.margin {

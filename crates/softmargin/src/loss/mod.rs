@@ -21,7 +21,10 @@ use crate::spec::LossSpec;
 use crate::state::LossState;
 use crate::sub_centres;
 pub use amounts::MarginAmounts;
+pub(crate) use amounts::RowAmounts;
 use ndarray::{Array1, Array2, ArrayViewMut2};
+pub(crate) use plan::Plan;
+pub(crate) use rows::{RowOutcome, without_faults};
 
 /// A loss, ready to be computed: made by [`LossSpec::build`].
 #[derive(Clone, Debug)]
@@ -107,6 +110,14 @@ impl Loss {
     /// Whether batches must bring the norms of the prototypes.
     pub fn needs_weight_norms(&self) -> bool {
         self.needs.weight_norms == Need::Must
+    }
+
+    pub(crate) fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    pub(crate) fn instruction_set(&self) -> InstructionSet {
+        self.instruction_set
     }
 
     /// The state at the start of training, for a loss that has one: annealed or drawn margins, averages of norms or of the
@@ -217,7 +228,8 @@ impl Loss {
         gradient: Option<ArrayViewMut2<'_, F>>,
     ) -> Result<(Value<F>, Gradients<F>)> {
         let (plans, weight) = self.plan(batch)?;
-        let outcomes = self.rows(batch, &plans, reduction.factor(weight), gradient)?;
+        let amounts = self.amounts(batch, &plans);
+        let outcomes = without_faults(self.rows(batch, &plans, &amounts, reduction.factor(weight), gradient))?;
         Ok(self.collect(batch, reduction, &plans, weight, &outcomes))
     }
 
@@ -226,7 +238,7 @@ impl Loss {
     }
 
     /// `s`, the temperature included.
-    fn scale<F>(&self, batch: &Batch<'_, F>) -> f64 {
+    pub(crate) fn scale<F>(&self, batch: &Batch<'_, F>) -> f64 {
         self.spec.scale.clamp(self.scale_parameter(batch)) / self.spec.geometry.temperature()
     }
 }

@@ -14,15 +14,15 @@ use ndarray::ArrayView1;
 
 /// What a row is compared with, and how much it counts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) weight: f64,
+pub(crate) struct Plan {
+    pub(crate) weight: f64,
     /// The class of a hard target; 0 for soft ones.
-    pub(super) class: usize,
+    pub(crate) class: usize,
 }
 
 impl Loss {
     /// The weight and the class of every row, and the sum of the weights.
-    pub(super) fn plan<F: Real>(&self, batch: &Batch<'_, F>) -> Result<(Vec<Plan>, f64)> {
+    pub(crate) fn plan<F: Real>(&self, batch: &Batch<'_, F>) -> Result<(Vec<Plan>, f64)> {
         let sample_weight = |row: usize| batch.sample_weights.map_or(1.0, |weights| weights[row].widen());
         let plans = match batch.targets {
             Targets::Hard(labels) => labels

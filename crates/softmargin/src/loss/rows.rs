@@ -21,31 +21,58 @@ const WORTH_THREADS: usize = 1 << 15;
 
 /// What a row adds to its batch.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RowOutcome {
-    pub(super) loss: f64,
-    pub(super) scale_slope: f64,
+pub(crate) struct RowOutcome {
+    pub(crate) loss: f64,
+    pub(crate) scale_slope: f64,
     /// By the product of the norms that the geometry keeps.
-    pub(super) norm_slope: f64,
+    pub(crate) norm_slope: f64,
     /// By the norm of the embedding, through amounts that it decides.
-    pub(super) amount_slope: f64,
-    pub(super) correct: bool,
+    pub(crate) amount_slope: f64,
+    pub(crate) correct: bool,
 }
 
 impl Loss {
-    /// Computes all rows.
-    pub(super) fn rows<F: Real>(
+    /// What a row adds to its batch, from its loss and its target.
+    pub(crate) fn row_outcome(
+        &self,
+        row: &RowLoss,
+        target_score: f64,
+        modified: ModifiedTarget,
+        scale: f64,
+        correct: bool,
+    ) -> RowOutcome {
+        let RowLoss { loss, target_slope, rivals_scale_slope } = *row;
+        let target_scale_slope = if target_slope == 0.0 || target_score.is_infinite() {
+            0.0
+        } else {
+            target_slope * (target_score + modified.scale_shift)
+        };
+        // Under the cosine r is 1, whatever the norms are that a regulariser looks at.
+        let keeps_norms = !self.spec.geometry.is_bounded();
+        RowOutcome {
+            loss,
+            scale_slope: rivals_scale_slope + target_scale_slope,
+            norm_slope: if keeps_norms { target_slope * scale * modified.norm_slope } else { 0.0 },
+            amount_slope: target_slope * scale * modified.amount_slope,
+            correct,
+        }
+    }
+
+    /// Computes rows; `amounts` are those of these rows.
+    pub(crate) fn rows<F: Real>(
         &self,
         batch: &Batch<'_, F>,
         plans: &[Plan],
+        amounts: &RowAmounts,
         factor: f64,
         gradient: Option<ArrayViewMut2<'_, F>>,
-    ) -> Result<Vec<RowOutcome>> {
+    ) -> Vec<std::result::Result<RowOutcome, RowFault>> {
         let kernel = Kernel {
             loss: self,
             batch,
             sweeps: Sweeps::of(self.instruction_set),
             scale: self.scale(batch),
-            amounts: self.amounts(batch, plans),
+            amounts,
             step: batch.state.map_or(0, |state| state.step),
             target_mean: batch.state.map_or(0.0, |state| state.target_mean),
             factor,
@@ -58,16 +85,14 @@ impl Loss {
         let compute = |room: &mut Room<F>, (row, gradient): (usize, &mut Option<ArrayViewMut1<'_, F>>)| {
             kernel.row(row, plans[row], room, gradient.as_mut())
         };
-        let outcomes: Vec<std::result::Result<RowOutcome, RowFault>> = if batch.scores.len() < WORTH_THREADS {
+        if batch.scores.len() < WORTH_THREADS {
             let mut room = Room::new();
             gradients.iter_mut().enumerate().map(|task| compute(&mut room, task)).collect()
         } else {
             let rows_per_task = (WORTH_THREADS / 4).div_ceil(self.num_classes);
             let tasks = gradients.par_iter_mut().enumerate().with_min_len(rows_per_task);
             tasks.map_init(Room::new, compute).collect()
-        };
-        explain_faults(&outcomes)?;
-        Ok(outcomes.into_iter().flatten().collect())
+        }
     }
 }
 
@@ -96,7 +121,7 @@ struct Kernel<'a, 'b, F> {
     batch: &'a Batch<'b, F>,
     sweeps: Sweeps<F>,
     scale: f64,
-    amounts: RowAmounts,
+    amounts: &'a RowAmounts,
     step: u64,
     target_mean: f64,
     factor: f64,
@@ -157,29 +182,13 @@ impl<F: Real> Kernel<'_, '_, F> {
         let bend = self.bend(scores[plan.class].widen(), context.as_ref(), modified);
         let row = Row { scores, target: plan.class, modified, scale: self.scale, factor: self.factor * plan.weight };
         let Scratch { work, bent } = scratch;
-        let RowLoss { loss, target_slope, rivals_scale_slope } = match bend {
+        let outcome = match bend {
             Some(bend) => bent.row(bend, comparison, &self.sweeps, row, work, gradient)?,
             None => comparison.row(&self.sweeps, &row, work, gradient)?,
         };
-        let target_score = scores[plan.class].widen();
-        let target_scale_slope = if target_slope == 0.0 || target_score.is_infinite() {
-            0.0
-        } else {
-            target_slope * (target_score + modified.scale_shift)
-        };
         let incay = self.loss.spec.regulariser.is_some_and(|term| term.is_for_correct_rows());
-        Ok(RowOutcome {
-            loss,
-            scale_slope: rivals_scale_slope + target_scale_slope,
-            // Under the cosine r is 1, whatever the norms are that a regulariser looks at.
-            norm_slope: if self.loss.spec.geometry.is_bounded() {
-                0.0
-            } else {
-                target_slope * self.scale * modified.norm_slope
-            },
-            amount_slope: target_slope * self.scale * modified.amount_slope,
-            correct: incay && arg_max(scores) == Some(plan.class),
-        })
+        let correct = incay && arg_max(scores) == Some(plan.class);
+        Ok(self.loss.row_outcome(&outcome, scores[plan.class].widen(), modified, self.scale, correct))
     }
 
     /// What is done to the row's rivals.
@@ -203,7 +212,7 @@ impl<F: Real> Kernel<'_, '_, F> {
         if self.loss.spec.margin.is_angular() && score.abs() > norm * (1.0 + COSINE_TOLERANCE) {
             return Err(RowFault::NotACosine(score));
         }
-        let [amount, minus] = &self.amounts;
+        let [amount, minus] = self.amounts;
         Ok(Some(TargetContext {
             score,
             scale: self.scale,
@@ -232,10 +241,12 @@ fn contiguous<F: Real>(row: ArrayView1<'_, F>) -> Cow<'_, [F]> {
     }
 }
 
-/// One error for all the rows that have the fault of the first.
-fn explain_faults(outcomes: &[std::result::Result<RowOutcome, RowFault>]) -> Result<()> {
+/// The outcomes of all rows, or one error for all the rows that have the fault of the first.
+pub(crate) fn without_faults(outcomes: Vec<std::result::Result<RowOutcome, RowFault>>) -> Result<Vec<RowOutcome>> {
     const NAMED: usize = 5;
-    let Some(first) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) else { return Ok(()) };
+    let Some(first) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) else {
+        return Ok(outcomes.into_iter().flatten().collect());
+    };
     let alike = |fault: &RowFault| std::mem::discriminant(fault) == std::mem::discriminant(first);
     let rows: Vec<usize> = outcomes
         .iter()

@@ -11,7 +11,7 @@ use ndarray::{Array1, Array2};
 
 impl Loss {
     /// Adds the rows up, in order, in f64.
-    pub(super) fn collect<F: Real>(
+    pub(crate) fn collect<F: Real>(
         &self,
         batch: &Batch<'_, F>,
         reduction: Reduction,

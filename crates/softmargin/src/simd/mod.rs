@@ -1,17 +1,22 @@
 //! The few loops over the classes of a row, each once for every instruction set.
 //!
 //! `sweep.rs` holds the loops, in plain code that a compiler vectorises; this file compiles them anew for each
-//! instruction set and chooses among them at run time, once a batch. `work.rs` does so for loops that stand elsewhere. This
-//! is the only place that knows of processors.
+//! instruction set and chooses among them at run time, once a batch. `work.rs` does so for loops that stand elsewhere, and
+//! `vector/` has the operations of matrix products. This is the only place that knows of processors.
 
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod vector;
 mod work;
 
 use crate::real::Real;
 use std::sync::OnceLock;
 pub(crate) use sweep::{Affine, Bend, ExpSums, GateSums, Scan, TILE};
+#[cfg(test)]
+pub(crate) use vector::to_bf16;
+pub use vector::{LINE, Line, Vector};
+pub(crate) use vector::{from_bf16, pair};
 pub use work::{Instructions, Work, run_on};
 
 /// An instruction set that the sweeps are compiled for.
@@ -24,11 +29,13 @@ pub enum InstructionSet {
     Avx2,
     /// x86-64 with AVX-512 (F, BW, DQ, VL).
     Avx512,
+    /// The same with the dot product of bf16.
+    Avx512Bf16,
 }
 
 impl InstructionSet {
     /// All of them, in rising order, whether this machine has them or not.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// Whether this machine has it.
     pub fn is_available(self) -> bool {
@@ -44,6 +51,8 @@ impl InstructionSet {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -137,7 +146,7 @@ impl<F: Real> Sweeps<F> {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => avx2::sweeps(),
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => avx512::sweeps(),
+            InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => avx512::sweeps(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => portable::sweeps(),
         }

@@ -28,6 +28,25 @@ pub(crate) struct ExpSums {
     pub(crate) weighted: f64,
 }
 
+impl ExpSums {
+    /// The same relative to a reference that is `-fall` higher, once scaled; for `fall` of any size.
+    pub(crate) fn relative_to(self, fall: f64) -> Self {
+        if self.exp == 0.0 || fall == 0.0 {
+            return self;
+        }
+        let factor = fall.exp();
+        if factor == 0.0 {
+            return Self::default();
+        }
+        Self { exp: self.exp * factor, weighted: factor * (self.weighted + self.exp * fall) }
+    }
+
+    /// The sum of two, relative to one reference.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { exp: self.exp + other.exp, weighted: self.weighted + other.weighted }
+    }
+}
+
 /// What a gate is applied to, `x_j = scale ((z_j - reference) + shift)`, and what its slope is multiplied by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Affine<F> {
@@ -46,6 +65,16 @@ pub(crate) struct GateSums {
     pub(crate) slope: f64,
     /// `sum g'(x_j) x_j`
     pub(crate) weighted: f64,
+}
+
+impl GateSums {
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            value: self.value + other.value,
+            slope: self.slope + other.slope,
+            weighted: self.weighted + other.weighted,
+        }
+    }
 }
 
 #[inline(always)]
@@ -88,7 +117,7 @@ pub(crate) fn exp<F: Real, const FMA: bool>(z: &[F], reference: F, scale: F, out
     let one = |score: F| {
         let d = (score - reference) * scale;
         let d = if d > least { d } else { least };
-        let e = d.exp_of_nonpositive::<FMA>();
+        let e = d.exp_below_80::<FMA>();
         (e, e * d)
     };
     for (block, out) in blocks.iter().zip(out_blocks) {
@@ -229,7 +258,7 @@ pub(crate) fn relu<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out: &m
 pub(crate) fn softplus<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums {
     gated(z, affine, out, |x| {
         // Absolute value and selections, not branches: a compiler would compute both sides of those.
-        let e = (-x.abs()).exp_of_nonpositive::<FMA>();
+        let e = (-x.abs()).exp_below_80::<FMA>();
         let positive = x > F::zero();
         let value = if positive { x } else { F::zero() } + e.ln_1p_of_unit::<FMA>();
         let slope = if positive { F::one() } else { e } / (F::one() + e);

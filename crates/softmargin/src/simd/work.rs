@@ -4,24 +4,55 @@
 //! function that is compiled for an instruction set.
 
 use super::InstructionSet;
+use super::vector::{self, Vector};
 
 /// What a loop may ask of the instruction set that it is compiled for.
 pub trait Instructions {
     /// Whether a product and a sum are one instruction, rounded once.
     const FUSED: bool;
+    /// Sixteen numbers in registers.
+    type Vector: Vector;
+    /// Vectors whose sums fit into the registers beside their factors.
+    const SUMS: usize;
 }
 
 /// Without a fused multiply-add, which would be a slow function call.
-struct Separate;
-/// With it.
-struct Fused;
+struct Portable;
 
-impl Instructions for Separate {
+impl Instructions for Portable {
     const FUSED: bool = false;
+    type Vector = vector::Portable;
+    const SUMS: usize = 2;
 }
 
-impl Instructions for Fused {
+#[cfg(target_arch = "x86_64")]
+struct Avx2;
+
+#[cfg(target_arch = "x86_64")]
+impl Instructions for Avx2 {
     const FUSED: bool = true;
+    type Vector = vector::x86::Avx2;
+    const SUMS: usize = 6;
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Avx512;
+
+#[cfg(target_arch = "x86_64")]
+impl Instructions for Avx512 {
+    const FUSED: bool = true;
+    type Vector = vector::x86::Avx512;
+    const SUMS: usize = 24;
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Avx512Bf16;
+
+#[cfg(target_arch = "x86_64")]
+impl Instructions for Avx512Bf16 {
+    const FUSED: bool = true;
+    type Vector = vector::x86::Avx512Bf16;
+    const SUMS: usize = 24;
 }
 
 /// Something to compute. `run` and all that it calls must be `inline(always)`.
@@ -56,22 +87,31 @@ pub fn run_on<W: Work>(set: InstructionSet, work: W) -> W::Output {
     match set {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `is_available` has found the features that the function is compiled for.
+        InstructionSet::Avx512Bf16 if set.is_available() => unsafe { avx512_bf16(work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         InstructionSet::Avx512 if set.is_available() => unsafe { avx512(work) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         InstructionSet::Avx2 if set.is_available() => unsafe { avx2(work) },
-        _ => work.run::<Separate>(),
+        _ => work.run::<Portable>(),
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+fn avx512_bf16<W: Work>(work: W) -> W::Output {
+    work.run::<Avx512Bf16>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 fn avx512<W: Work>(work: W) -> W::Output {
-    work.run::<Fused>()
+    work.run::<Avx512>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2<W: Work>(work: W) -> W::Output {
-    work.run::<Fused>()
+    work.run::<Avx2>()
 }

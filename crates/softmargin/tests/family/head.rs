@@ -9,9 +9,10 @@ use crate::tolerances::{HeadConditions, Precision, of_difference, step_of_scores
 use crate::twin::describe;
 use ndarray::{Array1, Array2, ArrayView2};
 use serde_json::Value;
+use softmargin::head::{Head as FusedHead, HeadBatch, HeadOptions, Mode};
 use softmargin::{
-    Batch, Comparison, Geometry, Gradients, HeadGradients, LossSpec, LossState, Margin, Real, Reduction, Regulariser,
-    Rivals, Scale, SmoothGate, presets, sub_centres,
+    Batch, Comparison, Geometry, Gradients, HeadGradients, InstructionSet, LossSpec, LossState, Margin, Real,
+    Reduction, Regulariser, Rivals, Scale, SmoothGate, presets, sub_centres,
 };
 use softmargin_oracle::{Head as Twin, Surrogate, Targets, five_point_difference};
 
@@ -118,6 +119,62 @@ impl Head {
     }
 }
 
+impl Head {
+    /// The loss and the gradients, through a fused head, in single precision.
+    fn fused(&self, spec: &LossSpec, reduction: Reduction, way: Way) -> (f64, HeadGradients<f32>) {
+        let loss = spec.clone().build(self.w.nrows() / spec.sub_centres).expect("a sound loss");
+        let has_state = loss.initial_state().is_some();
+        let options = HeadOptions { mode: way.mode, ..HeadOptions::default() };
+        let head = FusedHead::with_options(loss.with_instruction_set(way.set), options).expect("enough memory");
+        let head = way.tile.map_or_else(|| head.clone(), |tile| head.clone().with_tile(tile));
+        let (x, w) = (self.x.mapv(f32::round_from), self.w.mapv(f32::round_from));
+        let vector = |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| v as f32).collect::<Array1<f32>>());
+        let [bias, margins, weights] = [&self.bias, &self.margins, &self.sample_weights].map(vector);
+        let labels = Array1::from(self.labels.clone());
+        let mut batch = HeadBatch::new(x.view(), labels.view());
+        if let Some(bias) = &bias {
+            batch = batch.with_bias(bias.view());
+        }
+        if let Some(weights) = &weights {
+            batch = batch.with_sample_weights(weights.view());
+        }
+        if let Some(margins) = &margins {
+            batch = batch.with_margins(margins.view());
+        }
+        if has_state {
+            batch = batch.with_state(&self.state);
+        }
+        let (value, gradients) = head.value_and_grad(&batch, w.view(), reduction).expect("a sound batch");
+        assert_eq!(head.value(&batch, w.view(), reduction).expect("a sound batch").total, value.total, "{spec:?}");
+        (value.total.widen(), gradients)
+    }
+}
+
+/// A way to compute a fused head.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    mode: Mode,
+    set: InstructionSet,
+    tile: Option<usize>,
+}
+
+/// Every mode and instruction set that this machine has, and tiles of a few sizes.
+fn ways() -> Vec<Way> {
+    let best = InstructionSet::best();
+    let way = |mode, set, tile| Way { mode, set, tile };
+    let mut all = vec![
+        way(Mode::Store, best, None),
+        way(Mode::Store, best, Some(1)),
+        way(Mode::Recompute, best, Some(2)),
+        way(Mode::RowChunked, best, Some(3)),
+        way(Mode::Unfused, best, None),
+    ];
+    for set in InstructionSet::ALL.into_iter().filter(|set| *set != best && set.is_available()) {
+        all.extend([way(Mode::Store, set, Some(3)), way(Mode::Recompute, set, None)]);
+    }
+    all
+}
+
 fn norms(vectors: ArrayView2<'_, f64>) -> Vec<f64> {
     vectors.rows().into_iter().map(|row| row.dot(&row).sqrt()).collect()
 }
@@ -125,7 +182,14 @@ fn norms(vectors: ArrayView2<'_, f64>) -> Vec<f64> {
 /// The sizes of the terms of each gradient: rows of x, rows of w, entries of the bias.
 fn sizes(spec: &LossSpec, head: &Head, outcome: &softmargin_oracle::HeadOutcome) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     let (n, c) = (head.x.nrows(), head.w.nrows() / spec.sub_centres);
-    let slopes = Array2::from_shape_vec((n, c), outcome.loss.grad_scores.clone()).unwrap().mapv(f64::abs);
+    // Softmax and label smoothing may cancel: each has its own roundings.
+    let smoothing = match spec.comparison {
+        Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } => label_smoothing,
+        _ => 0.0,
+    };
+    let share = smoothing * spec.scale.initial() / spec.geometry.temperature() / c as f64;
+    let slopes = Array2::from_shape_vec((n, c), outcome.loss.grad_scores.clone()).unwrap();
+    let slopes = slopes.mapv(|slope| slope.abs() + share);
     let (x, w) = (norms(head.x.view()), norms(head.w.view()));
     let mut of_x: Vec<f64> = outcome.loss.grad_embedding_norms.iter().map(|slope| slope.abs()).collect();
     let mut of_w = vec![0.0; head.w.nrows()];
@@ -183,16 +247,40 @@ fn conditions(spec: &LossSpec, head: &Head, problem: &Problem) -> HeadConditions
 }
 
 fn compare<F: Real>(gauge: &mut Gauge, spec: &LossSpec, head: &Head, problem: &Problem, precision: Precision) {
+    let answer = head.evaluate::<F>(spec, Reduction::Sum);
+    compare_answer(gauge, spec, head, problem, precision, precision.least_sine(), &answer, "");
+}
+
+#[expect(clippy::too_many_arguments, reason = "what is compared, with what, and what it is called")]
+fn compare_answer<F: Real>(
+    gauge: &mut Gauge,
+    spec: &LossSpec,
+    head: &Head,
+    problem: &Problem,
+    precision: Precision,
+    least_sine: f64,
+    (total, back): &(f64, HeadGradients<F>),
+    name: &str,
+) {
     let twin = head.twin();
     let targets = Targets::Labels(head.labels.clone());
-    let description = describe(spec, problem, Reduction::Sum, precision.least_sine());
+    let description = describe(spec, problem, Reduction::Sum, least_sine);
     let outcome = twin.evaluate(&description, &targets).expect("the twin takes it too");
-    let (_, back) = head.evaluate::<F>(spec, Reduction::Sum);
-    let relative = conditions(spec, head, problem).relative(precision);
+    let relative = Relative::of(&conditions(spec, head, problem), precision);
     let (of_x, of_w, of_bias) = sizes(spec, head, &outcome);
     let width = head.x.ncols();
+    // The error of a gap is the loss's, and the loss adds its own terms; each pair has C of them.
+    let of_loss = (outcome.loss.loss.abs() + 2.0 * head.w.nrows() as f64 * relative.scale) * relative.relative;
+    let relative = relative.relative;
+    gauge.check(
+        &format!("loss{name} {precision:?}"),
+        || format!("{spec:?} {head:?}"),
+        *total,
+        outcome.loss.loss,
+        of_loss,
+    );
     let mut check = |what: &str, got: Vec<f64>, want: &[f64], size: &dyn Fn(usize) -> f64| {
-        let kind = format!("{what} {precision:?}");
+        let kind = format!("{what}{name} {precision:?}");
         for (k, (&got, &want)) in got.iter().zip(want).enumerate() {
             gauge.check(&kind, || format!("{spec:?} {head:?} [{k}]"), got, want, relative * size(k));
         }
@@ -202,6 +290,18 @@ fn compare<F: Real>(gauge: &mut Gauge, spec: &LossSpec, head: &Head, problem: &P
     check("prototypes", wide(&back.weight), &outcome.grad_w, &|k| of_w[k / width]);
     if head.bias.is_some() {
         check("bias", back.bias.iter().map(|v| v.widen()).collect(), &outcome.grad_bias, &|k| of_bias[k]);
+    }
+}
+
+/// What an error may be, relative to the sizes of terms, and the largest scaled score.
+struct Relative {
+    relative: f64,
+    scale: f64,
+}
+
+impl Relative {
+    fn of(conditions: &HeadConditions, precision: Precision) -> Self {
+        Self { relative: conditions.relative(precision), scale: conditions.scale }
     }
 }
 
@@ -269,6 +369,26 @@ fn agrees_with_the_twin() {
         }
     }
     gauge.finish(50_000);
+}
+
+#[test]
+fn every_way_to_fuse_agrees_with_the_twin() {
+    let mut gauge = Gauge::new("fused head");
+    let mut random = Random::new(27);
+    for spec in losses(5) {
+        for shape in [(3, 5, 4), (18, 5, 19)] {
+            // Every row of a larger batch is seldom clear of kinks at once.
+            let rows = shape.0.min(3);
+            let (head, problem) = smooth_head(&mut random, &spec, (rows, shape.1, shape.2));
+            for way in ways() {
+                let answer = head.fused(&spec, Reduction::Sum, way);
+                let least_sine = if way.mode == Mode::Unfused { f32::LEAST_SINE } else { f64::LEAST_SINE };
+                let name = format!(" {:?}", way.mode);
+                compare_answer(&mut gauge, &spec, &head, &problem, Precision::F32, least_sine, &answer, &name);
+            }
+        }
+    }
+    gauge.finish(100_000);
 }
 
 #[test]

@@ -1,0 +1,245 @@
+//! Times a step of a head: loss and gradients by embeddings and prototypes, or a fused step of SGD.
+//!
+//! * `cargo bench -p softmargin --bench head` prints a table of small shapes.
+//! * with `--test` each way is computed once on a small batch.
+//! * with `--serve LOSS N D C key=value...` it answers a partner on standard input, for `bench/head.py`.
+//! * with `--peak` it measures how many multiply-adds this machine can do at all.
+
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+#![allow(clippy::cast_precision_loss, reason = "counts of operations and bytes")]
+
+use ndarray::{Array1, Array2};
+use rayon::prelude::*;
+use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimiser, Precision, Rule};
+use softmargin::random::{Generator, Purpose};
+use softmargin::simd::{Instructions, LINE, Line, Vector, Work, run_on};
+use softmargin::{InstructionSet, Reduction, presets};
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+/// What is timed.
+struct Case {
+    loss: String,
+    rows: usize,
+    width: usize,
+    classes: usize,
+    options: HeadOptions,
+    /// Whether gradients are kept from step to step.
+    keeps: bool,
+    /// Whether the step of an optimiser is fused.
+    steps: bool,
+}
+
+impl Case {
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let [loss, rows, width, classes, keys @ ..] = words else {
+            return Err("usage: --serve LOSS N D C [precision=] [mode=] [memory=] [step=]".into());
+        };
+        let number = |word: &String| word.parse::<usize>().map_err(|_| format!("{word}: expected a whole number"));
+        let pairs: HashMap<&str, &str> = keys.iter().filter_map(|key| key.split_once('=')).collect();
+        let one = |key: &str, usual: &'static str| pairs.get(key).copied().unwrap_or(usual).to_owned();
+        let parse = |key: &str, usual| serde_json::Value::String(one(key, usual));
+        let options = HeadOptions {
+            precision: serde_json::from_value(parse("precision", "f32")).map_err(|error| error.to_string())?,
+            mode: serde_json::from_value(parse("mode", "auto")).map_err(|error| error.to_string())?,
+            ..HeadOptions::default()
+        };
+        Ok(Self {
+            loss: loss.clone(),
+            rows: number(rows)?,
+            width: number(width)?,
+            classes: number(classes)?,
+            options,
+            keeps: one("memory", "fresh") == "kept",
+            steps: one("step", "none") == "sgd",
+        })
+    }
+}
+
+/// The data of a case, as PyTorch's side has them: standard normal numbers, smaller prototypes for inner products.
+struct Problem {
+    head: Head,
+    x: Array2<f32>,
+    w: Array2<f32>,
+    targets: Array1<i64>,
+    kept: Option<(Array2<f32>, Array2<f32>)>,
+    optimiser: Option<Optimiser>,
+}
+
+impl Problem {
+    fn new(case: &Case) -> Self {
+        let spec = presets::find(&case.loss).expect("the name of a loss").spec();
+        let size = if spec.geometry.is_bounded() { 1.0 } else { 1.0 / (case.width as f32).sqrt() };
+        let head = Head::with_options(spec.build(case.classes).expect("a sound loss"), case.options).expect("options");
+        let mut targets = Generator::new(3, Purpose::Order, 0);
+        let classes = u32::try_from(case.classes).expect("a number of classes");
+        let shape = (case.classes, case.width);
+        let rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+        Self {
+            head,
+            x: normal(1, (case.rows, case.width), 1.0),
+            w: normal(2, shape, size),
+            targets: Array1::from_shape_simple_fn(case.rows, || i64::from(targets.below(classes))),
+            kept: (case.keeps && !case.steps).then(|| (Array2::zeros((case.rows, case.width)), Array2::zeros(shape))),
+            optimiser: case.steps.then(|| Optimiser::new(rule, 1e-3, shape).expect("a sound rule")),
+        }
+    }
+
+    /// Bytes of X, W and their gradients, or of the momentum.
+    fn own_bytes(&self) -> usize {
+        let of_x = if self.optimiser.is_some() { self.x.len() } else { 2 * self.x.len() };
+        4 * (of_x + 2 * self.w.len())
+    }
+
+    /// Seconds of one step.
+    fn time(&mut self) -> f64 {
+        let batch = HeadBatch::new(self.x.view(), self.targets.view());
+        let start = Instant::now();
+        match (&mut self.optimiser, &mut self.kept) {
+            (Some(optimiser), _) => {
+                let step =
+                    self.head.step(&batch, self.w.view_mut(), optimiser, Reduction::Mean).expect("a sound batch");
+                let seconds = start.elapsed().as_secs_f64();
+                std::hint::black_box(&step);
+                seconds
+            }
+            (None, Some((dx, dw))) => {
+                let (dx, dw) = (dx.view_mut(), dw.view_mut());
+                let value = self.head.value_and_grad_into(&batch, self.w.view(), Reduction::Mean, dx, dw);
+                std::hint::black_box(value.expect("a sound batch"));
+                start.elapsed().as_secs_f64()
+            }
+            (None, None) => {
+                let answer = self.head.value_and_grad(&batch, self.w.view(), Reduction::Mean).expect("a sound batch");
+                let seconds = start.elapsed().as_secs_f64();
+                std::hint::black_box(&answer);
+                seconds
+            }
+        }
+    }
+}
+
+/// Normal numbers, each 16384 of a stream of their own.
+fn normal(seed: u64, shape: (usize, usize), size: f32) -> Array2<f32> {
+    let mut all = Array2::zeros(shape);
+    let numbers = all.as_slice_mut().expect("a fresh array lies in order");
+    numbers.par_chunks_mut(1 << 14).enumerate().for_each(|(part, numbers)| {
+        let mut stream = Generator::new(seed, Purpose::Weights, part as u64);
+        numbers.iter_mut().for_each(|number| *number = size * stream.normal() as f32);
+    });
+    all
+}
+
+/// Resident bytes of this process: the most so far, and now. 0 where the system does not say.
+fn resident() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0)
+    };
+    (1024 * kilobytes("VmHWM:"), 1024 * kilobytes("VmRSS:"))
+}
+
+fn serve(case: &Case) {
+    let mut problem = Problem::new(case);
+    let start = resident().1;
+    problem.time();
+    say(&serde_json::json!({ "ready": true, "own_bytes": problem.own_bytes() }));
+    for _ in std::io::stdin().lock().lines() {
+        say(&serde_json::json!({ "seconds": problem.time() }));
+    }
+    say(&serde_json::json!({ "peak_bytes": resident().0, "start_bytes": start }));
+}
+
+fn say(line: &serde_json::Value) {
+    println!("{line}");
+    let _ = std::io::stdout().flush();
+}
+
+/// A loop of independent multiply-adds in registers.
+struct Peak {
+    rounds: usize,
+}
+
+/// Sums of the loop: enough to hide the latency of one.
+const SUMS: usize = 6;
+
+impl Work for Peak {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<I: Instructions>(self) -> f32 {
+        let start = |k: usize| I::Vector::splat(std::hint::black_box(k as f32));
+        let mut sums: [I::Vector; 2 * SUMS] = std::array::from_fn(start);
+        let factor = I::Vector::splat(std::hint::black_box(0.999));
+        for _ in 0..self.rounds {
+            // Six of two registers, or twelve of one.
+            for sum in sums.iter_mut().take(if I::SUMS == 24 { 2 * SUMS } else { SUMS }) {
+                *sum = I::Vector::multiply_add(*sum, factor, factor);
+            }
+        }
+        let mut line = Line::default();
+        sums.into_iter().fold(I::Vector::zero(), Vector::add).store(&mut line);
+        line.0[0]
+    }
+}
+
+/// Multiply-adds of all threads in GFLOP/s: the best of some tries, since anything else that runs only takes away.
+fn peak() -> f64 {
+    let set = InstructionSet::best();
+    let sums = if set >= InstructionSet::Avx512 { 2 * SUMS } else { SUMS };
+    let (threads, rounds) = (rayon::current_num_threads(), 10_000_000);
+    let once = || {
+        let start = Instant::now();
+        let results: Vec<f32> =
+            (0..threads).into_par_iter().with_max_len(1).map(|_| run_on(set, Peak { rounds })).collect();
+        std::hint::black_box(results);
+        (2 * LINE * sums * rounds * threads) as f64 / start.elapsed().as_secs_f64() / 1e9
+    };
+    (0..15).map(|_| once()).fold(0.0, f64::max)
+}
+
+fn table(test: bool) {
+    let shapes: &[[usize; 3]] = if test { &[[5, 7, 11]] } else { &[[128, 512, 1000], [256, 128, 10_000]] };
+    println!("{:<16}{:>6}{:>6}{:>9}  {:<12}{:>10}{:>12}", "loss", "N", "D", "C", "mode", "ms", "GFLOP/s");
+    for &[rows, width, classes] in shapes {
+        for loss in ["cross-entropy", "am-softmax", "arcface"] {
+            for (name, mode, precision) in [
+                ("store", Mode::Store, Precision::F32),
+                ("store-half", Mode::StoreHalf, Precision::F32),
+                ("recompute", Mode::Recompute, Precision::F32),
+                ("bf16", Mode::Auto, Precision::Bf16),
+            ] {
+                let options = HeadOptions { mode, precision, ..HeadOptions::default() };
+                let loss = loss.to_owned();
+                let case = Case { loss, rows, width, classes, options, keeps: true, steps: false };
+                let mut problem = Problem::new(&case);
+                let mut times: Vec<f64> = (0..if test { 1 } else { 15 }).map(|_| problem.time()).collect();
+                times.sort_by(f64::total_cmp);
+                let seconds = times[times.len() / 2];
+                let rate = 6.0 * (rows * width * classes) as f64 / seconds / 1e9;
+                println!(
+                    "{:<16}{rows:>6}{width:>6}{classes:>9}  {name:<12}{:>10.3}{rate:>12.1}",
+                    case.loss,
+                    1e3 * seconds
+                );
+            }
+        }
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().position(|argument| argument == "--serve" || argument == "--peak") {
+        Some(at) if arguments[at] == "--peak" => {
+            let set = format!("{:?}", InstructionSet::best()).to_lowercase();
+            say(&serde_json::json!({ "gflops": peak(), "instruction_set": set }));
+        }
+        Some(at) => match Case::parse(&arguments[at + 1..]) {
+            Ok(case) => serve(&case),
+            Err(fault) => println!("{fault}"),
+        },
+        None => table(arguments.iter().any(|argument| argument == "--test")),
+    }
+}

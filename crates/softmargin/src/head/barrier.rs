@@ -1,0 +1,280 @@
+//! Between the sweeps: from what all shards have found to the loss of every row, and what its slopes are multiplied by.
+
+use super::first::FirstSweep;
+use super::rows::{Rows, Source};
+use super::sweep::{Block, Pull};
+use super::tile::{Kind, PanelSums};
+use crate::comparison::{Aim, Outcome, Present, RivalStatistics, RivalSums};
+use crate::loss::{Loss, RowOutcome};
+use crate::real::Real;
+use crate::rivals::Rivals;
+use crate::simd::{ExpSums, GateSums, LINE, Sweeps};
+use crate::smooth::softplus;
+
+/// What all shards together have found of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowFound {
+    /// What exponentials are relative to.
+    pub(super) reference: f64,
+    exponentials: ExpSums,
+    gated: GateSums,
+    present: Present,
+    best: f32,
+    best_position: u32,
+    largest: f32,
+    largest_position: u32,
+    /// Exponentials of the rivals as they are, relative to `best`.
+    plain: ExpSums,
+}
+
+impl RowFound {
+    /// Of one row: `None` where a score was NaN or plus infinity. Shards are added in their order.
+    fn of<'a>(scale: f64, shards: impl Iterator<Item = &'a PanelSums> + Clone, lane: usize) -> Option<Self> {
+        let mut found = Self {
+            reference: f64::from(f32::MIN),
+            exponentials: ExpSums::default(),
+            gated: GateSums::default(),
+            present: Present::default(),
+            best: f32::NEG_INFINITY,
+            best_position: 0,
+            largest: f32::NEG_INFINITY,
+            largest_position: 0,
+            plain: ExpSums::default(),
+        };
+        for sums in shards.clone() {
+            if sums.odd.0[lane] > 0.0 {
+                return None;
+            }
+            found.reference = found.reference.max(f64::from(sums.reference.0[lane]));
+            if sums.best.0[lane] > found.best {
+                (found.best, found.best_position) = (sums.best.0[lane], sums.best_position[lane]);
+            }
+            if sums.largest.0[lane] > found.largest {
+                (found.largest, found.largest_position) = (sums.largest.0[lane], sums.largest_position[lane]);
+            }
+        }
+        for sums in shards {
+            let own = f64::from(sums.reference.0[lane]);
+            let moved = sums.exponentials[lane].relative_to(scale * (own - found.reference));
+            found.exponentials = found.exponentials.and(moved);
+            found.gated = found.gated.and(sums.gated[lane]);
+            let count = sums.present[lane] as usize;
+            found.present.above_reference += sums.above_reference[lane] + count as f64 * (own - found.reference);
+            found.present.count += count;
+            let rise = f64::from(sums.best.0[lane]) - f64::from(found.best);
+            if sums.best.0[lane] > f32::NEG_INFINITY {
+                found.plain = found.plain.and(sums.plain[lane].relative_to(scale * rise));
+            }
+        }
+        Some(found)
+    }
+
+    fn has_rivals(&self) -> bool {
+        self.best > f32::NEG_INFINITY
+    }
+}
+
+/// What the statistics of a row are made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowSummary {
+    pub(super) top_position: Option<usize>,
+    pub(super) log_sum_exp: f64,
+    pub(super) entropy: f64,
+}
+
+/// What is known of rows once all shards have been swept over.
+pub(super) struct Barrier {
+    /// The first of the rows.
+    first: usize,
+    pub(super) outcomes: Vec<RowOutcome>,
+    found: Vec<RowFound>,
+    slopes: Vec<f64>,
+    shares: Vec<f64>,
+    /// By position, then by row.
+    pub(super) pulls: Vec<Pull>,
+    pub(super) summaries: Vec<RowSummary>,
+}
+
+/// What all rows of a batch share.
+pub(super) struct Shared<'a> {
+    pub(super) loss: &'a Loss,
+    pub(super) rows: &'a Rows,
+    pub(super) source: Source<'a>,
+    pub(super) kind: Kind,
+    /// What the loss of a row is multiplied by, its weight aside.
+    pub(super) factor: f64,
+    /// Prototypes that take part.
+    pub(super) positions: usize,
+    pub(super) statistics: bool,
+}
+
+impl Barrier {
+    /// Of the rows of some blocks, with which these shards have been swept over. `None` where a score was NaN or plus
+    /// infinity.
+    pub(super) fn reach(shared: &Shared<'_>, blocks: &[Block<'_>], shards: &[FirstSweep<'_>]) -> Option<Self> {
+        if !shards.iter().all(|shard| shard.sound) {
+            return None;
+        }
+        let mut barrier = Self::before(blocks.first().map_or(0, |block| block.rows.start));
+        for (number, block) in blocks.iter().enumerate() {
+            for (index, row) in block.rows.clone().enumerate() {
+                let sums = shards.iter().map(|shard| &shard.found[number].panels[index / LINE]);
+                let found = RowFound::of(shared.rows.scale, sums, index % LINE)?;
+                barrier.add(shared, row, found);
+            }
+        }
+        barrier.pulls.sort_by_key(|pull| (pull.position, pull.row));
+        Some(barrier)
+    }
+
+    fn before(first: usize) -> Self {
+        Self {
+            first,
+            outcomes: Vec::new(),
+            found: Vec::new(),
+            slopes: Vec::new(),
+            shares: Vec::new(),
+            pulls: Vec::new(),
+            summaries: Vec::new(),
+        }
+    }
+
+    /// Of consecutive rows, those of which are known.
+    pub(super) fn joined(parts: impl Iterator<Item = Self>) -> Self {
+        let mut all = Self::before(0);
+        for part in parts {
+            all.outcomes.extend(part.outcomes);
+            all.found.extend(part.found);
+            all.slopes.extend(part.slopes);
+            all.shares.extend(part.shares);
+            all.pulls.extend(part.pulls);
+            all.summaries.extend(part.summaries);
+        }
+        all.pulls.sort_by_key(|pull| (pull.position, pull.row));
+        all
+    }
+
+    pub(super) fn found(&self, row: usize) -> &RowFound {
+        &self.found[row - self.first]
+    }
+
+    /// What the slopes of the rivals of a row are multiplied by.
+    pub(super) fn slope(&self, row: usize) -> f64 {
+        self.slopes[row - self.first]
+    }
+
+    /// What is taken off every one of them.
+    pub(super) fn share(&self, row: usize) -> f64 {
+        self.shares[row - self.first]
+    }
+
+    fn add(&mut self, shared: &Shared<'_>, row: usize, found: RowFound) {
+        let Shared { loss, rows, .. } = shared;
+        self.found.push(found);
+        let target = rows.targets[row].as_ref();
+        self.summaries.push(summary(shared, row, &found));
+        let Some(target) = target else {
+            self.outcomes.push(RowOutcome::default());
+            self.slopes.push(0.0);
+            self.shares.push(0.0);
+            return;
+        };
+        let classes = shared.positions / loss.spec().sub_centres;
+        let outvoted = !found.has_rivals() && !matches!(shared.kind, Kind::Gated { against_zero: true, .. });
+        let aim = Aim { score: target.exact.score, shift: target.modified.shift, scale: rows.scale };
+        let mut rival = None;
+        let outcome = if classes == 1 || outvoted {
+            Outcome { row: crate::comparison::RowLoss::default(), slope: 0.0, share: 0.0 }
+        } else {
+            let statistics = match shared.kind {
+                Kind::Exponentials => RivalStatistics::Exponentials(RivalSums {
+                    reference: found.reference,
+                    sums: found.exponentials,
+                    present: found.present,
+                }),
+                Kind::Gated { .. } => RivalStatistics::Gated(found.gated),
+                Kind::Largest => {
+                    let (score, exact, slope) = strongest(shared, row, &found);
+                    rival = Some((exact, slope));
+                    RivalStatistics::Largest(score)
+                }
+            };
+            loss.spec().comparison.outcome(&aim, &statistics)
+        };
+        // The mean of nothing may be NaN; a row that does not count has no part in it.
+        let factor = shared.factor * rows.plans[row].weight * rows.scale;
+        let correct = top(shared, row, &found) == Some(target.exact.position);
+        let row_outcome = loss.row_outcome(&outcome.row, target.exact.score, target.modified, rows.scale, correct);
+        let by_norms = shared.factor * rows.plans[row].weight * row_outcome.norm_slope;
+        self.pulls.push(Pull {
+            position: target.exact.position,
+            row,
+            slope: factor * outcome.row.target_slope * target.modified.slope,
+            score: target.exact.score,
+            weight_norm: target.exact.weight_norm,
+            by_weight_norm: if loss.needs_weight_norms() { by_norms * rows.norms[row] } else { 0.0 },
+        });
+        if let Some((exact, slope)) = rival {
+            self.pulls.push(Pull {
+                position: exact.position,
+                row,
+                slope: factor * outcome.slope * slope,
+                score: exact.score,
+                weight_norm: exact.weight_norm,
+                by_weight_norm: 0.0,
+            });
+        }
+        self.outcomes.push(row_outcome);
+        self.slopes.push(factor * outcome.slope);
+        self.shares.push(factor * outcome.share);
+    }
+}
+
+/// The strongest rival of a row: its score as it is compared, where that comes from, and its slope by the score.
+fn strongest(shared: &Shared<'_>, row: usize, found: &RowFound) -> (f64, super::rows::ExactScore, f64) {
+    let exact = shared.source.exact(row, shared.rows.norms[row], found.largest_position as usize);
+    let bend = shared.rows.targets[row].as_ref().and_then(|target| target.bend);
+    let (Some(bend), false) = (bend, shared.loss.spec().rivals == Rivals::Plain) else {
+        return (exact.score, exact, 1.0);
+    };
+    let (mut value, mut slope) = ([0.0_f32], [0.0_f32]);
+    let sweeps = Sweeps::<f32>::of(shared.loss.instruction_set());
+    (sweeps.bend)(&[f32::round_from(exact.score)], bend, &mut value, &mut slope);
+    (f64::from(value[0]), exact, f64::from(slope[0]))
+}
+
+/// The position of the largest score of a row, the target's among them; the lowest on ties.
+fn top(shared: &Shared<'_>, row: usize, found: &RowFound) -> Option<usize> {
+    let rival = found.has_rivals().then_some((found.best, found.best_position as usize));
+    let target = shared.rows.targets[row].as_ref().map(|t| (f32::round_from(t.exact.score), t.exact.position));
+    match (rival, target) {
+        (Some((best, at)), Some((own, position))) if best > own || (best == own && at < position) => Some(at),
+        (_, Some((_, position))) => Some(position),
+        (rival, None) => rival.map(|(_, at)| at),
+    }
+}
+
+/// Log-sum-exp and entropy of all the scaled scores as they are.
+fn summary(shared: &Shared<'_>, row: usize, found: &RowFound) -> RowSummary {
+    let top_position = top(shared, row, found);
+    if !shared.statistics {
+        return RowSummary { top_position, log_sum_exp: f64::NAN, entropy: f64::NAN };
+    }
+    let scale = shared.rows.scale;
+    let (best, sums) = (f64::from(found.best), found.plain);
+    let rivals = if found.has_rivals() { scale * best + sums.exp.ln() } else { f64::NEG_INFINITY };
+    // The mean of the rivals' scaled scores under their softmax.
+    let mean = if found.has_rivals() { scale * best + sums.weighted / sums.exp } else { 0.0 };
+    let Some(target) = shared.rows.targets[row].as_ref() else {
+        return RowSummary { top_position, log_sum_exp: rivals, entropy: rivals - mean };
+    };
+    let own = scale * target.exact.score;
+    if !found.has_rivals() {
+        return RowSummary { top_position, log_sum_exp: own, entropy: 0.0 };
+    }
+    let gap = rivals - own;
+    let (of_rivals, of_own) = (crate::smooth::sigmoid(gap), crate::smooth::sigmoid(-gap));
+    // H = p_y (-ln p_y) + (1 - p_y) (-ln(1 - p_y) + H of the rivals)
+    let entropy = of_own * softplus(gap) + of_rivals * (softplus(-gap) + (rivals - mean));
+    RowSummary { top_position, log_sum_exp: own + softplus(gap), entropy }
+}

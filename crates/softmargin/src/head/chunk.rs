@@ -1,0 +1,52 @@
+//! Where the rows of the weight's gradient of a shard go: into an array, or into a step of an optimiser.
+
+use super::optimiser::StepRows;
+use super::sweep::Prototypes;
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis};
+
+/// Consecutive rows of the weight, and what becomes of their gradient.
+pub(super) enum Chunk<'a> {
+    /// The weight, and where its gradient is written: the rows from `first` on.
+    Gradient { weight: ArrayView2<'a, f32>, first: usize, gradient: ArrayViewMut2<'a, f32> },
+    /// The rows from `first` on are stepped.
+    Step { first: usize, rows: StepRows<'a> },
+}
+
+impl Chunk<'_> {
+    pub(super) fn weight(&self) -> Prototypes<'_> {
+        match self {
+            Self::Gradient { weight, .. } => Prototypes { rows: weight.view(), first: 0 },
+            Self::Step { first, rows } => Prototypes { rows: rows.weight.view(), first: *first },
+        }
+    }
+
+    /// Takes the gradient by a prototype.
+    pub(super) fn put(&mut self, prototype: usize, values: &[f32]) {
+        match self {
+            Self::Gradient { first, gradient, .. } => {
+                let mut row = gradient.row_mut(prototype - *first);
+                match row.as_slice_mut() {
+                    Some(row) => row.copy_from_slice(values),
+                    None => row.assign(&ArrayView1::from(values)),
+                }
+            }
+            Self::Step { first, rows } => rows.step(prototype - *first, values),
+        }
+    }
+}
+
+/// Runs of rows of a gradient, from each start to the next.
+pub(super) fn gradient_chunks<'a>(
+    weight: ArrayView2<'a, f32>,
+    gradient: ArrayViewMut2<'a, f32>,
+    starts: &[usize],
+) -> Vec<Chunk<'a>> {
+    let mut rest = gradient;
+    let mut chunks = Vec::new();
+    for pair in starts.windows(2) {
+        let (gradient, after) = rest.split_at(Axis(0), pair[1] - pair[0]);
+        chunks.push(Chunk::Gradient { weight, first: pair[0], gradient });
+        rest = after;
+    }
+    chunks
+}

@@ -1,0 +1,389 @@
+//! A head in two sweeps over the classes, in `f32`.
+
+use super::barrier::{Barrier, Shared};
+use super::batch::HeadBatch;
+use super::chunk::Chunk;
+use super::first::{FirstSweep, Store, stored_lines};
+use super::memory::{Buffer, Memory};
+use super::options::{HeadOptions, Mode, Precision};
+use super::rows::{Rows, Source, inverse};
+use super::sampling::Positions;
+use super::second::{Goal, Kept, Second, SecondSweep};
+use super::sweep::{Block, Prototypes, Sweep, has_products};
+use super::tile::{Kind, Look};
+use super::tiling::{self, Shard};
+use super::value::{Distribution, HeadValue, RowStatistics};
+use crate::comparison::{Comparison, SmoothGate};
+use crate::error::Result;
+use crate::geometry::HeadGradients;
+use crate::loss::{Gradients, Loss};
+use crate::real::Real;
+use crate::reduction::Reduction;
+use crate::rivals::Rivals;
+use crate::simd::{LINE, Line};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis};
+use rayon::prelude::*;
+
+/// Products below which threads cost more than they bring.
+const WORTH_THREADS: usize = 1 << 21;
+
+/// A head that is to be computed.
+pub(super) struct Request<'a> {
+    pub(super) loss: &'a Loss,
+    pub(super) options: &'a HeadOptions,
+    pub(super) memory: &'a Memory,
+    pub(super) batch: HeadBatch<'a, f32>,
+    pub(super) reduction: Reduction,
+    /// The size of a tile, if a test wants another.
+    pub(super) tile: Option<usize>,
+}
+
+/// A head whose first sweep is over: all that can be refused has been.
+pub(super) struct Begun<'a> {
+    request: Request<'a>,
+    sweep: Sweep<'a>,
+    rows: Rows,
+    blocks: Vec<Block<'a>>,
+    shards: Vec<Shard>,
+    first: Vec<FirstSweep<'a>>,
+    mode: Mode,
+    store: Buffer<'a>,
+    barrier: Barrier,
+    /// What rows in chunks have given to the prototypes and their bias.
+    raw: Option<(Buffer<'a>, Vec<f64>)>,
+    value: HeadValue<f32>,
+    of_loss: Gradients<f32>,
+    /// (N, D): what pulls give to the embeddings.
+    pulled: Array2<f64>,
+}
+
+/// What is kept between the sweeps of so many rows and prototypes.
+fn resolve(options: &HeadOptions, loss: &Loss, rows: usize, prototypes: usize, width: usize) -> Mode {
+    let smooths = matches!(
+        loss.spec().comparison,
+        Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } if label_smoothing > 0.0
+    );
+    let half = options.precision == Precision::Bf16;
+    let bytes = |half| (stored_lines(prototypes, rows, half) * size_of::<Line>()) as u64;
+    let fits = |half| bytes(half) <= options.memory.saturating_sub(HeadOptions::LEAST_MEMORY);
+    let many_rows = rows >= tiling::MANY_ROWS && prototypes * width <= tiling::FEW_NUMBERS;
+    match options.mode {
+        Mode::Auto if many_rows => Mode::RowChunked,
+        // What label smoothing takes off every rival is known only when all sums are.
+        Mode::Auto | Mode::Store | Mode::StoreHalf if smooths => Mode::Recompute,
+        Mode::Auto if half && fits(true) => Mode::StoreHalf,
+        Mode::Auto if !half && fits(false) => Mode::Store,
+        Mode::Auto => Mode::Recompute,
+        mode => mode,
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The first sweep. `None` where a score is not finite: the plain code knows what to say or to do about it.
+    pub(super) fn begin(self, weight: ArrayView2<'_, f32>, gradients: bool) -> Result<Option<Begun<'a>>> {
+        let Self { loss, options, memory, batch, reduction, tile } = self;
+        let weight = weight.reborrow();
+        let spec = loss.spec();
+        let positions = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centres);
+        let positions_of_source = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centres);
+        let source = Source {
+            geometry: spec.geometry,
+            embeddings: batch.embeddings.reborrow(),
+            weight,
+            bias: batch.bias.map(|bias| bias.reborrow()),
+            positions: positions_of_source,
+        };
+        let Some(rows) = Rows::prepare(loss, &batch, &source)? else { return Ok(None) };
+        let (count, width) = batch.embeddings.dim();
+        let mode = match resolve(options, loss, count, positions.count(), width) {
+            mode if gradients || mode == Mode::RowChunked => mode,
+            _ => Mode::Recompute,
+        };
+        let kind = Kind::of(spec.comparison);
+        let smooths = matches!(
+            spec.comparison,
+            Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } if label_smoothing > 0.0
+        );
+        let sweep = Sweep {
+            set: loss.instruction_set(),
+            precision: options.precision,
+            geometry: spec.geometry,
+            sub_centres: spec.sub_centres,
+            look: Look { kind, smooths, statistics: options.statistics },
+            bends: spec.rivals != Rivals::Plain,
+            positions,
+            bias: batch.bias,
+            width,
+            memory,
+        };
+        let by_rows = mode == Mode::RowChunked;
+        let blocks: Vec<Block<'a>> = tiling::blocks(count, by_rows)
+            .into_iter()
+            .map(|range| sweep.block(&rows, batch.embeddings, range))
+            .collect();
+        let shards = tiling::shards(positions.count(), spec.sub_centres, count, width, tile, by_rows);
+        let mut store = memory.take(store_lines(mode, &shards, &blocks));
+        let prototypes = Prototypes { rows: weight, first: 0 };
+        let parallel = count * positions.count() * width.max(1) >= WORTH_THREADS;
+        let shared = Shared {
+            loss,
+            rows: &rows,
+            source,
+            kind,
+            factor: reduction.factor(rows.weight),
+            positions: positions.count(),
+            statistics: options.statistics,
+        };
+        let (first, barrier, raw) = if let (true, [shard]) = (by_rows, &shards[..]) {
+            let Some(all) = sweep.by_rows(&shared, batch.embeddings.reborrow(), shard, prototypes, &blocks, gradients)
+            else {
+                return Ok(None);
+            };
+            (vec![all.first], all.barrier, all.raw)
+        } else {
+            let first = each(parallel, tasks_of(mode, &shards, &blocks, &mut store), |(shard, store)| {
+                sweep.first(shard, prototypes, &blocks, store)
+            });
+            let Some(barrier) = Barrier::reach(&shared, &blocks, &first) else { return Ok(None) };
+            (first, barrier, None)
+        };
+        let (value, of_loss) = collect(&self, &rows, &barrier, positions);
+        let mut pulled = Array2::zeros(if gradients { (count, width) } else { (0, 0) });
+        if gradients {
+            for pull in &barrier.pulls {
+                let gradient = pulled.row_mut(pull.row).into_slice().expect("a fresh array lies in order");
+                pull.add_to_embedding(&source, rows.norms[pull.row], gradient);
+            }
+        }
+        Ok(Some(Begun {
+            request: self,
+            sweep,
+            rows,
+            blocks,
+            shards,
+            first,
+            mode,
+            store,
+            barrier,
+            raw,
+            value,
+            of_loss,
+            pulled,
+        }))
+    }
+}
+
+/// Lines of the store of all shards.
+fn store_lines(mode: Mode, shards: &[Shard], blocks: &[Block<'_>]) -> usize {
+    shards.iter().map(|shard| store_lines_of(mode, shard, blocks)).sum()
+}
+
+fn store_lines_of(mode: Mode, shard: &Shard, blocks: &[Block<'_>]) -> usize {
+    let of = |half| blocks.iter().map(|block| stored_lines(shard.positions.len(), block.padded(), half)).sum();
+    match mode {
+        Mode::Store => of(false),
+        Mode::StoreHalf => of(true),
+        _ => 0,
+    }
+}
+
+/// Every shard with its part of the store.
+fn tasks_of<'s>(
+    mode: Mode,
+    shards: &'s [Shard],
+    blocks: &[Block<'_>],
+    store: &'s mut [Line],
+) -> Vec<(&'s Shard, Store<'s>)> {
+    let mut rest = store;
+    let of = |shard: &'s Shard| {
+        let (own, after) = std::mem::take(&mut rest).split_at_mut(store_lines_of(mode, shard, blocks));
+        rest = after;
+        let store = match mode {
+            Mode::Store => Store::Whole(own),
+            Mode::StoreHalf => Store::Half(own),
+            _ => Store::Nothing,
+        };
+        (shard, store)
+    };
+    shards.iter().map(of).collect()
+}
+
+/// What comes of every task, in order.
+fn each<T: Send, R: Send>(parallel: bool, tasks: Vec<T>, compute: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    if parallel {
+        tasks.into_par_iter().with_max_len(1).map(compute).collect()
+    } else {
+        tasks.into_iter().map(compute).collect()
+    }
+}
+
+/// The value of the batch, and its gradients by scale, radius and norms.
+fn collect(
+    request: &Request<'_>,
+    rows: &Rows,
+    barrier: &Barrier,
+    positions: Positions<'_>,
+) -> (HeadValue<f32>, Gradients<f32>) {
+    let Request { loss, batch, reduction, options, .. } = request;
+    let zero = ndarray::arr0(0.0_f32);
+    let shape = (batch.embeddings.nrows(), loss.num_classes());
+    let mut of_scores = batch.of_scores(zero.broadcast(shape).expect("a single number takes any shape"));
+    of_scores.embedding_norms = rows.norms_of_loss.as_ref().map(|norms| norms.view());
+    of_scores.weight_norms = rows.weight_norms.as_ref().map(|norms| norms.view());
+    let (value, of_loss) = loss.collect(&of_scores, *reduction, &rows.plans, rows.weight, &barrier.outcomes);
+    let class = |position: usize| i64::try_from(positions.class(position)).unwrap_or(-1);
+    let column = |of: &dyn Fn(&super::barrier::RowSummary) -> f64| -> Array1<f32> {
+        barrier.summaries.iter().map(|summary| f32::round_from(of(summary))).collect()
+    };
+    let statistics = RowStatistics {
+        target_score: rows.target_scores().into_iter().map(f32::round_from).collect(),
+        top: barrier.summaries.iter().map(|summary| summary.top_position.map_or(-1, class)).collect(),
+        distribution: options.statistics.then(|| Distribution {
+            log_sum_exp: column(&|summary| summary.log_sum_exp),
+            entropy: column(&|summary| summary.entropy),
+        }),
+    };
+    let value = HeadValue { rows: value.rows, total: value.total, weight: value.weight, kept: value.kept, statistics };
+    (value, of_loss)
+}
+
+impl<'a> Begun<'a> {
+    pub(super) fn value(self) -> HeadValue<f32> {
+        self.value
+    }
+
+    /// Where the chunks of the shards begin among all prototypes, and where the last ends.
+    pub(super) fn starts(&self, prototypes: usize) -> Vec<usize> {
+        let firsts = self.shards.iter().skip(1).map(|shard| self.sweep.positions.prototype(shard.positions.start));
+        let mut starts: Vec<usize> = std::iter::once(0).chain(firsts).collect();
+        starts.push(prototypes);
+        starts
+    }
+
+    /// The second sweep: every chunk takes the rows of its shard, and the gradient by the embeddings is written. The
+    /// weight's gradient is where the chunks have put it.
+    pub(super) fn finish(
+        self,
+        chunks: Vec<Chunk<'_>>,
+        mut embeddings: ArrayViewMut2<'_, f32>,
+    ) -> (HeadValue<f32>, HeadGradients<f32>) {
+        let batch = self.request.batch;
+        let stored = matches!(self.mode, Mode::Store | Mode::StoreHalf);
+        let recomputes = !stored && self.raw.is_none() && has_products(self.sweep.look.kind);
+        let plain: Vec<Buffer<'_>> = self
+            .blocks
+            .iter()
+            .filter(|_| recomputes)
+            .map(|block| self.sweep.weighted_rows(&self.rows, batch.embeddings, block, &|_| 1.0))
+            .collect();
+        let second = Second {
+            rows: &self.rows,
+            embeddings: batch.embeddings,
+            blocks: &self.blocks,
+            barrier: &self.barrier,
+            plain: &plain,
+        };
+        let mut rest = &self.store[..];
+        let mut tasks = Vec::new();
+        for ((shard, first), chunk) in self.shards.iter().zip(&self.first).zip(chunks) {
+            let (own, after) = rest.split_at(store_lines_of(self.mode, shard, &self.blocks));
+            rest = after;
+            let kept = match self.mode {
+                Mode::Store if has_products(self.sweep.look.kind) => Kept::Whole(first, own),
+                Mode::StoreHalf if has_products(self.sweep.look.kind) => Kept::Half(first, own),
+                _ => Kept::Nothing,
+            };
+            tasks.push((shard, kept, chunk));
+        }
+        let (count, width) = batch.embeddings.dim();
+        let parallel = count * self.sweep.positions.count() * width.max(1) >= WORTH_THREADS;
+        let seconds = each(parallel, tasks, |(shard, kept, mut chunk)| match &self.raw {
+            Some((raw, bias)) => self.sweep.finish_gathered(shard, &second, raw, bias.clone(), &mut chunk),
+            None => self.sweep.second(shard, &second, kept, Goal::Finish(&mut chunk)),
+        });
+        let bias = self.bias_gradient(&seconds);
+        self.finish_embeddings(&seconds, &mut embeddings);
+        let gradients = HeadGradients {
+            embeddings: Array2::zeros((0, 0)),
+            weight: Array2::zeros((0, 0)),
+            bias,
+            scale: self.of_loss.scale,
+            radius: self.of_loss.radius,
+        };
+        (self.value, gradients)
+    }
+
+    /// By the bias of every prototype; empty without one.
+    fn bias_gradient(&self, seconds: &[SecondSweep<'_>]) -> Array1<f32> {
+        let Some(bias) = self.sweep.bias else { return Array1::zeros(0) };
+        let mut gradient = Array1::zeros(bias.len());
+        for (shard, second) in self.shards.iter().zip(seconds) {
+            for (position, &slope) in shard.positions.clone().zip(&second.bias) {
+                gradient[self.sweep.positions.prototype(position)] = f32::round_from(slope);
+            }
+        }
+        gradient
+    }
+
+    /// Adds up what the shards give to each embedding, in their order.
+    fn finish_embeddings(&self, seconds: &[SecondSweep<'_>], gradient: &mut ArrayViewMut2<'_, f32>) {
+        let width = self.sweep.width;
+        for (number, block) in self.blocks.iter().enumerate() {
+            let padded = block.padded();
+            let rows =
+                gradient.axis_chunks_iter_mut(Axis(0), 1).into_iter().skip(block.rows.start).take(block.rows.len());
+            let work = |(index, mut out): (usize, ArrayViewMut2<'_, f32>)| {
+                let row = block.rows.start + index;
+                let mut sum = vec![0.0_f64; width];
+                for (first, second) in self.first.iter().zip(seconds) {
+                    let found = &first.found[number];
+                    let (sums, factor) = match (&found.sums, second.sums.get(number)) {
+                        (Some(sums), _) if found.is_final => (sums, 1.0),
+                        (Some(sums), _) => {
+                            (sums, self.factor_of(row, &found.panels[index / LINE].reference, index % LINE))
+                        }
+                        (None, Some(sums)) => (sums, 1.0),
+                        (None, None) => continue,
+                    };
+                    for (panel, sum) in sum.chunks_mut(LINE).enumerate() {
+                        for (sum, &value) in sum.iter_mut().zip(&sums[panel * padded + index].0) {
+                            *sum += factor * f64::from(value);
+                        }
+                    }
+                }
+                self.finish_row(row, sum, &mut out);
+            };
+            let tasks: Vec<_> = rows.enumerate().collect();
+            if tasks.len() * width * self.shards.len() < WORTH_THREADS / 8 {
+                tasks.into_iter().for_each(work);
+            } else {
+                tasks.into_par_iter().for_each(work);
+            }
+        }
+    }
+
+    /// What the stored slopes of a row are multiplied by, relative to the last reference of a shard.
+    fn factor_of(&self, row: usize, reference: &Line, lane: usize) -> f64 {
+        let slope = self.barrier.slope(row);
+        if slope == 0.0 || self.sweep.look.kind != Kind::Exponentials {
+            return slope;
+        }
+        slope * (self.rows.scale * (f64::from(reference.0[lane]) - self.barrier.found(row).reference)).exp()
+    }
+
+    /// The gradient of an embedding from what its rivals sum up to.
+    fn finish_row(&self, row: usize, mut sum: Vec<f64>, out: &mut ArrayViewMut2<'_, f32>) {
+        let (x, norm) = (self.request.batch.embeddings.row(row), self.rows.norms[row]);
+        let of_x = inverse(norm);
+        if self.sweep.geometry.normalises_embeddings() {
+            let along: f64 = sum.iter().zip(x).map(|(sum, &x)| sum * f64::from(x)).sum::<f64>() * of_x * of_x;
+            for (sum, &x) in sum.iter_mut().zip(x) {
+                *sum = (*sum - along * f64::from(x)) * of_x;
+            }
+        }
+        let by_norm = self.of_loss.embedding_norms.as_ref().map_or(0.0, |by_norm| f64::from(by_norm[row])) * of_x;
+        for (((out, sum), pulled), &x) in out.iter_mut().zip(sum).zip(self.pulled.row(row)).zip(x) {
+            *out = f32::round_from(sum + pulled + by_norm * f64::from(x));
+        }
+    }
+}

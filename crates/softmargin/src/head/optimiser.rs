@@ -1,0 +1,337 @@
+//! One step of an optimiser on the rows of a matrix, as PyTorch's SGD and AdamW have it.
+//!
+//! ```text
+//! SGD     g <- g + decay w;   b <- momentum b + g;   w <- w - rate b, Nesterov: rate (g + momentum b)
+//! AdamW   w <- w - rate decay w;   m <- beta1 m + (1 - beta1) g;   v <- beta2 v + (1 - beta2) g^2
+//!         w <- w - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+//! ```
+//!
+//! Sutskever et al. 2013 (momentum); Loshchilov and Hutter 2019, arXiv 1711.05101. A rate may be multiplied by a number of
+//! the row. The norm of the whole gradient is known only when all of it is: clipping by it does not go with a step that is
+//! made row by row. Take [`Head::value_and_grad`](super::Head::value_and_grad), clip, and [`Optimiser::apply`] instead.
+
+use super::panels::contiguous;
+use crate::buffer;
+use crate::error::{Bound, Error, ErrorKind, Result, check_number};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Which step is made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Stochastic gradient descent.
+    Sgd {
+        /// From 0 up to, not including, 1.
+        momentum: f64,
+        /// Looks ahead by the momentum; needs one above 0.
+        nesterov: bool,
+        /// Adds so much of the weight to the gradient, 0 or above.
+        weight_decay: f64,
+    },
+    /// Adaptive moments with decoupled weight decay.
+    AdamW {
+        /// The share of the old mean of gradients that is kept.
+        beta1: f64,
+        /// The share of the old mean of squares that is kept.
+        beta2: f64,
+        /// Added to the root of the mean of squares, above 0.
+        epsilon: f64,
+        /// Shrinks the weight by this times the rate, 0 or above.
+        weight_decay: f64,
+    },
+}
+
+impl Rule {
+    /// AdamW with the numbers of PyTorch.
+    pub const ADAM_W: Self = Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
+
+    fn check(self) -> Result<()> {
+        match self {
+            Self::Sgd { momentum, nesterov, weight_decay } => {
+                check_number("momentum", momentum, Bound::FractionBelowOne)?;
+                check_number("weight decay", weight_decay, Bound::NotNegative)?;
+                if nesterov && momentum == 0.0 {
+                    let advice = "give a momentum, such as 0.9, or leave nesterov out";
+                    return Err(Error::new(ErrorKind::Spec, "nesterov", "a momentum above 0 with it", "0", advice));
+                }
+                Ok(())
+            }
+            Self::AdamW { beta1, beta2, epsilon, weight_decay } => {
+                check_number("beta1", beta1, Bound::FractionBelowOne)?;
+                check_number("beta2", beta2, Bound::FractionBelowOne)?;
+                check_number("epsilon", epsilon, Bound::Positive)?;
+                check_number("weight decay", weight_decay, Bound::NotNegative)
+            }
+        }
+    }
+}
+
+/// An optimiser of one matrix (R, D), with what it remembers of each entry.
+///
+/// ```
+/// use ndarray::array;
+/// use softmargin::head::{Optimiser, Rule};
+/// let mut weight = array![[1.0_f32, -1.0]];
+/// let rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+/// let mut optimiser = Optimiser::new(rule, 0.1, weight.dim())?;
+/// for _ in 0..2 {
+///     optimiser.apply(weight.view_mut(), array![[1.0_f32, 0.0]].view())?;
+/// }
+/// assert_eq!(weight, array![[1.0 - 0.1 - 0.19, -1.0]]);
+/// # Ok::<(), softmargin::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Optimiser {
+    rule: Rule,
+    learning_rate: f64,
+    row_rates: Option<Vec<f32>>,
+    steps: u64,
+    /// The momentum, or the mean of gradients; (0, 0) where there is none.
+    first: Array2<f32>,
+    /// The mean of squares; (0, 0) where there is none.
+    second: Array2<f32>,
+    shape: (usize, usize),
+}
+
+impl Optimiser {
+    /// An optimiser of a matrix of this shape.
+    ///
+    /// # Errors
+    /// When a number is out of its range, or Nesterov's step has no momentum.
+    pub fn new(rule: Rule, learning_rate: f64, shape: (usize, usize)) -> Result<Self> {
+        rule.check()?;
+        check_number("learning rate", learning_rate, Bound::NotNegative)?;
+        let (has_first, has_second) = match rule {
+            Rule::Sgd { momentum, .. } => (momentum > 0.0, false),
+            Rule::AdamW { .. } => (true, true),
+        };
+        let memory = |wanted: bool| if wanted { buffer::zeros(shape.0, shape.1) } else { Array2::zeros((0, 0)) };
+        let (first, second) = (memory(has_first), memory(has_second));
+        Ok(Self { rule, learning_rate, row_rates: None, steps: 0, first, second, shape })
+    }
+
+    /// Multiplies the rate of each row (R) by a number, 0 or above.
+    ///
+    /// # Errors
+    /// When there are not as many numbers as rows, or one is below 0 or not finite.
+    pub fn with_row_rates(self, rates: Vec<f32>) -> Result<Self> {
+        if rates.len() != self.shape.0 {
+            let expected = format!("{} numbers, one a row", self.shape.0);
+            let advice = "give as many rates as rows";
+            return Err(Error::new(ErrorKind::Shape, "row rates", expected, rates.len().to_string(), advice));
+        }
+        for (row, &rate) in rates.iter().enumerate() {
+            check_number(&format!("row rates[{row}]"), f64::from(rate), Bound::NotNegative)?;
+        }
+        Ok(Self { row_rates: Some(rates), ..self })
+    }
+
+    /// The learning rate of the steps to come.
+    ///
+    /// # Errors
+    /// When it is below 0 or not finite.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        check_number("learning rate", learning_rate, Bound::NotNegative)?;
+        self.learning_rate = learning_rate;
+        Ok(())
+    }
+
+    /// Steps made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What it remembers: the momentum or the mean of gradients, and the mean of squares; (0, 0) where there is none. To
+    /// be saved with the weight.
+    pub fn moments(&self) -> [ArrayView2<'_, f32>; 2] {
+        [self.first.view(), self.second.view()]
+    }
+
+    /// Goes on from what was saved after so many steps.
+    ///
+    /// # Errors
+    /// When the shapes are not those of this optimiser's own.
+    pub fn restore(&mut self, steps: u64, first: Array2<f32>, second: Array2<f32>) -> Result<()> {
+        for (name, own, given) in [("first moment", &self.first, &first), ("second moment", &self.second, &second)] {
+            if own.dim() != given.dim() {
+                let (expected, found) = (format!("{:?}", own.dim()), format!("{:?}", given.dim()));
+                return Err(Error::new(ErrorKind::Shape, name, expected, found, "give what moments() gave"));
+            }
+        }
+        (self.steps, self.first, self.second) = (steps, first, second);
+        Ok(())
+    }
+
+    /// A step on the whole matrix with a gradient at hand, which may have been clipped: the same as a head's fused step.
+    ///
+    /// # Errors
+    /// When weight or gradient have another shape.
+    pub fn apply(&mut self, weight: ArrayViewMut2<'_, f32>, gradient: ArrayView2<'_, f32>) -> Result<()> {
+        self.check_shape("weight", weight.dim())?;
+        self.check_shape("gradient", gradient.dim())?;
+        self.apply_where(weight, gradient, |_| true);
+        Ok(())
+    }
+
+    /// A step on the rows for which that is said; shapes have been checked.
+    pub(super) fn apply_where(
+        &mut self,
+        weight: ArrayViewMut2<'_, f32>,
+        gradient: ArrayView2<'_, f32>,
+        is_stepped: impl Fn(usize) -> bool + Sync,
+    ) {
+        const PARTS: usize = 64;
+        let rows = weight.nrows();
+        let starts: Vec<usize> = (0..=PARTS).map(|part| rows * part / PARTS).collect();
+        self.split(weight, &starts).into_par_iter().for_each(|mut part| {
+            let start = part.start;
+            for row in (0..part.weight.nrows()).filter(|row| is_stepped(start + row)) {
+                part.step(row, &contiguous(gradient.row(start + row)));
+            }
+        });
+        self.count_step();
+    }
+
+    pub(super) fn check_shape(&self, name: &str, found: (usize, usize)) -> Result<()> {
+        if found == self.shape {
+            return Ok(());
+        }
+        let advice = "make an optimiser of the weight's shape";
+        Err(Error::new(ErrorKind::Shape, name, format!("{:?}", self.shape), format!("{found:?}"), advice))
+    }
+
+    /// Parts of the next step, from each start to the next, that different threads may make.
+    pub(super) fn split<'a>(&'a mut self, weight: ArrayViewMut2<'a, f32>, starts: &[usize]) -> Vec<StepRows<'a>> {
+        let step = Step::of(self.rule, self.learning_rate, self.steps + 1);
+        let lengths: Vec<usize> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let weights = split_rows(weight, &lengths);
+        let firsts = split_rows(self.first.view_mut(), &lengths);
+        let seconds = split_rows(self.second.view_mut(), &lengths);
+        let rates = self.row_rates.as_deref();
+        let parts = weights.into_iter().zip(firsts).zip(seconds).zip(starts);
+        parts
+            .map(|(((weight, first), second), &start)| StepRows { start, step, rates, weight, first, second })
+            .collect()
+    }
+
+    pub(super) fn count_step(&mut self) {
+        self.steps += 1;
+    }
+}
+
+/// Consecutive runs of rows; empty ones of a matrix without rows.
+fn split_rows<'a>(matrix: ArrayViewMut2<'a, f32>, lengths: &[usize]) -> Vec<ArrayViewMut2<'a, f32>> {
+    let has_rows = matrix.nrows() > 0;
+    let mut rest = matrix;
+    let mut parts = Vec::with_capacity(lengths.len());
+    for &length in lengths {
+        let (part, after) = rest.split_at(Axis(0), if has_rows { length } else { 0 });
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
+
+/// The numbers of a step, the same for all rows.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Sgd { rate: f32, momentum: f32, nesterov: bool, decay: f32 },
+    AdamW { rate: f32, beta: [f32; 2], rest: [f32; 2], correction: [f32; 2], epsilon: f32, decay: f32 },
+}
+
+impl Step {
+    fn of(rule: Rule, learning_rate: f64, number: u64) -> Self {
+        match rule {
+            Rule::Sgd { momentum, nesterov, weight_decay } => Self::Sgd {
+                rate: learning_rate as f32,
+                momentum: momentum as f32,
+                nesterov,
+                decay: weight_decay as f32,
+            },
+            Rule::AdamW { beta1, beta2, epsilon, weight_decay } => {
+                let number = i32::try_from(number).unwrap_or(i32::MAX);
+                Self::AdamW {
+                    rate: learning_rate as f32,
+                    beta: [beta1 as f32, beta2 as f32],
+                    rest: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
+                    correction: [(1.0 - beta1.powi(number)) as f32, (1.0 - beta2.powi(number)).sqrt() as f32],
+                    epsilon: epsilon as f32,
+                    decay: weight_decay as f32,
+                }
+            }
+        }
+    }
+
+    /// The step on a row; `w`, `g` and the moments lie side by side in memory.
+    fn make(self, rate_of_row: f32, w: &mut [f32], g: &[f32], first: &mut [f32], second: &mut [f32]) {
+        match self {
+            Self::Sgd { rate, decay, momentum, .. } if momentum == 0.0 => {
+                let rate = rate * rate_of_row;
+                for (w, &g) in w.iter_mut().zip(g) {
+                    *w -= rate * (g + decay * *w);
+                }
+            }
+            Self::Sgd { rate, momentum, nesterov, decay } => {
+                let rate = rate * rate_of_row;
+                for ((w, &g), b) in w.iter_mut().zip(g).zip(first) {
+                    let g = g + decay * *w;
+                    *b = momentum * *b + g;
+                    *w -= rate * if nesterov { g + momentum * *b } else { *b };
+                }
+            }
+            Self::AdamW { rate, beta, rest, correction, epsilon, decay } => {
+                let rate = rate * rate_of_row;
+                for (((w, &g), m), v) in w.iter_mut().zip(g).zip(first).zip(second) {
+                    *m = beta[0] * *m + rest[0] * g;
+                    *v = beta[1] * *v + rest[1] * g * g;
+                    let root = v.sqrt() / correction[1] + epsilon;
+                    *w -= rate * decay * *w + rate / correction[0] * (*m / root);
+                }
+            }
+        }
+    }
+}
+
+/// Some rows of a weight that is being stepped.
+#[derive(Debug)]
+pub(super) struct StepRows<'a> {
+    start: usize,
+    step: Step,
+    rates: Option<&'a [f32]>,
+    pub(super) weight: ArrayViewMut2<'a, f32>,
+    first: ArrayViewMut2<'a, f32>,
+    second: ArrayViewMut2<'a, f32>,
+}
+
+impl StepRows<'_> {
+    /// The step on a row, counted from the first of these.
+    pub(super) fn step(&mut self, row: usize, gradient: &[f32]) {
+        let rate = self.rates.map_or(1.0, |rates| rates[self.start + row]);
+        let (mut w, mut first, mut second) =
+            (self.weight.row_mut(row), row_or_none(&mut self.first, row), row_or_none(&mut self.second, row));
+        let step = self.step;
+        with_slice(&mut w, |w| {
+            with_slice(&mut first, |first| {
+                with_slice(&mut second, |second| step.make(rate, w, gradient, first, second))
+            });
+        });
+    }
+}
+
+fn row_or_none<'a>(matrix: &'a mut ArrayViewMut2<'_, f32>, row: usize) -> ArrayViewMut1<'a, f32> {
+    if matrix.nrows() > 0 { matrix.row_mut(row) } else { ArrayViewMut1::from(&mut []) }
+}
+
+/// A row as a slice, by way of a copy where its elements do not lie side by side.
+fn with_slice(row: &mut ArrayViewMut1<'_, f32>, act: impl FnOnce(&mut [f32])) {
+    if let Some(slice) = row.as_slice_mut() {
+        act(slice);
+        return;
+    }
+    let mut copy = row.to_vec();
+    act(&mut copy);
+    row.assign(&ArrayView1::from(&copy));
+}

@@ -1,0 +1,472 @@
+//! One tile of prototypes against one block of rows: scores, and what becomes of the rivals' ones, sixteen rows at a time.
+//!
+//! Panels are class by class, so a line has the scores of sixteen rows and one prototype. Everything that belongs to a
+//! row (its reference, where its rivals bend, its sums) is a line too, and no sum goes across a line.
+
+use super::rows::{Rows, Target};
+use crate::comparison::Comparison;
+use crate::gate::Gate;
+use crate::real::Real;
+use crate::real::sealed::Functions;
+use crate::simd::{Bend, ExpSums, GateSums, Instructions, LINE, Line};
+
+/// Classes that a sum of single precision runs over before it is widened.
+const GROUP: usize = 32;
+
+/// A rival this much above the reference of its row, scaled, makes it the new reference. Far from what overflows, and
+/// what lies as far below keeps its digits.
+const HEADROOM: f32 = 20.0;
+
+/// What a sweep makes of the rivals of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// Their exponentials relative to a reference.
+    Exponentials,
+    /// The slopes of a gate.
+    Gated { gate: Gate, against_zero: bool },
+    /// Only the largest one is looked for.
+    Largest,
+}
+
+impl Kind {
+    pub(super) fn of(comparison: Comparison) -> Self {
+        match comparison {
+            Comparison::LogSumExp { .. } => Self::Exponentials,
+            Comparison::EachPair { gate } => Self::Gated { gate, against_zero: false },
+            Comparison::AgainstZero { gate } => Self::Gated { gate, against_zero: true },
+            Comparison::Hardest { .. } => Self::Largest,
+        }
+    }
+}
+
+/// What sixteen rows bring to every tile.
+#[derive(Clone, Debug)]
+pub(super) struct PanelRows {
+    scale: f32,
+    /// What a gate is applied to is `scale ((z - reference) + shift)`.
+    reference: Line,
+    shift: Line,
+    bend: Bending,
+}
+
+/// How the rivals of sixteen rows are bent.
+#[derive(Clone, Copy, Debug)]
+enum Bending {
+    None,
+    Misclassified { above: Line, factor: f32 },
+    Curricular { above: Line, mean: f32 },
+    DividedAngle { by: f32 },
+}
+
+impl PanelRows {
+    /// Of the rows from `first` on. A row that does not count, and one that is not there, has rivals like any other.
+    pub(super) fn of(rows: &Rows, kind: Kind, first: usize) -> Self {
+        let at = |l: usize| rows.targets.get(first + l).and_then(Option::as_ref);
+        let line = |of: &dyn Fn(&Target) -> f32| Line(std::array::from_fn(|l| at(l).map_or(0.0, of)));
+        let pairs = matches!(kind, Kind::Gated { against_zero: false, .. });
+        let above = |target: &Target| match target.bend {
+            Some(Bend::Misclassified { above, .. } | Bend::Curricular { above, .. }) => above,
+            _ => f32::INFINITY,
+        };
+        let bend = match rows.targets.iter().flatten().find_map(|target| target.bend) {
+            None => Bending::None,
+            Some(Bend::Misclassified { factor, .. }) => Bending::Misclassified { above: line(&above), factor },
+            Some(Bend::Curricular { mean, .. }) => Bending::Curricular { above: line(&above), mean },
+            Some(Bend::DividedAngle { by }) => Bending::DividedAngle { by },
+        };
+        Self {
+            scale: f32::round_from(rows.scale),
+            reference: line(&|target| if pairs { f32::round_from(target.exact.score) } else { 0.0 }),
+            shift: line(&|target| if pairs { f32::round_from(-target.modified.shift) } else { 0.0 }),
+            bend,
+        }
+    }
+}
+
+/// What the tiles so far have shown of sixteen rows.
+#[derive(Clone, Debug)]
+pub(super) struct PanelSums {
+    /// Above 0 where a score was NaN or plus infinity.
+    pub(super) odd: Line,
+    /// The largest rival as it is, and the first position that has it.
+    pub(super) best: Line,
+    pub(super) best_position: [u32; LINE],
+    /// The largest after bending, where that is looked for.
+    pub(super) largest: Line,
+    pub(super) largest_position: [u32; LINE],
+    /// What exponentials are relative to; the least number while there is none.
+    pub(super) reference: Line,
+    pub(super) exponentials: [ExpSums; LINE],
+    pub(super) gated: [GateSums; LINE],
+    /// Of rivals above minus infinity: `sum (z - reference)`, and how many.
+    pub(super) above_reference: [f64; LINE],
+    pub(super) present: [u32; LINE],
+    /// For the statistics: exponentials of the rivals as they are, relative to `best`.
+    pub(super) plain: [ExpSums; LINE],
+}
+
+impl PanelSums {
+    pub(super) fn new() -> Self {
+        Self {
+            odd: Line::default(),
+            best: Line([f32::NEG_INFINITY; LINE]),
+            best_position: [0; LINE],
+            largest: Line([f32::NEG_INFINITY; LINE]),
+            largest_position: [0; LINE],
+            reference: Line([f32::MIN; LINE]),
+            exponentials: [ExpSums::default(); LINE],
+            gated: [GateSums::default(); LINE],
+            above_reference: [0.0; LINE],
+            present: [0; LINE],
+            plain: [ExpSums::default(); LINE],
+        }
+    }
+}
+
+/// What a tile is, beside its scores.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TileOf<'a> {
+    /// The position of its first prototype.
+    pub(super) first: usize,
+    pub(super) sub_centres: usize,
+    /// Whether scores are cosines.
+    pub(super) bounded: bool,
+    /// One number a prototype of the tile.
+    pub(super) bias: Option<&'a [f32]>,
+    /// The targets in this tile, of this panel: lane, and the first line of the class.
+    pub(super) targets: &'a [(usize, usize)],
+}
+
+/// Scores as they are compared: bias, the bounds of a cosine, the best prototype of each class (the others out), and the
+/// targets taken out.
+#[inline(always)]
+pub(super) fn finish_scores<I: Instructions>(scores: &mut [Line], tile: &TileOf<'_>, sums: &mut PanelSums) {
+    if let Some(bias) = tile.bias {
+        for (line, bias) in scores.iter_mut().zip(bias) {
+            for z in &mut line.0 {
+                *z += bias;
+            }
+        }
+    }
+    let mut odd = sums.odd.0;
+    for line in scores.iter_mut() {
+        for l in 0..LINE {
+            let z = line.0[l];
+            odd[l] = if z < f32::INFINITY { odd[l] } else { 1.0 };
+            if tile.bounded {
+                let z = if z > 1.0 { 1.0 } else { z };
+                line.0[l] = if z < -1.0 { -1.0 } else { z };
+            }
+        }
+    }
+    sums.odd.0 = odd;
+    if tile.sub_centres > 1 {
+        scores.chunks_mut(tile.sub_centres).for_each(keep_best);
+    }
+    for &(lane, line) in tile.targets {
+        for line in &mut scores[line..line + tile.sub_centres] {
+            line.0[lane] = f32::NEG_INFINITY;
+        }
+    }
+}
+
+/// Leaves the best prototype of a class in each lane, the first on ties, and takes the others out.
+#[inline(always)]
+fn keep_best(class: &mut [Line]) {
+    let mut best = [f32::NEG_INFINITY; LINE];
+    for line in class.iter() {
+        for l in 0..LINE {
+            best[l] = if line.0[l] > best[l] { line.0[l] } else { best[l] };
+        }
+    }
+    for line in class {
+        for l in 0..LINE {
+            let wins = line.0[l] == best[l];
+            line.0[l] = if wins { line.0[l] } else { f32::NEG_INFINITY };
+            best[l] = if wins { f32::INFINITY } else { best[l] };
+        }
+    }
+}
+
+/// Looks for the largest score of each lane and the first position that has it.
+#[inline(always)]
+fn look_for_largest(scores: &[Line], first: usize, best: &mut Line, position: &mut [u32; LINE]) {
+    let (mut most, mut at) = (best.0, *position);
+    for (p, line) in (first as u32..).zip(scores) {
+        for l in 0..LINE {
+            let more = line.0[l] > most[l];
+            most[l] = if more { line.0[l] } else { most[l] };
+            at[l] = if more { p } else { at[l] };
+        }
+    }
+    (best.0, *position) = (most, at);
+}
+
+/// Exponentials of the rivals as they are, for the statistics of rows.
+#[inline(always)]
+fn add_plain<I: Instructions>(scores: &mut [Line], scale: f32, before: &Line, sums: &mut PanelSums) {
+    for l in 0..LINE {
+        let fall = f64::from(scale) * (f64::from(before.0[l]) - f64::from(sums.best.0[l]));
+        sums.plain[l] = sums.plain[l].relative_to(fall);
+    }
+    let reference = Line(sums.best.0.map(|best| if best > f32::NEG_INFINITY { best } else { 0.0 }));
+    add_exponentials::<I, false>(scores, scale, &reference, &mut sums.plain);
+}
+
+/// Adds exponentials relative to a reference; puts them in the place of the scores where `WRITE`.
+#[inline(always)]
+fn add_exponentials<I: Instructions, const WRITE: bool>(
+    scores: &mut [Line],
+    scale: f32,
+    reference: &Line,
+    sums: &mut [ExpSums; LINE],
+) {
+    for lines in scores.chunks_mut(GROUP) {
+        let (mut exp, mut weighted) = ([0.0_f32; LINE], [0.0_f32; LINE]);
+        for line in lines {
+            for l in 0..LINE {
+                let (e, d) = exponential::<I>(line.0[l], reference.0[l], scale);
+                if WRITE {
+                    line.0[l] = e;
+                }
+                exp[l] += e;
+                weighted[l] += e * d;
+            }
+        }
+        for l in 0..LINE {
+            sums[l].exp += f64::from(exp[l]);
+            sums[l].weighted += f64::from(weighted[l]);
+        }
+    }
+}
+
+/// `e^d` and `d = scale (z - reference)`.
+#[inline(always)]
+fn exponential<I: Instructions>(z: f32, reference: f32, scale: f32) -> (f32, f32) {
+    let d = (z - reference) * scale;
+    // A score of minus infinity has exponential 0, which must stay 0 when weighted.
+    let d = if d > -1e4 { d } else { -1e4 };
+    (if I::FUSED { d.exp_below_80::<true>() } else { d.exp_below_80::<false>() }, d)
+}
+
+/// What a first sweep does with the scores of a tile: looks at them, and puts what the gradient is made of in their place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) kind: Kind,
+    /// Whether label smoothing asks for the sum of all scores.
+    pub(super) smooths: bool,
+    pub(super) statistics: bool,
+}
+
+/// Sweeps over a tile for the first time. Rows whose reference has changed are given to `rebase` with what everything
+/// before is to be multiplied by. `slopes` is room for as many lines as `scores`.
+#[inline(always)]
+pub(super) fn look<I: Instructions>(
+    scores: &mut [Line],
+    slopes: &mut [Line],
+    rows: &PanelRows,
+    tile: &TileOf<'_>,
+    look: Look,
+    sums: &mut PanelSums,
+    rebase: &mut dyn FnMut(usize, f32),
+) {
+    finish_scores::<I>(scores, tile, sums);
+    let before = sums.best;
+    look_for_largest(scores, tile.first, &mut sums.best, &mut sums.best_position);
+    if look.statistics {
+        add_plain::<I>(scores, rows.scale, &before, sums);
+    }
+    let bent = bend::<I>(scores, slopes, rows.bend);
+    match look.kind {
+        Kind::Exponentials => {
+            move_reference(scores, rows.scale, bent, sums, rebase);
+            if look.smooths {
+                add_present(scores, sums);
+            }
+            add_exponentials::<I, true>(scores, rows.scale, &sums.reference, &mut sums.exponentials);
+        }
+        Kind::Gated { gate, .. } => gate_lines::<I>(scores, rows, gate, sums),
+        Kind::Largest => {
+            look_for_largest(scores, tile.first, &mut sums.largest, &mut sums.largest_position);
+        }
+    }
+    if bent && look.kind != Kind::Largest {
+        multiply(scores, slopes);
+    }
+}
+
+/// Bends the rivals, and writes their slopes; whether there is anything to bend.
+#[inline(always)]
+fn bend<I: Instructions>(scores: &mut [Line], slopes: &mut [Line], bending: Bending) -> bool {
+    match bending {
+        Bending::None => return false,
+        Bending::Misclassified { above, factor } => {
+            bend_lines(
+                scores,
+                slopes,
+                |l, z| {
+                    if z > above.0[l] { (factor * z + (factor - 1.0), factor) } else { (z, 1.0) }
+                },
+            )
+        }
+        Bending::Curricular { above, mean } => {
+            bend_lines(scores, slopes, |l, z| if z > above.0[l] { (z * (mean + z), mean + z + z) } else { (z, 1.0) });
+        }
+        Bending::DividedAngle { by } => bend_lines(scores, slopes, |_, z| {
+            if I::FUSED { z.cosine_of_divided_angle::<true>(by) } else { z.cosine_of_divided_angle::<false>(by) }
+        }),
+    }
+    true
+}
+
+#[inline(always)]
+fn bend_lines(scores: &mut [Line], slopes: &mut [Line], one: impl Fn(usize, f32) -> (f32, f32)) {
+    for (line, slopes) in scores.iter_mut().zip(slopes) {
+        for l in 0..LINE {
+            let z = line.0[l];
+            let (value, slope) = one(l, z);
+            let present = z > f32::NEG_INFINITY;
+            line.0[l] = if present { value } else { z };
+            slopes.0[l] = if present { slope } else { 1.0 };
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply(lines: &mut [Line], factors: &[Line]) {
+    for (line, factors) in lines.iter_mut().zip(factors) {
+        for l in 0..LINE {
+            line.0[l] *= factors.0[l];
+        }
+    }
+}
+
+/// Raises the reference of lanes where a rival is far above it.
+#[inline(always)]
+fn move_reference(scores: &[Line], scale: f32, bent: bool, sums: &mut PanelSums, rebase: &mut dyn FnMut(usize, f32)) {
+    // Plain scores have been looked at; bent ones are others.
+    let mut most = sums.best;
+    if bent {
+        most = Line([f32::NEG_INFINITY; LINE]);
+        look_for_largest(scores, 0, &mut most, &mut [0; LINE]);
+    }
+    for l in 0..LINE {
+        let old = sums.reference.0[l];
+        let rise = f64::from(scale) * (f64::from(most.0[l]) - f64::from(old));
+        if most.0[l] == f32::NEG_INFINITY || rise <= f64::from(HEADROOM) {
+            continue;
+        }
+        sums.exponentials[l] = sums.exponentials[l].relative_to(-rise);
+        sums.above_reference[l] -= f64::from(sums.present[l]) * (f64::from(most.0[l]) - f64::from(old));
+        sums.reference.0[l] = most.0[l];
+        rebase(l, f32::round_from((-rise).exp()));
+    }
+}
+
+#[inline(always)]
+fn add_present(scores: &[Line], sums: &mut PanelSums) {
+    for lines in scores.chunks(GROUP) {
+        let (mut above, mut count) = ([0.0_f32; LINE], [0_u32; LINE]);
+        for line in lines {
+            for l in 0..LINE {
+                let present = line.0[l] > f32::NEG_INFINITY;
+                above[l] += if present { line.0[l] - sums.reference.0[l] } else { 0.0 };
+                count[l] += u32::from(present);
+            }
+        }
+        for l in 0..LINE {
+            sums.above_reference[l] += f64::from(above[l]);
+            sums.present[l] += count[l];
+        }
+    }
+}
+
+#[inline(always)]
+fn gate_lines<I: Instructions>(scores: &mut [Line], rows: &PanelRows, gate: Gate, sums: &mut PanelSums) {
+    match gate {
+        Gate::Relu => gate_with(scores, rows, sums, |x| if x > 0.0 { (x, 1.0) } else { (0.0, 0.0) }),
+        Gate::Identity => {
+            gate_with(scores, rows, sums, |x| if x > f32::NEG_INFINITY { (x, 1.0) } else { (0.0, 0.0) });
+        }
+        Gate::Softplus => gate_with(scores, rows, sums, |x| {
+            let below = -x.abs();
+            let e = if I::FUSED { below.exp_below_80::<true>() } else { below.exp_below_80::<false>() };
+            let ln = if I::FUSED { e.ln_1p_of_unit::<true>() } else { e.ln_1p_of_unit::<false>() };
+            let positive = x > 0.0;
+            (if positive { x } else { 0.0 } + ln, if positive { 1.0 } else { e } / (1.0 + e))
+        }),
+    }
+}
+
+#[inline(always)]
+fn gate_with(scores: &mut [Line], rows: &PanelRows, sums: &mut PanelSums, gate: impl Fn(f32) -> (f32, f32)) {
+    for lines in scores.chunks_mut(GROUP) {
+        let [mut value, mut slope, mut weighted] = [[0.0_f32; LINE]; 3];
+        for line in lines {
+            for l in 0..LINE {
+                let x = ((line.0[l] - rows.reference.0[l]) + rows.shift.0[l]) * rows.scale;
+                let (v, g) = gate(x);
+                line.0[l] = g;
+                value[l] += v;
+                slope[l] += g;
+                // A gate closed by a score of minus infinity adds nothing.
+                weighted[l] += if g == 0.0 { 0.0 } else { g * x };
+            }
+        }
+        for l in 0..LINE {
+            sums.gated[l].value += f64::from(value[l]);
+            sums.gated[l].slope += f64::from(slope[l]);
+            sums.gated[l].weighted += f64::from(weighted[l]);
+        }
+    }
+}
+
+/// What turns the scores of sixteen rows into their final slopes, once all sums are known.
+#[derive(Clone, Debug)]
+pub(super) struct PanelSlopes {
+    /// What exponentials are relative to.
+    pub(super) reference: Line,
+    /// What exponentials, or the slopes of a gate, are multiplied by.
+    pub(super) factor: Line,
+    /// What every rival that takes part is given off: label smoothing.
+    pub(super) share: Line,
+}
+
+/// Puts the final slopes in the place of the scores of a tile.
+#[inline(always)]
+pub(super) fn slopes_of<I: Instructions>(
+    scores: &mut [Line],
+    slopes: &mut [Line],
+    rows: &PanelRows,
+    tile: &TileOf<'_>,
+    kind: Kind,
+    of: &PanelSlopes,
+) {
+    let mut sums = PanelSums::new();
+    finish_scores::<I>(scores, tile, &mut sums);
+    let bent = bend::<I>(scores, slopes, rows.bend);
+    match kind {
+        Kind::Exponentials => {
+            for line in scores.iter_mut() {
+                for l in 0..LINE {
+                    let z = line.0[l];
+                    let (e, _) = exponential::<I>(z, of.reference.0[l], rows.scale);
+                    let share = if z > f32::NEG_INFINITY { of.share.0[l] } else { 0.0 };
+                    line.0[l] = e * of.factor.0[l] - share;
+                }
+            }
+        }
+        Kind::Gated { gate, .. } => {
+            gate_lines::<I>(scores, rows, gate, &mut sums);
+            for line in scores.iter_mut() {
+                for l in 0..LINE {
+                    line.0[l] *= of.factor.0[l];
+                }
+            }
+        }
+        Kind::Largest => scores.fill(Line::default()),
+    }
+    if bent {
+        multiply(scores, slopes);
+    }
+}

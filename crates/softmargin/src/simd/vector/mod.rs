@@ -1,0 +1,199 @@
+//! Sixteen numbers of single precision at a time: what matrix products are made of.
+//!
+//! A compiler vectorises loops over lines well, but not the blocks of a product, whose sums must stay in registers. So
+//! these few operations are written once for each instruction set (`x86.rs`), and in plain code for all others.
+//!
+//! A *word* is one f32, or two numbers of bf16: an even one in the low half, its odd neighbour in the high half. bf16 is
+//! the upper half of an f32, so that a number is widened by a shift.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86;
+
+/// Numbers of a line.
+pub const LINE: usize = 16;
+
+/// Sixteen words side by side: one line of the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C, align(64))]
+pub struct Line(pub [f32; LINE]);
+
+/// Sixteen numbers in registers.
+pub trait Vector: Copy {
+    /// Zeros.
+    fn zero() -> Self;
+    /// One word sixteen times.
+    fn splat(word: f32) -> Self;
+    /// The words of a line.
+    fn load(line: &Line) -> Self;
+    /// Into a line.
+    fn store(self, line: &mut Line);
+    /// `self + other`
+    fn add(self, other: Self) -> Self;
+    /// `sum + a b`
+    fn multiply_add(a: Self, b: Self, sum: Self) -> Self;
+    /// `sum + a_even b_even + a_odd b_odd` of words of two bf16 numbers; denormal numbers may count as 0.
+    fn multiply_add_pairs(a: Self, b: Self, sum: Self) -> Self;
+}
+
+/// The even number of a word, widened.
+#[inline(always)]
+fn even(word: f32) -> f32 {
+    f32::from_bits(word.to_bits() << 16)
+}
+
+/// The odd number of a word, widened.
+#[inline(always)]
+fn odd(word: f32) -> f32 {
+    f32::from_bits(word.to_bits() & 0xffff_0000)
+}
+
+/// Two numbers as a word, each rounded to the nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn pair(even: f32, odd: f32) -> f32 {
+    f32::from_bits(u32::from(to_bf16(odd)) << 16 | u32::from(to_bf16(even)))
+}
+
+/// The nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    let kept = if value.is_nan() { bits >> 16 | 0x40 } else { rounded };
+    (kept & 0xffff) as u16
+}
+
+/// A bf16 as f32; exact.
+#[inline(always)]
+pub(crate) fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// Plain code.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::simd) struct Portable([f32; LINE]);
+
+impl Portable {
+    #[inline(always)]
+    fn map(self, other: Self, one: impl Fn(f32, f32) -> f32) -> Self {
+        let mut all = self.0;
+        for (value, other) in all.iter_mut().zip(other.0) {
+            *value = one(*value, other);
+        }
+        Self(all)
+    }
+}
+
+impl Vector for Portable {
+    #[inline(always)]
+    fn zero() -> Self {
+        Self([0.0; LINE])
+    }
+
+    #[inline(always)]
+    fn splat(word: f32) -> Self {
+        Self([word; LINE])
+    }
+
+    #[inline(always)]
+    fn load(line: &Line) -> Self {
+        Self(line.0)
+    }
+
+    #[inline(always)]
+    fn store(self, line: &mut Line) {
+        line.0 = self.0;
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.map(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn multiply_add(a: Self, b: Self, sum: Self) -> Self {
+        sum.add(a.map(b, |a, b| a * b))
+    }
+
+    #[inline(always)]
+    fn multiply_add_pairs(a: Self, b: Self, sum: Self) -> Self {
+        // Products of bf16 are exact in f32.
+        sum.add(a.map(b, |a, b| odd(a) * odd(b))).add(a.map(b, |a, b| even(a) * even(b)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InstructionSet;
+    use crate::simd::{Instructions, Work, run_on};
+
+    /// Every operation on some lines; what each instruction set must agree on.
+    struct Operations<'a>(&'a [Line; 3]);
+
+    impl Work for Operations<'_> {
+        type Output = [Line; 5];
+
+        #[inline(always)]
+        fn run<I: Instructions>(self) -> [Line; 5] {
+            let [a, b, c] = self.0.each_ref().map(I::Vector::load);
+            let results = [
+                I::Vector::multiply_add(a, b, c),
+                I::Vector::multiply_add_pairs(a, b, c),
+                a.add(b),
+                I::Vector::splat(self.0[1].0[3]),
+                I::Vector::zero(),
+            ];
+            let mut lines = [Line::default(); 5];
+            for (line, result) in lines.iter_mut().zip(results) {
+                result.store(line);
+            }
+            lines
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_has_the_same_operations() {
+        // Whole numbers up to 63: exact in bf16, and their products and sums in f32.
+        let number = |k: usize| ((k * 37 + 11) % 127) as f32 - 63.0;
+        let plain = [0, 100, 200].map(|from| Line(std::array::from_fn(|l| number(from + l))));
+        let paired =
+            [300, 400].map(|from| Line(std::array::from_fn(|l| pair(number(from + l), number(from + l + 50)))));
+        for set in InstructionSet::ALL {
+            if !set.is_available() {
+                println!("skipped: this machine has no {set:?}");
+                continue;
+            }
+            let [fused, _, sum, splat, zero] = run_on(set, Operations(&plain));
+            let [_, pairs, ..] = run_on(set, Operations(&[paired[0], paired[1], plain[2]]));
+            for l in 0..LINE {
+                let [a, b, c] = plain.map(|line| line.0[l]);
+                assert_eq!(
+                    (fused.0[l], sum.0[l], splat.0[l], zero.0[l]),
+                    (a * b + c, a + b, plain[1].0[3], 0.0),
+                    "{set:?}"
+                );
+                let product = number(300 + l) * number(400 + l) + number(350 + l) * number(450 + l);
+                assert_eq!(pairs.0[l], c + product, "{set:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_is_the_nearest_with_ties_to_even() {
+        for (value, bits) in [
+            (1.0, 0x3f80),
+            (-2.0, 0xc000),
+            (0.0, 0),
+            (f32::INFINITY, 0x7f80),
+            (1.0 + 1.0 / 256.0, 0x3f80),
+            (1.0 + 3.0 / 256.0, 0x3f82),
+            (1.0 + 1.1 / 256.0, 0x3f81),
+            (f32::MAX, 0x7f80),
+        ] {
+            assert_eq!(to_bf16(value), bits, "{value}");
+        }
+        assert!(from_bf16(to_bf16(f32::NAN)).is_nan() && from_bf16(to_bf16(f32::from_bits(0x7f80_0001))).is_nan());
+        let word = pair(1.5, -3.0);
+        assert_eq!((even(word), odd(word), from_bf16(0xc000)), (1.5, -3.0, -2.0));
+    }
+}
