@@ -1,6 +1,7 @@
 //! The loss as one operation of Burn's Flex backend, in `f32`: value and gradients are the core crate's.
 //!
-//! Forward computes the gradient for an upstream gradient of 1 and keeps it, and the inputs, which are shared and cost
+//! Embeddings and prototypes go through the core's fused head, which never holds their scores; scores that are given, through
+//! its loss. Forward computes the gradient for an upstream gradient of 1 and keeps it, and the inputs, which are shared and cost
 //! nothing. Backward multiplies: for a total, and for rows that all have the same upstream gradient, that is all. Rows with
 //! gradients of their own are computed again as rows of those weights, once for the positive and once for the negative
 //! ones, because the slopes by scale, radius and norms are sums over the rows.
@@ -17,11 +18,10 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
-use softmargin::sub_centres::{Pooled, pool, spread};
-use softmargin::{Batch, Error, Geometry, Gradients, Loss, LossState, Reduction, Result, Scale, Scored, Value};
+use softmargin::head::{Head, HeadBatch};
+use softmargin::sub_centres::pool;
+use softmargin::{Batch, Error, Geometry, Gradients, HeadGradients, Loss, LossState, Reduction, Result, Scale};
 use std::sync::Arc;
-
-const ACCEPTED: &str = "forward has accepted these shapes";
 
 /// Tensors that the operation may be differentiated by.
 const INPUTS: usize = 5;
@@ -29,8 +29,8 @@ const INPUTS: usize = 5;
 /// What is computed, besides the tensors.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The loss, its bounds of a learned scale out of the way.
-    pub(crate) loss: Arc<Loss>,
+    /// The head of the loss, its bounds of a learned scale out of the way.
+    pub(crate) head: Arc<Head>,
     /// The scale with its bounds.
     pub(crate) scale: Scale,
     pub(crate) source: Source,
@@ -57,6 +57,7 @@ pub(crate) enum Source {
 pub(crate) struct Outcome<B: Backend> {
     loss: FloatTensor<B>,
     scores: FloatTensor<B>,
+    top: Vec<i64>,
     state: Option<LossState>,
     refusal: Option<Error>,
 }
@@ -96,7 +97,7 @@ pub(crate) fn forward(operands: Operands, learned: Learned, request: Request) ->
         None => {
             let loss = Tensor::from_dispatch(outcome.loss);
             let output = MarginOutput { loss, scores: Tensor::from_dispatch(outcome.scores) };
-            Ok(Answer { output, state: outcome.state })
+            Ok(Answer { output, top: Some(outcome.top), state: outcome.state })
         }
     }
 }
@@ -116,9 +117,9 @@ impl MarginOperation for Flex {
     ) -> Outcome<Self> {
         let inputs = Inputs::new([first, second, third, scale, radius]);
         match request.compute(&inputs, false) {
-            Ok(Computed { value, made, state, .. }) => {
-                let scores = made.map_or_else(|| inputs.0[0].clone(), |made| matrix(made.into_scores()));
-                Outcome { loss: request.loss_of(&value), scores, state, refusal: None }
+            Ok(computed) => {
+                let scores = computed.scores.map_or_else(|| inputs.0[0].clone(), matrix);
+                Outcome { loss: computed.loss, scores, top: computed.top, state: computed.state, refusal: None }
             }
             Err(error) => refused(error),
         }
@@ -143,34 +144,30 @@ impl<C: CheckpointStrategy> MarginOperation for Autodiff<Flex, C> {
         let inputs = Inputs::new(tensors);
         let operation = LossBackward.prepare::<C>(nodes).compute_bound().stateful();
         let tracked = matches!(operation, OpsKind::Tracked(_));
-        let Computed { value, gradients, made, state } = match request.compute(&inputs, tracked) {
+        let Computed { loss, gradients, scores, top, state } = match request.compute(&inputs, tracked) {
             Ok(computed) => computed,
             Err(error) => {
-                let Outcome { loss, scores, state, refusal } = refused::<Flex>(error);
-                return Outcome { loss: Self::from_inner(loss), scores: Self::from_inner(scores), state, refusal };
+                let Outcome { loss, scores, top, state, refusal } = refused::<Flex>(error);
+                let (loss, scores) = (Self::from_inner(loss), Self::from_inner(scores));
+                return Outcome { loss, scores, top, state, refusal };
             }
         };
-        let loss = request.loss_of(&value);
-        let scores = match &made {
-            None => inputs.0[0].clone(),
-            Some(made) if request.wants_scores => matrix(made.scores().to_owned()),
-            Some(_) => vector(Array1::zeros(1)),
-        };
+        let scores = scores.map_or_else(|| inputs.0[0].clone(), matrix);
         let loss = match (operation, gradients) {
             (OpsKind::Tracked(operation), Some(gradients)) => {
-                let kept = Kept { gradients, made, state: state.clone() };
+                let kept = Kept { gradients, state: state.clone() };
                 operation.finish(State { inputs, kept: Arc::new(kept), request }, loss)
             }
             (OpsKind::Tracked(_), None) => Self::from_inner(loss),
             (OpsKind::UnTracked(operation), _) => operation.finish(loss),
         };
-        Outcome { loss, scores: Self::from_inner(scores), state, refusal: None }
+        Outcome { loss, scores: Self::from_inner(scores), top, state, refusal: None }
     }
 }
 
 fn refused<B: Backend<FloatTensorPrimitive = FlexTensor>>(error: Error) -> Outcome<B> {
     let nothing = || vector(Array1::zeros(1));
-    Outcome { loss: nothing(), scores: nothing(), state: None, refusal: Some(error) }
+    Outcome { loss: nothing(), scores: nothing(), top: Vec::new(), state: None, refusal: Some(error) }
 }
 
 /// The five tensors, their elements side by side in memory.
@@ -202,96 +199,141 @@ impl Inputs {
     }
 }
 
-/// Scores that are made here.
-#[derive(Clone, Debug)]
-struct Made {
-    /// Against every prototype (N, C K).
-    all: Scored<f32>,
-    /// The best of each class, where a class has several prototypes.
-    pooled: Option<Pooled<f32>>,
-}
-
-impl Made {
-    /// Scores (N, C).
-    fn scores(&self) -> ArrayView2<'_, f32> {
-        self.pooled.as_ref().map_or_else(|| self.all.scores.view(), |pooled| pooled.scores.view())
-    }
-
-    fn into_scores(self) -> Array2<f32> {
-        self.pooled.map_or(self.all.scores, |pooled| pooled.scores)
-    }
-}
-
 /// What the core crate answers.
 struct Computed {
-    value: Value<f32>,
-    gradients: Option<Gradients<f32>>,
-    made: Option<Made>,
+    loss: FlexTensor,
+    gradients: Option<Slopes>,
+    /// Where they are made here: all of them if they are asked for, else a single 0.
+    scores: Option<Array2<f32>>,
+    /// The class of the largest score of each row, where scores are made here.
+    top: Vec<i64>,
     /// What the loss was computed with.
     state: Option<LossState>,
 }
 
+/// Gradients for an upstream gradient of 1.
+#[derive(Clone, Debug)]
+enum Slopes {
+    Head(HeadGradients<f32>),
+    Scores(Gradients<f32>),
+}
+
 impl Request {
+    fn loss(&self) -> &Loss {
+        self.head.loss()
+    }
+
     fn compute(&self, inputs: &Inputs, with_gradients: bool) -> Result<Computed> {
-        let made = self.made(inputs)?;
+        match self.source {
+            Source::Embeddings { geometry, sub_centres, bias } => {
+                let computed = self.compute_head(inputs, bias, with_gradients)?;
+                let scores = if self.wants_scores {
+                    let bias = bias.then(|| inputs.vector(2));
+                    let all = geometry.scores(inputs.matrix(0), inputs.matrix(1), bias)?.scores;
+                    if sub_centres > 1 { pool(all.view(), sub_centres)?.scores } else { all }
+                } else {
+                    Array2::zeros((1, 1))
+                };
+                Ok(Computed { scores: Some(scores), ..computed })
+            }
+            Source::Scores { .. } => self.compute_scores(inputs, with_gradients),
+        }
+    }
+
+    fn compute_head(&self, inputs: &Inputs, bias: bool, with_gradients: bool) -> Result<Computed> {
+        let weight = inputs.matrix(1);
         let mut state = self.state.clone();
         if let (true, Some(next)) = (self.trains, &mut state) {
-            self.loss.update(next, &self.batch(inputs, made.as_ref(), self.state.as_ref(), None))?;
+            self.head.update(next, &self.head_batch(inputs, bias, self.state.as_ref(), None), weight)?;
         }
-        let batch = self.batch(inputs, made.as_ref(), state.as_ref(), None);
+        let batch = self.head_batch(inputs, bias, state.as_ref(), None);
         let (value, gradients) = if with_gradients {
-            let (value, gradients) = self.loss.value_and_grad(&batch, self.reduction)?;
-            (value, Some(gradients))
+            let (value, gradients) = self.head.value_and_grad(&batch, weight, self.reduction)?;
+            (value, Some(Slopes::Head(gradients)))
         } else {
-            (self.loss.value(&batch, self.reduction)?, None)
+            (self.head.value(&batch, weight, self.reduction)?, None)
         };
-        Ok(Computed { value, gradients, made, state })
+        let loss = self.loss_of(value.rows, value.total);
+        Ok(Computed { loss, gradients, scores: None, top: value.statistics.top.to_vec(), state })
     }
 
-    fn made(&self, inputs: &Inputs) -> Result<Option<Made>> {
-        let Source::Embeddings { geometry, sub_centres, bias } = self.source else { return Ok(None) };
-        let bias = bias.then(|| inputs.vector(2));
-        let all = geometry.scores(inputs.matrix(0), inputs.matrix(1), bias)?;
-        let pooled = if sub_centres > 1 { Some(pool(all.scores.view(), sub_centres)?) } else { None };
-        Ok(Some(Made { all, pooled }))
-    }
-
-    fn loss_of(&self, value: &Value<f32>) -> FlexTensor {
-        match self.reduction {
-            Reduction::None => vector(value.rows.clone()),
-            _ => vector(Array1::from_elem(1, value.total)),
+    fn compute_scores(&self, inputs: &Inputs, with_gradients: bool) -> Result<Computed> {
+        let mut state = self.state.clone();
+        if let (true, Some(next)) = (self.trains, &mut state) {
+            self.loss().update(next, &self.batch(inputs, self.state.as_ref(), None))?;
         }
+        let batch = self.batch(inputs, state.as_ref(), None);
+        let (value, gradients) = if with_gradients {
+            let (value, gradients) = self.loss().value_and_grad(&batch, self.reduction)?;
+            (value, Some(Slopes::Scores(gradients)))
+        } else {
+            (self.loss().value(&batch, self.reduction)?, None)
+        };
+        let loss = self.loss_of(value.rows, value.total);
+        Ok(Computed { loss, gradients, scores: None, top: Vec::new(), state })
+    }
+
+    fn loss_of(&self, rows: Array1<f32>, total: f32) -> FlexTensor {
+        match self.reduction {
+            Reduction::None => vector(rows),
+            _ => vector(Array1::from_elem(1, total)),
+        }
+    }
+
+    /// The embeddings; `sample_weights` takes the place of the batch's own.
+    fn head_batch<'a>(
+        &'a self,
+        inputs: &'a Inputs,
+        bias: bool,
+        state: Option<&'a LossState>,
+        sample_weights: Option<ArrayView1<'a, f32>>,
+    ) -> HeadBatch<'a, f32> {
+        let mut batch = HeadBatch::with_targets(inputs.matrix(0), self.host.targets());
+        if bias {
+            batch = batch.with_bias(inputs.vector(2));
+        }
+        if let Some(weights) = sample_weights.or(self.host.sample_weights.as_ref().map(|weights| weights.view())) {
+            batch = batch.with_sample_weights(weights);
+        }
+        if let Some(margins) = &self.host.margins {
+            batch = batch.with_margins(margins.view());
+        }
+        if let Some(state) = state {
+            batch = batch.with_state(state);
+        }
+        if self.scale.is_learned() {
+            batch = batch.with_scale(self.scale_of(inputs));
+        }
+        if self.has_radius() {
+            batch = batch.with_radius(inputs.radius());
+        }
+        batch
+    }
+
+    /// A learned scale within its bounds; one that is no number is complained of by the loss.
+    fn scale_of(&self, inputs: &Inputs) -> f64 {
+        let parameter = inputs.scale();
+        if parameter.is_finite() { self.scale.clamp(parameter) } else { parameter }
     }
 
     /// `sample_weights` takes the place of the batch's own.
     fn batch<'a>(
         &'a self,
         inputs: &'a Inputs,
-        made: Option<&'a Made>,
         state: Option<&'a LossState>,
         sample_weights: Option<ArrayView1<'a, f32>>,
     ) -> Batch<'a, f32> {
-        let scores = made.map_or_else(|| inputs.matrix(0), Made::scores);
-        let scored = made.map(|made| &made.all);
-        let (of_embeddings, of_weight) = match (self.source, scored) {
-            (Source::Scores { embedding_norms, weight_norms }, _) => {
-                (embedding_norms.then(|| inputs.vector(1)), weight_norms.then(|| inputs.vector(2)))
+        let mut batch = self.host.batch(inputs.matrix(0), sample_weights, state);
+        if let Source::Scores { embedding_norms, weight_norms } = self.source {
+            if embedding_norms {
+                batch = batch.with_embedding_norms(inputs.vector(1));
             }
-            (Source::Embeddings { .. }, scored) => (
-                scored.filter(|_| self.loss.needs_embedding_norms()).map(|scored| scored.embedding_norms.view()),
-                scored.filter(|_| self.loss.needs_weight_norms()).map(|scored| scored.weight_norms.view()),
-            ),
-        };
-        let mut batch = self.host.batch(scores, sample_weights, state);
-        if let Some(norms) = of_embeddings {
-            batch = batch.with_embedding_norms(norms);
-        }
-        if let Some(norms) = of_weight {
-            batch = batch.with_weight_norms(norms);
+            if weight_norms {
+                batch = batch.with_weight_norms(inputs.vector(2));
+            }
         }
         if self.scale.is_learned() {
-            let parameter = inputs.scale();
-            batch = batch.with_scale(if parameter.is_finite() { self.scale.clamp(parameter) } else { parameter });
+            batch = batch.with_scale(self.scale_of(inputs));
         }
         if self.has_radius() {
             batch = batch.with_radius(inputs.radius());
@@ -300,7 +342,7 @@ impl Request {
     }
 
     fn has_radius(&self) -> bool {
-        self.loss.spec().regulariser.is_some_and(|term| term.initial_radius().is_some())
+        self.loss().spec().regulariser.is_some_and(|term| term.initial_radius().is_some())
     }
 }
 
@@ -318,10 +360,7 @@ struct State {
 /// What forward has computed.
 #[derive(Clone, Debug)]
 struct Kept {
-    /// For an upstream gradient of 1.
-    gradients: Gradients<f32>,
-    /// Where the scores were made here.
-    made: Option<Made>,
+    gradients: Slopes,
     /// What the loss was computed with.
     state: Option<LossState>,
 }
@@ -331,8 +370,7 @@ impl Backward<Flex, INPUTS> for LossBackward {
 
     fn backward(self, ops: Ops<State, INPUTS>, gradients: &mut Upstream, _: &mut Checkpointer) {
         let upstream = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let wanted = ops.parents.each_ref().map(Option::is_some);
-        let slopes = ops.state.slopes(elements(&upstream), wanted);
+        let slopes = ops.state.slopes(elements(&upstream));
         for (parent, slope) in ops.parents.into_iter().zip(slopes) {
             if let (Some(node), Some(slope)) = (parent, slope) {
                 gradients.register::<Flex>(node.id, slope);
@@ -343,36 +381,31 @@ impl Backward<Flex, INPUTS> for LossBackward {
 
 impl State {
     /// The gradients by the five tensors.
-    fn slopes(self, upstream: &[f32], wanted: [bool; INPUTS]) -> [Option<FlexTensor>; INPUTS] {
+    fn slopes(self, upstream: &[f32]) -> [Option<FlexTensor>; INPUTS] {
         let Self { inputs, kept, request } = self;
-        let Kept { gradients, made, state } = Arc::unwrap_or_clone(kept);
-        let mut gradients = match uniform(upstream) {
-            Some(factor) => scaled(gradients, factor),
+        let Kept { gradients, state } = Arc::unwrap_or_clone(kept);
+        let gradients = match uniform(upstream) {
+            Some(factor) => gradients.times(factor),
             None => {
-                let weighted = request.weighted(&inputs, made.as_ref(), state.as_ref(), upstream);
-                weighted.unwrap_or_else(|| scaled(gradients, f32::NAN))
+                let weighted = request.weighted(&inputs, state.as_ref(), upstream);
+                weighted.unwrap_or_else(|| gradients.times(f32::NAN))
             }
         };
-        let scale = request.scale.is_learned().then(|| bounded(request.scale, inputs.scale(), gradients.scale));
-        let radius = request.has_radius().then_some(gradients.radius);
+        let (by_scale, by_radius) = match &gradients {
+            Slopes::Head(head) => (head.scale, head.radius),
+            Slopes::Scores(scores) => (scores.scale, scores.radius),
+        };
+        let scale = request.scale.is_learned().then(|| bounded(request.scale, inputs.scale(), by_scale));
+        let radius = request.has_radius().then_some(by_radius);
         let number = |slope: Option<f32>| slope.map(|slope| vector(Array1::from_elem(1, slope)));
-        let [first, second, third] = match request.source {
-            Source::Embeddings { geometry, sub_centres, .. } => {
-                let made = made.filter(|_| wanted[..3].contains(&true));
-                let head = made.map(|Made { all, pooled }| {
-                    if let Some(Pooled { winners, .. }) = pooled {
-                        let spread = spread(gradients.scores.view(), winners.view(), sub_centres);
-                        gradients.scores = spread.expect(ACCEPTED);
-                    }
-                    geometry.backward(inputs.matrix(0), inputs.matrix(1), &all, &gradients).expect(ACCEPTED)
-                });
-                head.map_or([None, None, None], |head| {
-                    [Some(matrix(head.embeddings)), Some(matrix(head.weight)), Some(vector(head.bias))]
-                })
+        let [first, second, third] = match gradients {
+            Slopes::Head(head) => {
+                let bias = matches!(request.source, Source::Embeddings { bias: true, .. });
+                [Some(matrix(head.embeddings)), Some(matrix(head.weight)), bias.then(|| vector(head.bias))]
             }
-            Source::Scores { .. } => {
-                let (of_embeddings, of_weight) = (gradients.embedding_norms.take(), gradients.weight_norms.take());
-                [Some(matrix(gradients.scores)), of_embeddings.map(vector), of_weight.map(vector)]
+            Slopes::Scores(of_scores) => {
+                let (of_embeddings, of_weight) = (of_scores.embedding_norms, of_scores.weight_norms);
+                [Some(matrix(of_scores.scores)), of_embeddings.map(vector), of_weight.map(vector)]
             }
         };
         [first, second, third, number(scale), number(radius)]
@@ -381,19 +414,19 @@ impl State {
 
 impl Request {
     /// The gradient of the rows, each weighted by its upstream gradient. `None` where one of these is not finite.
-    fn weighted(
-        &self,
-        inputs: &Inputs,
-        made: Option<&Made>,
-        state: Option<&LossState>,
-        upstream: &[f32],
-    ) -> Option<Gradients<f32>> {
+    fn weighted(&self, inputs: &Inputs, state: Option<&LossState>, upstream: &[f32]) -> Option<Slopes> {
         let own = |row: usize| self.host.sample_weights.as_ref().map_or(1.0, |weights| weights[row]);
-        let of_sign = |sign: f32| -> Option<Gradients<f32>> {
+        let of_sign = |sign: f32| -> Option<Slopes> {
             let rows = upstream.iter().enumerate();
             let weights: Array1<f32> = rows.map(|(row, slope)| (sign * slope).max(0.0) * own(row)).collect();
-            let batch = self.batch(inputs, made, state, Some(weights.view()));
-            self.loss.value_and_grad(&batch, self.reduction).ok().map(|(_, gradients)| gradients)
+            let weights = Some(weights.view());
+            if let Source::Embeddings { bias, .. } = self.source {
+                let batch = self.head_batch(inputs, bias, state, weights);
+                let answer = self.head.value_and_grad(&batch, inputs.matrix(1), self.reduction);
+                return answer.ok().map(|(_, gradients)| Slopes::Head(gradients));
+            }
+            let batch = self.batch(inputs, state, weights);
+            self.loss().value_and_grad(&batch, self.reduction).ok().map(|(_, gradients)| Slopes::Scores(gradients))
         };
         if upstream.iter().any(|slope| !slope.is_finite()) {
             return None;
@@ -402,7 +435,7 @@ impl Request {
         if upstream.iter().all(|slope| *slope >= 0.0) {
             return Some(positive);
         }
-        Some(difference(positive, &of_sign(-1.0)?))
+        Some(positive.minus(of_sign(-1.0)?))
     }
 }
 
@@ -412,29 +445,51 @@ fn uniform(upstream: &[f32]) -> Option<f32> {
     upstream.iter().all(|slope| *slope == first || first.is_nan()).then_some(first)
 }
 
-fn scaled(gradients: Gradients<f32>, factor: f32) -> Gradients<f32> {
-    // The usual upstream gradient; multiplying by 1 would change no bit.
-    if factor == 1.0 {
-        return gradients;
+impl Slopes {
+    fn times(self, factor: f32) -> Self {
+        // The usual upstream gradient; multiplying by 1 would change no bit.
+        if factor == 1.0 {
+            return self;
+        }
+        let times = |numbers: Array1<f32>| numbers * factor;
+        match self {
+            Self::Head(head) => Self::Head(HeadGradients {
+                embeddings: head.embeddings * factor,
+                weight: head.weight * factor,
+                bias: head.bias * factor,
+                scale: head.scale * factor,
+                radius: head.radius * factor,
+            }),
+            Self::Scores(scores) => Self::Scores(Gradients {
+                scores: scores.scores * factor,
+                scale: scores.scale * factor,
+                radius: scores.radius * factor,
+                embedding_norms: scores.embedding_norms.map(times),
+                weight_norms: scores.weight_norms.map(times),
+            }),
+        }
     }
-    let times = |numbers: Array1<f32>| numbers * factor;
-    Gradients {
-        scores: gradients.scores * factor,
-        scale: gradients.scale * factor,
-        radius: gradients.radius * factor,
-        embedding_norms: gradients.embedding_norms.map(times),
-        weight_norms: gradients.weight_norms.map(times),
-    }
-}
 
-fn difference(a: Gradients<f32>, b: &Gradients<f32>) -> Gradients<f32> {
-    let minus = |a: Option<Array1<f32>>, b: &Option<Array1<f32>>| Some(a? - b.as_ref()?);
-    Gradients {
-        scores: a.scores - &b.scores,
-        scale: a.scale - b.scale,
-        radius: a.radius - b.radius,
-        embedding_norms: minus(a.embedding_norms, &b.embedding_norms),
-        weight_norms: minus(a.weight_norms, &b.weight_norms),
+    /// The difference of two of one kind.
+    fn minus(self, other: Self) -> Self {
+        let minus = |a: Option<Array1<f32>>, b: Option<Array1<f32>>| Some(a? - b?);
+        match (self, other) {
+            (Self::Head(a), Self::Head(b)) => Self::Head(HeadGradients {
+                embeddings: a.embeddings - b.embeddings,
+                weight: a.weight - b.weight,
+                bias: a.bias - b.bias,
+                scale: a.scale - b.scale,
+                radius: a.radius - b.radius,
+            }),
+            (Self::Scores(a), Self::Scores(b)) => Self::Scores(Gradients {
+                scores: a.scores - b.scores,
+                scale: a.scale - b.scale,
+                radius: a.radius - b.radius,
+                embedding_norms: minus(a.embedding_norms, b.embedding_norms),
+                weight_norms: minus(a.weight_norms, b.weight_norms),
+            }),
+            (own, _) => own,
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! A last layer with its loss.
 
 use crate::composed;
-use crate::inputs::{MarginOutput, RowInputs, Targets};
+use crate::inputs::{MarginOutput, MarginTop, RowInputs, Targets, Wanted};
 use crate::prepared::{Learned, Operands, Prepared, expect};
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use softmargin::{ErrorKind, Loss, LossSpec, LossState, Reduction, presets};
 
 /// The configuration of a [`MarginHead`].
@@ -163,12 +163,39 @@ impl MarginHead {
         targets: impl Into<Targets>,
         inputs: RowInputs,
     ) -> softmargin::Result<MarginOutput> {
-        self.prepared.forward(self.operands(embeddings), self.learned(), targets.into(), &inputs, true)
+        let operands = self.operands(embeddings);
+        Ok(self.prepared.forward(operands, self.learned(), targets.into(), &inputs, Wanted::Scores)?.output)
     }
 
     /// The loss alone: where nobody asks for the scores they need not be copied.
     fn loss_of(&self, embeddings: Tensor<2>, targets: Targets, inputs: &RowInputs) -> softmargin::Result<Tensor<1>> {
-        Ok(self.prepared.forward(self.operands(embeddings), self.learned(), targets, inputs, false)?.loss)
+        let operands = self.operands(embeddings);
+        Ok(self.prepared.forward(operands, self.learned(), targets, inputs, Wanted::Nothing)?.output.loss)
+    }
+
+    /// Loss of a batch and the class that each row is taken for. On the Flex backend its scores are never held, however many
+    /// the classes.
+    ///
+    /// # Errors
+    /// As [`try_forward_batch`](Self::try_forward_batch).
+    pub fn try_forward_top(
+        &self,
+        embeddings: Tensor<2>,
+        targets: impl Into<Targets>,
+        inputs: RowInputs,
+    ) -> softmargin::Result<MarginTop> {
+        let device = embeddings.device();
+        let operands = self.operands(embeddings);
+        let answer = self.prepared.forward(operands, self.learned(), targets.into(), &inputs, Wanted::Top)?;
+        let MarginOutput { loss, scores } = answer.output;
+        let top = match answer.top {
+            Some(top) => {
+                let rows = top.len();
+                Tensor::from_data(TensorData::new(top, [rows]), &device)
+            }
+            None => scores.argmax(1).flatten(0, 1),
+        };
+        Ok(MarginTop { loss, top })
     }
 
     fn operands(&self, embeddings: Tensor<2>) -> Operands {

@@ -118,6 +118,23 @@ pub struct MarginOutput {
     pub scores: Tensor<2>,
 }
 
+/// A loss, and the class of the largest score of each row.
+#[derive(Clone, Debug)]
+pub struct MarginTop {
+    /// Shape `[1]`; `[N]` under [`Reduction::None`].
+    pub loss: Tensor<1>,
+    /// `[N]`: the answer for each row, of the scores as the geometry makes them.
+    pub top: Tensor<1, Int>,
+}
+
+/// What is asked for beside the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Nothing,
+    Top,
+    Scores,
+}
+
 /// Everything of a batch but its scores, read back to the host.
 #[derive(Clone, Debug)]
 pub(crate) struct Host<F> {
@@ -140,6 +157,14 @@ impl<F: Real + Element> Host<F> {
         };
         let column = |values: &Option<Tensor<1>>| values.clone().map(|values| values.into_data().iter::<F>().collect());
         Self { targets, sample_weights: column(&inputs.sample_weights), margins: column(&inputs.margins) }
+    }
+
+    /// What the rows are to become.
+    pub(crate) fn targets(&self) -> softmargin::Targets<'_, F> {
+        match &self.targets {
+            HostTargets::Classes(classes) => softmargin::Targets::Hard(classes.view()),
+            HostTargets::Distributions(rows) => softmargin::Targets::Soft(rows.view()),
+        }
     }
 
     /// The batch of these scores; `sample_weights` takes the place of the batch's own.

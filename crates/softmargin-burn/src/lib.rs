@@ -50,6 +50,6 @@ mod loss;
 mod prepared;
 
 pub use head::{MarginHead, MarginHeadConfig};
-pub use inputs::{MarginOutput, Norms, RowInputs, Targets};
+pub use inputs::{MarginOutput, MarginTop, Norms, RowInputs, Targets};
 pub use loss::{MarginLoss, MarginLossConfig};
 pub use softmargin;

@@ -2,7 +2,7 @@
 
 use crate::composed;
 use crate::head::cross_entropy;
-use crate::inputs::{MarginOutput, Norms, RowInputs, Targets};
+use crate::inputs::{MarginOutput, Norms, RowInputs, Targets, Wanted};
 use crate::prepared::{Learned, Operands, Prepared, expect};
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -138,7 +138,7 @@ impl MarginLoss {
         inputs: RowInputs,
     ) -> softmargin::Result<MarginOutput> {
         let operands = Operands::Scores { scores, embedding_norms: norms.embeddings, weight_norms: norms.weights };
-        self.prepared.forward(operands, self.learned(), targets.into(), &inputs, true)
+        Ok(self.prepared.forward(operands, self.learned(), targets.into(), &inputs, Wanted::Scores)?.output)
     }
 
     /// Scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the classes.

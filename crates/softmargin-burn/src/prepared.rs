@@ -3,9 +3,10 @@
 use crate::composed::{self, Problem};
 use crate::flex::{self, Request, Source};
 use crate::flex_memory::is_flex;
-use crate::inputs::{Host, MarginOutput, RowInputs, Targets};
+use crate::inputs::{Host, MarginOutput, RowInputs, Targets, Wanted};
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use softmargin::head::Head;
 use softmargin::{Geometry, Loss, LossSpec, LossState, Regulariser, Result, Scale};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) loss: Arc<Loss>,
-    /// The same with wider bounds of a learned scale, which are never met. Its own are kept here: which slope they stop
+    /// Its head, with wider bounds of a learned scale, which are never met. Its own are kept here: which slope they stop
     /// depends on its sign, which is known only when the gradient of what follows the loss is.
-    pub(crate) unbounded: Arc<Loss>,
+    pub(crate) unbounded: Arc<Head>,
     pub(crate) state: Option<LossState>,
     next: Next,
 }
@@ -46,6 +47,8 @@ impl Next {
 /// What a loss answers, and the state that it was computed with.
 pub(crate) struct Answer {
     pub(crate) output: MarginOutput,
+    /// The class of the largest score of each row, where it is known.
+    pub(crate) top: Option<Vec<i64>>,
     pub(crate) state: Option<LossState>,
 }
 
@@ -76,7 +79,7 @@ impl Prepared {
             _ => loss.clone(),
         };
         let state = loss.initial_state();
-        Ok(Self { loss: Arc::new(loss), unbounded: Arc::new(unbounded), state, next: Next::default() })
+        Ok(Self { loss: Arc::new(loss), unbounded: Arc::new(Head::new(unbounded)), state, next: Next::default() })
     }
 
     /// The parameter of a learned scale, at its start.
@@ -122,20 +125,20 @@ impl Prepared {
         learned: Learned,
         targets: Targets,
         inputs: &RowInputs,
-        wants_scores: bool,
-    ) -> Result<MarginOutput> {
+        wanted: Wanted,
+    ) -> Result<Answer> {
         // A batch that nothing is learned from leaves no trace.
         let trains = operands.is_autodiff();
         let answer = if !inputs.composed && operands.are_flex_f32(&learned) {
             let request = Request {
-                loss: Arc::clone(&self.unbounded),
+                head: Arc::clone(&self.unbounded),
                 scale: self.loss.spec().scale,
                 source: operands.source(),
                 host: Host::read(targets, inputs),
                 state: self.state.clone(),
                 trains,
                 reduction: inputs.reduction,
-                wants_scores,
+                wants_scores: wanted == Wanted::Scores,
             };
             flex::forward(operands, learned, request)?
         } else {
@@ -144,10 +147,10 @@ impl Prepared {
             let problem = Problem { loss, state, trains, host: &host, learned, reduction: inputs.reduction };
             composed::forward(operands, &problem)?
         };
-        if let (true, Some(from), Some(to)) = (trains, &self.state, answer.state) {
-            self.next.set(from.clone(), to);
+        if let (true, Some(from), Some(to)) = (trains, &self.state, &answer.state) {
+            self.next.set(from.clone(), to.clone());
         }
-        Ok(answer.output)
+        Ok(answer)
     }
 }
 

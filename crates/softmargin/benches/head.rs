@@ -25,6 +25,8 @@ struct Case {
     width: usize,
     classes: usize,
     options: HeadOptions,
+    /// The size of a tile, where it is not chosen by the width.
+    tile: Option<usize>,
     /// Whether gradients are kept from step to step.
     keeps: bool,
     /// Whether the step of an optimiser is fused.
@@ -34,7 +36,7 @@ struct Case {
 impl Case {
     fn parse(words: &[String]) -> Result<Self, String> {
         let [loss, rows, width, classes, keys @ ..] = words else {
-            return Err("usage: --serve LOSS N D C [precision=] [mode=] [memory=] [step=]".into());
+            return Err("usage: --serve LOSS N D C [precision=] [mode=] [memory=] [step=] [tile=]".into());
         };
         let number = |word: &String| word.parse::<usize>().map_err(|_| format!("{word}: expected a whole number"));
         let pairs: HashMap<&str, &str> = keys.iter().filter_map(|key| key.split_once('=')).collect();
@@ -51,6 +53,7 @@ impl Case {
             width: number(width)?,
             classes: number(classes)?,
             options,
+            tile: pairs.get("tile").and_then(|tile| tile.parse().ok()),
             keeps: one("memory", "fresh") == "kept",
             steps: one("step", "none") == "sgd",
         })
@@ -72,6 +75,7 @@ impl Problem {
         let spec = presets::find(&case.loss).expect("the name of a loss").spec();
         let size = if spec.geometry.is_bounded() { 1.0 } else { 1.0 / (case.width as f32).sqrt() };
         let head = Head::with_options(spec.build(case.classes).expect("a sound loss"), case.options).expect("options");
+        let head = case.tile.map_or_else(|| head.clone(), |tile| head.clone().with_tile(tile));
         let mut targets = Generator::new(3, Purpose::Order, 0);
         let classes = u32::try_from(case.classes).expect("a number of classes");
         let shape = (case.classes, case.width);
@@ -166,13 +170,15 @@ struct Peak {
 const SUMS: usize = 6;
 
 impl Work for Peak {
-    type Output = f32;
+    type Output = Line;
 
     #[inline(always)]
-    fn run<I: Instructions>(self) -> f32 {
-        let start = |k: usize| I::Vector::splat(std::hint::black_box(k as f32));
+    fn run<I: Instructions>(self) -> Line {
+        // Every number is another one: equal halves of a vector would be computed once.
+        let start =
+            |k: usize| I::Vector::load(&Line(std::array::from_fn(|l| std::hint::black_box((k * LINE + l) as f32))));
         let mut sums: [I::Vector; 2 * SUMS] = std::array::from_fn(start);
-        let factor = I::Vector::splat(std::hint::black_box(0.999));
+        let factor = start(1);
         for _ in 0..self.rounds {
             // Six of two registers, or twelve of one.
             for sum in sums.iter_mut().take(if I::SUMS == 24 { 2 * SUMS } else { SUMS }) {
@@ -181,7 +187,7 @@ impl Work for Peak {
         }
         let mut line = Line::default();
         sums.into_iter().fold(I::Vector::zero(), Vector::add).store(&mut line);
-        line.0[0]
+        line
     }
 }
 
@@ -192,7 +198,7 @@ fn peak() -> f64 {
     let (threads, rounds) = (rayon::current_num_threads(), 10_000_000);
     let once = || {
         let start = Instant::now();
-        let results: Vec<f32> =
+        let results: Vec<Line> =
             (0..threads).into_par_iter().with_max_len(1).map(|_| run_on(set, Peak { rounds })).collect();
         std::hint::black_box(results);
         (2 * LINE * sums * rounds * threads) as f64 / start.elapsed().as_secs_f64() / 1e9
@@ -213,7 +219,7 @@ fn table(test: bool) {
             ] {
                 let options = HeadOptions { mode, precision, ..HeadOptions::default() };
                 let loss = loss.to_owned();
-                let case = Case { loss, rows, width, classes, options, keeps: true, steps: false };
+                let case = Case { loss, rows, width, classes, options, tile: None, keeps: true, steps: false };
                 let mut problem = Problem::new(&case);
                 let mut times: Vec<f64> = (0..if test { 1 } else { 15 }).map(|_| problem.time()).collect();
                 times.sort_by(f64::total_cmp);

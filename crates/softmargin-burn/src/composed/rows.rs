@@ -51,7 +51,7 @@ pub(crate) fn forward(operands: Operands, problem: &Problem<'_>) -> Result<Answe
     let checked = problem.checked(&scored, &norms)?;
     let scores = scored.scores.clone().detach();
     let output = MarginOutput { loss: problem.total(scored, &checked)?, scores };
-    Ok(Answer { output, state })
+    Ok(Answer { output, top: None, state })
 }
 
 /// The norms (N) and (C) that the loss looks at, for the core's checks; zeros where it need not know them.

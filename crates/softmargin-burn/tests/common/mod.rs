@@ -570,7 +570,7 @@ fn core_with<F: Real + Element>(
     let (value, mut gradients): (Value<F>, Gradients<F>) = loss.value_and_grad(&batch, reduction).unwrap();
     let winners = inputs.pooled.winners.view();
     gradients.scores = sub_centres::spread(gradients.scores.view(), winners, case.spec.sub_centres).unwrap();
-    let HeadGradients { embeddings, weight, bias } =
+    let HeadGradients { embeddings, weight, bias, .. } =
         geometry.backward(inputs.x.view(), inputs.w.view(), &inputs.scored, &gradients).unwrap();
     let wide = |values: Vec<F>| values.into_iter().map(Real::widen).collect::<Vec<f64>>();
     let if_there = |there: bool, values: Vec<F>| if there { wide(values) } else { Vec::new() };

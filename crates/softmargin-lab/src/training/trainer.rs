@@ -15,7 +15,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use softmargin::Reduction;
-use softmargin_burn::{MarginOutput, RowInputs};
+use softmargin_burn::{MarginTop, RowInputs};
 use std::time::Instant;
 
 /// What training leaves.
@@ -233,10 +233,10 @@ impl<'a> Learner<'a> {
         let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [rows.len()]), &self.recording);
         let images = input(values, rows.len(), self.config.input.shape(), &self.recording);
         let embeddings = self.model.network.forward(images);
-        let output = self.model.head.try_forward_batch(embeddings.clone(), targets.clone(), RowInputs::new());
-        let MarginOutput { loss, scores } =
+        let output = self.model.head.try_forward_top(embeddings.clone(), targets.clone(), RowInputs::new());
+        let MarginTop { loss, top } =
             output.map_err(|error| self.refused(error, &rows, embeddings.clone(), targets.clone()))?;
-        let right = scores.argmax(1).flatten::<1>(0, 1).equal(targets.clone()).int().sum().into_scalar::<i64>();
+        let right = top.equal(targets.clone()).int().sum().into_scalar::<i64>();
         let value = f64::from(loss.clone().into_scalar::<f32>());
         if !value.is_finite() {
             let subject = format!("the loss of step {}", self.step + 1);

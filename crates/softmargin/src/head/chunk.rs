@@ -1,6 +1,7 @@
 //! Where the rows of the weight's gradient of a shard go: into an array, or into a step of an optimiser.
 
 use super::optimiser::StepRows;
+use super::panels::contiguous;
 use super::sweep::Prototypes;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis};
 
@@ -20,17 +21,24 @@ impl Chunk<'_> {
         }
     }
 
-    /// Takes the gradient by a prototype.
-    pub(super) fn put(&mut self, prototype: usize, values: &[f32]) {
+    /// Has the gradient by a prototype computed from the prototype, and takes it. `room` is for a row where the array has
+    /// no place for it.
+    pub(super) fn take(&mut self, prototype: usize, room: &mut [f32], compute: impl FnOnce(&[f32], &mut [f32])) {
         match self {
-            Self::Gradient { first, gradient, .. } => {
+            Self::Gradient { weight, first, gradient } => {
+                let w = contiguous(weight.row(prototype));
                 let mut row = gradient.row_mut(prototype - *first);
-                match row.as_slice_mut() {
-                    Some(row) => row.copy_from_slice(values),
-                    None => row.assign(&ArrayView1::from(values)),
+                if let Some(row) = row.as_slice_mut() {
+                    compute(&w, row);
+                } else {
+                    compute(&w, room);
+                    row.assign(&ArrayView1::from(&*room));
                 }
             }
-            Self::Step { first, rows } => rows.step(prototype - *first, values),
+            Self::Step { first, rows } => {
+                compute(&contiguous(rows.weight.row(prototype - *first)), room);
+                rows.step(prototype - *first, room);
+            }
         }
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Found<'a> {
 pub(super) struct FirstSweep<'a> {
     /// By block.
     pub(super) found: Vec<Found<'a>>,
+    /// `1 / |w|` by position, where slopes are stored.
+    pub(super) inverse: Vec<f64>,
     /// Whether all prototypes were finite.
     pub(super) sound: bool,
 }
@@ -75,12 +77,15 @@ impl<'a> Sweep<'a> {
                 is_final: false,
             })
             .collect();
-        let mut by_panel = Vec::new();
+        let (mut by_panel, mut inverse) = (Vec::new(), Vec::new());
         let lines_of_tile = panels_of(most_rows) * shard.tile.min(shard.positions.len());
         // In whole words the store itself is where scores are put.
         let mut scores = self.memory.take(if matches!(store, Store::Whole(_)) { 0 } else { lines_of_tile });
         for (number, tile) in shard.tiles().enumerate() {
             self.enter(&mut room, weight, &tile);
+            if stores {
+                inverse.extend_from_slice(&room.inverse[..tile.len()]);
+            }
             for (block, found) in blocks.iter().zip(&mut found) {
                 block.targets_in(&tile, &mut by_panel);
                 let lines = panels_of(block.padded()) * tile.len();
@@ -99,7 +104,7 @@ impl<'a> Sweep<'a> {
                 }
             }
         }
-        FirstSweep { found, sound: room.sound }
+        FirstSweep { found, inverse, sound: room.sound }
     }
 
     /// Looks at the scores of a tile, panel by panel.

@@ -1,11 +1,13 @@
 //! A head in two sweeps over the classes, in `f32`.
 
+use super::arithmetic::{AddPanels, FinishRow};
 use super::barrier::{Barrier, Shared};
 use super::batch::HeadBatch;
 use super::chunk::Chunk;
 use super::first::{FirstSweep, Store, stored_lines};
 use super::memory::{Buffer, Memory};
 use super::options::{HeadOptions, Mode, Precision};
+use super::panels::contiguous;
 use super::rows::{Rows, Source, inverse};
 use super::sampling::Positions;
 use super::second::{Goal, Kept, Second, SecondSweep};
@@ -20,8 +22,8 @@ use crate::loss::{Gradients, Loss};
 use crate::real::Real;
 use crate::reduction::Reduction;
 use crate::rivals::Rivals;
-use crate::simd::{LINE, Line};
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis};
+use crate::simd::{LINE, Line, run_on};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
 /// Products below which threads cost more than they bring.
@@ -87,6 +89,7 @@ impl<'a> Request<'a> {
         let positions = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centres);
         let positions_of_source = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centres);
         let source = Source {
+            set: loss.instruction_set(),
             geometry: spec.geometry,
             embeddings: batch.embeddings.reborrow(),
             weight,
@@ -150,10 +153,13 @@ impl<'a> Request<'a> {
         let (value, of_loss) = collect(&self, &rows, &barrier, positions);
         let mut pulled = Array2::zeros(if gradients { (count, width) } else { (0, 0) });
         if gradients {
-            for pull in &barrier.pulls {
-                let gradient = pulled.row_mut(pull.row).into_slice().expect("a fresh array lies in order");
-                pull.add_to_embedding(&source, rows.norms[pull.row], gradient);
-            }
+            let mut by_row = vec![Vec::new(); count];
+            barrier.pulls.iter().for_each(|pull| by_row[pull.row].push(*pull));
+            let gradients = pulled.axis_iter_mut(Axis(0)).into_par_iter().zip(by_row).with_min_len(16);
+            gradients.enumerate().for_each(|(row, (gradient, pulls))| {
+                let gradient = gradient.into_slice().expect("a fresh array lies in order");
+                pulls.iter().for_each(|pull| pull.add_to_embedding(&source, rows.norms[row], gradient));
+            });
         }
         Ok(Some(Begun {
             request: self,
@@ -330,9 +336,8 @@ impl<'a> Begun<'a> {
         let width = self.sweep.width;
         for (number, block) in self.blocks.iter().enumerate() {
             let padded = block.padded();
-            let rows =
-                gradient.axis_chunks_iter_mut(Axis(0), 1).into_iter().skip(block.rows.start).take(block.rows.len());
-            let work = |(index, mut out): (usize, ArrayViewMut2<'_, f32>)| {
+            let rows = gradient.axis_iter_mut(Axis(0)).skip(block.rows.start).take(block.rows.len());
+            let work = |(index, mut out): (usize, ArrayViewMut1<'_, f32>)| {
                 let row = block.rows.start + index;
                 let mut sum = vec![0.0_f64; width];
                 for (first, second) in self.first.iter().zip(seconds) {
@@ -345,13 +350,9 @@ impl<'a> Begun<'a> {
                         (None, Some(sums)) => (sums, 1.0),
                         (None, None) => continue,
                     };
-                    for (panel, sum) in sum.chunks_mut(LINE).enumerate() {
-                        for (sum, &value) in sum.iter_mut().zip(&sums[panel * padded + index].0) {
-                            *sum += factor * f64::from(value);
-                        }
-                    }
+                    run_on(self.sweep.set, AddPanels { sum: &mut sum, panels: sums, rows: padded, row: index, factor });
                 }
-                self.finish_row(row, sum, &mut out);
+                self.finish_row(row, &sum, &mut out);
             };
             let tasks: Vec<_> = rows.enumerate().collect();
             if tasks.len() * width * self.shards.len() < WORTH_THREADS / 8 {
@@ -372,18 +373,21 @@ impl<'a> Begun<'a> {
     }
 
     /// The gradient of an embedding from what its rivals sum up to.
-    fn finish_row(&self, row: usize, mut sum: Vec<f64>, out: &mut ArrayViewMut2<'_, f32>) {
-        let (x, norm) = (self.request.batch.embeddings.row(row), self.rows.norms[row]);
-        let of_x = inverse(norm);
-        if self.sweep.geometry.normalises_embeddings() {
-            let along: f64 = sum.iter().zip(x).map(|(sum, &x)| sum * f64::from(x)).sum::<f64>() * of_x * of_x;
-            for (sum, &x) in sum.iter_mut().zip(x) {
-                *sum = (*sum - along * f64::from(x)) * of_x;
-            }
+    fn finish_row(&self, row: usize, sum: &[f64], out: &mut ArrayViewMut1<'_, f32>) {
+        let (x, of_x) = (contiguous(self.request.batch.embeddings.row(row)), inverse(self.rows.norms[row]));
+        let by_norm = self.of_loss.embedding_norms.as_ref().map_or(0.0, |by_norm| f64::from(by_norm[row]));
+        let (along, factor) =
+            if self.sweep.geometry.normalises_embeddings() { (of_x * of_x, of_x) } else { (0.0, 1.0) };
+        let pulled = self.pulled.row(row).to_slice().expect("a fresh array lies in order");
+        let finish = |out: &mut [f32]| {
+            run_on(self.sweep.set, FinishRow { sum, x: &x, along, factor, pulled, radial: by_norm * of_x, out });
+        };
+        if let Some(out) = out.as_slice_mut() {
+            finish(out);
+            return;
         }
-        let by_norm = self.of_loss.embedding_norms.as_ref().map_or(0.0, |by_norm| f64::from(by_norm[row])) * of_x;
-        for (((out, sum), pulled), &x) in out.iter_mut().zip(sum).zip(self.pulled.row(row)).zip(x) {
-            *out = f32::round_from(sum + pulled + by_norm * f64::from(x));
-        }
+        let mut copy = vec![0.0; out.len()];
+        finish(&mut copy);
+        out.assign(&ArrayView1::from(&copy));
     }
 }

@@ -32,6 +32,7 @@
 //! Results have the same bits for any number of threads, and from run to run. Modes, instruction sets and precisions round
 //! differently.
 
+mod arithmetic;
 mod barrier;
 mod batch;
 mod chunk;

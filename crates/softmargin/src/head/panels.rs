@@ -4,7 +4,7 @@
 //! a product reads its right factor line by line, its left factor from neighbouring lines at fixed distances, and what it
 //! writes is a factor of the next product as it lies.
 
-use crate::simd::{LINE, Line, pair};
+use crate::simd::{Instructions, LINE, Line, Work, pair};
 use ndarray::ArrayView1;
 use std::borrow::Cow;
 
@@ -40,24 +40,38 @@ pub(super) fn contiguous(row: ArrayView1<'_, f32>) -> Cow<'_, [f32]> {
     }
 }
 
-/// Puts a row, times a number, where it lies in the panels of a matrix.
-pub(super) fn put_row(values: &[f32], factor: f64, row: usize, rows: usize, panels: &mut [Line]) {
-    if is_tame(factor) {
-        let factor = factor as f32;
-        put_row_with(values, row, rows, panels, |value| value * factor);
-    } else {
-        put_row_with(values, row, rows, panels, |value| (f64::from(value) * factor) as f32);
+/// Puts a row, times a number, where it lies in the panels of a matrix. Each product is rounded once.
+pub(super) struct PutRow<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) factor: f64,
+    pub(super) row: usize,
+    /// Rows of the matrix.
+    pub(super) rows: usize,
+    pub(super) panels: &'a mut [Line],
+}
+
+impl Work for PutRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Instructions>(self) {
+        const TAME: std::ops::RangeInclusive<f64> = 1e-15..=1e15;
+        let Self { values, factor, row, rows, panels } = self;
+        if factor == 1.0 {
+            put(values, row, rows, panels, |value| value);
+        } else if I::FUSED && TAME.contains(&factor) {
+            // The factor in two parts: what the first one lacks is a part of the one rounding.
+            let first = factor as f32;
+            let rest = (factor - f64::from(first)) as f32;
+            put(values, row, rows, panels, |value| value.mul_add(first, value * rest));
+        } else {
+            put(values, row, rows, panels, |value| (f64::from(value) * factor) as f32);
+        }
     }
 }
 
-/// Whether a factor is a number of single precision that neither overflows nor vanishes with its products.
-fn is_tame(factor: f64) -> bool {
-    const TAME: std::ops::RangeInclusive<f64> = 1e-15..=1e15;
-    TAME.contains(&factor) || factor == 0.0
-}
-
 #[inline(always)]
-fn put_row_with(values: &[f32], row: usize, rows: usize, panels: &mut [Line], one: impl Fn(f32) -> f32) {
+fn put(values: &[f32], row: usize, rows: usize, panels: &mut [Line], one: impl Fn(f32) -> f32) {
     let (whole, rest) = values.as_chunks::<LINE>();
     for (panel, chunk) in whole.iter().enumerate() {
         panels[panel * rows + row] = Line(chunk.map(&one));
@@ -120,13 +134,14 @@ pub(super) fn pair_columns(from: Panels<'_>, to: &mut [Line]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::from_bf16;
+    use crate::InstructionSet;
+    use crate::simd::{from_bf16, run_on};
 
     #[test]
     fn rows_come_back_and_the_rest_is_zero() {
         let values: Vec<f32> = (1..=19).map(|v| v as f32).collect();
         let mut panels = vec![Line::default(); 2 * 3];
-        put_row(&values, 2.0, 1, 3, &mut panels);
+        run_on(InstructionSet::best(), PutRow { values: &values, factor: 2.0, row: 1, rows: 3, panels: &mut panels });
         assert_eq!((panels[1].0[15], panels[4].0[2], panels[4].0[3]), (32.0, 38.0, 0.0));
         let mut back = vec![0.0; 19];
         take_row(&panels, 1, 3, &mut back);

@@ -260,7 +260,7 @@ fn transposed_block<I: Instructions, const PAIRS: bool, const FIRST: usize, cons
 
 #[cfg(test)]
 mod tests {
-    use super::super::panels::{pair_columns, pair_rows, panels_of, put_row};
+    use super::super::panels::{PutRow, pair_columns, pair_rows, panels_of};
     use super::*;
     use crate::InstructionSet;
     use crate::random::{Generator, Purpose};
@@ -277,7 +277,7 @@ mod tests {
     fn in_panels(matrix: &[Vec<f32>], columns: usize, padded: usize) -> Vec<Line> {
         let mut lines = vec![Line::default(); panels_of(columns) * padded];
         for (row, values) in matrix.iter().enumerate() {
-            put_row(values, 1.0, row, padded, &mut lines);
+            run_on(InstructionSet::Portable, PutRow { values, factor: 1.0, row, rows: padded, panels: &mut lines });
         }
         lines
     }

@@ -63,7 +63,7 @@ impl<'a> Sweep<'a> {
             };
         }
         let barrier = Barrier::joined(barriers.into_iter());
-        Some(RowSweeps { barrier, first: FirstSweep { found, sound: true }, raw })
+        Some(RowSweeps { barrier, first: FirstSweep { found, inverse: Vec::new(), sound: true }, raw })
     }
 
     fn group(

@@ -4,7 +4,9 @@
 //! and the target's prototype: the slope of an exact margin on the angle divides by `sin(theta)`, and the direction
 //! `w^ - cos x^` that it multiplies vanishes with it, so that their product is finite, and 0 at theta = 0 and pi.
 
+use super::arithmetic::dot;
 use super::batch::HeadBatch;
+use super::panels::contiguous;
 use super::sampling::Positions;
 use crate::batch::Targets;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,8 +14,12 @@ use crate::geometry::Geometry;
 use crate::loss::{Loss, Plan, RowAmounts};
 use crate::margin::{ModifiedTarget, TargetContext};
 use crate::real::Real;
-use crate::simd::Bend;
-use ndarray::{Array1, ArrayView1, ArrayView2, arr0};
+use crate::simd::{Bend, InstructionSet};
+use ndarray::{Array1, ArrayView1, ArrayView2, Axis, arr0};
+use rayon::prelude::*;
+
+/// Rows that are worth a task of their own.
+const ROWS_OF_A_TASK: usize = 64;
 
 /// A score in f64, and what it is made of.
 #[derive(Clone, Copy, Debug)]
@@ -56,16 +62,12 @@ pub(super) struct Rows {
 /// What a score is computed from.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
+    pub(super) set: InstructionSet,
     pub(super) geometry: Geometry,
     pub(super) embeddings: ArrayView2<'a, f32>,
     pub(super) weight: ArrayView2<'a, f32>,
     pub(super) bias: Option<ArrayView1<'a, f32>>,
     pub(super) positions: Positions<'a>,
-}
-
-/// The sum of `a_k b_k` in f64; the products are exact.
-pub(super) fn dot(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
 /// `1 / norm`; 0 for 0, and where the inverse is beyond single precision: such a vector has cosine 0 with everything.
@@ -78,9 +80,9 @@ impl Source<'_> {
     /// The score of a row and the prototype at a position.
     pub(super) fn exact(&self, row: usize, norm: f64, position: usize) -> ExactScore {
         let prototype = self.positions.prototype(position);
-        let (x, w) = (self.embeddings.row(row), self.weight.row(prototype));
-        let weight_norm = dot(w, w).sqrt();
-        let product = dot(x, w);
+        let (x, w) = (contiguous(self.embeddings.row(row)), contiguous(self.weight.row(prototype)));
+        let weight_norm = dot(self.set, &w, &w).sqrt();
+        let product = dot(self.set, &x, &w);
         let score = match self.geometry {
             Geometry::InnerProduct { .. } => product + self.bias.map_or(0.0, |bias| f64::from(bias[prototype])),
             Geometry::UnitWeights => product * divisor(weight_norm),
@@ -111,7 +113,12 @@ impl Rows {
     /// Checks the batch as the loss does, and looks at every target. `None` where a score is not finite: the plain code
     /// knows what to say or to do about it.
     pub(super) fn prepare(loss: &Loss, batch: &HeadBatch<'_, f32>, source: &Source<'_>) -> Result<Option<Self>> {
-        let norms: Vec<f64> = batch.embeddings.rows().into_iter().map(|x| dot(x, x).sqrt()).collect();
+        let norm = |x: ArrayView1<'_, f32>| {
+            let x = contiguous(x);
+            dot(source.set, &x, &x).sqrt()
+        };
+        let rows = batch.embeddings.axis_iter(Axis(0)).into_par_iter().with_min_len(ROWS_OF_A_TASK);
+        let norms: Vec<f64> = rows.map(norm).collect();
         let (zero, rows) = (arr0(0.0_f32), norms.len());
         let scores = zero.broadcast((rows, loss.num_classes())).expect("a single number takes any shape");
         let norms_of_loss = loss.needs_embedding_norms().then(|| norms.iter().map(|&n| f32::round_from(n)).collect());
@@ -207,5 +214,5 @@ fn exact_targets(
         };
         Ok(Some((first, source.best(row, norms[row], first, sub_centres))))
     };
-    plans.iter().enumerate().map(one).collect()
+    plans.par_iter().with_min_len(ROWS_OF_A_TASK).enumerate().map(one).collect()
 }

@@ -9,14 +9,15 @@
 //! A row of dW is finished while its tile is in the cache: the part along a unit prototype is taken off, targets pull, and
 //! either the gradient is written or a step of an optimiser is made.
 
+use super::arithmetic::{dot, dot_in_lanes};
 use super::barrier::Barrier;
 use super::chunk::Chunk;
 use super::first::{Epoch, FirstSweep, stored_lines};
 use super::memory::Buffer;
-use super::panels::{Panels, contiguous, pair_columns, panels_of, take_row};
+use super::panels::{Panels, pair_columns, panels_of, take_row};
 use super::product::{Product, Start};
-use super::rows::Rows;
-use super::sweep::{Block, Prototypes, Room, Sweep, dot_in_lanes, has_products, slopes_of_panel};
+use super::rows::{Rows, inverse};
+use super::sweep::{Block, Prototypes, Room, Sweep, has_products, slopes_of_panel};
 use super::tile::{Kind, PanelRows, PanelSlopes, TileOf, slopes_of};
 use super::tiling::Shard;
 use crate::real::Real;
@@ -125,7 +126,11 @@ impl<'a> Sweep<'a> {
                 }
             }
             if let Goal::Finish(chunk) = &mut goal {
-                self.finish(&fresh[..lines], bias, second, chunk, &tile);
+                let inverse = match kept {
+                    Kept::Nothing => &room.inverse[..if recomputes { tile.len() } else { 0 }],
+                    Kept::Whole(sweep, _) | Kept::Half(sweep, _) => &sweep.inverse[first..][..tile.len()],
+                };
+                self.finish(&fresh[..lines], inverse, bias, second, chunk, &tile);
             }
         }
         answer
@@ -144,7 +149,7 @@ impl<'a> Sweep<'a> {
             let first = tile.start - shard.positions.start;
             let raw = &raw[self.width_panels() * first..][..self.width_panels() * tile.len()];
             let of_tile = bias.get_mut(first..first + tile.len()).unwrap_or_default();
-            self.finish(raw, of_tile, second, chunk, &tile);
+            self.finish(raw, &[], of_tile, second, chunk, &tile);
         }
         SecondSweep { bias, sums: Vec::new() }
     }
@@ -272,26 +277,37 @@ impl<'a> Sweep<'a> {
     }
 
     /// Finishes the rows of the gradient of a tile.
-    fn finish(&self, raw: &[Line], bias: &mut [f64], second: &Second<'_>, chunk: &mut Chunk<'_>, tile: &Range<usize>) {
+    fn finish(
+        &self,
+        raw: &[Line],
+        inverses: &[f64],
+        bias: &mut [f64],
+        second: &Second<'_>,
+        chunk: &mut Chunk<'_>,
+        tile: &Range<usize>,
+    ) {
         let pulls = &second.barrier.pulls;
         let mut next = pulls.partition_point(|pull| pull.position < tile.start);
-        let mut gradient = vec![0.0_f32; self.width];
+        let mut room_of_row = vec![0.0_f32; self.width];
         for (row, position) in tile.clone().enumerate() {
-            let prototype = self.positions.prototype(position);
-            take_row(raw, row, tile.len(), &mut gradient);
-            let w = contiguous(chunk.weight().row(prototype)).into_owned();
-            if self.geometry.normalises_weights() {
-                run_on(self.set, TakeOffAlong { gradient: &mut gradient, w: &w });
-            }
-            while let Some(pull) = pulls.get(next).filter(|pull| pull.position == position) {
-                let x = second.embeddings.row(pull.row);
-                pull.add_to_prototype(self.geometry, x, second.rows.norms[pull.row], &w, &mut gradient);
-                if let Some(bias) = bias.get_mut(row) {
-                    *bias += pull.slope;
+            let own = pulls[next..].iter().take_while(|pull| pull.position == position).count();
+            let own = &pulls[next..next + own];
+            next += own.len();
+            chunk.take(self.positions.prototype(position), &mut room_of_row, |w, gradient| {
+                take_row(raw, row, tile.len(), gradient);
+                if self.geometry.normalises_weights() && has_products(self.look.kind) {
+                    let of_w = inverses.get(row).copied();
+                    let of_w = of_w.unwrap_or_else(|| inverse(dot(self.set, w, w).sqrt()));
+                    run_on(self.set, TakeOffAlong { gradient, w, of_w });
                 }
-                next += 1;
+                for pull in own {
+                    let x = second.embeddings.row(pull.row);
+                    pull.add_to_prototype(self, x, second.rows.norms[pull.row], w, gradient);
+                }
+            });
+            if let Some(bias) = bias.get_mut(row) {
+                *bias += own.iter().map(|pull| pull.slope).sum::<f64>();
             }
-            chunk.put(prototype, &gradient);
         }
     }
 }
@@ -347,6 +363,8 @@ fn widen(paired: &[Line], count: usize, whole: &mut [Line]) {
 struct TakeOffAlong<'a> {
     gradient: &'a mut [f32],
     w: &'a [f32],
+    /// `1 / |w|`
+    of_w: f64,
 }
 
 impl Work for TakeOffAlong<'_> {
@@ -354,14 +372,38 @@ impl Work for TakeOffAlong<'_> {
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        let Self { gradient, w } = self;
-        let (product, square) = (dot_in_lanes(gradient, w), dot_in_lanes(w, w));
-        let inverse = super::rows::inverse(square.sqrt());
-        let along = product * inverse * inverse;
+        let Self { gradient, w, of_w } = self;
+        if (LEAST_TAME..=MOST_TAME).contains(&of_w) {
+            let of_w = of_w as f32;
+            let along = short_dot(gradient, w) * of_w * of_w;
+            for (g, &w) in gradient.iter_mut().zip(w) {
+                *g = (*g - along * w) * of_w;
+            }
+            return;
+        }
+        let along = dot_in_lanes(gradient, w) * of_w * of_w;
         for (g, &w) in gradient.iter_mut().zip(w) {
-            *g = ((f64::from(*g) - along * f64::from(w)) * inverse) as f32;
+            *g = ((f64::from(*g) - along * f64::from(w)) * of_w) as f32;
         }
     }
+}
+
+/// Inverse norms between which squares of single precision neither overflow nor vanish.
+const LEAST_TAME: f64 = 1e-9;
+const MOST_TAME: f64 = 1e9;
+
+/// `sum a_k b_k` in single precision, in lanes.
+#[inline(always)]
+fn short_dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; LINE];
+    let ((whole, rest), (other, other_rest)) = (a.as_chunks::<LINE>(), b.as_chunks::<LINE>());
+    for (a, b) in whole.iter().zip(other) {
+        for l in 0..LINE {
+            sums[l] += a[l] * b[l];
+        }
+    }
+    let rest: f64 = rest.iter().zip(other_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    (sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() + rest) as f32
 }
 
 struct Slopes<'a> {

@@ -1,14 +1,15 @@
 //! What the two sweeps over the classes share: the batch in panels, and the work on one tile of prototypes.
 
+use super::arithmetic::{add_two, add_two_short, dot};
 use super::memory::{Buffer, Memory};
 use super::options::Precision;
-use super::panels::{Panels, contiguous, pair_columns, pair_rows, panels_of, put_columns, put_row};
+use super::panels::{Panels, PutRow, contiguous, pair_columns, pair_rows, panels_of, put_columns};
 use super::product::{Product, Start};
 use super::rows::{Rows, Source, inverse};
 use super::sampling::Positions;
 use super::tile::{Kind, Look, PanelRows, TileOf};
 use crate::geometry::Geometry;
-use crate::simd::{InstructionSet, Instructions, LINE, Line, Work, run_on};
+use crate::simd::{InstructionSet, Instructions, LINE, Line, Work, prefetch, run_on};
 use ndarray::{ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
 
@@ -144,7 +145,8 @@ impl<'a> Sweep<'a> {
                 continue;
             }
             let factor = factor(number) * factor_of_row(self.geometry, rows.norms[number]);
-            put_row(&contiguous(embeddings.row(number)), factor, row, numbers, &mut panels);
+            let values = &contiguous(embeddings.row(number));
+            run_on(self.set, PutRow { values, factor, row, rows: numbers, panels: &mut panels });
         }
         if !self.pairs() {
             return panels;
@@ -179,11 +181,16 @@ impl<'a> Sweep<'a> {
         for (row, position) in tile.clone().enumerate() {
             let prototype = self.positions.prototype(position);
             let values = contiguous(weight.row(prototype));
-            let length =
-                if self.geometry.normalises_weights() { run_on(self.set, SumOfSquares(&values)).sqrt() } else { 1.0 };
+            if position + 1 < tile.end
+                && let Some(next) = weight.row(self.positions.prototype(position + 1)).to_slice()
+            {
+                prefetch(next);
+            }
+            let length = if self.geometry.normalises_weights() { dot(self.set, &values, &values).sqrt() } else { 1.0 };
             room.inverse[row] = inverse(length);
             room.sound &= length.is_finite();
-            put_row(&values, room.inverse[row], row, count, &mut room.prototypes);
+            let factor = room.inverse[row];
+            run_on(self.set, PutRow { values: &values, factor, row, rows: count, panels: &mut room.prototypes });
             if let Some(bias) = self.bias {
                 room.bias[row] = bias[prototype];
             }
@@ -249,32 +256,6 @@ pub(super) fn slopes_of_panel(slopes: &mut [Line], panel: usize, count: usize) -
     if slopes.is_empty() { &mut [] } else { &mut slopes[panel * count..][..count] }
 }
 
-/// `sum a_k b_k` in f64, in lanes: no product of two f32 overflows or vanishes there.
-#[inline(always)]
-pub(super) fn dot_in_lanes(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0.0_f64; LINE];
-    let ((whole, rest), (other, other_rest)) = (a.as_chunks::<LINE>(), b.as_chunks::<LINE>());
-    for (a, b) in whole.iter().zip(other) {
-        for l in 0..LINE {
-            sums[l] += f64::from(a[l]) * f64::from(b[l]);
-        }
-    }
-    let rest: f64 = rest.iter().zip(other_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-    sums.iter().sum::<f64>() + rest
-}
-
-/// The sum of the squares of numbers.
-struct SumOfSquares<'a>(&'a [f32]);
-
-impl Work for SumOfSquares<'_> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<I: Instructions>(self) -> f64 {
-        dot_in_lanes(self.0, self.0)
-    }
-}
-
 /// Whether all numbers are finite.
 struct AreFinite<'a>(&'a [Line]);
 
@@ -310,40 +291,36 @@ pub(super) struct Pull {
 impl Pull {
     /// Adds `slope dz/dx` to the gradient of the row.
     pub(super) fn add_to_embedding(&self, source: &Source<'_>, norm: f64, gradient: &mut [f64]) {
-        let prototype = self.position;
-        let w = source.weight.row(source.positions.prototype(prototype));
+        let w = contiguous(source.weight.row(source.positions.prototype(self.position)));
+        let x = contiguous(source.embeddings.row(self.row));
         let of_w = if source.geometry.normalises_weights() { inverse(self.weight_norm) } else { 1.0 };
         let (of_x, along) = if source.geometry.normalises_embeddings() {
             (inverse(norm), self.score * inverse(norm))
         } else {
             (1.0, 0.0)
         };
-        let x = source.embeddings.row(self.row);
-        for ((gradient, &w), &x) in gradient.iter_mut().zip(w).zip(x) {
-            *gradient += self.slope * of_x * (f64::from(w) * of_w - along * f64::from(x));
-        }
+        let slope = self.slope * of_x;
+        add_two(source.set, gradient, [slope * of_w, -slope * along], [&w, &x]);
     }
 
     /// Adds `slope dz/dw`, and what goes along the prototype, to the gradient of the prototype.
     pub(super) fn add_to_prototype(
         &self,
-        geometry: Geometry,
+        sweep: &Sweep<'_>,
         x: ArrayView1<'_, f32>,
         norm: f64,
         w: &[f32],
         gradient: &mut [f32],
     ) {
-        let of_x = factor_of_row(geometry, norm);
-        let (of_w, along) = if geometry.normalises_weights() {
+        let of_x = factor_of_row(sweep.geometry, norm);
+        let (of_w, along) = if sweep.geometry.normalises_weights() {
             (inverse(self.weight_norm), self.score * inverse(self.weight_norm))
         } else {
             (1.0, 0.0)
         };
         let radial = self.by_weight_norm * inverse(self.weight_norm);
-        for ((gradient, &w), &x) in gradient.iter_mut().zip(w).zip(x) {
-            let turn = f64::from(x) * of_x - along * f64::from(w);
-            *gradient = (f64::from(*gradient) + self.slope * of_w * turn + radial * f64::from(w)) as f32;
-        }
+        let slope = self.slope * of_w;
+        add_two_short(sweep.set, gradient, [slope * of_x, radial - slope * along], [&contiguous(x), w]);
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) use sweep::{Affine, Bend, ExpSums, GateSums, Scan, TILE};
 #[cfg(test)]
 pub(crate) use vector::to_bf16;
 pub use vector::{LINE, Line, Vector};
-pub(crate) use vector::{from_bf16, pair};
+pub(crate) use vector::{from_bf16, pair, prefetch};
 pub use work::{Instructions, Work, run_on};
 
 /// An instruction set that the sweeps are compiled for.

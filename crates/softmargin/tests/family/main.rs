@@ -8,6 +8,7 @@ mod amounts;
 mod coverage;
 mod edges;
 mod extremes;
+mod fused;
 mod gauge;
 mod golden;
 mod gradients;

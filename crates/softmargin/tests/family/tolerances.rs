@@ -21,6 +21,9 @@
 //! | gradient by scale, norms | the sum of the rows' errors, each in units of `slopes height` | they are sums of products of slopes and scores |
 //! | central differences | `1e-6 want + ROUNDING u f / h` | five points at `h` a four-thousandth of the length on which a scaled score changes a loss: truncation under 1e-9 relative; the rest is the rounding of `f` divided by `h` |
 //! | one instruction set against another | twice the error that each is allowed | both are near the same exact number |
+//! | a fused head against the unfused one in f32 | 1.5 times its error against f64, or of one rounding | the two sum in other orders; neither may be worse than its luck |
+//! | one way to fuse against another | 1e-4 in norm | the error of a scaled score of a cosine, 64 (D + 8) u at most, goes through every slope |
+//! | slopes, embeddings and prototypes of bf16 | 1e-2 in norm | 8 bits round by 2^-9 each, and unit vectors are rounded once more than what they are made of |
 //! | gradients of a head | `relative()` of `HeadConditions`, times the sum of the sizes of the terms | a score is a dot product of D terms, and its error goes through everything that follows |
 
 use crate::problem::{Aim, Problem};
@@ -52,6 +55,15 @@ pub(crate) const CENTRAL: f64 = 1e-6;
 pub(crate) const STEP: f64 = 2.5e-4;
 /// Roundings of the function that differences are taken of; five points weigh it by 1.5 in all.
 const ROUNDING: f64 = 32.0;
+
+/// The error of a fused head over that of the unfused one.
+pub(crate) const FUSED_AGAINST_UNFUSED: f64 = 1.5;
+
+/// One way to compute a fused head against another, in norm.
+pub(crate) const WAYS: f64 = 1e-4;
+
+/// What bf16 costs, in norm.
+pub(crate) const BF16: f64 = 1e-2;
 
 /// Measures and smooth functions: sums of a few terms of one sign, in f64.
 pub(crate) const PLAIN: f64 = 16.0 * V;

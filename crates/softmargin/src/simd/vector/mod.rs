@@ -68,6 +68,15 @@ pub(crate) fn from_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
+/// Asks for numbers that will be read soon; a hint, without effect on what is computed.
+#[inline(always)]
+pub(crate) fn prefetch(numbers: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(numbers);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+}
+
 /// Plain code.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::simd) struct Portable([f32; LINE]);
