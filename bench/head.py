@@ -68,8 +68,9 @@ class Worker:
         time.sleep(0.02)  # threads of the other process may still be on the watch for work
         seconds = 0.0
         for _ in range(count):
-            self.process.stdin.write("\n")
-            self.process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # then there is nothing to read either
+                self.process.stdin.write("\n")
+                self.process.stdin.flush()
             seconds += self.read()["seconds"]
         return seconds / count
 
@@ -149,6 +150,7 @@ class Bench:
         once = first.step(), second.step()
         if max(once) > LONG:
             return [once]
+        once = min(once[0], first.step()), min(once[1], second.step())
         rounds = self.arguments.rounds * (3 if max(once) < SHORT else 1)
         counts = [max(1, round(TURN / seconds)) for seconds in once]
         return [(first.step(counts[0]), second.step(counts[1])) for _ in range(rounds)]
@@ -311,8 +313,8 @@ def main():
         f"measured FMA peak {bench.peak['gflops']:.1f} GFLOP/s (f32, all threads)",
         ", ".join(versions()),
         "gradients: fresh: each program allocates them in each step; kept: they lie where they were, PyTorch adds to",
-        "them; huge: the peer's memory is on huge pages. MiB: peak memory beyond X, W, dX and dW. Share of the FMA peak:",
-        "ours, by 6 N D C operations.",
+        "them; huge: the peer's memory is on huge pages. MiB: peak memory beyond X, W, dX and dW. Share of the FMA",
+        "peak: ours, by 6 N D C operations.",
     )
     for name, (table, loss) in TABLES.items():
         if arguments.only in (None, name) and loss in (arguments.losses or (loss,)):

@@ -29,6 +29,16 @@ use rayon::prelude::*;
 /// Products below which threads cost more than they bring.
 const WORTH_THREADS: usize = 1 << 21;
 
+/// Whether a batch is worth threads.
+fn is_worth_threads(rows: usize, prototypes: usize, width: usize) -> bool {
+    rows.saturating_mul(prototypes).saturating_mul(width.max(1)) >= WORTH_THREADS
+}
+
+/// Computes among the threads where that is worth it: all parts of a call then begin without waking anyone.
+pub(super) fn among_threads<R: Send>([rows, prototypes, width]: [usize; 3], compute: impl FnOnce() -> R + Send) -> R {
+    if is_worth_threads(rows, prototypes, width) { rayon::scope(|_| compute()) } else { compute() }
+}
+
 /// A head that is to be computed.
 pub(super) struct Request<'a> {
     pub(super) loss: &'a Loss,
@@ -127,7 +137,7 @@ impl<'a> Request<'a> {
         let shards = tiling::shards(positions.count(), spec.sub_centres, count, width, tile, by_rows);
         let mut store = memory.take(store_lines(mode, &shards, &blocks));
         let prototypes = Prototypes { rows: weight, first: 0 };
-        let parallel = count * positions.count() * width.max(1) >= WORTH_THREADS;
+        let parallel = is_worth_threads(count, positions.count(), width);
         let shared = Shared {
             loss,
             rows: &rows,
@@ -302,7 +312,7 @@ impl<'a> Begun<'a> {
             tasks.push((shard, kept, chunk));
         }
         let (count, width) = batch.embeddings.dim();
-        let parallel = count * self.sweep.positions.count() * width.max(1) >= WORTH_THREADS;
+        let parallel = is_worth_threads(count, self.sweep.positions.count(), width);
         let seconds = each(parallel, tasks, |(shard, kept, mut chunk)| match &self.raw {
             Some((raw, bias)) => self.sweep.finish_gathered(shard, &second, raw, bias.clone(), &mut chunk),
             None => self.sweep.second(shard, &second, kept, Goal::Finish(&mut chunk)),

@@ -67,7 +67,7 @@ use crate::real::Real;
 use crate::reduction::Reduction;
 use crate::state::LossState;
 use chunk::{Chunk, gradient_chunks};
-use fused::{Begun, Request};
+use fused::{Begun, Request, among_threads};
 use memory::Memory;
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2};
 use unfused::Wanted;
@@ -159,6 +159,15 @@ impl Head {
         reduction: Reduction,
     ) -> Result<HeadValue<F>> {
         self.check(batch, weight)?;
+        among_threads(size_of_call(batch, weight), || self.value_of(batch, weight, reduction))
+    }
+
+    fn value_of<F: Real>(
+        &self,
+        batch: &HeadBatch<'_, F>,
+        weight: ArrayView2<'_, F>,
+        reduction: Reduction,
+    ) -> Result<HeadValue<F>> {
         if let (Some(batch), Some(weight)) = (F::single_batch(batch), F::single(weight))
             && let Some(begun) = self.begin(batch.reborrow(), weight, reduction, false)?
         {
@@ -197,12 +206,25 @@ impl Head {
         batch: &HeadBatch<'_, F>,
         weight: ArrayView2<'_, F>,
         reduction: Reduction,
-        mut embeddings: ArrayViewMut2<'_, F>,
-        mut of_weight: ArrayViewMut2<'_, F>,
+        embeddings: ArrayViewMut2<'_, F>,
+        of_weight: ArrayViewMut2<'_, F>,
     ) -> Result<(HeadValue<F>, HeadGradients<F>)> {
         self.check(batch, weight)?;
         check_shape("gradient by the embeddings", embeddings.dim(), batch.embeddings.dim())?;
         check_shape("gradient by the weight", of_weight.dim(), weight.dim())?;
+        among_threads(size_of_call(batch, weight), || {
+            self.value_and_grad_of(batch, weight, reduction, embeddings, of_weight)
+        })
+    }
+
+    fn value_and_grad_of<F: Real>(
+        &self,
+        batch: &HeadBatch<'_, F>,
+        weight: ArrayView2<'_, F>,
+        reduction: Reduction,
+        mut embeddings: ArrayViewMut2<'_, F>,
+        mut of_weight: ArrayViewMut2<'_, F>,
+    ) -> Result<(HeadValue<F>, HeadGradients<F>)> {
         if let (Some(batch), Some(weight)) = (F::single_batch(batch), F::single(weight))
             && let Some(begun) = self.begin(batch.reborrow(), weight, reduction, true)?
             && let (Some(mut into), Some(mut of_weight)) =
@@ -260,6 +282,16 @@ impl Head {
     ) -> Result<(HeadValue<f32>, HeadGradients<f32>)> {
         self.check(batch, weight.view())?;
         optimiser.check_shape("optimiser", weight.dim())?;
+        among_threads(size_of_call(batch, weight.view()), || self.step_of(batch, weight, optimiser, reduction))
+    }
+
+    fn step_of(
+        &self,
+        batch: &HeadBatch<'_, f32>,
+        weight: ArrayViewMut2<'_, f32>,
+        optimiser: &mut Optimiser,
+        reduction: Reduction,
+    ) -> Result<(HeadValue<f32>, HeadGradients<f32>)> {
         let mut embeddings = buffer::zeros(batch.embeddings.nrows(), batch.embeddings.ncols());
         let begun = self.begin(batch.reborrow(), weight.view(), reduction, true)?;
         let Some(begun) = begun else {
@@ -374,6 +406,11 @@ impl Head {
         });
         Ok((value, HeadGradients { weight: Array2::zeros((0, 0)), ..gradients }))
     }
+}
+
+/// Rows, prototypes and width of a call.
+fn size_of_call<F>(batch: &HeadBatch<'_, F>, weight: ArrayView2<'_, F>) -> [usize; 3] {
+    [batch.embeddings.nrows(), weight.nrows(), weight.ncols()]
 }
 
 fn check_shape(name: &str, found: (usize, usize), expected: (usize, usize)) -> Result<()> {
