@@ -52,9 +52,9 @@ pub struct Scored<F> {
 pub struct HeadGradients<F> {
     /// (N, D)
     pub embeddings: Array2<F>,
-    /// (C, D)
+    /// (C, D); (C K, D) with K sub-centres.
     pub weight: Array2<F>,
-    /// (C): the sum of the scores' gradients of each class.
+    /// (C), or (C K): the sum of the scores' gradients of each prototype.
     pub bias: Array1<F>,
     /// By a learned scale; by the fixed one where it is not learned.
     pub scale: F,

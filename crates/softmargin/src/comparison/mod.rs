@@ -237,7 +237,7 @@ impl<F: Real> Work<F> {
 
 /// What slopes are multiplied by, in their own type. Beyond its range the largest number: infinity would make NaN of a
 /// slope of 0.
-fn multiplier<F: Real>(value: f64) -> F {
+pub(crate) fn multiplier<F: Real>(value: f64) -> F {
     let rounded = F::round_from(value);
     if rounded.is_infinite() { F::max_value().copysign(rounded) } else { rounded }
 }
@@ -285,9 +285,10 @@ impl Comparison {
             (Self::AgainstZero { gate }, RivalStatistics::Gated(sums)) => {
                 Outcome { row: against_zero::outcome(gate, aim, sums), slope: 1.0, share: 0.0 }
             }
-            (_, RivalStatistics::Gated(sums)) => Outcome { row: each_pair::outcome(aim, sums), slope: 1.0, share: 0.0 },
-            // No rivals were found, or they are not this comparison's.
-            _ => Outcome { row: RowLoss::default(), slope: 0.0, share: 0.0 },
+            (Self::EachPair { .. }, RivalStatistics::Gated(sums)) => {
+                Outcome { row: each_pair::outcome(aim, sums), slope: 1.0, share: 0.0 }
+            }
+            (comparison, found) => unreachable!("{comparison:?} sweeps for something else than {found:?}"),
         }
     }
 

@@ -108,6 +108,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Looks at the scores of a tile, panel by panel.
+    #[expect(clippy::too_many_arguments, reason = "a tile, a block, and where what is found goes")]
     fn look_at(
         &self,
         scores: &mut [Line],

@@ -8,15 +8,14 @@ use super::first::{FirstSweep, Store, stored_lines};
 use super::memory::{Buffer, Memory};
 use super::options::{HeadOptions, Mode, Precision};
 use super::panels::contiguous;
-use super::rows::{Rows, Source, inverse};
+use super::rows::{Rows, Source, divisor, inverse};
 use super::sampling::Positions;
 use super::second::{Goal, Kept, Second, SecondSweep};
 use super::sweep::{Block, Prototypes, Sweep, has_products};
 use super::tile::{Kind, Look};
 use super::tiling::{self, Shard};
 use super::value::{Distribution, HeadValue, RowStatistics};
-use crate::comparison::{Comparison, SmoothGate};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::HeadGradients;
 use crate::loss::{Gradients, Loss};
 use crate::real::Real;
@@ -69,25 +68,34 @@ pub(super) struct Begun<'a> {
     pulled: Array2<f64>,
 }
 
+/// Whether a loss smooths labels: what that takes off every rival is known only when all sums are.
+fn smooths(loss: &Loss) -> bool {
+    loss.spec().comparison.cross_entropy_options().is_some_and(|(label_smoothing, _)| label_smoothing > 0.0)
+}
+
 /// What is kept between the sweeps of so many rows and prototypes.
-fn resolve(options: &HeadOptions, loss: &Loss, rows: usize, prototypes: usize, width: usize) -> Mode {
-    let smooths = matches!(
-        loss.spec().comparison,
-        Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } if label_smoothing > 0.0
-    );
+fn resolve(options: &HeadOptions, loss: &Loss, rows: usize, prototypes: usize, width: usize) -> Result<Mode> {
+    let stores_nothing = smooths(loss) || !has_products(Kind::of(loss.spec().comparison));
     let half = options.precision == Precision::Bf16;
     let bytes = |half| (stored_lines(prototypes, rows, half) * size_of::<Line>()) as u64;
     let fits = |half| bytes(half) <= options.memory.saturating_sub(HeadOptions::LEAST_MEMORY);
     let many_rows = rows >= tiling::MANY_ROWS && prototypes * width <= tiling::FEW_NUMBERS;
-    match options.mode {
-        Mode::Auto if many_rows => Mode::RowChunked,
-        // What label smoothing takes off every rival is known only when all sums are.
-        Mode::Auto | Mode::Store | Mode::StoreHalf if smooths => Mode::Recompute,
-        Mode::Auto if half && fits(true) => Mode::StoreHalf,
-        Mode::Auto if !half && fits(false) => Mode::Store,
-        Mode::Auto => Mode::Recompute,
-        mode => mode,
+    let named = match options.mode {
+        Mode::Auto if many_rows => return Ok(Mode::RowChunked),
+        Mode::Auto | Mode::Store | Mode::StoreHalf if stores_nothing => return Ok(Mode::Recompute),
+        Mode::Auto if half && fits(true) => return Ok(Mode::StoreHalf),
+        Mode::Auto if !half && fits(false) => return Ok(Mode::Store),
+        Mode::Auto => return Ok(Mode::Recompute),
+        named => named,
+    };
+    let of_half = named == Mode::StoreHalf;
+    if !matches!(named, Mode::Store | Mode::StoreHalf) || fits(of_half) {
+        return Ok(named);
     }
+    let needed = bytes(of_half) + HeadOptions::LEAST_MEMORY;
+    let expected = format!("at least {needed} bytes for {named:?} of {rows} x {prototypes} scores");
+    let advice = "allow more, or take the mode recompute, which keeps no scores";
+    Err(Error::new(ErrorKind::Spec, "memory", expected, options.memory.to_string(), advice))
 }
 
 impl<'a> Request<'a> {
@@ -97,32 +105,24 @@ impl<'a> Request<'a> {
         let weight = weight.reborrow();
         let spec = loss.spec();
         let positions = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centres);
-        let positions_of_source = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centres);
         let source = Source {
             set: loss.instruction_set(),
             geometry: spec.geometry,
             embeddings: batch.embeddings.reborrow(),
             weight,
             bias: batch.bias.map(|bias| bias.reborrow()),
-            positions: positions_of_source,
+            positions,
         };
         let Some(rows) = Rows::prepare(loss, &batch, &source)? else { return Ok(None) };
         let (count, width) = batch.embeddings.dim();
-        let mode = match resolve(options, loss, count, positions.count(), width) {
-            mode if gradients || mode == Mode::RowChunked => mode,
-            _ => Mode::Recompute,
-        };
+        let mode = if gradients { resolve(options, loss, count, positions.count(), width)? } else { Mode::Recompute };
         let kind = Kind::of(spec.comparison);
-        let smooths = matches!(
-            spec.comparison,
-            Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } if label_smoothing > 0.0
-        );
         let sweep = Sweep {
             set: loss.instruction_set(),
             precision: options.precision,
             geometry: spec.geometry,
             sub_centres: spec.sub_centres,
-            look: Look { kind, smooths, statistics: options.statistics },
+            look: Look { kind, smooths: smooths(loss), statistics: options.statistics },
             bends: spec.rivals != Rivals::Plain,
             positions,
             bias: batch.bias,
@@ -259,8 +259,7 @@ fn collect(
             entropy: column(&|summary| summary.entropy),
         }),
     };
-    let value = HeadValue { rows: value.rows, total: value.total, weight: value.weight, kept: value.kept, statistics };
-    (value, of_loss)
+    (HeadValue::of(value, statistics), of_loss)
 }
 
 impl<'a> Begun<'a> {
@@ -365,7 +364,7 @@ impl<'a> Begun<'a> {
                 self.finish_row(row, &sum, &mut out);
             };
             let tasks: Vec<_> = rows.enumerate().collect();
-            if tasks.len() * width * self.shards.len() < WORTH_THREADS / 8 {
+            if tasks.len() * width * self.shards.len() < WORTH_THREADS / 64 {
                 tasks.into_iter().for_each(work);
             } else {
                 tasks.into_par_iter().for_each(work);
@@ -385,9 +384,10 @@ impl<'a> Begun<'a> {
     /// The gradient of an embedding from what its rivals sum up to.
     fn finish_row(&self, row: usize, sum: &[f64], out: &mut ArrayViewMut1<'_, f32>) {
         let (x, of_x) = (contiguous(self.request.batch.embeddings.row(row)), inverse(self.rows.norms[row]));
+        let unit = divisor(self.rows.norms[row]);
         let by_norm = self.of_loss.embedding_norms.as_ref().map_or(0.0, |by_norm| f64::from(by_norm[row]));
         let (along, factor) =
-            if self.sweep.geometry.normalises_embeddings() { (of_x * of_x, of_x) } else { (0.0, 1.0) };
+            if self.sweep.geometry.normalises_embeddings() { (unit * unit, of_x) } else { (0.0, 1.0) };
         let pulled = self.pulled.row(row).to_slice().expect("a fresh array lies in order");
         let finish = |out: &mut [f32]| {
             run_on(self.sweep.set, FinishRow { sum, x: &x, along, factor, pulled, radial: by_norm * of_x, out });

@@ -2,12 +2,24 @@
 
 use crate::buffer::ask_for_huge_pages;
 use crate::simd::Line;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+/// Lines from which on a buffer is worth giving back before a larger one is taken: 4 MiB.
+const LARGE: usize = 1 << 16;
+
 /// The buffers that are not in use. Clones start without any.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Memory {
     free: Mutex<Vec<Vec<Line>>>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: usize = free.iter().map(Vec::len).sum();
+        write!(f, "Memory({} buffers, {} bytes)", free.len(), lines * size_of::<Line>())
+    }
 }
 
 impl Clone for Memory {
@@ -25,6 +37,10 @@ impl Memory {
         let best = fits.min_by_key(|(_, buffer)| buffer.len()).filter(|(_, buffer)| buffer.len() <= 2 * lines.max(64));
         let index = best.map(|(index, _)| index);
         let kept = index.map(|index| free.swap_remove(index));
+        if kept.is_none() && lines >= LARGE {
+            // Batches of another size have left buffers that nobody may want again.
+            free.retain(|buffer| buffer.len() < LARGE);
+        }
         drop(free);
         let all = kept.unwrap_or_else(|| {
             // Asked before anything is written: a page is as large as it was when it was first touched.

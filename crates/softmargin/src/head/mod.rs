@@ -61,7 +61,7 @@ pub use value::{Distribution, HeadValue, RowStatistics};
 
 use crate::buffer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::HeadGradients;
+use crate::geometry::{HeadGradients, norms};
 use crate::loss::Loss;
 use crate::real::Real;
 use crate::reduction::Reduction;
@@ -321,14 +321,11 @@ impl Head {
         let column = self.target_column(batch, weight)?;
         let shape = (column.nrows(), self.loss.num_classes());
         let scores = column.broadcast(shape).expect("a column takes any number of columns");
-        let (of_embeddings, of_weight) = (crate::geometry::norms(batch.embeddings), crate::geometry::norms(weight));
+        let of_embeddings = self.loss.needs_embedding_norms().then(|| norms(batch.embeddings));
+        let of_weight = self.loss.needs_weight_norms().then(|| norms(weight));
         let mut of_scores = batch.of_scores(scores);
-        if self.loss.needs_embedding_norms() {
-            of_scores.embedding_norms = Some(of_embeddings.view());
-        }
-        if self.loss.needs_weight_norms() {
-            of_scores.weight_norms = Some(of_weight.view());
-        }
+        of_scores.embedding_norms = of_embeddings.as_ref().map(|norms| norms.view());
+        of_scores.weight_norms = of_weight.as_ref().map(|norms| norms.view());
         self.loss.update(state, &of_scores)
     }
 
@@ -352,7 +349,8 @@ impl Head {
 
     fn check<F: Real>(&self, batch: &HeadBatch<'_, F>, weight: ArrayView2<'_, F>) -> Result<()> {
         batch.check(weight, self.loss.spec().geometry, self.num_prototypes())?;
-        batch.sampled.map_or(Ok(()), |sampled| sampled.check(self.loss.num_classes()))
+        let ignored = self.loss.spec().ignored_label;
+        batch.sampled.map_or(Ok(()), |sampled| sampled.check(self.loss.num_classes(), batch.targets, ignored))
     }
 
     /// The fused path as far as its barrier; `None` where the plain code is to be taken.

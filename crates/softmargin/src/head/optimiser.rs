@@ -268,7 +268,7 @@ impl Step {
     /// The step on a row; `w`, `g` and the moments lie side by side in memory.
     fn make(self, rate_of_row: f32, w: &mut [f32], g: &[f32], first: &mut [f32], second: &mut [f32]) {
         match self {
-            Self::Sgd { rate, decay, momentum, .. } if momentum == 0.0 => {
+            Self::Sgd { rate, decay, momentum: 0.0, .. } => {
                 let rate = rate * rate_of_row;
                 for (w, &g) in w.iter_mut().zip(g) {
                     *w -= rate * (g + decay * *w);

@@ -259,6 +259,7 @@ fn transposed_block<I: Instructions, const PAIRS: bool, const FIRST: usize, cons
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stdout, reason = "a skipped instruction set is named")]
 mod tests {
     use super::super::panels::{PutRow, pair_columns, pair_rows, panels_of};
     use super::*;

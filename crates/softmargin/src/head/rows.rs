@@ -9,7 +9,7 @@ use super::batch::HeadBatch;
 use super::panels::contiguous;
 use super::sampling::Positions;
 use crate::batch::Targets;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::loss::{Loss, Plan, RowAmounts};
 use crate::margin::{ModifiedTarget, TargetContext};
@@ -70,7 +70,7 @@ pub(super) struct Source<'a> {
     pub(super) positions: Positions<'a>,
 }
 
-/// `1 / norm`; 0 for 0, and where the inverse is beyond single precision: such a vector has cosine 0 with everything.
+/// What a gradient by a direction is multiplied by: `1 / norm`; 0 for 0, and where that is beyond single precision.
 pub(super) fn inverse(norm: f64) -> f64 {
     let inverse = norm.recip();
     if inverse <= f64::from(f32::MAX) { inverse } else { 0.0 }
@@ -104,8 +104,8 @@ impl Source<'_> {
     }
 }
 
-/// `1 / norm`, 0 for 0.
-fn divisor(norm: f64) -> f64 {
+/// What makes a unit vector: `1 / norm`, 0 for 0.
+pub(super) fn divisor(norm: f64) -> f64 {
     if norm == 0.0 { 0.0 } else { norm.recip() }
 }
 
@@ -127,15 +127,18 @@ impl Rows {
         let one = arr0(1.0_f32);
         of_scores.weight_norms = if loss.needs_weight_norms() { one.broadcast(loss.num_classes()) } else { None };
         if norms.iter().any(|norm| !norm.is_finite()) {
-            // Norms that are no numbers are not the caller's input: the scores that they make are to be complained of.
             return Ok(None);
         }
         of_scores.check(loss.needs())?;
         let (plans, weight) = loss.plan(&of_scores)?;
         let amounts = loss.amounts(&of_scores, &plans);
         let scale = loss.scale(&of_scores);
-        let exact = exact_targets(loss, batch, source, &plans, &norms)?;
-        if exact.iter().flatten().any(|(_, exact)| !(exact.score.is_finite() && exact.weight_norm.is_finite())) {
+        let exact = exact_targets(loss, batch, source, &plans, &norms);
+        if exact
+            .iter()
+            .flatten()
+            .any(|(_, exact)| !(f32::round_from(exact.score).is_finite() && exact.weight_norm.is_finite()))
+        {
             return Ok(None);
         }
         let weight_norms = loss.needs_weight_norms().then(|| {
@@ -199,20 +202,15 @@ fn exact_targets(
     source: &Source<'_>,
     plans: &[Plan],
     norms: &[f64],
-) -> Result<Vec<Option<(usize, ExactScore)>>> {
-    let Targets::Hard(_) = batch.targets else { return Ok(vec![None; plans.len()]) };
+) -> Vec<Option<(usize, ExactScore)>> {
+    let Targets::Hard(_) = batch.targets else { return vec![None; plans.len()] };
     let sub_centres = loss.spec().sub_centres;
     let one = |(row, plan): (usize, &Plan)| {
         if plan.weight == 0.0 {
-            return Ok(None);
+            return None;
         }
-        let Some(first) = source.positions.of_class(plan.class) else {
-            let expected = "a class that is among the sampled ones";
-            let advice = "sample the classes for the targets of this batch";
-            let subject = format!("target of row {row}");
-            return Err(Error::new(ErrorKind::Label, subject, expected, plan.class.to_string(), advice));
-        };
-        Ok(Some((first, source.best(row, norms[row], first, sub_centres))))
+        let first = source.positions.of_class(plan.class)?;
+        Some((first, source.best(row, norms[row], first, sub_centres)))
     };
     plans.par_iter().with_min_len(ROWS_OF_A_TASK).enumerate().map(one).collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! A step looks at `share C` rivals instead of all C. Prototypes that were not drawn are not read and not changed.
 
+use crate::batch::Targets;
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use crate::random::{Generator, Purpose};
 use ndarray::ArrayView1;
@@ -66,13 +67,26 @@ impl SampledClasses {
         &self.classes
     }
 
-    pub(super) fn check(&self, num_classes: usize) -> Result<()> {
-        if self.num_classes == num_classes {
-            return Ok(());
+    /// Refuses classes of another head, and targets that are not among them. A label that is no class is left to the loss.
+    pub(super) fn check<F>(&self, num_classes: usize, targets: Targets<'_, F>, ignored: Option<i64>) -> Result<()> {
+        if self.num_classes != num_classes {
+            let expected = format!("classes drawn from {num_classes}");
+            let found = format!("classes drawn from {}", self.num_classes);
+            let advice = "draw them with this head's sample";
+            return Err(Error::new(ErrorKind::Input, "sampled classes", expected, found, advice));
         }
-        let expected = format!("classes drawn from {num_classes}");
-        let found = format!("classes drawn from {}", self.num_classes);
-        Err(Error::new(ErrorKind::Input, "sampled classes", expected, found, "draw them with this head's sample"))
+        let Targets::Hard(labels) = targets else {
+            let (expected, advice) = ("one class a row with sampled classes", "train on all classes, or give labels");
+            return Err(Error::new(ErrorKind::Input, "sampled classes", expected, "distributions", advice));
+        };
+        let is_out = |label: i64| {
+            let class = usize::try_from(label).ok().filter(|&class| class < num_classes && ignored != Some(label));
+            class.is_some_and(|class| self.classes.binary_search(&class).is_err())
+        };
+        let Some((row, label)) = labels.iter().enumerate().find(|(_, label)| is_out(**label)) else { return Ok(()) };
+        let expected = "a class that is among the sampled ones";
+        let advice = "sample the classes for the targets of this batch";
+        Err(Error::new(ErrorKind::Label, format!("target of row {row}"), expected, label.to_string(), advice))
     }
 }
 

@@ -20,7 +20,7 @@ use super::rows::{Rows, inverse};
 use super::sweep::{Block, Prototypes, Room, Sweep, has_products, slopes_of_panel};
 use super::tile::{Kind, PanelRows, PanelSlopes, TileOf, slopes_of};
 use super::tiling::Shard;
-use crate::real::Real;
+use crate::comparison::multiplier;
 use crate::simd::{Instructions, LINE, Line, Work, from_bf16, run_on};
 use ndarray::ArrayView2;
 use std::ops::Range;
@@ -231,6 +231,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Scores again, final slopes, and what they give to embeddings and prototypes.
+    #[expect(clippy::too_many_arguments, reason = "a tile, its room, and the three places that it is added to")]
     fn recompute(
         &self,
         room: &mut Room<'_>,
@@ -315,19 +316,20 @@ impl<'a> Sweep<'a> {
 /// What sixteen rows of a block are multiplied by.
 fn panel_slopes(second: &Second<'_>, block: &Block<'_>, panel: usize) -> PanelSlopes {
     let first = block.rows.start + panel * LINE;
-    let line = |of: &dyn Fn(usize) -> f64| {
-        Line(std::array::from_fn(|l| if first + l < block.rows.end { f32::round_from(of(first + l)) } else { 0.0 }))
+    let line = |of: &dyn Fn(usize) -> f64, of_none: f32| {
+        Line(std::array::from_fn(|l| if first + l < block.rows.end { multiplier(of(first + l)) } else { of_none }))
     };
     PanelSlopes {
-        reference: line(&|row| second.barrier.found(row).reference),
-        factor: line(&|row| second.barrier.slope(row)),
-        share: line(&|row| second.barrier.share(row)),
+        // So far above every score that a row which is not there has exponentials of 0, whatever the bias.
+        reference: line(&|row| second.barrier.found(row).reference, f32::MAX),
+        factor: line(&|row| second.barrier.slope(row), 0.0),
+        share: line(&|row| second.barrier.share(row), 0.0),
     }
 }
 
 /// Numbers of the rows of a block, in lines.
 fn lines_of(block: &Block<'_>, of: &dyn Fn(usize) -> f64) -> Vec<Line> {
-    let number = |row: usize| if row < block.rows.end { f32::round_from(of(row)) } else { 0.0 };
+    let number = |row: usize| if row < block.rows.end { multiplier(of(row)) } else { 0.0 };
     let line = |panel: usize| Line(std::array::from_fn(|l| number(block.rows.start + panel * LINE + l)));
     (0..block.panels.len()).map(line).collect()
 }

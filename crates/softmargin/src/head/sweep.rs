@@ -1,11 +1,13 @@
 //! What the two sweeps over the classes share: the batch in panels, and the work on one tile of prototypes.
 
+#![expect(clippy::needless_range_loop, reason = "the lanes of several lines at once")]
+
 use super::arithmetic::{add_two, add_two_short, dot};
 use super::memory::{Buffer, Memory};
 use super::options::Precision;
 use super::panels::{Panels, PutRow, contiguous, pair_columns, pair_rows, panels_of, put_columns};
 use super::product::{Product, Start};
-use super::rows::{Rows, Source, inverse};
+use super::rows::{Rows, Source, divisor, inverse};
 use super::sampling::Positions;
 use super::tile::{Kind, Look, PanelRows, TileOf};
 use crate::geometry::Geometry;
@@ -81,7 +83,7 @@ impl Block<'_> {
 
 /// What embeddings are multiplied by before products: their inverse norm under the cosine.
 pub(super) fn factor_of_row(geometry: Geometry, norm: f64) -> f64 {
-    if geometry.normalises_embeddings() { inverse(norm) } else { 1.0 }
+    if geometry.normalises_embeddings() { divisor(norm) } else { 1.0 }
 }
 
 impl<'a> Sweep<'a> {
@@ -144,7 +146,9 @@ impl<'a> Sweep<'a> {
                 }
                 continue;
             }
-            let factor = factor(number) * factor_of_row(self.geometry, rows.norms[number]);
+            // Beyond single precision its largest number, as in the plain code: infinity would make NaN of a slope of 0.
+            let most = f64::from(f32::MAX);
+            let factor = (factor(number) * factor_of_row(self.geometry, rows.norms[number])).clamp(-most, most);
             let values = &contiguous(embeddings.row(number));
             run_on(self.set, PutRow { values, factor, row, rows: numbers, panels: &mut panels });
         }
@@ -166,7 +170,9 @@ impl<'a> Sweep<'a> {
             by_column: self.memory.take(words(self.word_panels(self.width) * tile)),
             by_row: self.memory.take(words(self.width_panels() * tile.div_ceil(2))),
             slopes: self.memory.take(if self.bends { panels_of(rows) * tile } else { 0 }),
-            paired: self.memory.take(words(panels_of(rows) * tile.div_ceil(2)).max(panels_of(rows).div_ceil(2) * tile)),
+            paired: self
+                .memory
+                .take(words((panels_of(rows) * tile.div_ceil(2)).max(panels_of(rows).div_ceil(2) * tile))),
             inverse: vec![1.0; tile],
             bias: vec![0.0; tile],
             sound: true,
@@ -189,14 +195,14 @@ impl<'a> Sweep<'a> {
             let length = if self.geometry.normalises_weights() { dot(self.set, &values, &values).sqrt() } else { 1.0 };
             room.inverse[row] = inverse(length);
             room.sound &= length.is_finite();
-            let factor = room.inverse[row];
+            let factor = divisor(length);
             run_on(self.set, PutRow { values: &values, factor, row, rows: count, panels: &mut room.prototypes });
             if let Some(bias) = self.bias {
                 room.bias[row] = bias[prototype];
             }
         }
         if !self.geometry.normalises_weights() {
-            room.sound &= run_on(self.set, AreFinite(&room.prototypes[..self.width_panels() * count]));
+            room.sound &= run_on(self.set, AreModest(&room.prototypes[..self.width_panels() * count]));
         }
         if self.pairs() {
             let prototypes = Panels::new(&room.prototypes[..self.width_panels() * count], count);
@@ -256,10 +262,14 @@ pub(super) fn slopes_of_panel(slopes: &mut [Line], panel: usize, count: usize) -
     if slopes.is_empty() { &mut [] } else { &mut slopes[panel * count..][..count] }
 }
 
-/// Whether all numbers are finite.
-struct AreFinite<'a>(&'a [Line]);
+/// Entries of prototypes that keep their norm, from here on left to the plain code: sums of exponentials up to `e^20` times
+/// such numbers could overflow.
+const LARGE: f32 = 1e20;
 
-impl Work for AreFinite<'_> {
+/// Whether all numbers are finite, and none is large.
+struct AreModest<'a>(&'a [Line]);
+
+impl Work for AreModest<'_> {
     type Output = bool;
 
     #[inline(always)]
@@ -267,8 +277,7 @@ impl Work for AreFinite<'_> {
         let mut odd = [0.0_f32; LINE];
         for line in self.0 {
             for l in 0..LINE {
-                // 0 for what is finite, else NaN.
-                odd[l] += line.0[l] - line.0[l];
+                odd[l] = if line.0[l].abs() < LARGE { odd[l] } else { 1.0 };
             }
         }
         odd.iter().all(|odd| *odd == 0.0)
@@ -293,9 +302,9 @@ impl Pull {
     pub(super) fn add_to_embedding(&self, source: &Source<'_>, norm: f64, gradient: &mut [f64]) {
         let w = contiguous(source.weight.row(source.positions.prototype(self.position)));
         let x = contiguous(source.embeddings.row(self.row));
-        let of_w = if source.geometry.normalises_weights() { inverse(self.weight_norm) } else { 1.0 };
+        let of_w = if source.geometry.normalises_weights() { divisor(self.weight_norm) } else { 1.0 };
         let (of_x, along) = if source.geometry.normalises_embeddings() {
-            (inverse(norm), self.score * inverse(norm))
+            (inverse(norm), self.score * divisor(norm))
         } else {
             (1.0, 0.0)
         };
@@ -314,7 +323,7 @@ impl Pull {
     ) {
         let of_x = factor_of_row(sweep.geometry, norm);
         let (of_w, along) = if sweep.geometry.normalises_weights() {
-            (inverse(self.weight_norm), self.score * inverse(self.weight_norm))
+            (inverse(self.weight_norm), self.score * divisor(self.weight_norm))
         } else {
             (1.0, 0.0)
         };

@@ -3,12 +3,15 @@
 //! Panels are class by class, so a line has the scores of sixteen rows and one prototype. Everything that belongs to a
 //! row (its reference, where its rivals bend, its sums) is a line too, and no sum goes across a line.
 
+#![expect(clippy::needless_range_loop, reason = "the lanes of several lines at once")]
+
 use super::rows::{Rows, Target};
 use crate::comparison::Comparison;
 use crate::gate::Gate;
 use crate::real::Real;
 use crate::real::sealed::Functions;
 use crate::simd::{Bend, ExpSums, GateSums, Instructions, LINE, Line};
+use crate::simd::{curricular, hinge, misclassified, present, soft_hinge};
 
 /// Classes that a sum of single precision runs over before it is widened.
 const GROUP: usize = 32;
@@ -66,7 +69,7 @@ impl PanelRows {
         let pairs = matches!(kind, Kind::Gated { against_zero: false, .. });
         let above = |target: &Target| match target.bend {
             Some(Bend::Misclassified { above, .. } | Bend::Curricular { above, .. }) => above,
-            _ => f32::INFINITY,
+            Some(Bend::DividedAngle { .. }) | None => f32::INFINITY,
         };
         let bend = match rows.targets.iter().flatten().find_map(|target| target.bend) {
             None => Bending::None,
@@ -140,7 +143,7 @@ pub(super) struct TileOf<'a> {
 /// Scores as they are compared: bias, the bounds of a cosine, the best prototype of each class (the others out), and the
 /// targets taken out.
 #[inline(always)]
-pub(super) fn finish_scores<I: Instructions>(scores: &mut [Line], tile: &TileOf<'_>, sums: &mut PanelSums) {
+pub(super) fn finish_scores(scores: &mut [Line], tile: &TileOf<'_>, odd: &mut Line) {
     if let Some(bias) = tile.bias {
         for (line, bias) in scores.iter_mut().zip(bias) {
             for z in &mut line.0 {
@@ -148,18 +151,18 @@ pub(super) fn finish_scores<I: Instructions>(scores: &mut [Line], tile: &TileOf<
             }
         }
     }
-    let mut odd = sums.odd.0;
+    let mut found = odd.0;
     for line in scores.iter_mut() {
         for l in 0..LINE {
             let z = line.0[l];
-            odd[l] = if z < f32::INFINITY { odd[l] } else { 1.0 };
+            found[l] = if z < f32::INFINITY { found[l] } else { 1.0 };
             if tile.bounded {
                 let z = if z > 1.0 { 1.0 } else { z };
                 line.0[l] = if z < -1.0 { -1.0 } else { z };
             }
         }
     }
-    sums.odd.0 = odd;
+    odd.0 = found;
     if tile.sub_centres > 1 {
         scores.chunks_mut(tile.sub_centres).for_each(keep_best);
     }
@@ -270,7 +273,7 @@ pub(super) fn look<I: Instructions>(
     sums: &mut PanelSums,
     rebase: &mut dyn FnMut(usize, f32),
 ) {
-    finish_scores::<I>(scores, tile, sums);
+    finish_scores(scores, tile, &mut sums.odd);
     let before = sums.best;
     look_for_largest(scores, tile.first, &mut sums.best, &mut sums.best_position);
     if look.statistics {
@@ -285,7 +288,7 @@ pub(super) fn look<I: Instructions>(
             }
             add_exponentials::<I, true>(scores, rows.scale, &sums.reference, &mut sums.exponentials);
         }
-        Kind::Gated { gate, .. } => gate_lines::<I>(scores, rows, gate, sums),
+        Kind::Gated { gate, .. } => gate_lines::<I>(scores, rows, gate, &mut sums.gated),
         Kind::Largest => {
             look_for_largest(scores, tile.first, &mut sums.largest, &mut sums.largest_position);
         }
@@ -301,17 +304,9 @@ fn bend<I: Instructions>(scores: &mut [Line], slopes: &mut [Line], bending: Bend
     match bending {
         Bending::None => return false,
         Bending::Misclassified { above, factor } => {
-            bend_lines(
-                scores,
-                slopes,
-                |l, z| {
-                    if z > above.0[l] { (factor * z + (factor - 1.0), factor) } else { (z, 1.0) }
-                },
-            )
+            bend_lines(scores, slopes, |l, z| misclassified(z, above.0[l], factor));
         }
-        Bending::Curricular { above, mean } => {
-            bend_lines(scores, slopes, |l, z| if z > above.0[l] { (z * (mean + z), mean + z + z) } else { (z, 1.0) });
-        }
+        Bending::Curricular { above, mean } => bend_lines(scores, slopes, |l, z| curricular(z, above.0[l], mean)),
         Bending::DividedAngle { by } => bend_lines(scores, slopes, |_, z| {
             if I::FUSED { z.cosine_of_divided_angle::<true>(by) } else { z.cosine_of_divided_angle::<false>(by) }
         }),
@@ -382,24 +377,18 @@ fn add_present(scores: &[Line], sums: &mut PanelSums) {
 }
 
 #[inline(always)]
-fn gate_lines<I: Instructions>(scores: &mut [Line], rows: &PanelRows, gate: Gate, sums: &mut PanelSums) {
+fn gate_lines<I: Instructions>(scores: &mut [Line], rows: &PanelRows, gate: Gate, sums: &mut [GateSums; LINE]) {
     match gate {
-        Gate::Relu => gate_with(scores, rows, sums, |x| if x > 0.0 { (x, 1.0) } else { (0.0, 0.0) }),
-        Gate::Identity => {
-            gate_with(scores, rows, sums, |x| if x > f32::NEG_INFINITY { (x, 1.0) } else { (0.0, 0.0) });
-        }
+        Gate::Relu => gate_with(scores, rows, sums, hinge),
+        Gate::Identity => gate_with(scores, rows, sums, present),
         Gate::Softplus => gate_with(scores, rows, sums, |x| {
-            let below = -x.abs();
-            let e = if I::FUSED { below.exp_below_80::<true>() } else { below.exp_below_80::<false>() };
-            let ln = if I::FUSED { e.ln_1p_of_unit::<true>() } else { e.ln_1p_of_unit::<false>() };
-            let positive = x > 0.0;
-            (if positive { x } else { 0.0 } + ln, if positive { 1.0 } else { e } / (1.0 + e))
+            if I::FUSED { soft_hinge::<f32, true>(x) } else { soft_hinge::<f32, false>(x) }
         }),
     }
 }
 
 #[inline(always)]
-fn gate_with(scores: &mut [Line], rows: &PanelRows, sums: &mut PanelSums, gate: impl Fn(f32) -> (f32, f32)) {
+fn gate_with(scores: &mut [Line], rows: &PanelRows, sums: &mut [GateSums; LINE], gate: impl Fn(f32) -> (f32, f32)) {
     for lines in scores.chunks_mut(GROUP) {
         let [mut value, mut slope, mut weighted] = [[0.0_f32; LINE]; 3];
         for line in lines {
@@ -414,9 +403,9 @@ fn gate_with(scores: &mut [Line], rows: &PanelRows, sums: &mut PanelSums, gate: 
             }
         }
         for l in 0..LINE {
-            sums.gated[l].value += f64::from(value[l]);
-            sums.gated[l].slope += f64::from(slope[l]);
-            sums.gated[l].weighted += f64::from(weighted[l]);
+            sums[l].value += f64::from(value[l]);
+            sums[l].slope += f64::from(slope[l]);
+            sums[l].weighted += f64::from(weighted[l]);
         }
     }
 }
@@ -442,8 +431,7 @@ pub(super) fn slopes_of<I: Instructions>(
     kind: Kind,
     of: &PanelSlopes,
 ) {
-    let mut sums = PanelSums::new();
-    finish_scores::<I>(scores, tile, &mut sums);
+    finish_scores(scores, tile, &mut Line::default());
     let bent = bend::<I>(scores, slopes, rows.bend);
     match kind {
         Kind::Exponentials => {
@@ -457,7 +445,7 @@ pub(super) fn slopes_of<I: Instructions>(
             }
         }
         Kind::Gated { gate, .. } => {
-            gate_lines::<I>(scores, rows, gate, &mut sums);
+            gate_lines::<I>(scores, rows, gate, &mut [GateSums::default(); LINE]);
             for line in scores.iter_mut() {
                 for l in 0..LINE {
                     line.0[l] *= of.factor.0[l];

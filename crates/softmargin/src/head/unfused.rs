@@ -12,7 +12,7 @@ use crate::real::Real;
 use crate::reduction::Reduction;
 use crate::smooth::{arg_max, log_softmax, log_sum_exp};
 use crate::sub_centres::{Pooled, pool, spread};
-use ndarray::{Array1, Array2, ArrayView2, arr0, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix1, Ix2, arr0, s};
 
 /// Matrices of scores that some rows take: scores, best of each class, slopes, and two products' factors.
 const MATRICES: u64 = 6;
@@ -34,15 +34,11 @@ pub(super) fn compute<F: Real>(
     let rows = batch.embeddings.nrows();
     let zero = arr0(F::zero());
     let scores = zero.broadcast((rows, loss.num_classes())).expect("a single number takes any shape");
-    let (of_embeddings, of_weight) = (norms(batch.embeddings), norms(weight));
+    let of_embeddings = loss.needs_embedding_norms().then(|| norms(batch.embeddings));
+    let of_weight = loss.needs_weight_norms().then(|| norms(weight));
     let mut of_scores = batch.of_scores(scores);
-    // A norm that is no number is complained of with the scores that it makes, if the loss looks at scores at all.
-    if loss.needs_embedding_norms() {
-        of_scores.embedding_norms = Some(of_embeddings.view());
-    }
-    if loss.needs_weight_norms() {
-        of_scores.weight_norms = Some(of_weight.view());
-    }
+    of_scores.embedding_norms = of_embeddings.as_ref().map(|norms| norms.view());
+    of_scores.weight_norms = of_weight.as_ref().map(|norms| norms.view());
     of_scores.check(loss.needs())?;
     let (plans, total_weight) = loss.plan(&of_scores)?;
     let amounts = loss.amounts(&of_scores, &plans);
@@ -56,39 +52,33 @@ pub(super) fn compute<F: Real>(
         scale: F::zero(),
         radius: F::zero(),
     });
+    let selected = Selected::of(loss, batch.reborrow(), weight.reborrow());
     let size = wanted.rows_at_a_time.min(rows.max(1));
     for first in (0..rows).step_by(size) {
         let range = first..rows.min(first + size);
-        let chunk = Chunk::of(loss, batch, weight, range.clone())?;
+        let chunk = Chunk::of(loss, batch, &selected, range.clone())?;
         seen.see(loss, &of_scores, &plans, first, &chunk);
         let part = chunk.batch(&of_scores, range.clone());
         let amounts = amounts.each_ref().map(|all| all[range.clone()].to_vec());
-        let mut slopes = gradients.as_ref().map(|_| Array2::zeros(chunk.pooled.scores.dim()));
+        let mut slopes = gradients.as_ref().map(|_| Array2::zeros(chunk.pooled.dim()));
         let view = slopes.as_mut().map(|slopes: &mut Array2<F>| slopes.view_mut());
         outcomes.extend(loss.rows(&part, &plans[range.clone()], &amounts, factor, view));
         if let (Some(gradients), Some(slopes)) = (&mut gradients, slopes) {
-            chunk.add(loss, batch, weight, range, slopes, gradients)?;
+            chunk.add(loss, batch, &selected, range, &slopes, gradients)?;
         }
     }
     let outcomes = without_faults(outcomes)?;
     let (value, of_loss) = loss.collect(&of_scores, reduction, &plans, total_weight, &outcomes);
     if let Some(gradients) = &mut gradients {
         (gradients.scale, gradients.radius) = (of_loss.scale, of_loss.radius);
-        if let Some(by_norm) = &of_loss.embedding_norms {
-            add_along(&mut gradients.embeddings, batch.embeddings, &inverse(&of_embeddings), by_norm);
+        if let (Some(by_norm), Some(norms)) = (&of_loss.embedding_norms, &of_embeddings) {
+            add_along(&mut gradients.embeddings, batch.embeddings, &inverse(norms), by_norm);
         }
-        if let Some(by_norm) = &of_loss.weight_norms {
-            add_along(&mut gradients.weight, weight, &inverse(&of_weight), by_norm);
+        if let (Some(by_norm), Some(norms)) = (&of_loss.weight_norms, &of_weight) {
+            add_along(&mut gradients.weight, weight, &inverse(norms), by_norm);
         }
     }
-    let value = HeadValue {
-        rows: value.rows,
-        total: value.total,
-        weight: value.weight,
-        kept: value.kept,
-        statistics: seen.statistics(),
-    };
-    Ok((value, gradients))
+    Ok((HeadValue::of(value, seen.statistics()), gradients))
 }
 
 /// What is asked for.
@@ -99,40 +89,69 @@ pub(super) struct Wanted {
     pub(super) rows_at_a_time: usize,
 }
 
+/// The prototypes that take part.
+struct Selected<'a, F> {
+    weight: CowArray<'a, F, Ix2>,
+    bias: Option<CowArray<'a, F, Ix1>>,
+    /// Their classes, where not all take part.
+    classes: Option<&'a [usize]>,
+    sub_centres: usize,
+}
+
+impl<'a, F: Real> Selected<'a, F> {
+    fn of(loss: &Loss, batch: HeadBatch<'a, F>, weight: ArrayView2<'a, F>) -> Self {
+        let sub_centres = loss.spec().sub_centres;
+        let Some(sampled) = batch.sampled else {
+            return Self { weight: weight.into(), bias: batch.bias.map(Into::into), classes: None, sub_centres };
+        };
+        let of_class = |&class: &usize| class * sub_centres..(class + 1) * sub_centres;
+        let prototypes: Vec<usize> = sampled.classes().iter().flat_map(of_class).collect();
+        Self {
+            weight: weight.select(Axis(0), &prototypes).into(),
+            bias: batch.bias.map(|bias| bias.select(Axis(0), &prototypes).into()),
+            classes: Some(sampled.classes()),
+            sub_centres,
+        }
+    }
+
+    /// The prototype at each place of the selection, by rows of the selection.
+    fn prototype(&self, row: usize) -> usize {
+        let (place, centre) = (row / self.sub_centres, row % self.sub_centres);
+        self.classes.map_or(place, |classes| classes[place]) * self.sub_centres + centre
+    }
+}
+
 /// The scores of some rows.
 struct Chunk<F> {
     scored: Scored<F>,
-    /// The best of each class; those that were not sampled are out.
-    pooled: Pooled<F>,
+    /// The best of each class; those that do not take part are out.
+    pooled: Array2<F>,
+    winners: Array2<u8>,
 }
 
 impl<F: Real> Chunk<F> {
     fn of(
         loss: &Loss,
         batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
+        selected: &Selected<'_, F>,
         range: std::ops::Range<usize>,
     ) -> Result<Self> {
         let x = batch.embeddings.slice(s![range, ..]);
-        let scored = loss.spec().geometry.scores(x, weight, batch.bias)?;
-        let mut pooled = pool(scored.scores.view(), loss.spec().sub_centres)?;
-        if let Some(sampled) = batch.sampled {
-            let mut out = vec![true; loss.num_classes()];
-            sampled.classes().iter().for_each(|&class| out[class] = false);
-            for (class, mut column) in
-                pooled.scores.columns_mut().into_iter().enumerate().filter(|(class, _)| out[*class])
-            {
-                debug_assert!(class < out.len());
-                column.fill(F::neg_infinity());
-            }
+        let bias = selected.bias.as_ref().map(|bias| bias.view());
+        let scored = loss.spec().geometry.scores(x, selected.weight.view(), bias)?;
+        let Pooled { scores, winners } = pool(scored.scores.view(), loss.spec().sub_centres)?;
+        let Some(classes) = selected.classes else { return Ok(Self { scored, pooled: scores, winners }) };
+        let mut pooled = Array2::from_elem((scores.nrows(), loss.num_classes()), F::neg_infinity());
+        for (column, &class) in scores.columns().into_iter().zip(classes) {
+            pooled.column_mut(class).assign(&column);
         }
-        Ok(Self { scored, pooled })
+        Ok(Self { scored, pooled, winners })
     }
 
     /// These rows of a batch; what has been looked at before (weights, margins) left out.
     fn batch<'a>(&'a self, of_all: &'a Batch<'_, F>, range: std::ops::Range<usize>) -> Batch<'a, F> {
         Batch {
-            scores: self.pooled.scores.view(),
+            scores: self.pooled.view(),
             targets: match &of_all.targets {
                 Targets::Hard(labels) => Targets::Hard(labels.slice(s![range.clone()])),
                 Targets::Soft(targets) => Targets::Soft(targets.slice(s![range.clone(), ..])),
@@ -152,25 +171,28 @@ impl<F: Real> Chunk<F> {
         &self,
         loss: &Loss,
         batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
+        selected: &Selected<'_, F>,
         range: std::ops::Range<usize>,
-        slopes: Array2<F>,
+        slopes: &Array2<F>,
         gradients: &mut HeadGradients<F>,
     ) -> Result<()> {
         let spec = loss.spec();
-        let scores = if spec.sub_centres > 1 {
-            spread(slopes.view(), self.pooled.winners.view(), spec.sub_centres)?
-        } else {
-            slopes
-        };
+        let of_selected = selected.classes.map(|classes| slopes.select(Axis(1), classes));
+        let slopes = of_selected.as_ref().unwrap_or(slopes);
+        let scores = spread(slopes.view(), self.winners.view(), spec.sub_centres)?;
         let of_scores =
             Gradients { scores, scale: F::zero(), radius: F::zero(), embedding_norms: None, weight_norms: None };
         let x = batch.embeddings.slice(s![range.clone(), ..]);
-        let back = spec.geometry.backward(x, weight, &self.scored, &of_scores)?;
+        let back = spec.geometry.backward(x, selected.weight.view(), &self.scored, &of_scores)?;
         gradients.embeddings.slice_mut(s![range, ..]).assign(&back.embeddings);
-        gradients.weight += &back.weight;
+        for (row, of_row) in back.weight.rows().into_iter().enumerate() {
+            let mut sum = gradients.weight.row_mut(selected.prototype(row));
+            sum += &of_row;
+        }
         if !gradients.bias.is_empty() {
-            gradients.bias += &back.bias;
+            for (row, &slope) in back.bias.iter().enumerate() {
+                gradients.bias[selected.prototype(row)] += slope;
+            }
         }
         Ok(())
     }
@@ -195,7 +217,7 @@ impl<F: Real> Seen<F> {
 
     fn see(&mut self, loss: &Loss, batch: &Batch<'_, F>, plans: &[Plan], first: usize, chunk: &Chunk<F>) {
         let scale = loss.scale(batch);
-        for (row, scores) in (first..).zip(chunk.pooled.scores.rows()) {
+        for (row, scores) in (first..).zip(chunk.pooled.rows()) {
             let scores = scores.to_vec();
             if let (Targets::Hard(_), true) = (batch.targets, plans[row].weight > 0.0) {
                 self.target_score[row] = scores[plans[row].class];

@@ -1,5 +1,6 @@
 //! What a head answers.
 
+use crate::loss::Value;
 use ndarray::Array1;
 
 /// The loss of a batch, and what is known of its rows.
@@ -15,6 +16,13 @@ pub struct HeadValue<F> {
     pub kept: usize,
     /// What the scores of each row show.
     pub statistics: RowStatistics<F>,
+}
+
+impl<F> HeadValue<F> {
+    pub(super) fn of(value: Value<F>, statistics: RowStatistics<F>) -> Self {
+        let Value { rows, total, weight, kept } = value;
+        Self { rows, total, weight, kept, statistics }
+    }
 }
 
 /// What the scores of each row show, as the geometry makes them: without margin, and with the rivals as they are.

@@ -13,6 +13,7 @@ mod work;
 use crate::real::Real;
 use std::sync::OnceLock;
 pub(crate) use sweep::{Affine, Bend, ExpSums, GateSums, Scan, TILE};
+pub(crate) use sweep::{curricular, hinge, misclassified, present, soft_hinge};
 #[cfg(test)]
 pub(crate) use vector::to_bf16;
 pub use vector::{LINE, Line, Vector};

@@ -162,20 +162,49 @@ pub(crate) enum Bend<F> {
     DividedAngle { by: F },
 }
 
+/// A rival that is raised where it is above, and its slope.
+#[inline(always)]
+pub(crate) fn misclassified<F: Real>(z: F, above: F, factor: F) -> (F, F) {
+    if z > above { (factor * z + (factor - F::one()), factor) } else { (z, F::one()) }
+}
+
+/// A rival that is weighed the more where it is above, and its slope.
+#[inline(always)]
+pub(crate) fn curricular<F: Real>(z: F, above: F, mean: F) -> (F, F) {
+    if z > above { (z * (mean + z), mean + z + z) } else { (z, F::one()) }
+}
+
+/// The hinge and its slope.
+#[inline(always)]
+pub(crate) fn hinge<F: Real>(x: F) -> (F, F) {
+    if x > F::zero() { (x, F::one()) } else { (F::zero(), F::zero()) }
+}
+
+/// Softplus and its slope.
+#[inline(always)]
+pub(crate) fn soft_hinge<F: Real, const FMA: bool>(x: F) -> (F, F) {
+    // Absolute value and selections, not branches: a compiler would compute both sides of those.
+    let e = (-x.abs()).exp_below_80::<FMA>();
+    let positive = x > F::zero();
+    let value = if positive { x } else { F::zero() } + e.ln_1p_of_unit::<FMA>();
+    (value, if positive { F::one() } else { e } / (F::one() + e))
+}
+
+/// A number and its slope; minus infinity is out of the comparison.
+#[inline(always)]
+pub(crate) fn present<F: Real>(x: F) -> (F, F) {
+    if x > F::neg_infinity() { (x, F::one()) } else { (F::zero(), F::zero()) }
+}
+
 /// Writes the modified scores and their slopes; infinite scores stay as they are.
 #[inline(always)]
 pub(crate) fn bend<F: Real, const FMA: bool>(z: &[F], bend: Bend<F>, out: &mut [F], slopes: &mut [F]) {
     match bend {
         Bend::Misclassified { above, factor } => {
-            bent(
-                z,
-                out,
-                slopes,
-                |z| if z > above { (factor * z + (factor - F::one()), factor) } else { (z, F::one()) },
-            );
+            bent(z, out, slopes, |z| misclassified(z, above, factor));
         }
         Bend::Curricular { above, mean } => {
-            bent(z, out, slopes, |z| if z > above { (z * (mean + z), mean + z + z) } else { (z, F::one()) });
+            bent(z, out, slopes, |z| curricular(z, above, mean));
         }
         Bend::DividedAngle { by } => bent(z, out, slopes, |z| z.cosine_of_divided_angle::<FMA>(by)),
     }
@@ -251,23 +280,16 @@ fn gated<F: Real>(z: &[F], affine: Affine<F>, out: &mut [F], gate: impl Fn(F) ->
 
 #[inline(always)]
 pub(crate) fn relu<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums {
-    gated(z, affine, out, |x| if x > F::zero() { (x, F::one()) } else { (F::zero(), F::zero()) })
+    gated(z, affine, out, hinge)
 }
 
 #[inline(always)]
 pub(crate) fn softplus<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums {
-    gated(z, affine, out, |x| {
-        // Absolute value and selections, not branches: a compiler would compute both sides of those.
-        let e = (-x.abs()).exp_below_80::<FMA>();
-        let positive = x > F::zero();
-        let value = if positive { x } else { F::zero() } + e.ln_1p_of_unit::<FMA>();
-        let slope = if positive { F::one() } else { e } / (F::one() + e);
-        (value, slope)
-    })
+    gated(z, affine, out, soft_hinge::<F, FMA>)
 }
 
 /// The identity passes every score but minus infinity, which is out of the comparison.
 #[inline(always)]
 pub(crate) fn identity<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums {
-    gated(z, affine, out, |x| if x > F::neg_infinity() { (x, F::one()) } else { (F::zero(), F::zero()) })
+    gated(z, affine, out, present)
 }

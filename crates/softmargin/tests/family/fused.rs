@@ -5,7 +5,8 @@ use crate::tolerances::{BF16, FUSED_AGAINST_UNFUSED, WAYS};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimiser, Precision, Rule};
 use softmargin::{
-    ErrorKind, Geometry, HeadGradients, InstructionSet, LossSpec, LossState, Real, Reduction, Scale, presets,
+    Comparison, ErrorKind, Geometry, HeadGradients, InstructionSet, LossSpec, LossState, Real, Reduction, Scale,
+    SmoothGate, presets,
 };
 
 /// Embeddings, prototypes and targets.
@@ -449,8 +450,52 @@ fn what_is_wrong_is_refused_before_anything_changes() {
     let sampled = sampled.sample(labels.view(), 0.5, 0, 0).unwrap();
     let error = head.value(&batch.with_sampled_classes(&sampled), w.view(), Reduction::Mean).unwrap_err();
     assert_eq!(error.subject(), "sampled classes");
+    let drawn = head.sample(ndarray::aview1(&[0, 1]), 0.1, 0, 0).unwrap();
+    let others = (0..5).filter(|class| !drawn.classes().contains(class)).map(|class| class as i64);
+    let labels = Array1::from_iter(others.take(2));
+    for mode in [Mode::Auto, Mode::Unfused] {
+        let options = HeadOptions { mode, ..HeadOptions::default() };
+        let head = Head::with_options(head.loss().clone(), options).unwrap();
+        let batch = HeadBatch::new(x.view(), labels.view()).with_sampled_classes(&drawn);
+        let error = head.value(&batch, w.view(), Reduction::Mean).unwrap_err();
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Label, "target of row 0"));
+    }
+    let plain = Head::new(spec_of("cross-entropy", 5).build(5).unwrap());
+    let soft = Array2::from_elem((2, 5), 0.2_f32);
+    let batch = HeadBatch::soft(x.view(), soft.view()).with_sampled_classes(&drawn);
+    assert_eq!(plain.value(&batch, w.view(), Reduction::Mean).unwrap_err().subject(), "sampled classes");
+    // 40 million scores in 65 MiB.
+    let options = HeadOptions { mode: Mode::Store, memory: 65 << 20, ..HeadOptions::default() };
+    let (x, w) = (Array2::<f32>::ones((400, 1)), Array2::<f32>::ones((100_000, 1)));
+    let labels = Array1::<i64>::zeros(400);
+    let loss = spec_of("am-softmax", 100_000).build(100_000).unwrap();
+    let head = Head::with_options(loss, options).unwrap();
+    let error = head.value_and_grad(&HeadBatch::new(x.view(), labels.view()), w.view(), Reduction::Mean).unwrap_err();
+    assert_eq!(error.subject(), "memory");
     let nesterov = Rule::Sgd { momentum: 0.0, nesterov: true, weight_decay: 0.0 };
     assert_eq!(Optimiser::new(nesterov, 0.1, (4, 3)).unwrap_err().subject(), "nesterov");
+}
+
+#[test]
+fn rows_that_fill_a_panel_have_no_part_in_anything() {
+    // Their scores are the bias alone: exponentials of it would overflow.
+    let geometry = Geometry::InnerProduct { bias: true, temperature: 0.01 };
+    let smooth = Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.0 } };
+    for comparison in [Comparison::CROSS_ENTROPY, smooth] {
+        let spec = LossSpec { geometry, comparison, ..spec_of("cross-entropy", 6) };
+        let data = Data::random(13, &spec, [5, 6, 3], false);
+        let (x, w) = (data.x.mapv(|v| v as f32), data.w.mapv(|v| v as f32));
+        let bias = ndarray::array![1.0_f32, 3.0, -2.0, 0.5, 4.0, 1.5];
+        let batch = HeadBatch::new(x.view(), data.labels.view()).with_bias(bias.view());
+        let answer = |mode| with_mode(&spec, 6, mode).value_and_grad(&batch, w.view(), Reduction::Mean).unwrap().1;
+        let want = answer(Mode::Unfused);
+        for mode in [Mode::Store, Mode::Recompute, Mode::RowChunked] {
+            let got = answer(mode);
+            assert!(relative(&got.weight, &want.weight.mapv(f64::from)) <= WAYS, "{mode:?}");
+            let off = got.bias.iter().zip(&want.bias).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off <= 1e-3, "{mode:?}: {} and {}", got.bias, want.bias);
+        }
+    }
 }
 
 #[test]

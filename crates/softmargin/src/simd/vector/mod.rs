@@ -131,6 +131,7 @@ impl Vector for Portable {
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stdout, reason = "a skipped instruction set is named")]
 mod tests {
     use super::*;
     use crate::InstructionSet;
