@@ -33,8 +33,10 @@
 //! # Devices
 //!
 //! On Burn's Flex backend, in `f32`, value and gradients are the core crate's: one operation with a backward of its own,
-//! the same bits for any number of threads, and an error that names the rows where a score is NaN. On any other device,
-//! and in any other precision, they are composed of tensor operations that Burn differentiates. Targets, sample weights
+//! the same bits for any number of threads, and an error that names the rows where a score is NaN. A head whose scores
+//! nobody asks for ([`MarginHead::forward`], [`MarginHead::try_forward_top`]) never holds them there, however many classes
+//! it has. On any other device, and in any other precision, the loss is composed of tensor operations that Burn
+//! differentiates, some rows at a time where scores are many and the loss has neither a state nor a term on norms. Targets, sample weights
 //! and margins are read back to be checked there too; scores are not looked at, so that no step waits for them: a NaN,
 //! or an infinite score other than the minus infinity that masks a class, shows as a loss that is not finite, and a score
 //! that is no cosine, where the loss needs an angle, is taken for the nearest one.

@@ -145,7 +145,10 @@ impl Prepared {
             let host = Host::read(targets, inputs);
             let (loss, state) = (&*self.loss, self.state.as_ref());
             let problem = Problem { loss, state, trains, host: &host, learned, reduction: inputs.reduction };
-            composed::forward(operands, &problem)?
+            match composed::forward_in_chunks(&operands, &problem, wanted)? {
+                Some(answer) => answer,
+                None => composed::forward(operands, &problem)?,
+            }
         };
         if let (true, Some(from), Some(to)) = (trains, &self.state, &answer.state) {
             self.next.set(from.clone(), to.clone());

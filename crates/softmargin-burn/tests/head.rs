@@ -488,3 +488,50 @@ fn a_prototype_and_an_embedding_may_be_views() {
     head.weight = Param::from_tensor(weight);
     assert_eq!(number(&head.forward(turned, targets(&problem))), expected);
 }
+
+#[test]
+fn many_classes_are_composed_in_chunks_of_rows() {
+    // 70 rows of 65,536 classes: more scores than are composed at once.
+    let (rows, classes, width) = (70, 1 << 16, 3);
+    let spread = |k: usize| ((k * 7919 + 13) % 1009) as f32 / 504.5 - 1.0;
+    let device = device();
+    let values = |count: usize, from: usize| (0..count).map(|k| spread(k + from)).collect::<Vec<f32>>();
+    let labels: Vec<i64> = (0..rows).map(|row| (row * 911 % classes) as i64).collect();
+    for name in ["normface", "arcface", "cross-entropy"] {
+        let spec = LossSpec { ignored_label: Some(911), ..preset(name) };
+        let mut head = MarginHeadConfig::new(width, classes).with_loss(spec).try_init(&device).unwrap();
+        let weight = TensorData::new(values(classes * width, 5), [classes, width]);
+        head.weight = Param::from_tensor(Tensor::from_data(weight, &device).require_grad());
+        let answer = |composed: bool| {
+            let embeddings = TensorData::new(values(rows * width, 77), [rows, width]);
+            let embeddings: Tensor<2> = Tensor::from_data(embeddings, &device).require_grad();
+            let targets: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels.clone(), [rows]), &device);
+            let inputs = if composed { RowInputs::new().composed() } else { RowInputs::new() };
+            let answer = head.try_forward_top(embeddings.clone(), targets, inputs).unwrap();
+            let gradients = answer.loss.clone().mul_scalar(2.5).backward();
+            let list = |tensor: Option<TensorData>| {
+                tensor.map_or_else(Vec::new, |data| data.iter::<f32>().collect::<Vec<f32>>())
+            };
+            let scale = head.scale.as_ref().map(|scale| scale.val().grad(&gradients).unwrap().into_data());
+            let bias = head.bias.as_ref().map(|bias| bias.val().grad(&gradients).unwrap().into_data());
+            let top = answer.top.into_data().iter::<i64>().collect::<Vec<i64>>();
+            let slopes = [
+                list(Some(embeddings.grad(&gradients).unwrap().into_data())),
+                list(Some(head.weight.val().grad(&gradients).unwrap().into_data())),
+                list(scale),
+                list(bias),
+            ];
+            (number(&answer.loss), top, slopes)
+        };
+        let ((loss, top, slopes), (want, of_want, of_slopes)) = (answer(true), answer(false));
+        assert!((loss - want).abs() <= 1e-4 * want.abs(), "{name}: {loss}, {want} wanted");
+        assert_eq!(top, of_want, "{name}");
+        for (got, want) in slopes.iter().zip(&of_slopes) {
+            assert_eq!(got.len(), want.len(), "{name}");
+            let square =
+                |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+            let off = square(&mut got.iter().zip(want).map(|(a, b)| a - b));
+            assert!(off <= 1e-3 * square(&mut want.iter().copied()), "{name}: {off:e}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //! masked before, not after, the operation whose derivative they would make NaN. Maxima that cancel are detached. And
 //! tensors are multiplied by the inverse of a number, not divided by it: Burn takes that quotient's slope in `f32`.
 
+mod chunked;
 mod comparison;
 mod geometry;
 mod margin;
@@ -12,6 +13,7 @@ mod regulariser;
 mod rivals;
 mod rows;
 
+pub(crate) use chunked::forward_in_chunks;
 pub(crate) use geometry::scores;
 pub(crate) use rows::{Problem, forward};
 
