@@ -5,6 +5,7 @@
 use burn::module::Param;
 use burn::tensor::{DType, Device, Element, Int, Tensor, TensorData};
 use ndarray::{Array1, Array2};
+use softmargin::head::{Head, HeadBatch};
 use softmargin::{
     Amount, AngularMargin, Anneal, Batch, BeyondPi, Comparison, Gate, Geometry, Gradients, HeadGradients, Loss,
     LossSpec, LossState, Margin, MarginGradient, NormAmount, Radians, Real, Reduction, Regulariser, Rivals, Scale,
@@ -579,6 +580,52 @@ fn core_with<F: Real + Element>(
         embeddings: wide(embeddings.iter().copied().collect()),
         weight: wide(weight.iter().copied().collect()),
         bias: if_there(geometry.has_bias(), bias.to_vec()),
+        scale: if_there(case.spec.scale.is_learned(), vec![gradients.scale]),
+        radius: if_there(has_radius(case), vec![gradients.radius]),
+    }
+}
+
+/// What the core's fused head says of all rows, in `f32`.
+pub fn core_head(case: &Case, problem: &Problem, reduction: Reduction) -> Answer {
+    let head = Head::new(case.spec.clone().build(CLASSES).unwrap());
+    let inputs = CoreInputs::<f32>::new(case, problem, 0..ROWS);
+    let prototypes = CLASSES * case.spec.sub_centres;
+    let bias = Array1::from(problem.bias[..prototypes].to_vec());
+    let mut batch = match &inputs.soft {
+        Some(soft) => HeadBatch::soft(inputs.x.view(), soft.view()),
+        None => HeadBatch::new(inputs.x.view(), inputs.labels.view()),
+    };
+    if case.spec.geometry.has_bias() {
+        batch = batch.with_bias(bias.view());
+    }
+    if let Some(weights) = &inputs.sample_weights {
+        batch = batch.with_sample_weights(weights.view());
+    }
+    if let Some(margins) = &inputs.margins {
+        batch = batch.with_margins(margins.view());
+    }
+    if case.spec.scale.is_learned() {
+        batch = batch.with_scale(f64::from(problem.scale));
+    }
+    if has_radius(case) {
+        batch = batch.with_radius(f64::from(problem.radius));
+    }
+    let before = head.loss().initial_state();
+    let state = before.clone().map(|mut state| {
+        head.update(&mut state, &batch, inputs.w.view()).unwrap();
+        state
+    });
+    if let Some(state) = &state {
+        batch = batch.with_state(state);
+    }
+    let (value, gradients) = head.value_and_grad(&batch, inputs.w.view(), reduction).unwrap();
+    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+    let if_there = |there: bool, values: Vec<f32>| if there { wide(values) } else { Vec::new() };
+    Answer {
+        loss: wide(if reduction == Reduction::None { value.rows.to_vec() } else { vec![value.total] }),
+        embeddings: wide(gradients.embeddings.iter().copied().collect()),
+        weight: wide(gradients.weight.iter().copied().collect()),
+        bias: if_there(case.spec.geometry.has_bias(), gradients.bias.to_vec()),
         scale: if_there(case.spec.scale.is_learned(), vec![gradients.scale]),
         radius: if_there(has_radius(case), vec![gradients.radius]),
     }
