@@ -37,8 +37,8 @@ pub enum Precision {
     /// Numbers of single precision.
     #[default]
     F32,
-    /// Embeddings, prototypes and slopes rounded to bf16; sums, losses and gradients of single precision. Twice as fast
-    /// on processors with a dot product of bf16. The targets' own scores keep single precision.
+    /// Embeddings, prototypes and slopes rounded to bf16; sums, losses and gradients of single precision. The targets' own
+    /// scores keep single precision. For processors with a dot product of bf16; on others it is slower than `F32`.
     Bf16,
 }
 
