@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 
-from machine import ROOT, description, keep
+from machine import ROOT, description, keep, our_bench
 
 REPEATS = 15
 CASES = [
@@ -41,17 +41,9 @@ class Worker:
         self.process.wait()
 
 
-def our_bench():
-    command = ["cargo", "bench", "--profile", "release", "-p", "softmargin", "--bench", "family", "--no-run",
-               "--message-format", "json"]
-    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    messages = (json.loads(line) for line in built.stdout.splitlines())
-    return next(m["executable"] for m in messages if m.get("target", {}).get("name") == "family" and m.get("executable"))
-
-
 def main():
     torch_worker = [sys.executable, str(ROOT / "bench" / "torch_worker.py")]
-    ours = Worker([our_bench(), "--serve"])
+    ours = Worker([our_bench("family"), "--serve"])
     peer = Worker(torch_worker)
     huge = Worker(torch_worker, GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
     runs = {f"{case} {memory}": (ours, f"{case} {memory}") for case in CASES for memory in ("fresh", "kept")}

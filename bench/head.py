@@ -30,7 +30,7 @@ import subprocess
 import sys
 import time
 
-from machine import ROOT, description, keep
+from machine import ROOT, description, keep, our_bench
 
 SHAPES = [(128, 512, 1000), (256, 128, 100_000), (256, 512, 100_000), (1024, 512, 30_000), (64, 512, 1_000_000)]
 MIDDLE, TALL, WIDE, LARGE = SHAPES[2], SHAPES[3], SHAPES[4], (256, 512, 1_000_000)
@@ -124,7 +124,7 @@ class Bench:
 
     def __init__(self, arguments):
         self.arguments, self.lines = arguments, []
-        self.executable = our_bench()
+        self.executable = our_bench("head")
         environment = {**os.environ, "RAYON_NUM_THREADS": str(arguments.threads)}
         peak = [self.executable, "--peak"]
         self.peak = json.loads(subprocess.run(peak, check=True, stdout=subprocess.PIPE, env=environment).stdout)
@@ -276,14 +276,6 @@ def fastest(rows):
 
 def written(shape):
     return ", ".join(map(str, shape))
-
-
-def our_bench():
-    command = ["cargo", "bench", "--profile", "release", "-p", "softmargin", "--bench", "head", "--no-run",
-               "--message-format", "json"]
-    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    messages = (json.loads(line) for line in built.stdout.splitlines())
-    return next(m["executable"] for m in messages if m.get("target", {}).get("name") == "head" and m.get("executable"))
 
 
 def versions():

@@ -1,13 +1,22 @@
-//! Large arrays for gradients.
+//! Memory of arrays: large ones for gradients, and rows as slices.
 //!
 //! A fresh gradient of hundreds of megabytes is filled once; with pages of 4 KiB the faults cost more than the filling.
 //! Where the system lets a program ask for huge pages, such an array asks.
 
 use crate::real::Real;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
+use std::borrow::Cow;
 
 /// Below this size pages cost nothing that one could measure.
 const LARGE: usize = 4 << 20;
+
+/// A row as a slice, copied only where its elements do not lie side by side.
+pub(crate) fn contiguous<F: Real>(row: ArrayView1<'_, F>) -> Cow<'_, [F]> {
+    match row.to_slice() {
+        Some(slice) => Cow::Borrowed(slice),
+        None => Cow::Owned(row.to_vec()),
+    }
+}
 
 /// An array of zeros.
 pub(crate) fn zeros<F: Real>(rows: usize, columns: usize) -> Array2<F> {

@@ -610,8 +610,7 @@ pub fn core_head(case: &Case, problem: &Problem, reduction: Reduction) -> Answer
     if has_radius(case) {
         batch = batch.with_radius(f64::from(problem.radius));
     }
-    let before = head.loss().initial_state();
-    let state = before.clone().map(|mut state| {
+    let state = head.loss().initial_state().map(|mut state| {
         head.update(&mut state, &batch, inputs.w.view()).unwrap();
         state
     });

@@ -1,8 +1,8 @@
 //! Where the rows of the weight's gradient of a shard go: into an array, or into a step of an optimiser.
 
 use super::optimiser::StepRows;
-use super::panels::contiguous;
 use super::sweep::Prototypes;
+use crate::buffer::contiguous;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis};
 
 /// Consecutive rows of the weight, and what becomes of their gradient.

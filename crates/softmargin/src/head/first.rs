@@ -96,7 +96,9 @@ impl<'a> Sweep<'a> {
                 self.product_of(&room, block, slopes);
                 self.look_at(slopes, &mut room, block, &tile, &by_panel, number, found);
                 if stores {
-                    self.add_to_sums(slopes, &mut room, found);
+                    if let Some(sums) = &mut found.sums {
+                        self.transposed(slopes, &mut room, sums);
+                    }
                     if let Store::Half(all) = &mut store {
                         let half = take_front(all, stored_lines(tile.len(), block.padded(), true));
                         pair_columns(Panels::new(slopes, tile.len()), half);
@@ -149,13 +151,6 @@ impl<'a> Sweep<'a> {
         if moved {
             let reference = panels.iter().map(|sums| sums.reference).collect();
             epochs.push(Epoch { tile: number, reference });
-        }
-    }
-
-    /// `A += E W`
-    fn add_to_sums(&self, slopes: &[Line], room: &mut Room<'_>, found: &mut Found<'_>) {
-        if let Some(sums) = &mut found.sums {
-            self.transposed(slopes, room, sums);
         }
     }
 

@@ -10,8 +10,7 @@
 //! the row. The norm of the whole gradient is known only when all of it is: clipping by it does not go with a step that is
 //! made row by row. Take [`Head::value_and_grad`](super::Head::value_and_grad), clip, and [`Optimiser::apply`] instead.
 
-use super::panels::contiguous;
-use crate::buffer;
+use crate::buffer::{self, contiguous};
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use rayon::prelude::*;

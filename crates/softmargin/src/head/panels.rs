@@ -5,7 +5,6 @@
 //! writes is a factor of the next product as it lies.
 
 use crate::simd::{Instructions, LINE, Line, Work, pair};
-use ndarray::ArrayView1;
 use std::borrow::Cow;
 
 /// A matrix in panels.
@@ -30,14 +29,6 @@ impl<'a> Panels<'a> {
 /// Panels of so many columns.
 pub(super) fn panels_of(columns: usize) -> usize {
     columns.div_ceil(LINE)
-}
-
-/// A row as a slice, copied only where its elements do not lie side by side.
-pub(super) fn contiguous(row: ArrayView1<'_, f32>) -> Cow<'_, [f32]> {
-    match row.to_slice() {
-        Some(slice) => Cow::Borrowed(slice),
-        None => Cow::Owned(row.to_vec()),
-    }
 }
 
 /// Puts a row, times a number, where it lies in the panels of a matrix. Each product is rounded once.

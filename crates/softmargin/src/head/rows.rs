@@ -6,9 +6,9 @@
 
 use super::arithmetic::dot;
 use super::batch::HeadBatch;
-use super::panels::contiguous;
 use super::sampling::Positions;
 use crate::batch::Targets;
+use crate::buffer::contiguous;
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::loss::{Loss, Plan, RowAmounts};

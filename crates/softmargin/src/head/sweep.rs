@@ -5,11 +5,12 @@
 use super::arithmetic::{add_two, add_two_short, dot};
 use super::memory::{Buffer, Memory};
 use super::options::Precision;
-use super::panels::{Panels, PutRow, contiguous, pair_columns, pair_rows, panels_of, put_columns};
+use super::panels::{Panels, PutRow, pair_columns, pair_rows, panels_of, put_columns};
 use super::product::{Product, Start};
 use super::rows::{Rows, Source, divisor, inverse};
 use super::sampling::Positions;
 use super::tile::{Kind, Look, PanelRows, TileOf};
+use crate::buffer::contiguous;
 use crate::geometry::Geometry;
 use crate::simd::{InstructionSet, Instructions, LINE, Line, Work, prefetch, run_on};
 use ndarray::{ArrayView1, ArrayView2, Axis};

@@ -4,6 +4,7 @@ use super::Loss;
 use super::amounts::RowAmounts;
 use super::plan::Plan;
 use crate::batch::{Batch, Targets};
+use crate::buffer::contiguous;
 use crate::comparison::{Comparison, Row, RowFault, RowLoss, SoftRow, Work, soft_row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::COSINE_TOLERANCE;
@@ -14,7 +15,6 @@ use crate::simd::{Bend, Sweeps};
 use crate::smooth::arg_max;
 use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2};
 use rayon::prelude::*;
-use std::borrow::Cow;
 
 /// Scores below which threads cost more than they bring.
 const WORTH_THREADS: usize = 1 << 15;
@@ -231,14 +231,6 @@ fn ignored_row<F: Real>(scores: &[F], gradient: Option<&mut [F]>) -> std::result
         gradient.fill(F::zero());
     }
     if scores.iter().any(|score| score.is_nan()) { Err(RowFault::Nan) } else { Ok(RowOutcome::default()) }
-}
-
-/// A row as a slice, copied only where its elements do not lie side by side.
-fn contiguous<F: Real>(row: ArrayView1<'_, F>) -> Cow<'_, [F]> {
-    match row.to_slice() {
-        Some(slice) => Cow::Borrowed(slice),
-        None => Cow::Owned(row.to_vec()),
-    }
 }
 
 /// The outcomes of all rows, or one error for all the rows that have the fault of the first.
