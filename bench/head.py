@@ -12,7 +12,7 @@ Memory is what a process has at most beyond X, W, dX and dW. The peer's is also 
 compiler, ours with the program.
 
     python -m venv bench/.venv
-    bench/.venv/bin/pip install torch numpy pytorch-metric-learning cut-cross-entropy
+    bench/.venv/bin/pip install torch numpy pytorch-metric-learning cut-cross-entropy ./bindings/python
     bench/.venv/bin/python bench/head.py                        # all tables, about an hour
     bench/.venv/bin/python bench/head.py --only am-softmax      # one of them
 
@@ -227,6 +227,13 @@ def threads(bench, loss):
         bench.pair(shape, "1 thread", "fresh", lambda: bench.ours(loss, shape), lambda: bench.ours(loss, shape, 1))
 
 
+def python(bench, loss):
+    bench.say("am-softmax, f32, from Python, through PyTorch's autograd, against our own kernel from Rust", COLUMNS)
+    for shape in bench.chosen(MIDDLE, TALL):
+        bench.pair(shape, "from Python", "kept", lambda: bench.ours(loss, shape, memory="kept"),
+                   lambda: bench.torch("softmargin", loss, shape))
+
+
 def memory(bench, loss):
     bench.say("memory, am-softmax, f32: peak beyond X, W, dX and dW",
               f"{'N, D, C':<20}{'mode':<30}{'ms':>10}{'MiB':>10}{'scores, MiB':>13}")
@@ -247,11 +254,12 @@ def memory(bench, loss):
 
 
 def growth(bench, loss):
-    """Time of a class, of ten times as many classes."""
+    """Time of a class, of ten times as many classes; both may keep their scores, which takes 1 GB of the second."""
     (rows, dimension, fewer), (_, _, more) = MIDDLE, LARGE
-    bench.say("growth with the classes, am-softmax, f32")
+    bench.say("growth with the classes, am-softmax, f32, 2 GiB allowed beyond embeddings, prototypes and gradients")
     for shape in bench.chosen(LARGE):
-        with bench.ours(loss, (rows, dimension, fewer)) as first, bench.ours(loss, shape) as second:
+        allowed = {"allowed": 2 << 30}
+        with bench.ours(loss, (rows, dimension, fewer), **allowed) as first, bench.ours(loss, shape, **allowed) as second:
             rounds = [(ours / fewer, theirs / more) for ours, theirs in bench.turns(first, second)]
         few, many = (1e6 * statistics.median(pair[side] for pair in rounds) for side in (0, 1))
         ratio = statistics.median(many / few for few, many in rounds)
@@ -262,7 +270,7 @@ def growth(bench, loss):
 TABLES = {
     "am-softmax": (am_softmax, "am-softmax"), "arcface": (arcface, "arcface"),
     "cross-entropy": (cross_entropy, "cross-entropy"), "bf16": (bf16, "am-softmax"),
-    "threads": (threads, "am-softmax"), "memory": (memory, "am-softmax"), "growth": (growth, "am-softmax"),
+    "threads": (threads, "am-softmax"), "python": (python, "am-softmax"), "memory": (memory, "am-softmax"), "growth": (growth, "am-softmax"),
 }
 
 

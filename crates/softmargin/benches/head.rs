@@ -36,8 +36,12 @@ struct Case {
 impl Case {
     fn parse(words: &[String]) -> Result<Self, String> {
         let [loss, rows, width, classes, keys @ ..] = words else {
-            return Err("usage: --serve LOSS N D C [precision=] [mode=] [memory=] [step=] [tile=]".into());
+            return Err("usage: --serve LOSS N D C [precision=] [mode=] [allowed=] [memory=] [step=] [tile=]".into());
         };
+        const KEYS: [&str; 6] = ["precision", "mode", "allowed", "memory", "step", "tile"];
+        if let Some(word) = keys.iter().find(|key| !KEYS.iter().any(|known| key.starts_with(&format!("{known}=")))) {
+            return Err(format!("{word}: expected key=value, a key of {}", KEYS.join(", ")));
+        }
         let number = |word: &String| word.parse::<usize>().map_err(|_| format!("{word}: expected a whole number"));
         let pairs: HashMap<&str, &str> = keys.iter().filter_map(|key| key.split_once('=')).collect();
         let one = |key: &str, usual: &'static str| pairs.get(key).copied().unwrap_or(usual).to_owned();
@@ -45,6 +49,9 @@ impl Case {
         let options = HeadOptions {
             precision: serde_json::from_value(parse("precision", "f32")).map_err(|error| error.to_string())?,
             mode: serde_json::from_value(parse("mode", "auto")).map_err(|error| error.to_string())?,
+            memory: pairs.get("allowed").map_or(Ok(HeadOptions::default().memory), |bytes| {
+                bytes.parse().map_err(|_| format!("allowed={bytes}: expected bytes"))
+            })?,
             ..HeadOptions::default()
         };
         Ok(Self {

@@ -109,6 +109,11 @@ impl<'a, F: Real> Batch<'a, F> {
         Self { state: Some(state), ..self }
     }
 
+    /// (N, C)
+    pub fn shape(&self) -> (usize, usize) {
+        self.scores.dim()
+    }
+
     /// Rows.
     pub(crate) fn rows(&self) -> usize {
         self.scores.nrows()

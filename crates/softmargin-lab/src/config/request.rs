@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::network::Convolution;
 use crate::training::Schedule;
 use serde::{Deserialize, Serialize};
-use softmargin::presets::{MarginParameter, Preset};
+use softmargin::presets::Preset;
 use softmargin::{Loss, LossSpec, presets};
 use toml::{Table, Value};
 
@@ -224,18 +224,12 @@ impl Request {
     pub(super) fn spec(&self) -> Result<(&'static str, LossSpec), Error> {
         let name = self.loss.name.as_deref().unwrap_or(DEFAULT_LOSS);
         let preset = presets::find(name).map_err(name_flag)?;
-        let own = preset.spec_with(self.loss.scale, self.loss.margin.as_deref()).map_err(name_flag)?;
-        let Some(asked) = &self.loss.spec else { return Ok((preset.name, own)) };
-        let mut spec = overlay("loss.spec", &preset.spec(), Some(asked))?;
-        check_name(preset, &spec)?;
-        if let Some(scale) = self.loss.scale {
-            spec.scale = spec.scale.starting_at(scale);
+        let mut spec = preset.spec();
+        if let Some(asked) = &self.loss.spec {
+            spec = overlay("loss.spec", &spec, Some(asked))?;
+            check_name(preset, &spec)?;
         }
-        match (&self.loss.margin, preset.margin) {
-            (None, _) => {}
-            (Some(_), MarginParameter::Divisor) => spec.rivals = own.rivals,
-            (Some(_), _) => spec.margin = own.margin,
-        }
+        let spec = preset.with_numbers(spec, self.loss.scale, self.loss.margin.as_deref()).map_err(name_flag)?;
         Ok((preset.name, spec))
     }
 

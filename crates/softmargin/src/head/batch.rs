@@ -104,6 +104,11 @@ impl<'a, F: Real> HeadBatch<'a, F> {
         Self { sampled: Some(sampled), ..self }
     }
 
+    /// (N, D)
+    pub fn shape(&self) -> (usize, usize) {
+        self.embeddings.dim()
+    }
+
     /// The same, borrowed for less long.
     pub(super) fn reborrow<'b>(self) -> HeadBatch<'b, F>
     where

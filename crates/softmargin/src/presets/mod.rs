@@ -185,7 +185,14 @@ impl Preset {
     /// When the loss has no margin, or takes another count of numbers. Their ranges are checked by
     /// [`LossSpec::build`].
     pub fn spec_with(&self, scale: Option<f64>, margin: Option<&[f64]>) -> Result<LossSpec> {
-        let mut spec = self.spec();
+        self.with_numbers(self.spec(), scale, margin)
+    }
+
+    /// A description that was made from the preset's, with another scale and margin; all else stays as it is.
+    ///
+    /// # Errors
+    /// As [`spec_with`](Self::spec_with), and when the description has no longer what the numbers are of.
+    pub fn with_numbers(&self, mut spec: LossSpec, scale: Option<f64>, margin: Option<&[f64]>) -> Result<LossSpec> {
         if let Some(scale) = scale {
             spec.scale = spec.scale.starting_at(scale);
         }
