@@ -16,8 +16,20 @@ use crate::smooth::arg_max;
 use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2};
 use rayon::prelude::*;
 
-/// Scores below which threads cost more than they bring.
+/// Work below which threads cost more than they bring; its unit is a score of single precision.
 const WORTH_THREADS: usize = 1 << 15;
+
+/// A score of double precision, whose functions are calls.
+const OF_DOUBLE: usize = 8;
+
+/// What belongs to a row, however few its scores.
+const OF_ROW: usize = 64;
+
+/// The work on a row of so many scores.
+fn work_of_row<F>(classes: usize) -> usize {
+    let of_score = if size_of::<F>() > size_of::<f32>() { OF_DOUBLE } else { 1 };
+    OF_ROW.saturating_add(classes.saturating_mul(of_score))
+}
 
 /// What a row adds to its batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,11 +97,12 @@ impl Loss {
         let compute = |room: &mut Room<F>, (row, gradient): (usize, &mut Option<ArrayViewMut1<'_, F>>)| {
             kernel.row(row, plans[row], room, gradient.as_mut())
         };
-        if batch.scores.len() < WORTH_THREADS {
+        let of_row = work_of_row::<F>(self.num_classes);
+        if of_row.saturating_mul(plans.len()) < WORTH_THREADS {
             let mut room = Room::new();
             gradients.iter_mut().enumerate().map(|task| compute(&mut room, task)).collect()
         } else {
-            let rows_per_task = (WORTH_THREADS / 4).div_ceil(self.num_classes);
+            let rows_per_task = (WORTH_THREADS / 4).div_ceil(of_row);
             let tasks = gradients.par_iter_mut().enumerate().with_min_len(rows_per_task);
             tasks.map_init(Room::new, compute).collect()
         }
