@@ -1,15 +1,16 @@
-//! The one direction of dependence: core, then Burn, then lab, then command.
+//! The one direction of dependence: core, then Burn, then lab, then command; core, then Python.
 
 use crate::cargo_command;
 use serde_json::Value;
 
 /// Which crates of the project a crate may use, and which more its tests may.
-const ALLOWED: [(&str, &[&str], &[&str]); 6] = [
+const ALLOWED: [(&str, &[&str], &[&str]); 7] = [
     ("softmargin", &[], &["softmargin-oracle"]),
     ("softmargin-oracle", &[], &[]),
     ("softmargin-burn", &["softmargin"], &["softmargin-oracle"]),
     ("softmargin-lab", &["softmargin", "softmargin-burn"], &[]),
     ("softmargin-cli", &["softmargin", "softmargin-lab"], &[]),
+    ("softmargin-python", &["softmargin"], &[]),
     ("xtask", &[], &[]),
 ];
 

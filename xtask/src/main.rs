@@ -1,6 +1,7 @@
 //! `cargo xtask test` runs every check of the project, in the order in which they fail fastest.
 
 mod dependence;
+mod python;
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
@@ -38,7 +39,9 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("test") => test(),
         _ => {
-            say("usage: cargo xtask test    format, direction of dependence, lints, documentation, tests, benches");
+            say(
+                "usage: cargo xtask test    direction of dependence, format, lints, documentation, tests, benches, Python",
+            );
             ExitCode::from(2)
         }
     }
@@ -56,6 +59,11 @@ fn test() -> ExitCode {
             say(&format!("{} failed", check.name));
             return ExitCode::FAILURE;
         }
+    }
+    say("== Python: the package, installed and tested");
+    if let Err(fault) = python::test() {
+        say(&format!("Python failed: {fault}"));
+        return ExitCode::FAILURE;
     }
     say(&format!("all checks passed in {:.0} s", start.elapsed().as_secs_f64()));
     ExitCode::SUCCESS

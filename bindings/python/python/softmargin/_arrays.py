@@ -1,0 +1,76 @@
+"""What users give, as the arrays that the kernels read; without a copy where that can be."""
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def array(values, name):
+    """An array of NumPy over the same memory: of an array, of anything that speaks DLPack, or of numbers in lists."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, found a masked one; fill it, or leave rows out")
+    if isinstance(values, np.ndarray):
+        return np.asarray(values)
+    if hasattr(values, "__dlpack__"):
+        try:
+            return np.from_dlpack(values)
+        except Exception as cause:
+            raise TypeError(
+                f"{name}: expected an array in main memory without gradient, found {type(values).__name__} ({cause}); "
+                "detach it and bring it to the CPU, or use softmargin.torch"
+            ) from cause
+    try:
+        found = np.asarray(values)
+    except ValueError as cause:
+        raise ValueError(f"{name}: expected rows of one length ({cause})") from cause
+    if found.dtype == object:
+        raise TypeError(f"{name}: expected numbers, found {type(values).__name__}; give a NumPy array")
+    # Numbers of Python are as precise as they were written.
+    return found.astype(np.float64) if found.dtype.kind in "iu" and not isinstance(values, np.generic) else found
+
+
+def floats(values, name, dimensions, dtype=None):
+    """An array of so many dimensions, ``float32`` or ``float64``; of ``dtype`` where that is given."""
+    found = array(values, name)
+    if found.dtype.newbyteorder("=") not in FLOATS:
+        raise TypeError(
+            f"{name}: expected float32 or float64, found {found.dtype}; convert it, say with .astype(numpy.float32)"
+        )
+    if found.ndim != dimensions:
+        raise ValueError(f"{name}: expected {dimensions} dimensions, found {found.ndim}, shape {found.shape}")
+    return readable(found, dtype or found.dtype.newbyteorder("="))
+
+
+def readable(found, dtype):
+    """The array itself if it has the type and lies at whole numbers' addresses, else a copy."""
+    if found.dtype == dtype and found.flags.aligned:
+        return found
+    return found.astype(dtype)
+
+
+def targets(values, name, dtype):
+    """Labels (N) as ``int64``, or distributions (N, C) as ``dtype``."""
+    found = array(values, name) if not isinstance(values, (list, tuple)) else np.asarray(values)
+    if found.ndim == 2:
+        return floats(found, name, 2, dtype)
+    if found.ndim != 1:
+        raise ValueError(f"{name}: expected labels (N) or distributions (N, C), found shape {found.shape}")
+    if found.size == 0 and isinstance(values, (list, tuple)):
+        return np.zeros(0, np.int64)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers from 0, or distributions (N, C), found {found.dtype} {found.shape}")
+    if found.dtype.kind == "u" and found.size and found.max() > np.iinfo(np.int64).max:
+        raise IndexError(f"{name}: expected labels below the number of classes, found {found.max()}")
+    return readable(found, np.dtype(np.int64))
+
+
+def vector(values, name, dtype):
+    """One number a row (N), or none."""
+    if values is None:
+        return None
+    found = array(values, name)
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected numbers, found {found.dtype}")
+    if found.ndim != 1:
+        raise ValueError(f"{name}: expected 1 dimension, found {found.ndim}, shape {found.shape}")
+    return readable(found, dtype)

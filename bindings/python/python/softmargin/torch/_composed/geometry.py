@@ -1,0 +1,97 @@
+"""Scores of embeddings against prototypes.
+
+    inner product   <x, w_j> + b_j
+    unit weights    <x, w_j / |w_j|>
+    cosine          <x / |x|, w_j / |w_j|>
+
+With K prototypes a class (sub-centres) the score of a class is that of its best one. A vector of norm 0 has direction
+0: cosine 0 with everything, and gradient 0.
+"""
+
+import torch
+
+
+class Directed(torch.autograd.Function):
+    """Rows (R, D) as directions (R, D) and lengths (R, 1); lengths of half precision come in ``float32``."""
+
+    @staticmethod
+    def forward(rows):
+        single = _at_least_single(rows)
+        # Divided by the largest entry first, so that no square overflows or vanishes.
+        largest = single.abs().amax(1, keepdim=True) if rows.shape[1] else single.new_zeros(rows.shape[0], 1)
+        small = single / largest.masked_fill(largest == 0, 1)
+        length = torch.linalg.vector_norm(small, dim=1, keepdim=True)
+        direction = small / length.masked_fill(length == 0, 1)
+        return direction.to(rows.dtype), length * largest
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*output)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, by_direction, by_norm):
+        direction, norm = ctx.saved_tensors
+        slope, unit = _at_least_single(by_direction), _at_least_single(direction)
+        across = slope - (slope * unit).sum(1, keepdim=True) * unit
+        inverse = norm.reciprocal()
+        # The norm 0, or one whose inverse overflows: no slope.
+        inverse = inverse.masked_fill(inverse.isinf(), 0)
+        return (across * inverse + by_norm * unit).to(direction.dtype)
+
+
+class Held(torch.autograd.Function):
+    """Cosines that rounding has carried past 1, put back; the slope stays."""
+
+    @staticmethod
+    def forward(cosines):
+        return cosines.clamp(-1, 1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope
+
+
+class Vectors:
+    """Embeddings (N, D) or prototypes (R, D) as scores take them, and their norms (., 1) where they are asked for."""
+
+    def __init__(self, rows, unit, wants_norms):
+        directions, norms = Directed.apply(rows) if unit or wants_norms else (None, None)
+        self.rows = directions if unit else rows
+        self.norms = norms if wants_norms else None
+
+
+def embeddings_of(geometry, rows, wants_norms=False):
+    """The embeddings (N, D) of a batch, for ``scores_of``."""
+    return Vectors(rows, geometry["kind"] == "cosine", wants_norms)
+
+
+def prototypes_of(geometry, rows, wants_norms=False):
+    """The prototypes (c K, D), for ``scores_of``."""
+    return Vectors(rows, geometry["kind"] != "inner-product", wants_norms)
+
+
+def scores_of(geometry, sub_centres, embeddings, prototypes, bias):
+    """Scores (N, c), at least in ``float32``, of the rows of two ``Vectors``; bias (c K) or None."""
+    scores = _at_least_single(embeddings @ prototypes.T)
+    if bias is not None:
+        scores = scores + bias
+    if geometry["kind"] == "cosine":
+        scores = Held.apply(scores)
+    if sub_centres == 1:
+        return scores
+    return _best(scores.reshape(len(scores), scores.shape[1] // sub_centres, sub_centres))
+
+
+def _best(scores):
+    """(N, c): the best of K scores (N, c, K), the first on ties; NaN where one is."""
+    winners = scores.detach().argmax(2, keepdim=True)
+    return scores.gather(2, winners).squeeze(2)
+
+
+def _at_least_single(tensor):
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -1,0 +1,124 @@
+"""``torch.nn.functional.linear_cross_entropy``, by the fused head."""
+
+import functools
+
+import torch
+
+from softmargin._head import Head
+from softmargin._loss import Loss
+from softmargin.torch._functional import head_loss
+
+__all__ = ["linear_cross_entropy"]
+
+IGNORED = -100
+
+
+def linear_cross_entropy(
+    input: torch.Tensor,
+    linear_weight: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    linear_bias: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: None = None,
+) -> torch.Tensor:
+    """The cross-entropy of a linear layer's outputs with a target, without holding the outputs.
+
+    The arguments and results of PyTorch's function of that name. ``input`` (N, D) or (D); ``linear_weight`` (C, D);
+    ``linear_bias`` (C); ``target`` classes (N) or (), or probabilities (N, C) or (C), 0 or above; ``weight`` (C) for
+    each class; ``reduction`` ``"none"``, ``"mean"`` (by the targets' weights; of probabilities by N) or ``"sum"``;
+    ``ignore_index`` -100 where None. Differentiable by ``input``, ``linear_weight`` and ``linear_bias``.
+
+    ``ValueError`` on what is not supported: more output dimensions, ``options``, a target that needs a gradient.
+
+    >>> import torch
+    >>> from softmargin.torch import linear_cross_entropy
+    >>> x, w = torch.randn(5, 16, requires_grad=True), torch.randn(100, 16, requires_grad=True)
+    >>> target = torch.randint(100, (5,))
+    >>> ours = linear_cross_entropy(x, w, target)
+    >>> torch.testing.assert_close(ours, torch.nn.functional.cross_entropy(x @ w.T, target))
+    """
+    if options is not None:
+        raise ValueError("options: expected None, found some; the head chooses its own chunks")
+    if linear_weight.ndim != 2:
+        raise ValueError(
+            f"linear_weight: expected (C, D), found {tuple(linear_weight.shape)}; flatten output dimensions"
+        )
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f'reduction: expected "none", "mean" or "sum", found {reduction!r}')
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing: expected a number from 0 to 1, found {label_smoothing}")
+    if input.ndim == 1:
+        alone = linear_cross_entropy(
+            input[None],
+            linear_weight,
+            target[None],
+            linear_bias=linear_bias,
+            weight=weight,
+            reduction="sum" if reduction == "none" else reduction,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+        )
+        return alone
+    probabilities = target.is_floating_point()
+    if probabilities and ignore_index is not None and ignore_index >= 0:
+        raise ValueError("ignore_index: expected none with probabilities as targets")
+    compute = _of_probabilities if probabilities else _of_classes
+    ignored = IGNORED if ignore_index is None else ignore_index
+    return compute(input, linear_weight, target, linear_bias, weight, reduction, ignored, label_smoothing)
+
+
+def _of_classes(input, linear_weight, target, bias, weight, reduction, ignored, smoothing):
+    if smoothing == 1.0 or (weight is not None and smoothing > 0.0):
+        return _smoothed_as_distributions(input, linear_weight, target, bias, weight, reduction, ignored, smoothing)
+    head = _head(*linear_weight.shape, bias is not None, ignored, smoothing)
+    weights = None
+    if weight is not None:
+        present = target != ignored
+        weights = torch.where(present, weight.detach()[torch.where(present, target, 0)], 0.0)
+    reduction = "mean-or-nan" if reduction == "mean" else reduction
+    return head_loss(head, input, linear_weight, target, bias=bias, sample_weights=weights, reduction=reduction)
+
+
+def _smoothed_as_distributions(input, linear_weight, target, bias, weight, reduction, ignored, smoothing):
+    """Each class weighs what smoothing gives to it, and the mean is by the weights of the targets."""
+    classes, present = len(linear_weight), target != ignored
+    weight = linear_weight.new_ones(classes) if weight is None else weight.detach()
+    own = torch.where(present, target, 0)
+    hot = torch.nn.functional.one_hot(own, classes).to(input.dtype)
+    rows = _of_probabilities(input, linear_weight, hot, bias, weight, "none", ignored, smoothing)
+    rows = torch.where(present, rows, 0.0)
+    if reduction == "none":
+        return rows
+    return rows.sum() if reduction == "sum" else rows.sum() / torch.where(present, weight[own], 0.0).sum()
+
+
+def _of_probabilities(input, linear_weight, target, bias, weight, reduction, ignored, smoothing):
+    if target.requires_grad:
+        raise ValueError("target: expected one that needs no gradient, found one that does; detach it")
+    classes = len(linear_weight)
+    if target.shape != (len(input), classes):
+        raise ValueError(f"target: expected ({len(input)}, {classes}), found {tuple(target.shape)}")
+    target = target * (1.0 - smoothing) + smoothing / classes if smoothing > 0.0 else target
+    target = target if weight is None else target * weight.detach()
+    # A row that sums to S is S times the loss of a distribution.
+    sums = target.sum(dim=1)
+    some = sums > 0
+    shares = torch.where(some[:, None], target / torch.where(some, sums, 1.0)[:, None], 1.0 / classes)
+    head = _head(*linear_weight.shape, bias is not None, None, 0.0)
+    way = "sum" if reduction == "mean" else reduction
+    loss = head_loss(head, input, linear_weight, shares, bias=bias, sample_weights=sums, reduction=way)
+    return loss / len(input) if reduction == "mean" else loss
+
+
+@functools.lru_cache(maxsize=4)
+def _head(classes, width, bias, ignored, smoothing):
+    """Heads are kept: what they work in is used again."""
+    geometry = {"kind": "inner-product", "bias": bias, "temperature": 1.0}
+    options = {"ignored_label": ignored} if ignored is not None else {}
+    if smoothing > 0.0:
+        options["label_smoothing"] = smoothing
+    return Head(Loss("cross-entropy", classes, spec={"geometry": geometry}, **options), embedding_size=width)

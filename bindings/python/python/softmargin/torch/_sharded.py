@@ -1,0 +1,436 @@
+"""A last layer with its loss, whose classes are shared out among the processes of a group.
+
+    loss = gate( comparison_{j != y}( s * score_j ) - s * psi(score_y) )
+
+Each process holds the prototypes of a run of classes and computes the scores of the whole batch against these alone.
+What a row needs of all classes is one number at a time: the target's score, the largest, the sum of exponentials. These
+are merged by collective operations, in ``Group``; all else is the composition that one device has, in ``_composed``.
+"""
+
+import copy
+import math
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from softmargin._loss import Loss
+from softmargin.torch._composed import REDUCTIONS, batch_loss, next_state, scores
+from softmargin.torch._composed.shards import Whole
+
+__all__ = ["ShardedMarginHead"]
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+BLOCK = 1024
+"""Classes whose first prototypes are drawn together: the same whatever the number of processes."""
+
+
+class ShardedMarginHead(nn.Module):
+    """Prototypes and loss of a last layer, the classes shared out among the processes of a group.
+
+    Of C classes each of W processes has C // W, the first C mod W one more: ``weight`` (c K, D), K sub-centres a class,
+    is that of its own classes, as is ``bias`` (c K) where the geometry has one. A learned ``scale`` and the ``radius``
+    of ring loss are the same in all processes, and so are their gradients.
+
+    ``loss`` is the name of a published loss, a dictionary, or a :class:`softmargin.Loss`; the other arguments of
+    :class:`softmargin.Loss` may be given by name. ``process_group`` is the default one where nothing is said. With a
+    ``sample_share`` (above 0, up to 1) a training step takes the classes of its batch and that share of all others,
+    drawn by seed, step and rank; the other prototypes have gradient 0. ``seed`` also decides the first prototypes and
+    what margins are drawn; it must be the same in all processes.
+
+    It replaces the last layer of a network that runs data-parallel. Leave it out of ``DistributedDataParallel``, which
+    would average prototypes of different classes. The gradients that the embeddings get are of the loss of the whole
+    batch: the parameters of the network want their sum over the processes, and ``DistributedDataParallel`` takes their
+    mean, so multiply by the number of processes there, or choose the learning rate for it.
+
+    ``RuntimeError`` where ``torch.distributed`` is not initialised; ``ValueError`` on numbers out of range;
+    ``TypeError`` on arguments of a wrong type.
+    """
+
+    def __init__(
+        self,
+        embedding_size,
+        num_classes,
+        loss="am-softmax",
+        *,
+        process_group=None,
+        sample_share=None,
+        seed=0,
+        device=None,
+        dtype=None,
+        **arguments,
+    ):
+        super().__init__()
+        if not (dist.is_available() and dist.is_initialized()):
+            raise RuntimeError("process_group: expected one; call torch.distributed.init_process_group before this")
+        if embedding_size < 1:
+            raise ValueError(f"embedding_size: expected 1 or more, found {embedding_size}")
+        if sample_share is not None and not 0 < sample_share <= 1:
+            raise ValueError(f"sample_share: expected a number above 0, up to 1, found {sample_share}")
+        if isinstance(loss, Loss) and (arguments or loss.num_classes != num_classes):
+            raise TypeError("loss: expected no arguments of a loss beside a Loss, and as many classes, found others")
+        self.loss = loss if isinstance(loss, Loss) else Loss(loss, num_classes, **arguments)
+        self.embedding_size, self.num_classes = int(embedding_size), self.loss.num_classes
+        self.sample_share, self.seed = sample_share, int(seed)
+        self.process_group = dist.group.WORLD if process_group is None else process_group
+        self.rank, self.world_size = dist.get_rank(self.process_group), dist.get_world_size(self.process_group)
+        if self.rank < 0:
+            raise ValueError("process_group: expected one that this process belongs to, found another")
+        self.first_class, self.num_local_classes = _share_of(self.num_classes, self.rank, self.world_size)
+        self._spec = self.loss.spec
+        self.sub_centres = self._spec.get("sub-centres", 1)
+        self.step = 0
+        """Training batches seen."""
+        self._state = self.loss.initial_state(self.seed)
+        self._make_parameters({"device": device, "dtype": dtype})
+
+    def _make_parameters(self, options):
+        prototypes = self.num_local_classes * self.sub_centres
+        self.weight = nn.Parameter(torch.empty(prototypes, self.embedding_size, **options))
+        has_bias = self._spec["geometry"].get("bias", False)
+        self.bias = nn.Parameter(torch.zeros(prototypes, **options)) if has_bias else None
+        scale, regulariser = self._spec["scale"], self._spec.get("regulariser") or {}
+        learned = scale["kind"] == "learned"
+        self.scale = nn.Parameter(torch.tensor(scale["initial"], **options)) if learned else None
+        ring = regulariser.get("kind") == "ring"
+        self.radius = nn.Parameter(torch.tensor(regulariser["radius"], **options)) if ring else None
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Prototypes of about unit norm in random directions, of the same seed the same for any number of processes."""
+        last = self.first_class + self.num_local_classes
+        with torch.no_grad():
+            for block in range(self.first_class // BLOCK, math.ceil(last / BLOCK)):
+                start, end = max(self.first_class, block * BLOCK), min(last, (block + 1) * BLOCK)
+                generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, block])))
+                rows = generator.standard_normal((BLOCK * self.sub_centres, self.embedding_size), dtype=np.float32)
+                rows = rows[(start - block * BLOCK) * self.sub_centres : (end - block * BLOCK) * self.sub_centres]
+                first, last_row = ((number - self.first_class) * self.sub_centres for number in (start, end))
+                self.weight[first:last_row] = torch.from_numpy(rows / math.sqrt(self.embedding_size)).to(self.weight)
+
+    def extra_repr(self):
+        """What ``print`` shows of it."""
+        classes = f"classes {self.first_class} to {self.first_class + self.num_local_classes - 1} of {self.num_classes}"
+        return f"{self.loss.name}, embedding_size={self.embedding_size}, {classes}"
+
+    @property
+    def state(self):
+        """What changes from step to step, a dictionary, the same in all processes; None of a loss without."""
+        return copy.copy(self._state)
+
+    @state.setter
+    def state(self, value):
+        if (value is None) != (self._state is None):
+            expected = "None" if self._state is None else "a dictionary"
+            raise ValueError(f"state: expected {expected} with this loss, found {value!r}")
+        self._state = copy.copy(value)
+
+    def forward(self, embeddings, target, reduction="mean", *, sample_weights=None, margins=None):
+        """The loss of the batch of all processes, a scalar, the same in each.
+
+        Every process gives its own rows, as many as it has, also none: ``embeddings`` (n, D), ``target`` (n) labels
+        from 0; ``sample_weights`` (n) and, for an amount of margin per sample, ``margins`` (n). ``reduction`` is
+        ``"mean"``, ``"mean-or-nan"`` or ``"sum"``, over all rows of all processes. All processes must call it, and
+        ``backward``, the same number of times, and multiply the loss by the same number.
+
+        In training, where gradients are recorded, the state takes the batch in before the loss is computed with it, and
+        the step is counted.
+
+        ``IndexError``, ``TypeError`` and ``ValueError`` as :func:`softmargin.Loss.run`, in all processes alike; rows
+        are numbered through the batch of all processes.
+        """
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, found {reduction!r}")
+        batch = self._gathered(embeddings, target, sample_weights, margins, reduction)
+        embeddings, target, sample_weights, margins = batch
+        shards, weight, bias = self._at_hand(target)
+        rows = {"sample_weights": sample_weights, "margins": margins}
+        state = self._state
+        trains = self.training and torch.is_grad_enabled()
+        if trains:
+            state = next_state(self.loss, state, embeddings, weight, target, shards=shards, **rows)
+        learned = {"scale": self.scale, "radius": self.radius}
+        loss = batch_loss(
+            self.loss, embeddings, weight, target, reduction, bias=bias, state=state, shards=shards, **learned, **rows
+        )
+        if trains:
+            self._count(state)
+        return loss
+
+    def _count(self, state):
+        self.step += 1
+        self._state = None if state is None else {**state, "step": state["step"] + 1}
+
+    def _gathered(self, embeddings, target, sample_weights, margins, reduction):
+        """The rows of all processes, once all have agreed that they fit together."""
+        sizes, needs_gradient = _agreed_sizes(self, embeddings, target, sample_weights, margins, reduction)
+        group = self.process_group
+        if needs_gradient and torch.is_grad_enabled() and not embeddings.requires_grad:
+            # The backward pass of one process must not lack a collective operation that the others' has.
+            embeddings = embeddings.detach().requires_grad_()
+        rows = [_Gather.apply(embeddings, sizes, group), _all_rows(target.long(), sizes, group)]
+        extras = (sample_weights, margins)
+        return *rows, *(None if extra is None else _all_rows(extra, sizes, group) for extra in extras)
+
+    def _at_hand(self, target):
+        """The classes that take part, and their prototypes and bias: all that are here, or a sample."""
+        first, count = self.first_class, self.num_local_classes
+        most = math.ceil(self.num_classes / self.world_size)
+        device = self.weight.device
+        if self.sample_share is None or not self.training:
+            classes = torch.arange(first, first + count, device=device)
+            return Group(self.process_group, classes, most), self.weight, self.bias
+        classes = self._sample(target) + first
+        most = min(most, len(target) + math.ceil(self.sample_share * most))
+        prototypes = (classes.unsqueeze(1) - first) * self.sub_centres + torch.arange(self.sub_centres, device=device)
+        prototypes = prototypes.reshape(-1)
+        bias = None if self.bias is None else self.bias[prototypes]
+        return Group(self.process_group, classes, most), self.weight[prototypes], bias
+
+    def _sample(self, target):
+        """The local classes of a step, rising: those of the batch, and a share of the others."""
+        taken = torch.zeros(self.num_local_classes, dtype=torch.bool)
+        local = (target - self.first_class).cpu()
+        taken[local[(local >= 0) & (local < self.num_local_classes)]] = True
+        others = (~taken).nonzero()[:, 0]
+        sequence = np.random.SeedSequence([self.seed, self.step, self.rank])
+        generator = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        drawn = torch.randperm(len(others), generator=generator)[: round(self.sample_share * len(others))]
+        taken[others[drawn]] = True
+        return taken.nonzero()[:, 0].to(self.weight.device)
+
+    @torch.no_grad()
+    def scores(self, embeddings):
+        """The score of every class (n, C) of a process's own embeddings (n, D): no margin, no scale, no gradient.
+
+        All processes must call it, with as many embeddings as they have, also none.
+        """
+        target = torch.zeros(len(embeddings), dtype=torch.int64, device=embeddings.device)
+        sizes, _ = _agreed_sizes(self, embeddings, target, None, None, REDUCTIONS[0])
+        embeddings = _all_rows(embeddings, sizes, self.process_group)
+        first = self.first_class
+        classes = torch.arange(first, first + self.num_local_classes, device=self.weight.device)
+        shards = Group(self.process_group, classes, self.num_local_classes)
+        answer = None
+        # The rows of one process at a time, so that nobody holds the scores of all.
+        for rank, rows in enumerate(embeddings.split(sizes)):
+            found = self._collected(scores(self.loss, rows, self.weight, self.bias, shards=shards), rank)
+            answer = found if rank == self.rank else answer
+        return answer
+
+    def _collected(self, local, rank):
+        """(n, C) at one process of scores (n, c) that all have; None at the others."""
+        counts = [_share_of(self.num_classes, other, self.world_size)[1] for other in range(self.world_size)]
+        if len(local) == 0:
+            return local.new_empty(0, self.num_classes)
+        padded = torch.nn.functional.pad(local, (0, counts[0] - local.shape[1])).contiguous()
+        parts = [torch.empty_like(padded) for _ in counts] if rank == self.rank else None
+        dist.gather(padded, parts, dst=dist.get_global_rank(self.process_group, rank), group=self.process_group)
+        if parts is None:
+            return None
+        return torch.cat([part[:, :count] for part, count in zip(parts, counts, strict=True)], 1)
+
+    @torch.no_grad()
+    def full_weight(self):
+        """The prototypes of all classes (C K, D), in all processes, detached. All processes must call it."""
+        shares = (_share_of(self.num_classes, rank, self.world_size)[1] for rank in range(self.world_size))
+        return _all_rows(self.weight.detach(), [share * self.sub_centres for share in shares], self.process_group)
+
+    def save(self, path):
+        """Writes parameters and state to a directory; any number of processes can :meth:`load` it. All must call it."""
+        import torch.distributed.checkpoint as checkpoints
+
+        checkpoints.save(self.state_dict(), checkpoint_id=path, process_group=self.process_group)
+
+    def load(self, path):
+        """Reads what :meth:`save` wrote, with any number of processes. All must call it."""
+        import torch.distributed.checkpoint as checkpoints
+
+        read = self.state_dict()
+        checkpoints.load(read, checkpoint_id=path, process_group=self.process_group)
+        self.load_state_dict(read)
+
+    def get_extra_state(self):
+        """Step and state, which are no tensors."""
+        return {"step": self.step, "state": {} if self._state is None else dict(self._state)}
+
+    def set_extra_state(self, extra):
+        """Goes on from what :meth:`get_extra_state` gave."""
+        self.step = int(extra["step"])
+        if self._state is not None:
+            self._state = {name: type(value)(extra["state"][name]) for name, value in self._state.items()}
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        """Prototypes and bias as ``ShardedTensor``, which ``torch.distributed.checkpoint`` writes and reads."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in ("weight", "bias"):
+            if prefix + name in destination:
+                destination[prefix + name] = self._sharded(destination[prefix + name])
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        """Takes ``ShardedTensor`` of the same layout, this process's part, or the whole."""
+        from torch.distributed._shard.sharded_tensor import ShardedTensor
+
+        start, count = self.first_class * self.sub_centres, self.num_local_classes * self.sub_centres
+        for name in ("weight", "bias"):
+            found = state_dict.get(prefix + name)
+            if isinstance(found, ShardedTensor):
+                parts = found.local_shards()
+                state_dict[prefix + name] = parts[0].tensor if parts else getattr(self, name).detach()
+            elif torch.is_tensor(found) and len(found) == self.num_classes * self.sub_centres:
+                state_dict[prefix + name] = found[start : start + count]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _sharded(self, local):
+        """A tensor (c K, ...) of this process as a part of the whole (C K, ...), without communication."""
+        from torch.distributed._shard import sharded_tensor as sharded
+        from torch.distributed._shard.sharding_spec import ShardMetadata
+
+        tail, parts = list(local.shape[1:]), []
+        for rank in range(self.world_size):
+            first, count = _share_of(self.num_classes, rank, self.world_size)
+            sizes = [count * self.sub_centres, *tail]
+            offsets = [first * self.sub_centres, *[0] * len(tail)]
+            parts.append(ShardMetadata(offsets, sizes, placement=f"rank:{rank}/{local.device}"))
+        metadata = sharded.ShardedTensorMetadata(
+            shards_metadata=[part for part in parts if part.shard_sizes[0]],
+            size=torch.Size([self.num_classes * self.sub_centres, *tail]),
+            tensor_properties=sharded.TensorProperties(dtype=local.dtype),
+        )
+        own = [sharded.Shard(local.detach(), parts[self.rank])] if len(local) else []
+        made = sharded.ShardedTensor._init_from_local_shards_and_global_metadata
+        return made(own, metadata, process_group=self.process_group)
+
+
+class Group(Whole):
+    """The classes of one process of a group, and the collective operations that merge what all find."""
+
+    def __init__(self, group, classes, most_classes):
+        self.group, self.classes, self.most_classes = group, classes, most_classes
+
+    def spread(self, replicated):
+        return _Spread.apply(replicated, self.group)
+
+    def sum(self, partial):
+        return _Sum.apply(partial, self.group)
+
+    def max(self, partial):
+        return _reduced(partial, dist.ReduceOp.MAX, self.group)
+
+    def min(self, partial):
+        return _reduced(partial, dist.ReduceOp.MIN, self.group)
+
+
+class _Spread(torch.autograd.Function):
+    """What all processes have, as input to what each computes of its own: the gradient is the sum of all."""
+
+    @staticmethod
+    def forward(ctx, tensor, group):
+        ctx.group = group
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return _reduced(slope, dist.ReduceOp.SUM, ctx.group), None
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of what the processes have found. All go on with it alike, so each has the whole gradient of it."""
+
+    @staticmethod
+    def forward(ctx, tensor, group):
+        return _reduced(tensor, dist.ReduceOp.SUM, group)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope, None
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all processes; each has the whole gradient of them, and its own rows get their part."""
+
+    @staticmethod
+    def forward(ctx, rows, sizes, group):
+        rank = dist.get_rank(group)
+        ctx.first, ctx.count = sum(sizes[:rank]), sizes[rank]
+        return _all_rows(rows, sizes, group)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope[ctx.first : ctx.first + ctx.count], None, None
+
+
+def _reduced(tensor, operation, group):
+    tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
+    if tensor.numel():
+        dist.all_reduce(tensor, operation, group=group)
+    return tensor
+
+
+def _all_rows(rows, sizes, group):
+    """(sum of sizes, ...): the rows (n, ...) of all processes, of which each has its own number."""
+    most = max(sizes)
+    if most == 0:
+        return rows.new_empty(0, *rows.shape[1:])
+    padded = rows.new_zeros(most, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded, group=group)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def _share_of(num_classes, rank, world_size):
+    """The first class of a process, and how many it has."""
+    each, more = divmod(num_classes, world_size)
+    return rank * each + min(rank, more), each + (rank < more)
+
+
+def _agreed_sizes(head, embeddings, target, sample_weights, margins, reduction):
+    """The numbers of rows of all processes, and whether any wants a gradient.
+
+    What does not fit in one process is refused in all of them, so that none waits for the others.
+    """
+    problem = _problem(head, embeddings, target, sample_weights, margins)
+    header = [len(embeddings), problem is not None, embeddings.requires_grad]
+    header += [_type_number(tensor) for tensor in (embeddings, sample_weights, margins)]
+    header += [REDUCTIONS.index(reduction), head.step, head.training, torch.is_grad_enabled()]
+    header = torch.tensor(header, dtype=torch.int64, device=head.weight.device)
+    headers = [torch.empty_like(header) for _ in range(head.world_size)]
+    dist.all_gather(headers, header, group=head.process_group)
+    table = torch.stack(headers).tolist()
+    if problem is not None:
+        raise problem
+    broken = [rank for rank, row in enumerate(table) if row[1]]
+    if broken:
+        raise ValueError(f"the batch: expected one that fits in every process, found another at rank {broken[0]}")
+    if any(row[3:] != table[0][3:] for row in table):
+        words = "types, sample_weights, margins, reduction, step, training and gradients to be alike in all processes"
+        raise ValueError(f"the batch: expected {words}, found others")
+    return [row[0] for row in table], any(row[2] for row in table)
+
+
+def _type_number(tensor):
+    return -1 if tensor is None or tensor.dtype not in FLOATS else FLOATS.index(tensor.dtype)
+
+
+def _problem(head, embeddings, target, sample_weights, margins):
+    """What of a process's own rows does not fit, as an exception; None where all does."""
+    if embeddings.dim() != 2 or embeddings.shape[1] != head.embedding_size:
+        return ValueError(f"embeddings: expected (n, {head.embedding_size}), found {tuple(embeddings.shape)}")
+    if embeddings.dtype not in FLOATS:
+        return TypeError(f"embeddings: expected floating-point numbers, found {embeddings.dtype}")
+    if target.dim() != 1 or len(target) != len(embeddings):
+        return ValueError(f"target: expected labels of length {len(embeddings)}, found shape {tuple(target.shape)}")
+    if target.dtype.is_floating_point or target.dtype.is_complex or target.dtype == torch.bool:
+        return TypeError(f"target: expected whole numbers from 0, found {target.dtype}")
+    for name, extra in (("sample_weights", sample_weights), ("margins", margins)):
+        if extra is None:
+            continue
+        if tuple(extra.shape) != (len(embeddings),):
+            return ValueError(f"{name}: expected length {len(embeddings)}, found shape {tuple(extra.shape)}")
+        if extra.dtype not in FLOATS:
+            return TypeError(f"{name}: expected floating-point numbers, found {extra.dtype}")
+        if extra.requires_grad:
+            return ValueError(f"{name}: expected numbers that need no gradient, found a tensor that does; detach it")
+    return None

@@ -1,0 +1,424 @@
+"""The classification losses of pytorch-metric-learning by their names, arguments and results, on the fused kernels.
+
+Change ``from pytorch_metric_learning.losses import ArcFaceLoss`` to ``from softmargin.torch.metric_learning import
+ArcFaceLoss``: values and gradients are those of release 2.9, its checkpoints load, and its reducers, regularisers and
+miners go on working; pytorch-metric-learning itself is not needed. What differs is in ``COMPARE.md``, next to the tests
+that show it.
+
+Every loss has the prototypes ``W`` (D, C K), a parameter in the shape that is used there; its memory lies as the
+kernels read it, ``weight`` (C K, D) is a view of it.
+
+Keyword arguments that every loss has besides its own:
+
+- ``weight_init_func``: fills a tensor (D, C K) in place; ``torch.nn.init.normal_`` where not given. The same seed gives
+  the ``W`` that it gives there.
+- ``weight_regularizer``, ``weight_reg_weight``: a function of the prototypes (C K, D) that gives a single number, which
+  is multiplied and added to the loss.
+- ``embedding_regularizer``, ``embedding_reg_weight``: the same of the embeddings (N, D).
+- ``reducer``: called as there, with a dictionary of losses, the embeddings and the labels; the mean over the batch
+  where not given.
+- ``distance``: ``CosineSimilarity()`` of that library, which is what these losses are made of;
+  :class:`NormalizedSoftmaxLoss` takes ``DotProductSimilarity`` too, with embeddings normalised or not. Others are a
+  ``ValueError``.
+- ``collect_stats``: nothing is recorded here, so true is a ``ValueError``.
+
+>>> import torch
+>>> from softmargin.torch.metric_learning import CosFaceLoss
+>>> loss = CosFaceLoss(num_classes=10, embedding_size=8, margin=0.2, scale=16)
+>>> embeddings = torch.randn(4, 8, requires_grad=True)
+>>> loss(embeddings, torch.tensor([1, 2, 3, 4])).backward()
+>>> loss.W.grad.shape, loss.weight.shape
+(torch.Size([8, 10]), torch.Size([10, 8]))
+"""
+
+import copy
+import math
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from softmargin._loss import Loss
+from softmargin.torch import head_loss
+
+__all__ = [
+    "ArcFaceLoss",
+    "CosFaceLoss",
+    "LargeMarginSoftmaxLoss",
+    "NormalizedSoftmaxLoss",
+    "SphereFaceLoss",
+    "SubCenterArcFaceLoss",
+]
+
+# Methods that subclasses override there, and that nothing here would call.
+INNER_METHODS = {
+    "cast_types",
+    "compute_loss",
+    "get_angles",
+    "get_cos_with_margin",
+    "get_cosine",
+    "get_default_distance",
+    "get_default_reducer",
+    "get_default_weight_init_func",
+    "get_target_mask",
+    "init_margin",
+    "modify_cosine_of_target_classes",
+    "scale_logits",
+}
+# Reducers that want all losses at once; the others are called with one at a time.
+WHOLE_REDUCERS = {"DoNothingReducer", "MultipleReducers"}
+
+
+class _PrototypeLoss(nn.Module):
+    """Prototypes, and a loss of the family: what these losses have in common."""
+
+    def __init__(
+        self,
+        num_classes,
+        embedding_size,
+        sub_centers=1,
+        *,
+        weight_init_func=None,
+        weight_regularizer=None,
+        weight_reg_weight=1,
+        embedding_regularizer=None,
+        embedding_reg_weight=1,
+        reducer=None,
+        distance=None,
+        collect_stats=None,
+    ):
+        super().__init__()
+        if collect_stats:
+            raise ValueError("collect_stats: expected None or False, nothing is recorded here; leave it out")
+        check_reg_weight("weight", weight_regularizer, weight_reg_weight)
+        check_reg_weight("embedding", embedding_regularizer, embedding_reg_weight)
+        self.num_classes, self.embedding_size, self.sub_centers = num_classes, embedding_size, sub_centers
+        self.weight_regularizer, self.weight_reg_weight = weight_regularizer, weight_reg_weight
+        self.embedding_regularizer, self.embedding_reg_weight = embedding_regularizer, embedding_reg_weight
+        self.reducer = copy.deepcopy(reducer)
+        self._geometry = self._geometry_of(distance)
+        self.weight_init_func = weight_init_func or nn.init.normal_
+        initial = torch.empty(embedding_size, num_classes * sub_centers)
+        self.weight_init_func(initial)
+        # Shaped as users of the other library expect, and in memory as the kernels read it: (C K, D) row by row.
+        self.W = nn.Parameter(initial.t().contiguous().t())
+
+    def __init_subclass__(cls, **arguments):
+        super().__init_subclass__(**arguments)
+        ignored = sorted(INNER_METHODS & set(vars(cls)))
+        if ignored:
+            raise TypeError(f"{cls.__name__}.{ignored[0]}: nothing here calls it; write a softmargin.Loss instead")
+
+    @property
+    def weight(self):
+        """(C K, D): a view of ``W``, differentiable; the prototypes of class c are the rows c K to c K + K - 1."""
+        return self.W.t()
+
+    def extra_repr(self):
+        return f"num_classes={self.num_classes}, embedding_size={self.embedding_size}"
+
+    def forward(self, embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None):
+        """The loss of embeddings (N, D) and labels (N), integers from 0.
+
+        ``indices_tuple`` is what a miner gives: a row counts by how often it is named there, relative to the row that
+        is named most. ``ref_emb`` and ``ref_labels`` are those of pairs, which these losses have not.
+
+        ``ValueError`` on shapes that disagree, missing labels, ``ref_emb`` and NaN; ``IndexError`` on labels that are
+        no classes; ``TypeError`` on labels that are no integers.
+        """
+        labels = self._checked(embeddings, labels, ref_emb, ref_labels)
+        x, weight = self._operands(embeddings)
+        counts = row_weights(indices_tuple, len(labels), x)
+        terms = self._regularisation(weight, embeddings)
+        if self.reducer is None:
+            total = head_loss(self._loss, x, weight, labels, sample_weights=counts, reduction="sum")
+            # A mean over all rows, those of weight 0 too; of no rows it is 0.
+            return total / max(1, len(labels)) + sum(terms.values())
+        rows = head_loss(self._loss, x, weight, labels, sample_weights=counts, reduction="none")
+        return self._reduced(rows, terms, embeddings, labels)
+
+    def get_logits(self, embeddings):
+        """Scaled scores without margin (N, C) of embeddings (N, D), differentiable.
+
+        A class's score is that of its best centre. ``RuntimeError`` on embeddings of another width.
+        """
+        x, weight = self._operands(embeddings)
+        x = normalize(x) if self._geometry == "cosine" else x
+        weight = weight if self._geometry == "inner-product" else normalize(weight)
+        scores = x @ weight.t()
+        if self.sub_centers > 1:
+            scores = scores.view(-1, self.num_classes, self.sub_centers).max(dim=2).values
+        return scores * self._multiplier()
+
+    def _build(self):
+        """The loss of the family."""
+        raise NotImplementedError
+
+    def _multiplier(self):
+        return self.scale
+
+    def _set(self, **numbers):
+        """Numbers of the loss, which is made anew; after an error all is as it was."""
+        before = {name: getattr(self, name, None) for name in numbers}
+        vars(self).update(numbers)
+        try:
+            self._loss = self._build()
+        except Exception:
+            vars(self).update(before)
+            raise
+
+    def _geometry_of(self, distance):
+        check_distance(distance, ("CosineSimilarity",))
+        return "cosine"
+
+    def _checked(self, embeddings, labels, ref_emb, ref_labels):
+        if labels is None:
+            raise ValueError("labels: expected the class of each row (N), found nothing")
+        if embeddings.ndim != 2 or labels.ndim != 1 or len(labels) != len(embeddings):
+            raise ValueError(
+                f"labels: expected one for each row of embeddings (N, D), found {tuple(labels.shape)} for embeddings "
+                f"{tuple(embeddings.shape)}"
+            )
+        for name, reference, own in (("ref_emb", ref_emb, embeddings), ("ref_labels", ref_labels, labels)):
+            if reference is not None and reference is not own:
+                raise ValueError(f"{name}: this loss has prototypes and takes no pairs; leave it out")
+        return labels.to(embeddings.device)
+
+    def _operands(self, embeddings):
+        """Embeddings and prototypes in the wider of their precisions, on the device of the embeddings."""
+        if self.W.device != embeddings.device:
+            # The parameter stays the object that an optimiser has.
+            self.W.data = self.W.data.to(embeddings.device)
+        dtype = torch.promote_types(embeddings.dtype, self.W.dtype)
+        return embeddings.to(dtype), self.weight.to(dtype)
+
+    def _regularisation(self, weight, embeddings):
+        """The terms besides the loss, by the names that reducers know them by."""
+        terms = {}
+        if self.weight_regularizer is not None:
+            terms["weight_reg_loss"] = self.weight_regularizer(weight) * self.weight_reg_weight
+        if self.embedding_regularizer is not None:
+            terms["embedding_reg_loss"] = self.embedding_regularizer(embeddings) * self.embedding_reg_weight
+        return terms
+
+    def _reduced(self, rows, terms, embeddings, labels):
+        indices = torch.arange(len(rows), device=rows.device)
+        parts = {"loss": {"losses": rows, "indices": indices, "reduction_type": "element"}}
+        for name, term in terms.items():
+            parts[name] = {"losses": term, "indices": None, "reduction_type": "already_reduced"}
+        if WHOLE_REDUCERS & {kind.__name__ for kind in type(self.reducer).__mro__}:
+            return self.reducer(parts, embeddings, labels)
+        return sum(self.reducer({name: part}, embeddings, labels) for name, part in parts.items())
+
+    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs):
+        """Takes ``W`` (D, C K), as this loss and pytorch-metric-learning save it, or ``weight`` (C K, D) of a head."""
+        if f"{prefix}weight" in state_dict:
+            if f"{prefix}W" in state_dict:
+                error_msgs.append(f"{prefix}weight: expected it or {prefix}W, found both; leave one of them out")
+            else:
+                state_dict[f"{prefix}W"] = state_dict[f"{prefix}weight"].t()
+            del state_dict[f"{prefix}weight"]
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs)
+
+
+class NormalizedSoftmaxLoss(_PrototypeLoss):
+    """Softmax cross-entropy of cosines that are divided by ``temperature``, above 0 (NormFace, arXiv 1704.06369).
+
+    With ``distance=DotProductSimilarity(normalize_embeddings=False)`` the embeddings keep their norm. Rows whose label
+    is -100 have loss 0. Other arguments: see the module.
+    """
+
+    def __init__(self, num_classes, embedding_size, temperature=0.05, **options):
+        super().__init__(num_classes, embedding_size, **options)
+        self.temperature = temperature
+
+    @property
+    def temperature(self):
+        """What cosines are divided by; may be set."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value):
+        if not value > 0:
+            raise ValueError(f"temperature: expected a number above 0, found {value}")
+        self._set(_temperature=value)
+
+    def _build(self):
+        scale = {"kind": "fixed", "value": 1.0 / self._temperature}
+        # What torch.nn.CrossEntropyLoss ignores; the loss is the only one here that comes from it as it is.
+        spec = {"scale": scale, "geometry": {"kind": self._geometry}}
+        return Loss("normface", self.num_classes, spec=spec, ignored_label=-100)
+
+    def _multiplier(self):
+        return 1.0 / self._temperature
+
+    def _geometry_of(self, distance):
+        check_distance(distance, ("CosineSimilarity", "DotProductSimilarity"))
+        return "cosine" if distance is None or distance.normalize_embeddings else "unit-weights"
+
+
+class _MarginLoss(_PrototypeLoss):
+    """A loss with ``margin`` and ``scale``."""
+
+    def __init__(self, num_classes, embedding_size, margin, scale, sub_centers=1, **options):
+        super().__init__(num_classes, embedding_size, sub_centers, **options)
+        self._set(_margin=margin, _scale=scale)
+
+    @property
+    def margin(self):
+        """The margin; may be set. An angle is in radians here, whatever unit it was given in."""
+        return self._margin
+
+    @margin.setter
+    def margin(self, value):
+        self._set(_margin=value)
+
+    @property
+    def scale(self):
+        """What scores are multiplied by; may be set."""
+        return self._scale
+
+    @scale.setter
+    def scale(self, value):
+        self._set(_scale=value)
+
+    def extra_repr(self):
+        return f"{super().extra_repr()}, margin={self.margin:g}, scale={self.scale:g}"
+
+
+class LargeMarginSoftmaxLoss(_MarginLoss):
+    """The target's angle multiplied by ``margin``, both norms kept (L-Softmax, arXiv 1612.02295).
+
+    ``margin`` is a whole number from 1; the margin is there from the first step on, nothing anneals it. Other
+    arguments: see the module. ``ValueError`` on other margins.
+    """
+
+    KEPT = {"kind": "inner-product", "bias": False, "temperature": 1.0}
+
+    def __init__(self, num_classes, embedding_size, margin=4, scale=1, **options):
+        super().__init__(num_classes, embedding_size, margin, scale, **options)
+
+    def _geometry_of(self, distance):
+        # Cosines are multiplied by the norms again.
+        super()._geometry_of(distance)
+        return self.KEPT["kind"]
+
+    def _build(self):
+        if self._margin % 1 != 0:
+            raise ValueError(f"margin: expected a whole number, found {self._margin}; round it")
+        margin = {"times": float(self._margin), "anneal": None}
+        return Loss("l-softmax", self.num_classes, scale=self._scale, spec={"geometry": self.KEPT, "margin": margin})
+
+
+class SphereFaceLoss(LargeMarginSoftmaxLoss):
+    """The target's angle multiplied by ``margin``, the embedding's norm kept (A-Softmax, arXiv 1704.08063).
+
+    ``margin`` as in :class:`LargeMarginSoftmaxLoss`; nothing anneals it. Other arguments: see the module.
+    """
+
+    KEPT = {"kind": "unit-weights"}
+
+
+class CosFaceLoss(_MarginLoss):
+    """The target's cosine reduced by ``margin``, from 0 to 2 (arXiv 1801.09414). Other arguments: see the module."""
+
+    def __init__(self, num_classes, embedding_size, *, margin=0.35, scale=64, **options):
+        super().__init__(num_classes, embedding_size, margin, scale, **options)
+
+    def _build(self):
+        return Loss("am-softmax", self.num_classes, scale=self._scale, margin=self._margin)
+
+
+class ArcFaceLoss(_MarginLoss):
+    """The target's angle enlarged by ``margin`` (arXiv 1801.07698); past pi ``m sin(m)`` is taken off instead.
+
+    ``margin_unit`` is the unit of ``margin``: ``"degrees"``, as in release 2.9 and before, or ``"radians"``; nothing is
+    guessed from the number. Either way it is from 0 to pi, and the attribute ``margin`` is in radians, as there. Other
+    arguments: see the module. ``ValueError`` on other units and angles.
+    """
+
+    PRESET = "arcface"
+
+    def __init__(self, num_classes, embedding_size, margin=28.6, scale=64, *, margin_unit="degrees", **options):
+        super().__init__(num_classes, embedding_size, radians(margin, margin_unit), scale, **options)
+
+    def _build(self):
+        margin = {"plus": {"one": float(self._margin)}, "beyond-pi": "extend"}
+        return Loss(self.PRESET, self.num_classes, scale=self._scale, spec={**self._parts(), "margin": margin})
+
+    def _parts(self):
+        return {}
+
+
+class SubCenterArcFaceLoss(ArcFaceLoss):
+    """:class:`ArcFaceLoss` with ``sub_centers`` prototypes a class, from 1 to 64; the best one counts (ECCV 2020)."""
+
+    PRESET = "sub-centre-arcface"
+
+    def __init__(self, num_classes, embedding_size, *, margin=28.6, scale=64, sub_centers=3, **options):
+        super().__init__(num_classes, embedding_size, margin, scale, sub_centers=sub_centers, **options)
+
+    def _parts(self):
+        return {"sub-centres": self.sub_centers}
+
+    @torch.no_grad()
+    def get_outliers(self, embeddings, labels, threshold=75, return_dominant_centers=True):
+        """Rows of embeddings (N, D) farther than ``threshold`` degrees from the dominant centre of their label's class.
+
+        The dominant centre of a class is the one that is the best for most of its rows. Gives the rows' numbers (M),
+        class by class, and, where ``return_dominant_centers``, the dominant centres (D, C), 0 for classes without rows.
+
+        ``ValueError`` on shapes that disagree; ``IndexError`` on labels that are no classes.
+        """
+        labels = self._checked(embeddings, labels, None, None)
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            raise IndexError(f"labels: expected from 0 to {self.num_classes - 1}, found others")
+        x, weight = self._operands(embeddings)
+        centres = weight.new_zeros(self.embedding_size, self.num_classes)
+        outliers = [torch.zeros(0, dtype=torch.int64, device=x.device)]
+        for label in labels.unique().tolist():
+            rows = (labels == label).nonzero().flatten()
+            own = weight[label * self.sub_centers : (label + 1) * self.sub_centers]
+            cosines = normalize(x[rows]) @ normalize(own).t()
+            dominant = torch.bincount(cosines.argmax(dim=1)).argmax()
+            centres[:, label] = own[dominant]
+            outliers.append(rows[cosines[:, dominant] < math.cos(math.radians(threshold))])
+        outliers = torch.cat(outliers)
+        return (outliers, centres) if return_dominant_centers else outliers
+
+
+def radians(margin, unit):
+    """A margin in its unit, in radians."""
+    if unit not in ("degrees", "radians"):
+        raise ValueError(f'margin_unit: expected "degrees" or "radians", found {unit!r}')
+    angle = math.radians(margin) if unit == "degrees" else float(margin)
+    if not 0.0 <= angle <= math.pi:
+        most = "180 degrees" if unit == "degrees" else "pi radians"
+        raise ValueError(f"margin: expected from 0 to {most}, found {margin} {unit}; margin_unit names the unit")
+    return angle
+
+
+def row_weights(indices_tuple, rows, like):
+    """How often each row is named in what a miner gave, relative to the most (N); None where it names none."""
+    if indices_tuple is None or all(len(indices) == 0 for indices in indices_tuple):
+        return None
+    counts = torch.bincount(torch.cat(tuple(indices_tuple)), minlength=rows)
+    if len(counts) > rows:
+        raise IndexError(f"indices_tuple: expected rows from 0 to {rows - 1}, found {len(counts) - 1}")
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return counts.to(device=like.device, dtype=dtype) / counts.max()
+
+
+def check_reg_weight(name, regulariser, weight):
+    if regulariser is None and weight != 1:
+        raise ValueError(f"{name}_reg_weight: has no effect without {name}_regularizer; give that too, or leave it out")
+
+
+def check_distance(distance, known):
+    """That a distance of pytorch-metric-learning is one of those that the losses are made of."""
+    if distance is None:
+        return
+    plain = (getattr(distance, key, None) for key in ("p", "power"))
+    if type(distance).__name__ not in known or tuple(plain) != (2, 1):
+        found = f"{type(distance).__name__}(p={getattr(distance, 'p', None)}, power={getattr(distance, 'power', None)})"
+        raise ValueError(f"distance: expected {' or '.join(known)} with p=2 and power=1, found {found}; leave it out")

@@ -1,0 +1,67 @@
+//! Arrays of NumPy as views. The Python side has brought all numbers of a call to one type, and labels to `int64`; strides
+//! may be any.
+
+use ndarray::{Dimension, Ix1, Ix2};
+use numpy::{Element, PyArray, PyArrayMethods, PyReadonlyArray};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use softmargin::Real;
+
+/// The types of numbers that there are kernels for.
+pub(crate) trait Number: Real + Element {}
+
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// Whether a matrix is of single precision; else it is of double precision, or refused when it is read.
+pub(crate) fn is_single(matrix: &Bound<'_, PyAny>) -> bool {
+    matrix.cast::<PyArray<f32, Ix2>>().is_ok()
+}
+
+/// An array that is read while a kernel runs.
+pub(crate) fn read<'py, T: Element, D: Dimension>(
+    name: &str,
+    array: &Bound<'py, PyAny>,
+) -> PyResult<PyReadonlyArray<'py, T, D>> {
+    typed(name, array)?.try_readonly().map_err(|cause| PyValueError::new_err(format!("{name}: {cause}")))
+}
+
+pub(crate) fn read_optional<'py, T: Element>(
+    name: &str,
+    array: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<PyReadonlyArray<'py, T, Ix1>>> {
+    array.map(|array| read(name, array)).transpose()
+}
+
+pub(crate) fn typed<'a, 'py, T: Element, D: Dimension>(
+    name: &str,
+    array: &'a Bound<'py, PyAny>,
+) -> PyResult<&'a Bound<'py, PyArray<T, D>>> {
+    array.cast::<PyArray<T, D>>().map_err(|_| {
+        let wanted = std::any::type_name::<T>().replace('f', "float").replace('i', "int");
+        let dimensions = D::NDIM.unwrap_or_default();
+        PyTypeError::new_err(format!("{name}: expected a NumPy array of {wanted} with {dimensions} dimensions"))
+    })
+}
+
+/// What the rows of a batch are to become: labels (N) or distributions (N, C).
+pub(crate) enum Targets<'py, F: Element> {
+    Hard(PyReadonlyArray<'py, i64, Ix1>),
+    Soft(PyReadonlyArray<'py, F, Ix2>),
+}
+
+impl<'py, F: Number> Targets<'py, F> {
+    pub(crate) fn read(target: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if target.cast::<PyArray<i64, Ix1>>().is_ok() {
+            return Ok(Self::Hard(read("target", target)?));
+        }
+        Ok(Self::Soft(read("target", target)?))
+    }
+
+    pub(crate) fn view(&self) -> softmargin::Targets<'_, F> {
+        match self {
+            Self::Hard(labels) => softmargin::Targets::Hard(labels.as_array()),
+            Self::Soft(distributions) => softmargin::Targets::Soft(distributions.as_array()),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! A head: embeddings, prototypes and targets to a loss and its gradients.
+
+use crate::arrays::{Number, Targets, is_single, read, read_optional, typed};
+use crate::errors::raised;
+use crate::lease::{Lent, lend, take};
+use crate::loss::{Loss, read_state, reduction_of};
+use crate::optimiser::Optimiser;
+use ndarray::{ArrayView2, Ix1, Ix2};
+use numpy::{PyArray1, PyArrayMethods};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pythonize::pythonize;
+use softmargin::head::{self, HeadBatch, HeadOptions, HeadValue, SampledClasses};
+use softmargin::{HeadGradients, LossState, Reduction};
+
+#[pyclass(frozen, module = "softmargin._core")]
+pub(crate) struct Head {
+    inner: head::Head,
+}
+
+/// The classes that take part in a step.
+#[pyclass(frozen, module = "softmargin._core")]
+pub(crate) struct Sampled {
+    inner: SampledClasses,
+}
+
+#[pymethods]
+impl Sampled {
+    #[getter]
+    fn classes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        let classes = self.inner.classes().iter().map(|&class| i64::try_from(class).unwrap_or(i64::MAX));
+        PyArray1::from_iter(py, classes)
+    }
+}
+
+/// What may come with a batch of embeddings beside its targets.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Extras<'py> {
+    bias: Option<Bound<'py, PyAny>>,
+    sample_weights: Option<Bound<'py, PyAny>>,
+    margins: Option<Bound<'py, PyAny>>,
+    scale: Option<f64>,
+    radius: Option<f64>,
+    state: Option<Bound<'py, PyAny>>,
+    sampled: Option<Bound<'py, Sampled>>,
+}
+
+#[pymethods]
+impl Head {
+    #[new]
+    fn new(loss: &Loss, mode: &str, memory: u64, precision: &str, statistics: bool) -> PyResult<Self> {
+        let (mode, precision) = (serde_name("mode", mode)?, serde_name("precision", precision)?);
+        let options = HeadOptions { mode, memory, precision, statistics };
+        Ok(Self { inner: head::Head::with_options(loss.inner.clone(), options).map_err(raised)? })
+    }
+
+    #[getter]
+    fn num_prototypes(&self) -> usize {
+        self.inner.num_prototypes()
+    }
+
+    fn release_memory(&self) {
+        self.inner.release_memory();
+    }
+
+    fn sample(&self, target: Bound<'_, PyAny>, share: f64, seed: u64, step: u64) -> PyResult<Sampled> {
+        let target = read::<i64, Ix1>("target", &target)?;
+        Ok(Sampled { inner: self.inner.sample(target.as_array(), share, seed, step).map_err(raised)? })
+    }
+
+    /// The loss of a batch, and its gradients where they are asked for.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        embeddings: Bound<'py, PyAny>,
+        weight: Bound<'py, PyAny>,
+        target: Bound<'py, PyAny>,
+        reduction: &str,
+        gradients: bool,
+        extras: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (reduction, extras) = (reduction_of(reduction)?, extras.extract()?);
+        if is_single(&embeddings) {
+            self.run_of::<f32>(py, &embeddings, &weight, &target, reduction, gradients, &extras)
+        } else {
+            self.run_of::<f64>(py, &embeddings, &weight, &target, reduction, gradients, &extras)
+        }
+    }
+
+    /// A step of training: the weight is changed where it lies.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
+    fn step<'py>(
+        &self,
+        py: Python<'py>,
+        embeddings: Bound<'py, PyAny>,
+        weight: Bound<'py, PyAny>,
+        target: Bound<'py, PyAny>,
+        optimiser: &Bound<'py, Optimiser>,
+        reduction: &str,
+        extras: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (reduction, extras): (_, Extras<'py>) = (reduction_of(reduction)?, extras.extract()?);
+        let state = read_state(extras.state.as_ref())?;
+        let mut weight = typed::<f32, Ix2>("weight", &weight)?
+            .try_readwrite()
+            .map_err(|cause| PyValueError::new_err(format!("weight: {cause}; a step writes to it")))?;
+        let mut optimiser = optimiser.try_borrow_mut().map_err(|_| {
+            PyValueError::new_err("optimiser: expected one that nobody uses now, found it in another step")
+        })?;
+        let optimiser = &mut optimiser.inner;
+        let mut weight = weight.as_array_mut();
+        let outcome = with_batch::<f32, _>(&embeddings, &target, &extras, state.as_ref(), |batch| {
+            py.detach(|| self.inner.step(&batch, weight.view_mut(), optimiser, reduction))
+        })?;
+        py.check_signals()?;
+        let (value, gradients) = outcome.map_err(raised)?;
+        let answer = PyDict::new(py);
+        put_value(&answer, &value)?;
+        put_gradients(&answer, gradients)?;
+        Ok(answer)
+    }
+
+    /// The scores of all classes, without margin and scale.
+    #[pyo3(signature = (embeddings, weight, bias=None))]
+    fn scores<'py>(
+        &self,
+        embeddings: Bound<'py, PyAny>,
+        weight: Bound<'py, PyAny>,
+        bias: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if is_single(&embeddings) {
+            self.scores_of::<f32>(&embeddings, &weight, bias.as_ref())
+        } else {
+            self.scores_of::<f64>(&embeddings, &weight, bias.as_ref())
+        }
+    }
+
+    /// The state once a batch has been taken into its averages.
+    fn update<'py>(
+        &self,
+        py: Python<'py>,
+        embeddings: Bound<'py, PyAny>,
+        weight: Bound<'py, PyAny>,
+        target: Bound<'py, PyAny>,
+        extras: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let extras: Extras<'py> = extras.extract()?;
+        let mut state = read_state(extras.state.as_ref())?.unwrap_or_default();
+        if is_single(&embeddings) {
+            self.update_of::<f32>(py, &embeddings, &weight, &target, &extras, &mut state)?;
+        } else {
+            self.update_of::<f64>(py, &embeddings, &weight, &target, &extras, &mut state)?;
+        }
+        Ok(pythonize(py, &state)?)
+    }
+}
+
+/// Hands a batch that borrows from arrays of NumPy to the code that uses it.
+fn with_batch<'py, F: Number, R>(
+    embeddings: &Bound<'py, PyAny>,
+    target: &Bound<'py, PyAny>,
+    extras: &Extras<'py>,
+    state: Option<&LossState>,
+    run: impl FnOnce(HeadBatch<'_, F>) -> R,
+) -> PyResult<R> {
+    let embeddings = read::<F, Ix2>("embeddings", embeddings)?;
+    let targets = Targets::<F>::read(target)?;
+    let bias = read_optional::<F>("bias", extras.bias.as_ref())?;
+    let sample_weights = read_optional::<F>("sample_weights", extras.sample_weights.as_ref())?;
+    let margins = read_optional::<F>("margins", extras.margins.as_ref())?;
+    let mut batch = HeadBatch::with_targets(embeddings.as_array(), targets.view());
+    if let Some(bias) = &bias {
+        batch = batch.with_bias(bias.as_array());
+    }
+    if let Some(weights) = &sample_weights {
+        batch = batch.with_sample_weights(weights.as_array());
+    }
+    if let Some(margins) = &margins {
+        batch = batch.with_margins(margins.as_array());
+    }
+    if let Some(scale) = extras.scale {
+        batch = batch.with_scale(scale);
+    }
+    if let Some(radius) = extras.radius {
+        batch = batch.with_radius(radius);
+    }
+    if let Some(state) = state {
+        batch = batch.with_state(state);
+    }
+    if let Some(sampled) = &extras.sampled {
+        batch = batch.with_sampled_classes(&sampled.get().inner);
+    }
+    Ok(run(batch))
+}
+
+impl Head {
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
+    fn run_of<'py, F: Lent>(
+        &self,
+        py: Python<'py>,
+        embeddings: &Bound<'py, PyAny>,
+        weight: &Bound<'py, PyAny>,
+        target: &Bound<'py, PyAny>,
+        reduction: Reduction,
+        gradients: bool,
+        extras: &Extras<'py>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let state = read_state(extras.state.as_ref())?;
+        let weight = read::<F, Ix2>("weight", weight)?;
+        let weight = weight.as_array();
+        let outcome = with_batch::<F, _>(embeddings, target, extras, state.as_ref(), |batch| {
+            py.detach(|| self.compute(&batch, weight, reduction, gradients))
+        })?;
+        py.check_signals()?;
+        let (value, gradients) = outcome.map_err(raised)?;
+        let answer = PyDict::new(py);
+        put_value(&answer, &value)?;
+        if let Some(mut gradients) = gradients {
+            let weight = std::mem::replace(&mut gradients.weight, ndarray::Array2::zeros((0, 0)));
+            put_gradients(&answer, gradients)?;
+            answer.set_item("grad_weight", lend(py, weight)?)?;
+        }
+        Ok(answer)
+    }
+
+    fn compute<F: Lent>(
+        &self,
+        batch: &HeadBatch<'_, F>,
+        weight: ArrayView2<'_, F>,
+        reduction: Reduction,
+        gradients: bool,
+    ) -> softmargin::Result<(HeadValue<F>, Option<HeadGradients<F>>)> {
+        if !gradients {
+            return Ok((self.inner.value(batch, weight, reduction)?, None));
+        }
+        let Some(mut of_weight) = take::<F>(weight.dim()) else {
+            return self.inner.value_and_grad(batch, weight, reduction).map(|(value, all)| (value, Some(all)));
+        };
+        let mut embeddings = ndarray::Array2::zeros(batch.shape());
+        let (value, gradients) =
+            self.inner.value_and_grad_into(batch, weight, reduction, embeddings.view_mut(), of_weight.view_mut())?;
+        Ok((value, Some(HeadGradients { embeddings, weight: of_weight, ..gradients })))
+    }
+
+    fn scores_of<'py, F: Lent>(
+        &self,
+        embeddings: &Bound<'py, PyAny>,
+        weight: &Bound<'py, PyAny>,
+        bias: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = embeddings.py();
+        let embeddings = read::<F, Ix2>("x", embeddings)?;
+        let weight = read::<F, Ix2>("weight", weight)?;
+        let bias = read_optional::<F>("bias", bias)?;
+        let (embeddings, weight) = (embeddings.as_array(), weight.as_array());
+        let bias = bias.as_ref().map(|bias| bias.as_array());
+        let spec = self.inner.loss().spec();
+        let scores = py.detach(|| {
+            let scores = spec.geometry.scores(embeddings, weight, bias)?.scores;
+            if spec.sub_centres == 1 {
+                return Ok(scores);
+            }
+            softmargin::sub_centres::pool(scores.view(), spec.sub_centres).map(|pooled| pooled.scores)
+        });
+        lend(py, scores.map_err(raised)?)
+    }
+
+    fn update_of<'py, F: Lent>(
+        &self,
+        py: Python<'py>,
+        embeddings: &Bound<'py, PyAny>,
+        weight: &Bound<'py, PyAny>,
+        target: &Bound<'py, PyAny>,
+        extras: &Extras<'py>,
+        state: &mut LossState,
+    ) -> PyResult<()> {
+        let weight = read::<F, Ix2>("weight", weight)?;
+        let weight = weight.as_array();
+        with_batch::<F, _>(embeddings, target, extras, None, |batch| {
+            py.detach(|| self.inner.update(state, &batch, weight))
+        })?
+        .map_err(raised)
+    }
+}
+
+/// What value a batch has, and what is known of its rows, into a dictionary.
+fn put_value<F: Number>(answer: &Bound<'_, PyDict>, value: &HeadValue<F>) -> PyResult<()> {
+    let py = answer.py();
+    answer.set_item("value", value.total.widen())?;
+    answer.set_item("rows", PyArray1::from_array(py, &value.rows))?;
+    answer.set_item("weight", value.weight)?;
+    answer.set_item("kept", value.kept)?;
+    answer.set_item("target_score", PyArray1::from_array(py, &value.statistics.target_score))?;
+    answer.set_item("top", PyArray1::from_array(py, &value.statistics.top))?;
+    let distribution = value.statistics.distribution.as_ref();
+    answer.set_item("log_sum_exp", distribution.map(|found| PyArray1::from_array(py, &found.log_sum_exp)))?;
+    answer.set_item("entropy", distribution.map(|found| PyArray1::from_array(py, &found.entropy)))
+}
+
+/// All gradients but that by the weight.
+fn put_gradients<F: Lent>(answer: &Bound<'_, PyDict>, gradients: HeadGradients<F>) -> PyResult<()> {
+    let py = answer.py();
+    answer.set_item("grad_embeddings", lend(py, gradients.embeddings)?)?;
+    answer.set_item("grad_bias", PyArray1::from_owned_array(py, gradients.bias))?;
+    answer.set_item("grad_scale", gradients.scale.widen())?;
+    answer.set_item("grad_radius", gradients.radius.widen())
+}
+
+/// A choice by the name that it has in files.
+fn serde_name<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> PyResult<T> {
+    serde_json::from_value(name.into()).map_err(|cause| PyValueError::new_err(format!("{what}: {cause}")))
+}
