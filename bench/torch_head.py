@@ -3,7 +3,8 @@
     python torch_head.py --serve PEER LOSS N D C [precision=f32|bf16] [memory=fresh|kept]
 
 PEER: eager, compile, linear (PyTorch's linear_cross_entropy), chunked (the same in chunks of rows, with its default
-options), pml (pytorch-metric-learning), cce (cut-cross-entropy, its implementation for any device). LOSS: am-softmax,
+options), pml (pytorch-metric-learning), cce (cut-cross-entropy, its implementation for any device), softmargin (this
+project's Python package, whose gradients lie in memory that it uses again). LOSS: am-softmax,
 arcface or cross-entropy; linear, chunked and cce know only the last, pml only the first two. A step is the loss and its
 gradient by embeddings and prototypes. bf16 is autocast. Memory `fresh`: there are no gradients before a step; `kept`:
 they are there, are zero, and are added to.
@@ -52,12 +53,25 @@ def metric_learning(loss, w):
     return module
 
 
+def ours(loss, x, w, targets):
+    """The step of this project's package."""
+    import softmargin
+    from softmargin.torch import head_loss, linear_cross_entropy
+
+    if loss == "cross-entropy":
+        return lambda: linear_cross_entropy(x, w, targets)
+    head = softmargin.Head(loss, *w.shape, scale=SCALE[loss], margin=MARGIN[loss])
+    return lambda: head_loss(head, x, w, targets)
+
+
 def head(peer, loss, x, w, targets):
     """A function that computes the loss, and the prototypes that it has its gradient by."""
     if peer == "pml":
         module = metric_learning(loss, w)
         return lambda: module(x, targets), module.W
     w.requires_grad_()
+    if peer == "softmargin":
+        return ours(loss, x, w, targets), w
     if peer in ("eager", "compile"):
         function = torch.compile(written_out) if peer == "compile" else written_out
         return lambda: function(loss, x, w, targets), w
