@@ -2,6 +2,7 @@
 
 use crate::arrays::{Number, is_single, read};
 use crate::errors::raised;
+use crate::threads::compute;
 use ndarray::{Array1, Array2, ArrayView1, Axis, Ix1, Ix2};
 use numpy::{PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
@@ -30,7 +31,7 @@ fn of_rows<'py>(
     let (py, rows) = (rows.py(), read::<f64, Ix2>("p", rows)?);
     let rows = rows.as_array();
     let found: softmargin::Result<Vec<f64>> =
-        py.detach(|| rows.rows().into_iter().map(|row| of(&slice(row))).collect());
+        compute(py, || rows.rows().into_iter().map(|row| of(&slice(row))).collect());
     Ok(PyArray1::from_vec(py, found.map_err(raised)?))
 }
 
@@ -43,7 +44,7 @@ fn of_pairs<'py>(
     let (py, p, q) = (p.py(), read::<f64, Ix2>("p", p)?, read::<f64, Ix2>("q", q)?);
     let (p, q) = (p.as_array(), q.as_array());
     let found: softmargin::Result<Vec<f64>> =
-        py.detach(|| p.rows().into_iter().zip(q.rows()).map(|(p, q)| of(&slice(p), &slice(q))).collect());
+        compute(py, || p.rows().into_iter().zip(q.rows()).map(|(p, q)| of(&slice(p), &slice(q))).collect());
     Ok(PyArray1::from_vec(py, found.map_err(raised)?))
 }
 
@@ -51,8 +52,9 @@ fn of_pairs<'py>(
 pub(crate) fn self_information<'py>(p: Bound<'py, PyAny>, unit: &str) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let (unit, py) = (unit_of(unit)?, p.py());
     let p = read::<f64, Ix1>("p", &p)?;
+    let p = p.as_array();
     let found: softmargin::Result<Vec<f64>> =
-        p.as_array().iter().map(|&p| measures::self_information(p, unit)).collect();
+        compute(py, || p.iter().map(|&p| measures::self_information(p, unit)).collect());
     Ok(PyArray1::from_vec(py, found.map_err(raised)?))
 }
 
@@ -89,7 +91,7 @@ fn rows_to_rows<'py, F: Number>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, scores) = (scores.py(), read::<F, Ix2>("scores", scores)?);
     let scores = scores.as_array();
-    let found: softmargin::Result<Array2<F>> = py.detach(|| {
+    let found: softmargin::Result<Array2<F>> = compute(py, || {
         let mut answer = Array2::zeros(scores.dim());
         for (row, mut out) in scores.axis_iter(Axis(0)).zip(answer.axis_iter_mut(Axis(0))) {
             out.assign(&ArrayView1::from(&of(&slice(row))?));
@@ -130,12 +132,13 @@ fn log_sum_exp_of<'py, F: Number>(scores: &Bound<'py, PyAny>, temperature: f64) 
     let (py, scores) = (scores.py(), read::<F, Ix2>("scores", scores)?);
     let scores = scores.as_array();
     let found: softmargin::Result<Vec<F>> =
-        py.detach(|| scores.rows().into_iter().map(|row| smooth::log_sum_exp(&slice(row), temperature)).collect());
+        compute(py, || scores.rows().into_iter().map(|row| smooth::log_sum_exp(&slice(row), temperature)).collect());
     Ok(PyArray1::from_owned_array(py, Array1::from(found.map_err(raised)?)).into_any())
 }
 
 #[pyfunction]
 pub(crate) fn softplus<'py>(x: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let (py, x) = (x.py(), read::<f64, Ix1>("x", &x)?);
-    Ok(PyArray1::from_owned_array(py, x.as_array().mapv(smooth::softplus)))
+    let x = x.as_array();
+    Ok(PyArray1::from_owned_array(py, compute(py, || x.mapv(smooth::softplus))))
 }

@@ -4,9 +4,11 @@ use crate::arrays::{Number, Targets, is_single, read, read_optional, typed};
 use crate::errors::raised;
 use crate::lease::{Lent, lend, take};
 use crate::loss::{Loss, read_state, reduction_of};
+use crate::memory;
 use crate::optimiser::Optimiser;
+use crate::threads::compute;
 use ndarray::{ArrayView2, Ix1, Ix2};
-use numpy::{PyArray1, PyArrayMethods};
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -98,7 +100,7 @@ impl Head {
         embeddings: Bound<'py, PyAny>,
         weight: Bound<'py, PyAny>,
         target: Bound<'py, PyAny>,
-        optimiser: &Bound<'py, Optimiser>,
+        optimiser: &Optimiser,
         reduction: &str,
         extras: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
@@ -107,15 +109,12 @@ impl Head {
         let mut weight = typed::<f32, Ix2>("weight", &weight)?
             .try_readwrite()
             .map_err(|cause| PyValueError::new_err(format!("weight: {cause}; a step writes to it")))?;
-        let mut optimiser = optimiser.try_borrow_mut().map_err(|_| {
-            PyValueError::new_err("optimiser: expected one that nobody uses now, found it in another step")
-        })?;
-        let optimiser = &mut optimiser.inner;
+        let mut optimiser = optimiser.take()?;
+        let optimiser = &mut *optimiser;
         let mut weight = weight.as_array_mut();
         let outcome = with_batch::<f32, _>(&embeddings, &target, &extras, state.as_ref(), |batch| {
-            py.detach(|| self.inner.step(&batch, weight.view_mut(), optimiser, reduction))
+            compute(py, || self.inner.step(&batch, weight.view_mut(), optimiser, reduction))
         })?;
-        py.check_signals()?;
         let (value, gradients) = outcome.map_err(raised)?;
         let answer = PyDict::new(py);
         put_value(&answer, &value)?;
@@ -211,8 +210,11 @@ impl Head {
         let state = read_state(extras.state.as_ref())?;
         let weight = read::<F, Ix2>("weight", weight)?;
         let weight = weight.as_array();
+        if gradients {
+            memory::check::<F>("gradients", 1, weight.dim())?;
+        }
         let outcome = with_batch::<F, _>(embeddings, target, extras, state.as_ref(), |batch| {
-            py.detach(|| self.compute(&batch, weight, reduction, gradients))
+            compute(py, || self.compute(&batch, weight, reduction, gradients))
         })?;
         py.check_signals()?;
         let (value, gradients) = outcome.map_err(raised)?;
@@ -257,15 +259,16 @@ impl Head {
         let bias = read_optional::<F>("bias", bias)?;
         let (embeddings, weight) = (embeddings.as_array(), weight.as_array());
         let bias = bias.as_ref().map(|bias| bias.as_array());
+        memory::check::<F>("scores", 1, (embeddings.nrows(), weight.nrows()))?;
         let spec = self.inner.loss().spec();
-        let scores = py.detach(|| {
+        let scores = compute(py, || {
             let scores = spec.geometry.scores(embeddings, weight, bias)?.scores;
             if spec.sub_centres == 1 {
                 return Ok(scores);
             }
             softmargin::sub_centres::pool(scores.view(), spec.sub_centres).map(|pooled| pooled.scores)
         });
-        lend(py, scores.map_err(raised)?)
+        Ok(PyArray2::from_owned_array(py, scores.map_err(raised)?).into_any())
     }
 
     fn update_of<'py, F: Lent>(
@@ -280,7 +283,7 @@ impl Head {
         let weight = read::<F, Ix2>("weight", weight)?;
         let weight = weight.as_array();
         with_batch::<F, _>(embeddings, target, extras, None, |batch| {
-            py.detach(|| self.inner.update(state, &batch, weight))
+            compute(py, || self.inner.update(state, &batch, weight))
         })?
         .map_err(raised)
     }
@@ -303,7 +306,7 @@ fn put_value<F: Number>(answer: &Bound<'_, PyDict>, value: &HeadValue<F>) -> PyR
 /// All gradients but that by the weight.
 fn put_gradients<F: Lent>(answer: &Bound<'_, PyDict>, gradients: HeadGradients<F>) -> PyResult<()> {
     let py = answer.py();
-    answer.set_item("grad_embeddings", lend(py, gradients.embeddings)?)?;
+    answer.set_item("grad_embeddings", PyArray2::from_owned_array(py, gradients.embeddings))?;
     answer.set_item("grad_bias", PyArray1::from_owned_array(py, gradients.bias))?;
     answer.set_item("grad_scale", gradients.scale.widen())?;
     answer.set_item("grad_radius", gradients.radius.widen())

@@ -6,6 +6,7 @@
 use crate::arrays::Number;
 use ndarray::Array2;
 use numpy::PyArray2;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
@@ -86,22 +87,25 @@ impl Drop for Lease {
     }
 }
 
-/// A matrix as an array of NumPy, without a copy.
+/// A gradient as an array of NumPy, without a copy. What no later call takes is not to be lent.
 #[allow(unsafe_code, reason = "NumPy borrows memory whose owner it keeps alive")]
 pub(crate) fn lend<F: Lent>(py: Python<'_>, matrix: Array2<F>) -> PyResult<Bound<'_, PyAny>> {
     let shape = matrix.dim();
     if shape.0 * shape.1 * size_of::<F>() < LARGE || !matrix.is_standard_layout() {
         return Ok(PyArray2::from_owned_array(py, matrix).into_any());
     }
-    let (buffer, offset) = matrix.into_raw_vec_and_offset();
-    debug_assert_eq!(offset, Some(0), "a matrix made here begins where its memory does");
-    let pointer = buffer.as_ptr();
+    let (mut buffer, offset) = matrix.into_raw_vec_and_offset();
+    let Some(numbers) = buffer.get_mut(offset.unwrap_or(0)..).filter(|numbers| numbers.len() >= shape.0 * shape.1)
+    else {
+        return Err(PyRuntimeError::new_err("a matrix is smaller than its shape"));
+    };
+    let pointer = numbers.as_mut_ptr();
     let lease = Bound::new(py, Lease { buffer: Mutex::new(Some(F::wrap(buffer))) })?;
-    // SAFETY: the pointer is to the numbers of the buffer, as many as the shape has, which the lease owns and nobody reads
-    // or writes but through the array. The buffer is moved only as a whole, which leaves its numbers where they are, and
+    // SAFETY: the pointer is to numbers of the buffer, as many as the shape has and in its order, which the lease owns and
+    // nobody reads or writes but through the array. The buffer is moved only as a whole, which leaves its numbers where they are, and
     // only when the lease is dropped. The array keeps the lease alive as its base.
     let array = unsafe {
-        let view = ndarray::ArrayView2::from_shape_ptr(shape, pointer);
+        let view = ndarray::ArrayViewMut2::from_shape_ptr(shape, pointer);
         PyArray2::borrow_from_array(&view, lease.into_any())
     };
     Ok(array.into_any())

@@ -7,14 +7,18 @@ mod functions;
 mod head;
 mod lease;
 mod loss;
+mod memory;
 mod optimiser;
 mod spec;
+mod threads;
 
 use pyo3::prelude::*;
 
 /// The engine room of softmargin; not for direct use.
 #[pymodule]
 mod _core {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::functions::{
         cross_entropy, entropy, kl_divergence, log_softmax, log_sum_exp, self_information, softmax, softplus,
@@ -29,6 +33,12 @@ mod _core {
     use super::optimiser::Optimiser;
     #[pymodule_export]
     use super::spec::losses;
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::threads::loaded();
+        Ok(())
+    }
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that it has in Python")]

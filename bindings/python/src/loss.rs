@@ -3,7 +3,9 @@
 use crate::arrays::{Targets, is_single, read, read_optional};
 use crate::errors::raised;
 use crate::lease::{Lent, lend, take};
+use crate::memory;
 use crate::spec::resolve;
+use crate::threads::compute;
 use ndarray::{Ix1, Ix2};
 use numpy::PyArray1;
 use pyo3::exceptions::PyValueError;
@@ -215,8 +217,11 @@ impl Loss {
         extras: &Extras<'py>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let state = read_state(extras.state.as_ref())?;
+        if gradients {
+            memory::check::<F>("gradient", 1, read::<F, Ix2>("scores", scores)?.as_array().dim())?;
+        }
         let outcome = with_batch::<F, _>(scores, target, extras, state.as_ref(), |batch| {
-            py.detach(|| self.compute(&batch, reduction, gradients))
+            compute(py, || self.compute(&batch, reduction, gradients))
         })?;
         py.check_signals()?;
         let (value, of_loss) = outcome.map_err(raised)?;
@@ -257,7 +262,7 @@ impl Loss {
         extras: &Extras<'py>,
         state: &mut LossState,
     ) -> PyResult<()> {
-        with_batch::<F, _>(scores, target, extras, None, |batch| py.detach(|| self.inner.update(state, &batch)))?
+        with_batch::<F, _>(scores, target, extras, None, |batch| compute(py, || self.inner.update(state, &batch)))?
             .map_err(raised)
     }
 }

@@ -2,16 +2,27 @@
 
 use crate::arrays::{read, typed};
 use crate::errors::raised;
+use crate::memory;
+use crate::threads::compute;
 use ndarray::Ix2;
 use numpy::{PyArray2, PyArrayMethods, ToPyArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pythonize::depythonize;
 use softmargin::head::{self, Rule};
+use std::sync::{Mutex, MutexGuard};
 
-#[pyclass(module = "softmargin._core")]
+#[pyclass(frozen, module = "softmargin._core")]
 pub(crate) struct Optimiser {
-    pub(crate) inner: head::Optimiser,
+    inner: Mutex<head::Optimiser>,
+}
+
+impl Optimiser {
+    /// The optimiser, if no other thread steps with it now.
+    pub(crate) fn take(&self) -> PyResult<MutexGuard<'_, head::Optimiser>> {
+        let message = "optimiser: expected one that is not in use, found it in a step of another thread";
+        self.inner.try_lock().map_err(|_| PyValueError::new_err(message))
+    }
 }
 
 #[pymethods]
@@ -27,40 +38,42 @@ impl Optimiser {
     ) -> PyResult<Self> {
         let rule: Rule =
             depythonize(&rule).map_err(|cause| PyValueError::new_err(format!("rule of the optimiser: {cause}")))?;
+        memory::check::<f32>("optimiser", 2, shape)?;
         let mut inner = head::Optimiser::new(rule, learning_rate, shape).map_err(raised)?;
         if let Some(rates) = row_rates {
             inner = inner.with_row_rates(rates).map_err(raised)?;
         }
-        Ok(Self { inner })
+        Ok(Self { inner: Mutex::new(inner) })
     }
 
     #[getter]
-    fn steps(&self) -> u64 {
-        self.inner.steps()
+    fn steps(&self) -> PyResult<u64> {
+        Ok(self.take()?.steps())
     }
 
-    fn set_learning_rate(&mut self, learning_rate: f64) -> PyResult<()> {
-        self.inner.set_learning_rate(learning_rate).map_err(raised)
+    fn set_learning_rate(&self, learning_rate: f64) -> PyResult<()> {
+        self.take()?.set_learning_rate(learning_rate).map_err(raised)
     }
 
     /// Copies of what it remembers.
-    fn moments<'py>(&self, py: Python<'py>) -> [Bound<'py, PyArray2<f32>>; 2] {
-        self.inner.moments().map(|moment| moment.to_pyarray(py))
+    fn moments<'py>(&self, py: Python<'py>) -> PyResult<[Bound<'py, PyArray2<f32>>; 2]> {
+        Ok(self.take()?.moments().map(|moment| moment.to_pyarray(py)))
     }
 
-    fn restore(&mut self, steps: u64, first: Bound<'_, PyAny>, second: Bound<'_, PyAny>) -> PyResult<()> {
+    fn restore(&self, steps: u64, first: Bound<'_, PyAny>, second: Bound<'_, PyAny>) -> PyResult<()> {
         let first = read::<f32, Ix2>("first moment", &first)?;
         let second = read::<f32, Ix2>("second moment", &second)?;
-        self.inner.restore(steps, first.as_array().to_owned(), second.as_array().to_owned()).map_err(raised)
+        self.take()?.restore(steps, first.as_array().to_owned(), second.as_array().to_owned()).map_err(raised)
     }
 
     /// A step on the whole weight with a gradient at hand.
-    fn apply(&mut self, py: Python<'_>, weight: Bound<'_, PyAny>, gradient: Bound<'_, PyAny>) -> PyResult<()> {
+    fn apply(&self, py: Python<'_>, weight: Bound<'_, PyAny>, gradient: Bound<'_, PyAny>) -> PyResult<()> {
         let gradient = read::<f32, Ix2>("gradient", &gradient)?;
         let mut weight = typed::<f32, Ix2>("weight", &weight)?
             .try_readwrite()
             .map_err(|cause| PyValueError::new_err(format!("weight: {cause}; a step writes to it")))?;
-        let (mut weight, gradient) = (weight.as_array_mut(), gradient.as_array());
-        py.detach(|| self.inner.apply(weight.view_mut(), gradient)).map_err(raised)
+        let (mut weight, gradient, mut optimiser) = (weight.as_array_mut(), gradient.as_array(), self.take()?);
+        let optimiser = &mut *optimiser;
+        compute(py, || optimiser.apply(weight.view_mut(), gradient)).map_err(raised)
     }
 }

@@ -1,6 +1,8 @@
 """What the documents show is run: the README's quick start, and the examples."""
 
+import importlib
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
@@ -33,3 +35,28 @@ def test_the_example_of_a_network():
 
 def test_the_example_of_frozen_embeddings():
     assert example("frozen_embeddings").main(epochs=2) > 0.9
+
+
+def public(module):
+    """What a module shows, and the methods and properties that its classes have of their own."""
+    for name in module.__all__:
+        member = getattr(module, name)
+        yield f"{module.__name__}.{name}", member
+        if inspect.isclass(member):
+            for below, value in vars(member).items():
+                if not below.startswith("_") and (callable(value) or isinstance(value, property)):
+                    yield f"{module.__name__}.{name}.{below}", value
+
+
+MODULES = ["", ".measures", ".smooth", ".sklearn", ".torch", ".torch.metric_learning", ".torch.insightface"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_everything_public_is_described(name):
+    needs = {".sklearn": "sklearn"}.get(name, "torch" if name.startswith(".torch") else "numpy")
+    pytest.importorskip(needs)
+    module = importlib.import_module(f"softmargin{name}")
+    assert module.__doc__
+    members = [(path, member) for path, member in public(module) if callable(member) or isinstance(member, property)]
+    assert members
+    assert [path for path, member in members if not inspect.getdoc(member)] == []

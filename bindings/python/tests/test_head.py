@@ -1,6 +1,7 @@
 """Heads: against losses of whole score matrices, the fused step, memory, and what is refused."""
 
 import gc
+import os
 import pickle
 import signal
 import threading
@@ -163,6 +164,52 @@ def test_an_interrupt_arrives(rng):
             head.value_and_grad(x, weight, target)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_has_threads_of_its_own(rng):
+    head = softmargin.Head("am-softmax", 5000, 64)
+    x, weight, target = rng.normal(size=(32, 64)).astype(np.float32), head.initial_weight(), rng.integers(0, 5000, 32)
+    want = head(x, weight, target)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if all(head(x, weight, target) == want for _ in range(2)) else 1)
+    for _ in range(300):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the child did not answer")
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_memory_that_is_not_there_is_an_exception():
+    with pytest.raises(MemoryError, match="optimiser"):
+        softmargin.Optimiser("adamw", (10**9, 10**6), learning_rate=0.1)
+    head = softmargin.Head("am-softmax", 10**9, 1)
+    row, column = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32)
+    many, tall = np.broadcast_to(row, (10**9, 1)), np.broadcast_to(column, (10**9, 1))
+    with pytest.raises(MemoryError, match="scores"):
+        head.scores(many, tall)
+
+
+def test_optimisers_are_pickled(rng):
+    head = softmargin.Head("am-softmax", 30, 8)
+    weight = head.initial_weight()
+    optimiser = softmargin.Optimiser(
+        "adamw", weight, learning_rate=0.1, row_rates=np.linspace(0, 1, 30), weight_decay=0.2
+    )
+    x = rng.normal(size=(4, 8)).astype(np.float32)
+    head.step(x, weight, [0, 1, 2, 3], optimiser)
+    twin, of_twin = pickle.loads(pickle.dumps(optimiser)), weight.copy()
+    head.step(x, weight, [4, 5, 6, 7], optimiser)
+    head.step(x, of_twin, [4, 5, 6, 7], twin)
+    np.testing.assert_array_equal(weight, of_twin)
+    with pytest.raises(ValueError, match="sgd"):
+        softmargin.Optimiser("sgd", weight, learning_rate=0.1, momentum=0.9).load_state_dict(optimiser.state_dict())
+
+
 def test_heads_are_pickled_with_their_options():
     head = softmargin.Head("arcface", 9, 4, mode="recompute", statistics=True, margin=0.2)
     twin = pickle.loads(pickle.dumps(head))
@@ -176,6 +223,9 @@ def test_heads_are_pickled_with_their_options():
     [
         (TypeError, "embedding_size", lambda head, x, w: softmargin.Head("arcface", 5)),
         (ValueError, "embedding_size", lambda head, x, w: softmargin.Head("arcface", 5, 0)),
+        (TypeError, "embedding_size", lambda head, x, w: softmargin.Head("arcface", 5, 4.7)),
+        (ValueError, "memory", lambda head, x, w: softmargin.Head("arcface", 5, 4, memory=-1)),
+        (ValueError, "seed", lambda head, x, w: head.sample([0], 0.5, seed=-1)),
         (ValueError, "mode", lambda head, x, w: softmargin.Head("arcface", 5, 4, mode="fast")),
         (ValueError, "memory", lambda head, x, w: softmargin.Head("arcface", 5, 4, memory=10)),
         (

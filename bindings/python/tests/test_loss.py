@@ -1,5 +1,6 @@
 """Losses of NumPy scores: values, gradients, what goes in and what is refused."""
 
+import array
 import copy
 import pickle
 import sys
@@ -104,6 +105,25 @@ def test_arrays_are_read_where_they_lie(rng):
     assert loss(read_only, target.astype(np.uint8)) == want[0]
 
 
+def test_labels_of_any_kind_are_read():
+    class Wrapped:  # as a series of pandas is
+        def __array__(self, dtype=None, copy=None):
+            return np.array([0, 2], dtype=np.int16)
+
+    loss, scores = softmargin.Loss("arcface", 3), np.zeros((2, 3))
+    want = loss(scores, [0, 2])
+    for labels in (Wrapped(), range(0, 3, 2), array.array("i", [0, 2]), (0, 2), np.array([0, 2], np.uint64)):
+        assert loss(scores, labels) == want
+
+
+def test_a_loss_keeps_what_it_was_given():
+    weights = np.ones(3)
+    loss = softmargin.Loss("normface", 3, class_weights=weights)
+    weights[:] = 5
+    assert copy.deepcopy(loss)(np.eye(3), [0, 1, 2], "sum") == loss(np.eye(3), [0, 1, 2], "sum")
+    assert len(repr(softmargin.Loss("ldam", 1000, class_counts=range(1, 1001)))) < 200
+
+
 def test_anything_that_speaks_dlpack_is_read():
     class Speaks:
         def __init__(self, array):
@@ -127,6 +147,9 @@ def test_anything_that_speaks_dlpack_is_read():
         (ValueError, "num_classes", lambda: softmargin.Loss("arcface", 0)),
         (TypeError, "num_classes", lambda: softmargin.Loss("arcface")),
         (TypeError, "num_classes", lambda: softmargin.Loss("arcface", 2.5)),
+        (ValueError, "num_classes", lambda: softmargin.Loss("arcface", -1)),
+        (ValueError, "class_counts", lambda: softmargin.Loss("ldam", 2, class_counts=[1, -1])),
+        (ValueError, "seed", lambda: softmargin.Loss("adaface", 2).initial_state(-1)),
         (ValueError, "margin", lambda: softmargin.Loss("cross-entropy", 3, margin=0.5)),
         (ValueError, "label-smoothing", lambda: softmargin.Loss("crammer-singer", 3, label_smoothing=0.1)),
         (ValueError, "keys", lambda: softmargin.Loss({"name": "arcface", "scales": 3}, 3)),

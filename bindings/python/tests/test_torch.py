@@ -149,6 +149,70 @@ def test_state_moves_in_training_alone():
     assert head.state["step"] == 1
 
 
+def test_state_is_kept_whole():
+    head, (x, target) = MarginHead(6, 9, loss="curricularface"), batch(dtype=torch.float32)
+    half = copy.deepcopy(head).to(torch.bfloat16)
+    half.weight.data = head.weight.data.to(torch.bfloat16)
+    for _ in range(3):
+        half(x.detach().to(torch.bfloat16), target)
+    assert half.state["step"] == 3 and half.state["target-mean"] != float(
+        torch.tensor(half.state["target-mean"]).bfloat16()
+    )
+    before = head.state
+    with pytest.raises(ValueError, match="reduction"):
+        head(x, target, reduction="average")
+    assert head.state == before  # a batch that is refused does not count
+    head.state = {**before, "step": 7}
+    assert head.state["step"] == 7
+    empty = MarginHead(6, 9, loss="adaface", seed=5, device="meta").to_empty(device="cpu")
+    empty.reset_parameters()
+    assert empty.state == softmargin.Loss("adaface", 9).initial_state(seed=5)
+
+
+def test_buffers_of_labels_may_be_written_anew_before_the_backward_pass():
+    head, (x, target) = make_head("am-softmax"), batch()
+    weights = torch.ones(5, dtype=torch.float64)
+    want = torch.autograd.grad(head(x, target, sample_weights=weights, reduction="none").sum(), x)[0]
+    rows = head(x, target, sample_weights=weights, reduction="none")
+    target.zero_()
+    weights.zero_()
+    torch.testing.assert_close(torch.autograd.grad(rows.sum(), x)[0], want)
+
+
+def test_frozen_prototypes_get_no_gradient():
+    head, (x, target) = make_head("am-softmax"), batch()
+    head.weight.requires_grad_(False)
+    head(x, target).backward()
+    assert head.weight.grad is None and x.grad is not None
+
+
+def test_factors_that_are_not_finite_make_gradients_that_are_not():
+    head, (x, target) = make_head("am-softmax"), batch()
+    rows = head(x, target, reduction="none")
+    assert torch.autograd.grad(rows, x, torch.full_like(rows, torch.inf), retain_graph=True)[0].isnan().all()
+    assert not torch.autograd.grad(rows, x, torch.zeros_like(rows))[0].any()
+
+
+def test_transforms_of_functions_are_refused_in_words():
+    head, (x, target) = make_head("am-softmax"), batch()
+    with pytest.raises(RuntimeError, match=r"torch\.func"):
+        torch.func.grad(lambda x: head(x, target))(x.detach())
+
+
+def test_a_loss_may_be_given_whole():
+    loss = softmargin.Loss("arcface", 9, margin=0.3)
+    assert MarginHead(6, 9, loss=loss).loss is loss
+    with pytest.raises(TypeError, match="loss"):
+        MarginHead(6, 8, loss=loss)
+
+
+def test_score_loss_by_norms(rng):
+    scores = torch.tensor(rng.uniform(-1, 1, (4, 7)), requires_grad=True)
+    norms = torch.tensor(rng.uniform(20.0, 90.0, 4), requires_grad=True)
+    loss, target = softmargin.Loss("magface", 7), torch.tensor([0, 3, 6, 2])
+    assert torch.autograd.gradcheck(lambda z, n: score_loss(loss, z, target, embedding_norms=n), (scores, norms))
+
+
 def test_scores_are_differentiable_and_those_of_the_kernel():
     for name in ("cross-entropy", "arcface", "sub-centre-arcface", "sphereface"):
         head, (x, _) = make_head(name), batch()
@@ -262,6 +326,22 @@ def test_linear_cross_entropy_has_the_results_of_pytorch(reduction, smoothing, w
         torch.testing.assert_close(ours, theirs)
 
 
+def test_linear_cross_entropy_of_half_precision():
+    torch.manual_seed(0)
+    x, w = (torch.randn(*shape).bfloat16().requires_grad_() for shape in ((6, 8), (12, 8)))
+    for target, options in (
+        (torch.randint(12, (6,)), {}),
+        (torch.rand(6, 12).softmax(1).bfloat16(), {}),
+        (torch.randint(12, (6,)), {"weight": torch.rand(12).bfloat16(), "label_smoothing": 0.1}),
+    ):
+        got = linear_cross_entropy(x, w, target, **options)
+        want = torch.nn.functional.cross_entropy(x @ w.T, target, **options)
+        assert got.dtype == torch.bfloat16 and got.item() == pytest.approx(want.item(), rel=3e-2)
+        got.backward()
+    head = MarginHead(8, 12, loss="cross-entropy")
+    assert torch.isfinite(head(x.float(), torch.rand(6, 12).softmax(1).bfloat16()))
+
+
 def test_linear_cross_entropy_of_nothing_is_nan_as_in_pytorch():
     x, w, target = torch.randn(2, 3), torch.randn(4, 3), torch.tensor([-100, -100])
     assert torch.isnan(linear_cross_entropy(x, w, target))
@@ -276,8 +356,14 @@ def test_linear_cross_entropy_says_what_it_does_not_do():
         ("linear_weight", (x, torch.randn(4, 2, 3), torch.zeros(2, 2, dtype=torch.long))),
         ("needs no gradient|detach", (x, w, torch.rand(2, 4, requires_grad=True))),
         ("target", (x, w, torch.rand(2, 5))),
+        ("sample weights|distribution|probabilit", (x, w, -torch.rand(2, 4))),
     ):
         with pytest.raises(ValueError, match=words):
             linear_cross_entropy(*arguments)
+    with pytest.raises(ValueError, match="ignore_index"):
+        linear_cross_entropy(x, w, torch.rand(2, 4), ignore_index=-1)
+    for options in ({}, {"weight": torch.ones(4)}, {"label_smoothing": 1.0}):
+        with pytest.raises(IndexError, match="target"):
+            linear_cross_entropy(x, w, torch.tensor([0, 4]), **options)
     with pytest.raises(ValueError, match="options"):
         linear_cross_entropy(x, w, torch.tensor([0, 1]), options=object())

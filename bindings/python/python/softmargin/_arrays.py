@@ -25,13 +25,14 @@ def array(values, name):
         raise ValueError(f"{name}: expected rows of one length ({cause})") from cause
     if found.dtype == object:
         raise TypeError(f"{name}: expected numbers, found {type(values).__name__}; give a NumPy array")
-    # Numbers of Python are as precise as they were written.
-    return found.astype(np.float64) if found.dtype.kind in "iu" and not isinstance(values, np.generic) else found
+    return found
 
 
 def floats(values, name, dimensions, dtype=None):
     """An array of so many dimensions, ``float32`` or ``float64``; of ``dtype`` where that is given."""
     found = array(values, name)
+    if isinstance(values, (list, tuple)) and found.dtype.kind in "iu":
+        found = found.astype(np.float64)  # as precise as they were written
     if found.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(
             f"{name}: expected float32 or float64, found {found.dtype}; convert it, say with .astype(numpy.float32)"
@@ -50,7 +51,7 @@ def readable(found, dtype):
 
 def targets(values, name, dtype):
     """Labels (N) as ``int64``, or distributions (N, C) as ``dtype``."""
-    found = array(values, name) if not isinstance(values, (list, tuple)) else np.asarray(values)
+    found = array(values, name)
     if found.ndim == 2:
         return floats(found, name, 2, dtype)
     if found.ndim != 1:
@@ -62,6 +63,18 @@ def targets(values, name, dtype):
     if found.dtype.kind == "u" and found.size and found.max() > np.iinfo(np.int64).max:
         raise IndexError(f"{name}: expected labels below the number of classes, found {found.max()}")
     return readable(found, np.dtype(np.int64))
+
+
+def whole(value, name, least=None, most=None):
+    """A whole number in a range, of Python or NumPy."""
+    try:
+        found = int(value.__index__())
+    except AttributeError:
+        raise TypeError(f"{name}: expected a whole number, found {value!r}") from None
+    if (least is not None and found < least) or (most is not None and found > most):
+        limits = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name}: expected a whole number, {limits}, found {found}")
+    return found
 
 
 def vector(values, name, dtype):

@@ -5,7 +5,23 @@ from typing import Any, final
 from numpy import float32, float64, int64
 from numpy.typing import NDArray
 
-__all__: list[str]
+__all__ = [
+    "Head",
+    "Loss",
+    "Optimiser",
+    "Sampled",
+    "__version__",
+    "cross_entropy",
+    "entropy",
+    "kl_divergence",
+    "log_softmax",
+    "log_sum_exp",
+    "losses",
+    "release_memory",
+    "self_information",
+    "softmax",
+    "softplus",
+]
 __version__: str
 
 def self_information(p: NDArray[float64], unit: str) -> NDArray[float64]: ...

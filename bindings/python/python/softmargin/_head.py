@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import floats, targets, vector
-from softmargin._loss import Loss, checked_extras
+from softmargin._arrays import floats, targets, vector, whole
+from softmargin._loss import MOST_SEED, Loss, checked_extras
 
 __all__ = ["Head", "HeadOutcome", "Optimiser", "Sampled", "release_memory"]
 
@@ -122,9 +122,8 @@ class Head:
             self.loss = Loss(loss, num_classes, **arguments)
         if embedding_size is None:
             raise TypeError("embedding_size: expected the width of the embeddings, found nothing")
-        if embedding_size < 1:
-            raise ValueError(f"embedding_size: expected 1 or more, found {embedding_size}")
-        self.embedding_size = int(embedding_size)
+        self.embedding_size = whole(embedding_size, "embedding_size", 1)
+        memory = whole(memory, "memory", 0, MOST_SEED)
         self._options = {"mode": mode, "memory": memory, "precision": precision, "statistics": statistics}
         self._core = _core.Head(self.loss._core, mode, memory, precision, statistics)
         _HEADS.add(self)
@@ -147,7 +146,7 @@ class Head:
 
     def initial_weight(self, seed: int = 0, dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Prototypes (C K, D) of about unit norm in random directions; the same of the same seed."""
-        normal = np.random.Generator(np.random.Philox(seed)).standard_normal
+        normal = np.random.Generator(np.random.Philox(whole(seed, "seed", 0))).standard_normal
         return normal((self.num_prototypes, self.embedding_size), dtype=dtype) / np.sqrt(
             self.embedding_size, dtype=dtype
         )
@@ -163,7 +162,8 @@ class Head:
         >>> len(head.sample([7, 900], 0.1).classes)
         102
         """
-        return Sampled(self._core.sample(targets(target, "target", np.dtype(np.float32)), float(share), seed, step))
+        numbers = (whole(seed, "seed", 0, MOST_SEED), whole(step, "step", 0, MOST_SEED))
+        return Sampled(self._core.sample(targets(target, "target", np.dtype(np.float32)), float(share), *numbers))
 
     def __call__(
         self, x: ArrayLike, weight: ArrayLike, target: ArrayLike, reduction: str = "mean", **extras: Any
@@ -329,6 +329,7 @@ class Optimiser:
         unknown = sorted(set(numbers) - set(self.KINDS[kind]))
         if unknown:
             raise TypeError(f"{unknown[0]}: expected one of {', '.join(self.KINDS[kind])} for {kind}")
+        self._given = (kind, numbers)
         rule = {"kind": {"adamw": "adam-w"}.get(kind, kind), **self.KINDS[kind], **numbers}
         self._rule = {key.replace("_", "-"): value for key, value in rule.items()}
         self._shape = tuple(int(side) for side in (weight if isinstance(weight, (tuple, list)) else weight.shape))
@@ -338,6 +339,9 @@ class Optimiser:
         self._learning_rate = float(learning_rate)
         rates = None if self._rates is None else self._rates.tolist()
         self._core = _core.Optimiser(self._rule, self._learning_rate, self._shape, rates)
+
+    def __reduce__(self):
+        return _resumed, (*self._given, self._shape, self._learning_rate, self._rates, self.state_dict())
 
     @property
     def learning_rate(self) -> float:
@@ -361,11 +365,21 @@ class Optimiser:
     def state_dict(self) -> dict[str, Any]:
         """What it remembers, to be saved with the weight."""
         first, second = self._core.moments()
-        return {"steps": self.steps, "first": first, "second": second, "learning_rate": self.learning_rate}
+        return {
+            "rule": self._rule,
+            "steps": self.steps,
+            "first": first,
+            "second": second,
+            "learning_rate": self.learning_rate,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what :meth:`state_dict` gave. ``ValueError`` on another shape."""
-        self._core.restore(int(state["steps"]), state["first"], state["second"])
+        """Goes on from what :meth:`state_dict` gave. ``ValueError`` on another shape or kind."""
+        if state["rule"]["kind"] != self._rule["kind"]:
+            raise ValueError(f"state: expected one of {self._rule['kind']}, found one of {state['rule']['kind']}")
+        single = np.dtype(np.float32)
+        moments = (floats(state[name], name, 2, single) for name in ("first", "second"))
+        self._core.restore(whole(state["steps"], "steps", 0), *moments)
         self.learning_rate = state["learning_rate"]
 
     def _writeable(self, weight):
@@ -384,3 +398,9 @@ class Optimiser:
 
 def _rebuilt(loss, embedding_size, options):
     return Head(loss, embedding_size=embedding_size, **options)
+
+
+def _resumed(kind, numbers, shape, learning_rate, row_rates, state):
+    optimiser = Optimiser(kind, shape, learning_rate=learning_rate, row_rates=row_rates, **numbers)
+    optimiser.load_state_dict(state)
+    return optimiser

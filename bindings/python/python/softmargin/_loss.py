@@ -1,6 +1,8 @@
 """A loss of scores."""
 
+import copy
 import dataclasses
+import reprlib
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -8,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import floats, targets, vector
+from softmargin._arrays import floats, targets, vector, whole
 
 __all__ = ["Loss", "LossOutcome", "losses"]
+
+MOST_SEED = (1 << 63) - 1
 
 
 @overload
@@ -106,18 +110,19 @@ class Loss:
             "label_smoothing": label_smoothing,
             "z_loss": z_loss,
         }
-        self._arguments = {key: value for key, value in named.items() if value is not None}
-        self._given = loss
+        # Copies: what is pickled or copied later is what was given now.
+        self._arguments = copy.deepcopy({key: value for key, value in named.items() if value is not None})
+        self._given = copy.deepcopy(loss)
         name, scale, margin, spec = _section(loss, scale, margin, spec)
         parts = _parts(spec, class_weights, ignored_label, label_smoothing, z_loss)
-        counts = None if class_counts is None else [_whole(count, "class_counts") for count in class_counts]
-        self._core = _core.Loss(name, _whole(num_classes, "num_classes"), scale, margin, parts or None, counts)
+        counts = None if class_counts is None else [whole(count, "class_counts", 0) for count in class_counts]
+        self._core = _core.Loss(name, whole(num_classes, "num_classes", 0), scale, margin, parts or None, counts)
 
     def __reduce__(self):
         return _rebuilt, (type(self), self._given, self.num_classes, self._arguments)
 
     def __repr__(self) -> str:
-        numbers = "".join(f", {key}={value!r}" for key, value in self._arguments.items())
+        numbers = "".join(f", {key}={reprlib.repr(value)}" for key, value in self._arguments.items())
         return f"{type(self).__name__}({self._given!r}, num_classes={self.num_classes}{numbers})"
 
     @property
@@ -156,7 +161,7 @@ class Loss:
         >>> softmargin.Loss("curricularface", num_classes=10).initial_state()["target-mean"]
         0.0
         """
-        return self._core.initial_state(_whole(seed, "seed"))
+        return self._core.initial_state(whole(seed, "seed", 0, MOST_SEED))
 
     def __call__(
         self, scores: ArrayLike, target: ArrayLike, reduction: str = "mean", **extras: Any
@@ -279,12 +284,13 @@ def _parts(spec, class_weights, ignored_label, label_smoothing, z_loss):
     if class_weights is not None:
         parts["class-weights"] = [float(weight) for weight in np.asarray(class_weights).reshape(-1)]
     if ignored_label is not None:
-        parts["ignored-label"] = _whole(ignored_label, "ignored_label")
+        parts["ignored-label"] = whole(ignored_label, "ignored_label")
     options = {"label-smoothing": label_smoothing, "z-loss": z_loss}
     options = {key: float(value) for key, value in options.items() if value is not None}
     if options:
         comparison = parts.setdefault("comparison", {})
-        comparison["gate"] = {**comparison.get("gate", {}), **options}
+        gate = comparison.get("gate", {})
+        comparison["gate"] = {**(gate if isinstance(gate, dict) else {"kind": gate}), **options}
     return parts
 
 
@@ -299,10 +305,3 @@ def _named(value):
 
 def _hyphens(key):
     return key.replace("_", "-") if isinstance(key, str) else key
-
-
-def _whole(value, name):
-    try:
-        return int(value.__index__())
-    except AttributeError:
-        raise TypeError(f"{name}: expected a whole number, found {value!r}") from None

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import array
+from softmargin._arrays import array, readable
 
 __all__ = ["cross_entropy", "entropy", "kl_divergence", "self_information"]
 
@@ -75,7 +75,10 @@ def kl_divergence(p: ArrayLike, q: ArrayLike, unit: str = "nats") -> float | NDA
 
 def _of_pairs(measure, p, q, unit):
     p, q = _doubles(p, "p"), _doubles(q, "q")
-    if p.ndim and q.ndim and p.shape[-1] != q.shape[-1]:
+    for name, found in (("p", p), ("q", q)):
+        if found.ndim == 0:
+            raise ValueError(f"{name}: expected a distribution (..., n), found a single number")
+    if p.shape[-1] != q.shape[-1]:
         raise ValueError(f"q: expected distributions of {p.shape[-1]} entries as p has, found {q.shape[-1]}")
     try:
         p, q = np.broadcast_arrays(p, q)
@@ -89,7 +92,7 @@ def _doubles(values, name):
     found = array(values, name)
     if found.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected real numbers, found {found.dtype}")
-    return found.astype(np.float64, copy=False)
+    return readable(found, np.dtype(np.float64))
 
 
 def _rows(values, name):

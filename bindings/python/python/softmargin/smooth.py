@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import array, readable
+from softmargin._arrays import FLOATS, array, readable
 
 __all__ = ["log_softmax", "log_sum_exp", "softmax", "softplus"]
 
@@ -80,7 +80,9 @@ def softplus(x: ArrayLike) -> NDArray[Any] | np.floating[Any]:
 
 def _floats(values, name):
     found = array(values, name)
-    if found.dtype.newbyteorder("=") not in (np.float32, np.float64):
+    if isinstance(values, (list, tuple, int)) and found.dtype.kind in "iu":
+        found = found.astype(np.float64)
+    if found.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{name}: expected float32 or float64, found {found.dtype}; convert it with .astype")
     return readable(found, found.dtype.newbyteorder("="))
 

@@ -1,5 +1,6 @@
 """Losses of tensors, as functions."""
 
+import functools
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from softmargin._loss import Loss
 from softmargin.torch import _kernel
 
 HALVES = (torch.float16, torch.bfloat16)
+NEAR = 0.02  # what rounding to half precision does to a sum of 1
 
 
 def score_loss(
@@ -18,15 +20,18 @@ def score_loss(
     *,
     sample_weights: torch.Tensor | None = None,
     margins: torch.Tensor | None = None,
+    embedding_norms: torch.Tensor | None = None,
+    weight_norms: torch.Tensor | None = None,
     scale: torch.Tensor | None = None,
     state: dict[str, Any] | None = None,
     reduction: str = "mean",
 ) -> torch.Tensor:
-    """The loss of scores (N, C), cosines for a loss over cosines, differentiable by them and by ``scale``.
+    """The loss of scores (N, C), cosines for a loss over cosines, differentiable by them, the norms and ``scale``.
 
     ``loss`` is a :class:`softmargin.Loss`; ``target`` labels (N), or distributions (N, C) for softmax cross-entropy;
-    ``sample_weights`` and ``margins`` (N) as in :meth:`softmargin.Loss.run`. On other devices than the CPU the scores
-    are brought there and the gradient back. Half precisions give a loss in ``float32``.
+    ``sample_weights``, ``margins``, ``embedding_norms`` (N) and ``weight_norms`` (C) as in
+    :meth:`softmargin.Loss.run`. On other devices than the CPU the scores are brought there and the gradient back. Half
+    precisions give a loss in ``float32``.
 
     Errors as :meth:`softmargin.Loss.run`.
 
@@ -37,11 +42,13 @@ def score_loss(
     >>> scores.grad.round(decimals=4)
     tensor([[-0.3348,  0.2447,  0.0900]])
     """
-    device = scores.device
-    scores = widened("scores", scores).cpu()
+    scores = widened("scores", scores)
+    device, scores = scores.device, scores.cpu()
     extras = {"margins": numbers(margins, "margins"), "state": state}
     call = ScoreCall(loss, labels(target), numbers(sample_weights, "sample_weights"), extras, reduction)
-    return _kernel.apply(call, scores, None if scale is None else scale.cpu()).to(device)
+    others = (("scale", scale), ("embedding_norms", embedding_norms), ("weight_norms", weight_norms))
+    others = [None if tensor is None else like(tensor, scores, name).cpu() for name, tensor in others]
+    return _kernel.apply(call, scores, *others).to(device)
 
 
 def head_loss(
@@ -75,7 +82,7 @@ def head_loss(
     >>> w.grad.shape
     torch.Size([3, 3])
     """
-    embeddings = widened("embeddings", embeddings)
+    embeddings = beside(widened("weight", weight), embeddings)
     check_devices(embeddings, weight=weight, bias=bias, scale=scale, radius=radius)
     weight, bias, scale, radius = (
         like(part, embeddings, name)
@@ -95,7 +102,7 @@ def head_loss(
             margins=margins,
             state=state,
         )
-    head = loss if isinstance(loss, Head) else Head(loss, embedding_size=max(1, weight.shape[-1]))
+    head = loss if isinstance(loss, Head) else head_of(loss, weight.shape[-1])
     extras = {"margins": numbers(margins, "margins"), "state": state}
     call = HeadCall(head, labels(target), numbers(sample_weights, "sample_weights"), extras, reduction)
     return _kernel.apply(call, embeddings, weight, bias, scale, radius)
@@ -118,15 +125,22 @@ class ScoreCall:
         self.reduction, self.records = reduction, torch.is_grad_enabled()
 
     def run(self, inputs, gradients, weighting=None):
-        scores, scale = inputs
+        scores, scale, *norms = inputs
+        names = ("embedding_norms", "weight_norms")
+        norms = {name: None if norm is None else norm.detach().numpy() for name, norm in zip(names, norms, strict=True)}
         outcome = self.loss._run(
             scores.detach().numpy(),
             self.target,
             "sum" if weighting is not None else self.reduction,
             gradients,
-            {**self.extras, "sample_weights": product(self.sample_weights, weighting), "scale": number(scale)},
+            {
+                **self.extras,
+                **norms,
+                "sample_weights": product(self.sample_weights, weighting),
+                "scale": number(scale),
+            },
         )
-        found = [outcome.get("grad"), outcome.get("grad_scale")]
+        found = [outcome.get(name) for name in ("grad", "grad_scale", *(f"grad_{name}" for name in names))]
         return answer(outcome, self.reduction, scores), tensors(found, inputs) if gradients else None
 
 
@@ -202,6 +216,12 @@ def widened(name, tensor):
     return tensor
 
 
+def beside(weight, embeddings):
+    """Embeddings of half precision, as autocast makes them, in the precision of the prototypes."""
+    wide = widened("embeddings", embeddings)
+    return embeddings.to(weight.dtype) if embeddings.dtype in HALVES else wide
+
+
 def like(tensor, embeddings, name):
     """A parameter in the precision of the embeddings."""
     if tensor is None:
@@ -215,24 +235,42 @@ def like(tensor, embeddings, name):
 
 
 def labels(target):
-    """Labels or distributions as an array in main memory."""
+    """Labels or distributions as an array in main memory, which nobody else writes to."""
     if not isinstance(target, torch.Tensor):
         raise TypeError(f"target: expected a tensor, found {type(target).__name__}")
     if target.requires_grad:
         raise ValueError("target: expected one that needs no gradient; detach it")
-    target = target.cpu()
-    return (target.float() if target.dtype in HALVES else target).numpy()
+    if target.dtype in HALVES and target.dim() == 2:
+        target = target.float()
+        # Half precision cannot say shares that sum to 1; what is far from that is refused by the loss.
+        sums = target.sum(dim=1, keepdim=True)
+        target = torch.where((sums - 1.0).abs() < NEAR, target / sums, target)
+    return kept(target)
 
 
 def numbers(tensor, name):
-    """One number a row, in main memory; they have no gradient."""
+    """One number a row, in main memory, which nobody else writes to; they have no gradient."""
     if tensor is None:
         return None
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name}: expected a tensor, found {type(tensor).__name__}")
     if tensor.requires_grad:
         raise ValueError(f"{name}: expected a tensor that needs no gradient; detach it")
-    return (tensor.float() if tensor.dtype in HALVES else tensor).cpu().numpy()
+    return kept(tensor.float() if tensor.dtype in HALVES else tensor)
+
+
+def kept(tensor):
+    """What a backward pass may read again is a copy: buffers of labels are often written anew before that."""
+    if getattr(torch._C, "_are_functorch_transforms_active", bool)():
+        raise RuntimeError("expected plain tensors, found a transform of torch.func: these losses have backward alone")
+    tensor = tensor.detach()
+    return (tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()).numpy()
+
+
+@functools.lru_cache(maxsize=4)
+def head_of(loss, width):
+    """A head of a loss: what it works in is used again."""
+    return Head(loss, embedding_size=width)
 
 
 def check_devices(embeddings, **tensors):

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from softmargin._head import Head
 from softmargin._loss import Loss
-from softmargin.torch._functional import head_loss
+from softmargin.torch._composed import next_state, scores
+from softmargin.torch._functional import beside, head_loss, widened
 
 __all__ = ["MarginHead"]
 
@@ -24,8 +26,9 @@ class MarginHead(nn.Module):
 
     Its parameters: ``weight`` (C K, D), K prototypes a class; ``bias`` (C K) where the geometry has one; ``scale`` and
     ``radius``, single numbers, where they are learned; else these are None. A loss with a state (averages, annealed or
-    drawn margins) keeps it in buffers: a forward pass in training mode that records gradients takes the batch into the
-    averages and counts a step, in evaluation the state is read as it is. ``seed`` decides what is drawn.
+    drawn margins) keeps it in a buffer: a forward pass in training mode that records gradients takes the batch into the
+    averages and counts a step, in evaluation the state is read as it is. ``seed`` decides what is drawn. Such a head is
+    to stay outside ``torch.utils.checkpoint``, which runs a forward pass twice.
 
     ``ValueError`` on a loss that cannot be; ``TypeError`` on values of a wrong type.
 
@@ -42,7 +45,7 @@ class MarginHead(nn.Module):
         self,
         embedding_size: int,
         num_classes: int,
-        loss: str | dict[str, Any] = "am-softmax",
+        loss: str | dict[str, Any] | Loss = "am-softmax",
         *,
         reduction: str = "mean",
         mode: str = "auto",
@@ -56,7 +59,9 @@ class MarginHead(nn.Module):
         super().__init__()
         if reduction not in ("mean", "mean-or-nan", "sum", "none"):
             raise ValueError(f'reduction: expected "mean", "mean-or-nan", "sum" or "none", found {reduction!r}')
-        made = Loss(loss, num_classes, **parameters)
+        if isinstance(loss, Loss) and (parameters or loss.num_classes != num_classes):
+            raise TypeError("loss: expected no arguments of a loss beside a Loss, and as many classes, found others")
+        made = loss if isinstance(loss, Loss) else Loss(loss, num_classes, **parameters)
         self._head = Head(made, embedding_size=embedding_size, mode=mode, memory=memory, precision=precision)
         self.reduction = reduction
         self.embedding_size, self.num_classes = self._head.embedding_size, made.num_classes
@@ -67,7 +72,10 @@ class MarginHead(nn.Module):
         self._starts = {"scale": _start(spec["scale"], "initial"), "radius": _start(spec.get("regulariser"), "radius")}
         for name, start in self._starts.items():
             self.register_parameter(name, None if start is None else nn.Parameter(torch.empty((), **place)))
-        self._register_state(made.initial_state(seed), device)
+        self._initial_state = made.initial_state(seed)
+        self._has_state = self._initial_state is not None
+        if self._has_state:
+            self.register_buffer("loss_state", torch.empty(2 + len(AVERAGES), dtype=torch.int64, device=device))
         self.reset_parameters()
 
     @property
@@ -76,13 +84,15 @@ class MarginHead(nn.Module):
         return self._head.loss
 
     def reset_parameters(self) -> None:
-        """Prototypes of about unit norm in random directions; bias 0; scale and radius where they start."""
+        """Prototypes of about unit norm in random directions; bias 0; scale, radius and state where they start."""
         nn.init.normal_(self.weight, std=self.embedding_size**-0.5)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
         for name, start in self._starts.items():
             if start is not None:
                 nn.init.constant_(getattr(self, name), start)
+        if self._has_state:
+            self._keep(self._initial_state)
 
     def forward(
         self,
@@ -98,69 +108,51 @@ class MarginHead(nn.Module):
         ``sample_weights`` (N), 0 or above; ``margins`` (N), for an amount per sample; ``reduction`` in place of the
         head's.
         """
-        state = self._state_of(embeddings, target, sample_weights, margins)
-        return head_loss(
-            self._head,
-            embeddings,
-            self._like(self.weight, embeddings),
-            target,
-            bias=self._like(self.bias, embeddings),
-            scale=self._like(self.scale, embeddings),
-            radius=self._like(self.radius, embeddings),
-            sample_weights=sample_weights,
-            margins=margins,
-            state=state,
-            reduction=self.reduction if reduction is None else reduction,
-        )
+        embeddings = beside(widened("weight", self.weight), embeddings)
+        parts = {name: self._wide(name) for name in ("weight", "bias", "scale", "radius")}
+        extras = {"sample_weights": sample_weights, "margins": margins}
+        trains = self._has_state and self.training and torch.is_grad_enabled()
+        state = self.state
+        if trains:
+            state = next_state(self.loss, state, embeddings, parts["weight"], target, **extras)
+        reduction = self.reduction if reduction is None else reduction
+        loss = head_loss(self._head, embeddings, target=target, state=state, reduction=reduction, **parts, **extras)
+        if trains:  # not where the loss has refused the batch
+            self._keep({**state, "step": state["step"] + 1})
+        return loss
 
     def scores(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The score of every class (N, C), differentiable: cosines of a cosine loss, without margin and scale."""
-        from softmargin.torch._composed import scores
-
-        return scores(
-            self.loss, embeddings, self._like(self.weight, embeddings), bias=self._like(self.bias, embeddings)
-        )
+        embeddings = beside(widened("weight", self.weight), embeddings)
+        return scores(self.loss, embeddings, self._wide("weight"), bias=self._wide("bias"))
 
     def extra_repr(self) -> str:
         return f"embedding_size={self.embedding_size}, loss={self.loss!r}"
-
-    def _register_state(self, state, device):
-        self._has_state = state is not None
-        if self._has_state:
-            numbers = [state[name] for name in AVERAGES]
-            self.register_buffer("loss_steps", torch.tensor([state["step"], state["seed"]], device=device))
-            self.register_buffer("loss_averages", torch.tensor(numbers, dtype=torch.float32, device=device))
 
     @property
     def state(self) -> dict[str, Any] | None:
         """The state of the loss, as :meth:`softmargin.Loss.initial_state` has it; None of a loss without."""
         if not self._has_state:
             return None
-        (step, seed), averages = self.loss_steps.tolist(), self.loss_averages.tolist()
-        return {"step": step, "seed": seed, **dict(zip(AVERAGES, averages, strict=True))}
+        numbers = self.loss_state.cpu().numpy()
+        averages = numbers[2:].view(np.float64).tolist()
+        return {"step": int(numbers[0]), "seed": int(numbers[1]), **dict(zip(AVERAGES, averages, strict=True))}
 
-    def _state_of(self, embeddings, target, sample_weights, margins):
-        """The state that a forward pass reads; in training its batch has been taken in, and its step is counted."""
-        state = self.state
-        if state is None or not (self.training and torch.is_grad_enabled()):
-            return state
-        from softmargin.torch._composed import next_state
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        if not self._has_state:
+            raise ValueError(f"state: expected none, {self.loss.name} has no state")
+        self._keep(state)
 
-        extras = {"sample_weights": sample_weights, "margins": margins}
-        state = next_state(self.loss, state, embeddings, self._like(self.weight, embeddings), target, **extras)
-        self.loss_averages.copy_(torch.tensor([state[name] for name in AVERAGES]))
-        self.loss_steps[0] += 1
-        return state
+    def _keep(self, state):
+        """Writes a state to its buffer, as bits: a module that is made half as precise keeps its averages whole."""
+        averages = np.array([state[name] for name in AVERAGES]).view(np.int64)
+        with torch.no_grad():
+            self.loss_state.copy_(torch.tensor([state["step"], state["seed"], *averages.tolist()]))
 
-    def _like(self, parameter, embeddings):
-        """A parameter beside embeddings; autocast makes those in half precision, whatever the parameter is in."""
-        if (
-            parameter is None
-            or not isinstance(embeddings, torch.Tensor)
-            or not torch.is_autocast_enabled(embeddings.device.type)
-        ):
-            return parameter
-        return parameter.float()
+    def _wide(self, name):
+        parameter = getattr(self, name)
+        return None if parameter is None else widened(name, parameter)
 
 
 def _start(part, name):

@@ -17,7 +17,8 @@ class Kernel(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
         # The gradients of single rows wait for what each row is multiplied by.
         at_once = call.records and call.reduction != "none" and any(ctx.needs_input_grad)
-        loss, ctx.gradients = call.run(inputs, at_once)
+        loss, gradients = call.run(inputs, at_once)
+        ctx.gradients = at_once and wanted(gradients, ctx)
         return loss
 
     @staticmethod
@@ -25,8 +26,6 @@ class Kernel(torch.autograd.Function):
         again = torch.is_grad_enabled()
         with torch.no_grad():
             gradients = gradients_of(ctx, factor)
-        wanted = zip(gradients, ctx.needs_input_grad[1:], strict=True)
-        gradients = [gradient if is_wanted else None for gradient, is_wanted in wanted]
         if again:
             inputs = [tensor for tensor in ctx.saved_tensors if tensor is not None]
             gradients = [None if gradient is None else Last.apply(gradient, factor, *inputs) for gradient in gradients]
@@ -50,11 +49,17 @@ class Last(torch.autograd.Function):
 def gradients_of(ctx, factor):
     """By every input."""
     if ctx.call.reduction == "none":
-        return of_rows(ctx.call, ctx.saved_tensors, factor)
+        return wanted(of_rows(ctx.call, ctx.saved_tensors, factor), ctx)
     gradients, ctx.gradients = ctx.gradients, None
-    if gradients is None:
-        _, gradients = ctx.call.run(ctx.saved_tensors, True)
+    if not gradients:
+        gradients = wanted(ctx.call.run(ctx.saved_tensors, True)[1], ctx)
     return times(gradients, factor.item())
+
+
+def wanted(gradients, ctx):
+    """The others are let go at once: that by frozen prototypes may be large."""
+    needs = ctx.needs_input_grad[1:]
+    return [gradient if is_needed else None for gradient, is_needed in zip(gradients, needs, strict=True)]
 
 
 def times(gradients, factor):
@@ -68,9 +73,12 @@ def times(gradients, factor):
 
 def of_rows(call, inputs, factors):
     """Gradients of rows (N) that are multiplied by numbers of their own, of either sign: weights of rows have none."""
+    if not factors.isfinite().all():
+        # As any product with them would be.
+        return [None if tensor is None else torch.full_like(tensor, torch.nan) for tensor in inputs]
     sums = None
     for sign, part in ((1.0, factors.clamp(min=0.0)), (-1.0, (-factors).clamp(min=0.0))):
-        if sums is not None and not part.any():
+        if not part.any() and (sums is not None or sign > 0.0 and factors.any()):
             continue
         _, gradients = call.run(inputs, True, part)
         gradients = times(gradients, sign)

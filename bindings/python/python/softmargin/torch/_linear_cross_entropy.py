@@ -6,7 +6,7 @@ import torch
 
 from softmargin._head import Head
 from softmargin._loss import Loss
-from softmargin.torch._functional import head_loss
+from softmargin.torch._functional import head_loss, widened
 
 __all__ = ["linear_cross_entropy"]
 
@@ -52,7 +52,7 @@ def linear_cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, found {label_smoothing}")
     if input.ndim == 1:
-        alone = linear_cross_entropy(
+        return linear_cross_entropy(
             input[None],
             linear_weight,
             target[None],
@@ -62,48 +62,59 @@ def linear_cross_entropy(
             ignore_index=ignore_index,
             label_smoothing=label_smoothing,
         )
-        return alone
-    probabilities = target.is_floating_point()
-    if probabilities and ignore_index is not None and ignore_index >= 0:
-        raise ValueError("ignore_index: expected none with probabilities as targets")
-    compute = _of_probabilities if probabilities else _of_classes
-    ignored = IGNORED if ignore_index is None else ignore_index
-    return compute(input, linear_weight, target, linear_bias, weight, reduction, ignored, label_smoothing)
+    if target.requires_grad:
+        raise ValueError("target: expected one that needs no gradient, found one that does; detach it")
+    wide = widened("input", input)
+    weight = None if weight is None else weight.detach().to(wide.dtype)
+    if target.is_floating_point():
+        if ignore_index is not None:
+            raise ValueError("ignore_index: expected None with probabilities as targets")
+        parts = (linear_bias, weight, reduction, label_smoothing)
+        loss = _of_probabilities(wide, linear_weight, target.to(wide.dtype), *parts)
+    else:
+        ignored = IGNORED if ignore_index is None else ignore_index
+        loss = _of_classes(wide, linear_weight, target, linear_bias, weight, reduction, ignored, label_smoothing)
+    return loss.to(input.dtype)
 
 
 def _of_classes(input, linear_weight, target, bias, weight, reduction, ignored, smoothing):
     if smoothing == 1.0 or (weight is not None and smoothing > 0.0):
         return _smoothed_as_distributions(input, linear_weight, target, bias, weight, reduction, ignored, smoothing)
     head = _head(*linear_weight.shape, bias is not None, ignored, smoothing)
-    weights = None
-    if weight is not None:
-        present = target != ignored
-        weights = torch.where(present, weight.detach()[torch.where(present, target, 0)], 0.0)
+    weights = None if weight is None else _weights_of(target, weight, ignored)
     reduction = "mean-or-nan" if reduction == "mean" else reduction
     return head_loss(head, input, linear_weight, target, bias=bias, sample_weights=weights, reduction=reduction)
 
 
+def _weights_of(target, weight, ignored):
+    """The weight of each row's class (N); 0 of ignored rows."""
+    present = target != ignored
+    wrong = present & ((target < 0) | (target >= len(weight)))
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise IndexError(f"target[{row}]: expected a class from 0 to {len(weight) - 1}, found {int(target[row])}")
+    return torch.where(present, weight[torch.where(present, target, 0)], 0.0)
+
+
 def _smoothed_as_distributions(input, linear_weight, target, bias, weight, reduction, ignored, smoothing):
-    """Each class weighs what smoothing gives to it, and the mean is by the weights of the targets."""
-    classes, present = len(linear_weight), target != ignored
-    weight = linear_weight.new_ones(classes) if weight is None else weight.detach()
-    own = torch.where(present, target, 0)
-    hot = torch.nn.functional.one_hot(own, classes).to(input.dtype)
-    rows = _of_probabilities(input, linear_weight, hot, bias, weight, "none", ignored, smoothing)
+    """Each class weighs what smoothing gives to it, and the mean is by the weights of the targets: N x C numbers."""
+    weight = input.new_ones(len(linear_weight)) if weight is None else weight
+    weights, present = _weights_of(target, weight, ignored), target != ignored
+    hot = input.new_zeros(len(target), len(linear_weight))
+    hot.scatter_(1, torch.where(present, target, 0)[:, None].long(), 1.0)
+    rows = _of_probabilities(input, linear_weight, hot, bias, weight, "none", smoothing)
     rows = torch.where(present, rows, 0.0)
     if reduction == "none":
         return rows
-    return rows.sum() if reduction == "sum" else rows.sum() / torch.where(present, weight[own], 0.0).sum()
+    return rows.sum() if reduction == "sum" else rows.sum() / weights.sum()
 
 
-def _of_probabilities(input, linear_weight, target, bias, weight, reduction, ignored, smoothing):
-    if target.requires_grad:
-        raise ValueError("target: expected one that needs no gradient, found one that does; detach it")
+def _of_probabilities(input, linear_weight, target, bias, weight, reduction, smoothing):
     classes = len(linear_weight)
     if target.shape != (len(input), classes):
         raise ValueError(f"target: expected ({len(input)}, {classes}), found {tuple(target.shape)}")
     target = target * (1.0 - smoothing) + smoothing / classes if smoothing > 0.0 else target
-    target = target if weight is None else target * weight.detach()
+    target = target if weight is None else target * weight
     # A row that sums to S is S times the loss of a distribution.
     sums = target.sum(dim=1)
     some = sums > 0

@@ -140,14 +140,12 @@ class ShardedMarginHead(nn.Module):
         ``IndexError``, ``TypeError`` and ``ValueError`` as :func:`softmargin.Loss.run`, in all processes alike; rows
         are numbered through the batch of all processes.
         """
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, found {reduction!r}")
         batch = self._gathered(embeddings, target, sample_weights, margins, reduction)
         embeddings, target, sample_weights, margins = batch
-        shards, weight, bias = self._at_hand(target)
+        trains = self.training and torch.is_grad_enabled()
+        shards, weight, bias = self._at_hand(target, trains)
         rows = {"sample_weights": sample_weights, "margins": margins}
         state = self._state
-        trains = self.training and torch.is_grad_enabled()
         if trains:
             state = next_state(self.loss, state, embeddings, weight, target, shards=shards, **rows)
         learned = {"scale": self.scale, "radius": self.radius}
@@ -173,12 +171,12 @@ class ShardedMarginHead(nn.Module):
         extras = (sample_weights, margins)
         return *rows, *(None if extra is None else _all_rows(extra, sizes, group) for extra in extras)
 
-    def _at_hand(self, target):
+    def _at_hand(self, target, trains):
         """The classes that take part, and their prototypes and bias: all that are here, or a sample."""
         first, count = self.first_class, self.num_local_classes
         most = math.ceil(self.num_classes / self.world_size)
         device = self.weight.device
-        if self.sample_share is None or not self.training:
+        if self.sample_share is None or not trains:
             classes = torch.arange(first, first + count, device=device)
             return Group(self.process_group, classes, most), self.weight, self.bias
         classes = self._sample(target) + first
@@ -391,10 +389,13 @@ def _agreed_sizes(head, embeddings, target, sample_weights, margins, reduction):
 
     What does not fit in one process is refused in all of them, so that none waits for the others.
     """
-    problem = _problem(head, embeddings, target, sample_weights, margins)
-    header = [len(embeddings), problem is not None, embeddings.requires_grad]
-    header += [_type_number(tensor) for tensor in (embeddings, sample_weights, margins)]
-    header += [REDUCTIONS.index(reduction), head.step, head.training, torch.is_grad_enabled()]
+    problem = _problem(head, embeddings, target, sample_weights, margins, reduction)
+    if problem is None:
+        header = [len(embeddings), False, embeddings.requires_grad]
+        header += [_type_number(tensor) for tensor in (embeddings, sample_weights, margins)]
+        header += [REDUCTIONS.index(reduction), head.step, head.training, torch.is_grad_enabled()]
+    else:
+        header = [0, True] + [0] * 8
     header = torch.tensor(header, dtype=torch.int64, device=head.weight.device)
     headers = [torch.empty_like(header) for _ in range(head.world_size)]
     dist.all_gather(headers, header, group=head.process_group)
@@ -414,8 +415,14 @@ def _type_number(tensor):
     return -1 if tensor is None or tensor.dtype not in FLOATS else FLOATS.index(tensor.dtype)
 
 
-def _problem(head, embeddings, target, sample_weights, margins):
+def _problem(head, embeddings, target, sample_weights, margins, reduction):
     """What of a process's own rows does not fit, as an exception; None where all does."""
+    if reduction not in REDUCTIONS:
+        return ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, found {reduction!r}")
+    given = {"embeddings": embeddings, "target": target, "sample_weights": sample_weights, "margins": margins}
+    for name, tensor in given.items():
+        if not isinstance(tensor, torch.Tensor) and (tensor is not None or name in ("embeddings", "target")):
+            return TypeError(f"{name}: expected a tensor, found {type(tensor).__name__}")
     if embeddings.dim() != 2 or embeddings.shape[1] != head.embedding_size:
         return ValueError(f"embeddings: expected (n, {head.embedding_size}), found {tuple(embeddings.shape)}")
     if embeddings.dtype not in FLOATS:
