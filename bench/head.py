@@ -258,13 +258,17 @@ def growth(bench, loss):
     (rows, dimension, fewer), (_, _, more) = MIDDLE, LARGE
     bench.say("growth with the classes, am-softmax, f32, 2 GiB allowed beyond embeddings, prototypes and gradients")
     for shape in bench.chosen(LARGE):
-        allowed = {"allowed": 2 << 30}
-        with bench.ours(loss, (rows, dimension, fewer), **allowed) as first, bench.ours(loss, shape, **allowed) as second:
-            rounds = [(ours / fewer, theirs / more) for ours, theirs in bench.turns(first, second)]
-        few, many = (1e6 * statistics.median(pair[side] for pair in rounds) for side in (0, 1))
-        ratio = statistics.median(many / few for few, many in rounds)
-        bench.say(f"N {rows}, D {dimension}: {few:.2f} us a class at C = {fewer}, {many:.2f} us at C = {more}; "
-                  f"ratio {ratio:.2f}")
+        for memory in ("fresh", "kept"):
+            options = {"allowed": 2 << 30, "memory": memory}
+            with (
+                bench.ours(loss, (rows, dimension, fewer), **options) as first,
+                bench.ours(loss, shape, **options) as second,
+            ):
+                rounds = [(ours / fewer, theirs / more) for ours, theirs in bench.turns(first, second)]
+            few, many = (1e6 * statistics.median(pair[side] for pair in rounds) for side in (0, 1))
+            ratio = statistics.median(many / few for few, many in rounds)
+            bench.say(f"N {rows}, D {dimension}, gradients {memory}: {few:.2f} us a class at C = {fewer}, {many:.2f} us "
+                      f"at C = {more}; ratio {ratio:.2f}")
 
 
 TABLES = {

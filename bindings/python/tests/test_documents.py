@@ -12,12 +12,14 @@ PACKAGE = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
-def test_the_quick_start_runs(capsys):
+@pytest.mark.parametrize("folder", [PACKAGE.parents[1], PACKAGE], ids=["project", "package"])
+def test_the_quick_start_runs(folder):
     pytest.importorskip("torch")
-    blocks = BLOCK.findall((PACKAGE.parents[1] / "README.md").read_text(encoding="utf-8"))
+    blocks = BLOCK.findall((folder / "README.md").read_text(encoding="utf-8"))
     assert len(blocks) == 1
-    exec(compile(blocks[0], "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("loss ")
+    names = {}
+    exec(compile(blocks[0], "README.md", "exec"), names)
+    assert float(names["loss"]) > 0.0
 
 
 def example(name):
@@ -60,3 +62,17 @@ def test_everything_public_is_described(name):
     members = [(path, member) for path, member in public(module) if callable(member) or isinstance(member, property)]
     assert members
     assert [path for path, member in members if not inspect.getdoc(member)] == []
+
+
+def test_every_row_of_the_comparison_names_a_test_that_is_there():
+    folder = Path(__file__).parent
+    lines = (folder.parent / "COMPARE.md").read_text().splitlines()
+    # The other tables have two columns.
+    rows = [line for line in lines if line.count(" | ") >= 3 and not line.startswith("| what |")]
+    tests = {path.name: path.read_text() for path in folder.glob("test_*.py")}
+    assert len(rows) > 35
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        for name in named:
+            assert any(f"\ndef {name}(" in text for text in tests.values()), name

@@ -4,8 +4,6 @@ import copy
 import inspect
 import io
 import math
-import re
-from pathlib import Path
 
 import pytest
 
@@ -532,17 +530,3 @@ def test_outliers_of_labels_that_are_no_classes():
     their.get_outliers(x, labels)
     with pytest.raises(IndexError, match="labels"):
         our.get_outliers(x, labels)
-
-
-def test_every_row_of_the_comparison_names_a_test_that_is_there():
-    folder = Path(__file__).parent
-    lines = (folder.parent / "COMPARE.md").read_text().splitlines()
-    # The other tables have two columns.
-    rows = [line for line in lines if line.count(" | ") >= 3 and not line.startswith("| what |")]
-    tests = {name: (folder / name).read_text() for name in ("test_metric_learning.py", "test_insightface.py")}
-    assert len(rows) > 35
-    for row in rows:
-        named = re.findall(r"`(test_\w+)`", row)
-        assert named, row
-        for name in named:
-            assert any(f"\ndef {name}(" in text for text in tests.values()), name

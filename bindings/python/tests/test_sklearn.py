@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import softmargin
-import softmargin.sklearn
+import softmargin.sklearn.classifier
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -55,7 +55,9 @@ def test_checks_of_scikit_learn(estimator, check):
 
 
 def test_examples():
-    assert doctest.testmod(softmargin.sklearn).failed == 0
+    for module in (softmargin.sklearn, softmargin.sklearn.classifier):
+        found = doctest.testmod(module)
+        assert found.attempted > 0 and found.failed == 0
 
 
 def test_softmargin_alone_does_not_need_scikit_learn():
@@ -125,7 +127,7 @@ def test_gradients_of_full_batches(small, name, classes):
     model = MarginClassifier(name, random_state=1)
     model.classes_ = np.arange(classes)
     model._form = form = model._make_form(np.bincount(y))
-    objective = softmargin.sklearn._Objective(form, X, y, weights, 1.0, -1.0)
+    objective = softmargin.sklearn.objective.Objective(form, X, y, weights, 1.0, -1.0)
     theta, _ = objective.pack(model._start(X, y, weights))
     theta = theta + 0.1 * np.random.default_rng(0).standard_normal(len(theta))
     _, gradient = objective(theta)
@@ -144,10 +146,33 @@ def test_mini_batches_come_near_full_ones(small, solver, classes):
     whole = MarginClassifier(**TIGHT).fit(X, y, sample_weight=weights)
     options = {"max_iter": 500, "tol": 1e-5, "batch_size": 60, "random_state": 0}
     batches = MarginClassifier(solver=solver, **options).fit(X, y, sample_weight=weights)
-    if solver == "sgd":  # the decay of the other is decoupled, so its minimum is another
-        np.testing.assert_allclose(batches.coef_, whole.coef_, atol=0.1)
+    np.testing.assert_allclose(batches.coef_, whole.coef_, atol=0.1)
     np.testing.assert_allclose(batches.predict_proba(X), whole.predict_proba(X), atol=0.1)
     assert abs(batches.loss_ - whole.loss_) < 0.02
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adamw"])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("C", [1.0, 0.1, 0.01, 0.001])
+def test_mini_batches_have_the_same_penalty(solver, classes, C):
+    random = np.random.default_rng(0)
+    y = random.integers(classes, size=60)
+    X = random.standard_normal((classes, 4))[y] + random.standard_normal((60, 4))
+    whole = MarginClassifier(C=C, tol=1e-10, max_iter=5000).fit(X, y)
+    for batch_size, max_iter in ((10, 500), (256, 2000)):
+        options = {"tol": 1e-6, "batch_size": batch_size, "max_iter": max_iter, "random_state": 0}
+        batches = MarginClassifier(C=C, solver=solver, **options).fit(X, y)
+        assert np.linalg.norm(batches.coef_ - whole.coef_) < 0.05 * np.linalg.norm(whole.coef_)
+        assert batches.n_iter_ < max_iter
+
+
+def test_the_penalty_bounds_the_learning_rate_of_sgd(small):
+    X, y, _ = small
+    X = StandardScaler().fit_transform(X)
+    whole = MarginClassifier(C=1e-6, **TIGHT).fit(X, y)
+    options = {"learning_rate": 0.3, "max_iter": 500, "tol": 1e-8, "random_state": 0}
+    batches = MarginClassifier(C=1e-6, solver="sgd", **options).fit(X, y)
+    assert np.linalg.norm(batches.coef_ - whole.coef_) < 0.05 * np.linalg.norm(whole.coef_)
 
 
 def test_the_hinge_of_two_classes_has_the_objective_of_a_support_vector_machine(small):
@@ -309,6 +334,64 @@ def test_what_does_not_go_together_is_refused(small, options, error, message):
         MarginClassifier(**options).fit(*small[:2])
 
 
+def test_a_refused_fit_leaves_the_last_one(small):
+    X, y, _ = small
+    model = MarginClassifier("am-softmax", random_state=0).fit(X, y)
+    before, proba = dict(vars(model)), model.predict_proba(X)
+    others = np.arange(240) % 5 + 10
+    with pytest.raises(ValueError, match="margin"):
+        model.set_params(margin=40).fit(X[:, :3], others)
+    model.set_params(margin=None)
+    with pytest.raises(ValueError, match="give a smaller one"):
+        model.set_params(loss="cross-entropy", solver="sgd", learning_rate=1e30).fit(X[:, :3], others)
+    model.set_params(loss="am-softmax", solver="auto", learning_rate="auto")
+    assert vars(model) == before
+    assert np.array_equal(model.predict_proba(X), proba) and set(model.predict(X)) <= set(y)
+
+
+def test_a_first_fit_that_is_refused_fits_nothing(small):
+    X, y, _ = small
+    model = MarginClassifier(solver="sgd", learning_rate=1e30)
+    with pytest.raises(ValueError, match="give a smaller one"):
+        model.fit(X, y)
+    assert vars(model) == model.get_params()
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    # Attributes with an underscore at the end, which scikit-learn would go by, are not all there is.
+    model.classes_ = np.arange(4)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_a_refused_partial_fit_counts_nothing(small):
+    X, y, _ = small
+    X = StandardScaler().fit_transform(X)
+    model, same = (MarginClassifier(random_state=0, batch_size=60).partial_fit(X, y, np.arange(4)) for _ in range(2))
+    before = dict(vars(model))
+    for rows, labels, message in ((X, y + 1, "labels among the classes"), (X[:, :3], y, "features")):
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(rows, labels)
+    for large in (1e20, 1e30):
+        with pytest.raises(ValueError, match="give a smaller one|row"):
+            # Three batches are good ones.
+            model.partial_fit(np.vstack([X[:180], np.full((60, 6), large)]), y)
+    assert vars(model) == before
+    assert np.array_equal(model.partial_fit(X, y).prototypes_, same.partial_fit(X, y).prototypes_)
+
+
+@pytest.mark.parametrize("spec", ["by-frequency", "by_frequency"])
+def test_margins_by_frequency_get_the_counts_of_the_rows(small, spec):
+    X, y, _ = small
+    margin = {"kind": "score", "amount": {spec: {"largest": 0.3}}}
+    model = MarginClassifier({"name": "normface", "spec": {"margin": margin}}, random_state=0).fit(X, y)
+    assert model._form.spec["margin"]["amount"]["by-frequency"]["class-counts"] == np.bincount(y).tolist()
+    own = {"margin": {"amount": {spec: {"class_counts": [5, 6, 7, 8]}}}}
+    model = MarginClassifier({"name": "ldam", "spec": own}, random_state=0).fit(X, y)
+    assert model._form.spec["margin"]["amount"]["by-frequency"]["class-counts"] == [5, 6, 7, 8]
+    plain = {"name": "ldam", "spec": {"margin": {"kind": "none"}}}
+    assert MarginClassifier(plain, random_state=0, max_iter=5000).fit(X, y)._form.spec["margin"] == {"kind": "none"}
+
+
 def test_bad_data_have_the_errors_of_scikit_learn(small):
     X, y, weights = small
     with pytest.raises(NotFittedError):
@@ -360,7 +443,7 @@ def test_too_few_iterations_warn(small):
 
 def test_long_fits_say_how_far_they_are(monkeypatch, capsys, small):
     clock = iter(np.arange(0, 1e6, 0.9))
-    monkeypatch.setattr(softmargin.sklearn.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(softmargin.sklearn.progress.time, "monotonic", lambda: next(clock))
     MarginClassifier(max_iter=1000).fit(*small[:2])
     assert capsys.readouterr().err == ""
     MarginClassifier(max_iter=1000, verbose=1).fit(*small[:2])

@@ -360,6 +360,8 @@ def test_linear_cross_entropy_says_what_it_does_not_do():
     ):
         with pytest.raises(ValueError, match=words):
             linear_cross_entropy(*arguments)
+    with pytest.raises(ValueError, match="NaN"):
+        linear_cross_entropy(x * torch.nan, w, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="ignore_index"):
         linear_cross_entropy(x, w, torch.rand(2, 4), ignore_index=-1)
     for options in ({}, {"weight": torch.ones(4)}, {"label_smoothing": 1.0}):

@@ -77,9 +77,10 @@ impl GateSums {
     }
 }
 
+/// The sum of the lanes that so many scores have reached: few classes are not to wait for lanes of zeros.
 #[inline(always)]
-fn total<F: Real>(lanes: &[F; LANES]) -> f64 {
-    lanes.iter().map(|lane| lane.widen()).sum()
+fn total<F: Real>(lanes: &[F; LANES], scores: usize) -> f64 {
+    lanes[..scores.min(LANES)].iter().map(|lane| lane.widen()).sum()
 }
 
 #[inline(always)]
@@ -98,7 +99,7 @@ pub(crate) fn scan<F: Real, const FMA: bool>(z: &[F]) -> Scan<F> {
         nan[l] = if score.is_nan() { F::one() } else { nan[l] };
     }
     let mut scan = Scan { max: F::neg_infinity(), has_nan: false };
-    for l in 0..LANES {
+    for l in 0..LANES.min(z.len()) {
         scan.max = if max[l] > scan.max { max[l] } else { scan.max };
         scan.has_nan |= nan[l] > F::zero();
     }
@@ -134,7 +135,7 @@ pub(crate) fn exp<F: Real, const FMA: bool>(z: &[F], reference: F, scale: F, out
         sum[l] += e;
         weighted[l] += w;
     }
-    ExpSums { exp: total(&sum), weighted: total(&weighted) }
+    ExpSums { exp: total(&sum, z.len()), weighted: total(&weighted, z.len()) }
 }
 
 #[inline(always)]
@@ -241,7 +242,7 @@ pub(crate) fn sum_finite<F: Real, const FMA: bool>(z: &[F], reference: F) -> (f6
         sum[l] += d;
         count[l] += present;
     }
-    (total(&sum), count.iter().map(|lane| lane.to_usize().unwrap_or(0)).sum())
+    (total(&sum, z.len()), count[..z.len().min(LANES)].iter().map(|lane| lane.to_usize().unwrap_or(0)).sum())
 }
 
 /// Sums a gate over a tile and writes `factor g'(x_j)`; `gate` gives value and slope of a number.
@@ -275,7 +276,7 @@ fn gated<F: Real>(z: &[F], affine: Affine<F>, out: &mut [F], gate: impl Fn(F) ->
         slope[l] += g;
         weighted[l] += w;
     }
-    GateSums { value: total(&value), slope: total(&slope), weighted: total(&weighted) }
+    GateSums { value: total(&value, z.len()), slope: total(&slope, z.len()), weighted: total(&weighted, z.len()) }
 }
 
 #[inline(always)]

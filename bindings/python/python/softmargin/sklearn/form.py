@@ -1,0 +1,124 @@
+"""A loss, and how features and prototypes become its scores."""
+
+import dataclasses
+
+import numpy as np
+from sklearn.preprocessing import normalize
+from sklearn.utils.extmath import row_norms
+
+from softmargin._loss import Loss, losses
+
+PAIR = np.array([-0.5, 0.5])  # of one vector of two classes, what each class has
+AMOUNTS = ("amount", "plus", "minus")  # of a margin
+
+
+@dataclasses.dataclass
+class Found:
+    """What training changes."""
+
+    prototypes: np.ndarray  # (C K, D)
+    bias: np.ndarray | None  # (C K)
+    scale: float
+    state: dict | None
+
+
+class Form:
+    """A loss, and how features and prototypes become its scores."""
+
+    def __init__(self, loss):
+        self.loss = loss
+        self.spec = loss.spec
+        geometry, comparison = self.spec["geometry"], self.spec["comparison"]
+        self.is_inner_product = geometry["kind"] == "inner-product"
+        self.is_cosine = geometry["kind"] == "cosine"
+        self.has_bias = geometry.get("bias", False)
+        self.temperature = geometry.get("temperature", 1.0)
+        self.sub_centres = self.spec.get("sub-centres", 1)
+        self.prototypes = loss.num_classes * self.sub_centres
+        scale = self.spec["scale"]
+        self.learns_scale = scale["kind"] == "learned"
+        self.initial_scale = scale["initial"] if self.learns_scale else scale["value"]
+        self.scale_bounds = (scale["min"], scale["max"]) if self.learns_scale else None
+        gate = comparison.get("gate")
+        gate = gate if isinstance(gate, dict) else {"kind": gate}
+        self.is_smooth = (
+            loss.initial_state() is None
+            and self.sub_centres == 1
+            and comparison["kind"] != "hardest"
+            and gate["kind"] != "relu"
+            and self.spec["rivals"]["kind"] in ("plain", "divided-angle")
+        )
+        # Where only the difference of two scores counts, one vector has all of it.
+        self.is_paired = (
+            self.is_inner_product
+            and self.prototypes == 2
+            and comparison["kind"] != "against-zero"
+            and not gate.get("z-loss")
+            and self.spec["margin"]["kind"] != "angle"
+        )
+
+    def features(self, X):
+        """Rows as scores see them."""
+        return normalize(X) if self.is_cosine else X
+
+    def directions(self, prototypes):
+        """Prototypes as scores see them, and their norms (C K)."""
+        norms = np.sqrt(np.einsum("ij,ij->i", prototypes, prototypes))
+        if self.is_inner_product:
+            return prototypes, norms
+        return prototypes / np.where(norms > 0, norms, 1.0)[:, None], norms
+
+    def best(self, scores):
+        """Of scores (N, C K) the best of each class (N, C), and which that was."""
+        if self.sub_centres == 1:
+            return scores, None
+        scores = scores.reshape(len(scores), -1, self.sub_centres)
+        winners = scores.argmax(axis=2)[:, :, None]
+        return np.take_along_axis(scores, winners, axis=2)[:, :, 0], winners
+
+    def spread(self, slopes, winners):
+        """The gradient by all scores (N, C K) of that by the best ones (N, C)."""
+        if winners is None:
+            return slopes
+        spread = np.zeros((*slopes.shape, self.sub_centres))
+        np.put_along_axis(spread, winners, slopes[:, :, None], axis=2)
+        return spread.reshape(len(slopes), -1)
+
+    def usual_rate(self, X, kind, scale):
+        square = 1.0 if self.is_cosine else float(row_norms(X, squared=True).mean())
+        if kind == "sgd":
+            return 1.0 / (scale**2 * (1.0 + square))
+        return 0.1 / np.sqrt(1.0 + square if self.is_inner_product else X.shape[1])
+
+
+def make_loss(loss, num_classes, scale, margin, counts, spec=None):
+    """The loss of the classes; counts of rows go to the losses that want them."""
+    counts = counts if lacks_counts(loss) else None
+    return Loss(loss, num_classes, scale=scale, margin=margin, spec=spec, class_counts=counts)
+
+
+def lacks_counts(loss):
+    """Whether a margin goes by the counts of classes, and has none."""
+    section = loss if isinstance(loss, dict) else {"name": loss}
+    if not isinstance(section.get("name"), str):
+        return False  # Loss says what is wrong
+    given = table_under(table_under(section, "spec"), "margin")
+    preset = losses(section["name"])["spec"]["margin"]
+    # A margin of another kind replaces the whole of the preset's.
+    margins = [given] if given.get("kind", preset["kind"]) != preset["kind"] else [preset, given]
+    for amount in AMOUNTS:
+        tables = [table_under(margin, amount) for margin in margins]
+        if any({"by-frequency", "by_frequency"} & set(table) for table in tables):
+            keys = set().union(*(table_under(table, "by-frequency") for table in tables))
+            return not keys & {"class-counts", "class_counts"}
+    return False
+
+
+def table_under(table, name):
+    """What a table has under a name, with hyphens or underscores; an empty one where that is no table."""
+    found = table.get(name, table.get(name.replace("-", "_")))
+    return found if isinstance(found, dict) else {}
+
+
+def total_weight(codes, weights):
+    return float(len(codes) if weights is None else weights.sum())
