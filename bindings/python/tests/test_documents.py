@@ -19,7 +19,7 @@ def test_the_quick_start_runs(folder):
     assert len(blocks) == 1
     names = {}
     exec(compile(blocks[0], "README.md", "exec"), names)
-    assert float(names["loss"]) > 0.0
+    assert names["loss"] > 0.0
 
 
 def example(name):
