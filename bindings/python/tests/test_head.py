@@ -194,6 +194,26 @@ def test_memory_that_is_not_there_is_an_exception():
         head.scores(many, tall)
 
 
+def test_predictions_are_the_largest_scores(rng, monkeypatch):
+    monkeypatch.setattr(softmargin._head, "MOST_SCORES", 100)
+    head = softmargin.Head("sub-centre-arcface", 40, 8)
+    x, weight = rng.normal(size=(7, 8)).astype(np.float32), head.initial_weight()
+    np.testing.assert_array_equal(head.predict(x, weight), head.scores(x, weight).argmax(axis=1))
+
+
+def test_optimisers_are_saved_by_numpy(tmp_path):
+    weight = np.ones((3, 2), np.float32)
+    optimiser = softmargin.Optimiser("adamw", weight, learning_rate=0.1)
+    optimiser.apply(weight, weight.copy())
+    np.savez(tmp_path / "state.npz", **optimiser.state_dict())
+    twin = softmargin.Optimiser("adamw", weight, learning_rate=0.5)
+    with np.load(tmp_path / "state.npz") as saved:
+        twin.load_state_dict(saved)
+    assert (twin.steps, twin.learning_rate) == (1, 0.1)
+    with pytest.raises(ValueError, match="second"):
+        twin.load_state_dict({"kind": "adamw", "steps": 1, "first": weight, "learning_rate": 0.1})
+
+
 def test_optimisers_are_pickled(rng):
     head = softmargin.Head("am-softmax", 30, 8)
     weight = head.initial_weight()
@@ -206,7 +226,7 @@ def test_optimisers_are_pickled(rng):
     head.step(x, weight, [4, 5, 6, 7], optimiser)
     head.step(x, of_twin, [4, 5, 6, 7], twin)
     np.testing.assert_array_equal(weight, of_twin)
-    with pytest.raises(ValueError, match="sgd"):
+    with pytest.raises(ValueError, match="adamw"):
         softmargin.Optimiser("sgd", weight, learning_rate=0.1, momentum=0.9).load_state_dict(optimiser.state_dict())
 
 
@@ -240,6 +260,10 @@ def test_heads_are_pickled_with_their_options():
         (ValueError, "targets", lambda head, x, w: head(x, w, [0, 1])),
         (ValueError, "bias", lambda head, x, w: head(x, w, [0], bias=np.zeros(5))),
         (ValueError, "share", lambda head, x, w: head.sample([0], 0.0)),
+        (TypeError, "ignored_label", lambda head, x, w: softmargin.Head("arcface", 5, 4, ignore_index=-100)),
+        (IndexError, "ignored_label", lambda head, x, w: head(x, w, [-100])),
+        (ValueError, r"labels \(N\)", lambda head, x, w: head(x, w, [[0]])),
+        (ValueError, "class_counts", lambda head, x, w: softmargin.Head("ldam", 5, 4)),
         (TypeError, "sampled", lambda head, x, w: head(x, w, [0], sampled=[1])),
         (TypeError, "optimiser", lambda head, x, w: head.step(x, w, [0], None)),
         (

@@ -52,7 +52,7 @@ def readable(found, dtype):
 def targets(values, name, dtype):
     """Labels (N) as ``int64``, or distributions (N, C) as ``dtype``."""
     found = array(values, name)
-    if found.ndim == 2:
+    if found.ndim == 2 and found.dtype.kind not in "biu":
         return floats(found, name, 2, dtype)
     if found.ndim != 1:
         raise ValueError(f"{name}: expected labels (N) or distributions (N, C), found shape {found.shape}")

@@ -1,5 +1,7 @@
 """Heads: embeddings, prototypes and targets to a loss and its gradients."""
 
+from __future__ import annotations
+
 import dataclasses
 import weakref
 from typing import Any
@@ -9,46 +11,50 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softmargin import _core
 from softmargin._arrays import floats, targets, vector, whole
-from softmargin._loss import MOST_SEED, Loss, checked_extras
+from softmargin._loss import MOST_SEED, Loss, checked_arguments, checked_extras
 
 __all__ = ["Head", "HeadOutcome", "Optimiser", "Sampled", "release_memory"]
+
+MOST_SCORES = 1 << 22  # of a prediction, at a time
 
 EXTRAS = ("bias", "sample_weights", "margins", "scale", "radius", "state", "sampled")
 
 
 @dataclasses.dataclass(frozen=True)
 class HeadOutcome:
-    """All that is known of a head's loss of a batch."""
+    """All that is known of a head's loss of a batch.
+
+    - ``value``: The rows, reduced; with ``reduction="none"`` their sum, whose gradient is the one given.
+    - ``rows``: (N): the weighted loss of each row, 0 for ignored ones.
+    - ``weight``: The sum of the rows' weights.
+    - ``kept``: Rows that counted.
+    - ``target_score``: (N): the target's score, without margin; 0 for ignored rows and soft targets.
+    - ``top``: (N): the class of the largest score, the lowest on ties; -1 where there is none.
+    - ``log_sum_exp``: (N): of the scaled scores, where ``statistics`` are asked for.
+    - ``entropy``: (N): of the softmax of the scaled scores, in nats, where ``statistics`` are asked for.
+    - ``grad_embeddings``: (N, D)
+    - ``grad_weight``: (C K, D); None after a step, which has used it up.
+    - ``grad_bias``: (C K); empty without a bias.
+    - ``grad_scale``: By the scale, learned or not.
+    - ``grad_radius``: By the radius of ring loss.
+    """
 
     value: float
-    """The rows, reduced; with ``reduction="none"`` their sum, whose gradient is the one given."""
     rows: NDArray[Any]
-    """(N): the weighted loss of each row, 0 for ignored ones."""
     weight: float
-    """The sum of the rows' weights."""
     kept: int
-    """Rows that counted."""
     target_score: NDArray[Any]
-    """(N): the target's score, without margin; 0 for ignored rows and soft targets."""
     top: NDArray[Any]
-    """(N): the class of the largest score, the lowest on ties; -1 where there is none."""
     log_sum_exp: NDArray[Any] | None = None
-    """(N): of the scaled scores, where ``statistics`` are asked for."""
     entropy: NDArray[Any] | None = None
-    """(N): of the softmax of the scaled scores, in nats, where ``statistics`` are asked for."""
     grad_embeddings: NDArray[Any] | None = None
-    """(N, D)"""
     grad_weight: NDArray[Any] | None = None
-    """(C K, D); None after a step, which has used it up."""
     grad_bias: NDArray[Any] | None = None
-    """(C K); empty without a bias."""
     grad_scale: float | None = None
-    """By the scale, learned or not."""
     grad_radius: float | None = None
-    """By the radius of ring loss."""
 
 
-_HEADS: weakref.WeakSet["Head"] = weakref.WeakSet()
+_HEADS: weakref.WeakSet[Head] = weakref.WeakSet()
 
 
 def release_memory() -> None:
@@ -84,9 +90,9 @@ class Head:
 
     ``mode`` is what is kept of the scores between the two sweeps over the classes: ``"auto"``; ``"store"`` 4 bytes a
     score, ``"store-half"`` 2, ``"recompute"`` nothing; ``"row-chunked"`` for many rows and few classes; ``"unfused"``
-    the plain computation. ``memory`` is how many bytes a call may take beyond embeddings, weight and their gradients.
-    ``precision`` is ``"f32"``, or ``"bf16"`` for processors that multiply it. ``statistics`` asks for log-sum-exp and
-    entropy of each row. Arrays in ``float64`` go through the plain computation.
+    the plain computation. ``memory`` is how many bytes a call may take beyond embeddings, weight and their gradients,
+    64 MiB or more. ``precision`` is ``"f32"``, or ``"bf16"`` for processors that multiply it. ``statistics`` asks for
+    log-sum-exp and entropy of each row. Arrays in ``float64`` go through the plain computation.
 
     ``ValueError`` on a loss, mode or memory that cannot be; ``TypeError`` on values of a wrong type.
 
@@ -119,7 +125,7 @@ class Head:
                 )
             self.loss = loss
         else:
-            self.loss = Loss(loss, num_classes, **arguments)
+            self.loss = Loss(loss, num_classes, **checked_arguments(arguments))
         if embedding_size is None:
             raise TypeError("embedding_size: expected the width of the embeddings, found nothing")
         self.embedding_size = whole(embedding_size, "embedding_size", 1)
@@ -211,7 +217,7 @@ class Head:
         x: ArrayLike,
         weight: NDArray[np.float32],
         target: ArrayLike,
-        optimiser: "Optimiser",
+        optimiser: Optimiser,
         reduction: str = "mean",
         **extras: Any,
     ) -> tuple[Any, NDArray[Any]]:
@@ -219,7 +225,8 @@ class Head:
 
         ``weight`` (``float32``) is changed where it lies, by an :class:`Optimiser`: its gradient never is as a whole,
         so it cannot be clipped by its norm here (take :meth:`value_and_grad`, clip, and :meth:`Optimiser.apply`). After
-        an error weight and optimiser are as they were. Other arguments as :meth:`run`.
+        an error weight and optimiser are as they were. A bias and a learned scale are not changed: their gradients are
+        in what :meth:`step_and_run` gives. Other arguments as :meth:`run`.
 
         >>> import numpy as np
         >>> import softmargin
@@ -239,7 +246,7 @@ class Head:
         x: ArrayLike,
         weight: NDArray[np.float32],
         target: ArrayLike,
-        optimiser: "Optimiser",
+        optimiser: Optimiser,
         reduction: str = "mean",
         **extras: Any,
     ) -> HeadOutcome:
@@ -256,6 +263,15 @@ class Head:
         """The score of every class (N, C) as the geometry makes it, without margin and scale: maybe cosines."""
         x = floats(x, "x", 2)
         return self._core.scores(x, floats(weight, "weight", 2, x.dtype), vector(bias, "bias", x.dtype))
+
+    def predict(self, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[np.int64]:
+        """The class of the largest score of each row (N), the lowest on ties; the scores of some rows at a time."""
+        x = floats(x, "x", 2)
+        answer = np.empty(len(x), np.int64)
+        step = max(1, MOST_SCORES // self.num_classes)
+        for first in range(0, len(x), step):
+            answer[first : first + step] = self.scores(x[first : first + step], weight, bias).argmax(axis=1)
+        return answer
 
     def update(
         self, state: dict[str, Any], x: ArrayLike, weight: ArrayLike, target: ArrayLike, **extras: Any
@@ -363,10 +379,17 @@ class Optimiser:
         self._core.apply(self._writeable(weight), floats(gradient, "gradient", 2, np.dtype(np.float32)))
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers, to be saved with the weight."""
+        """What it remembers, to be saved with the weight: arrays and single values, as :func:`numpy.savez` takes them.
+
+        >>> import io, numpy as np, softmargin
+        >>> weight, file = np.ones((2, 3), dtype=np.float32), io.BytesIO()
+        >>> optimiser = softmargin.Optimiser("adamw", weight, learning_rate=0.1)
+        >>> np.savez(file, weight=weight, **optimiser.state_dict())
+        >>> optimiser.load_state_dict(np.load(io.BytesIO(file.getvalue())))
+        """
         first, second = self._core.moments()
         return {
-            "rule": self._rule,
+            "kind": self._given[0],
             "steps": self.steps,
             "first": first,
             "second": second,
@@ -375,12 +398,15 @@ class Optimiser:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from what :meth:`state_dict` gave. ``ValueError`` on another shape or kind."""
-        if state["rule"]["kind"] != self._rule["kind"]:
-            raise ValueError(f"state: expected one of {self._rule['kind']}, found one of {state['rule']['kind']}")
+        missing = [name for name in ("kind", "steps", "first", "second", "learning_rate") if name not in state]
+        if missing:
+            raise ValueError(f"state: expected what state_dict() gave, found nothing under {missing[0]!r}")
+        if str(state["kind"]) != self._given[0]:
+            raise ValueError(f"state: expected one of {self._given[0]}, found one of {state['kind']}")
         single = np.dtype(np.float32)
         moments = (floats(state[name], name, 2, single) for name in ("first", "second"))
-        self._core.restore(whole(state["steps"], "steps", 0), *moments)
-        self.learning_rate = state["learning_rate"]
+        self._core.restore(whole(np.asarray(state["steps"])[()], "steps", 0), *moments)
+        self.learning_rate = float(state["learning_rate"])
 
     def _writeable(self, weight):
         """The array itself: a copy would take the step in the weight's place."""

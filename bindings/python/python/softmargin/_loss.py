@@ -1,5 +1,7 @@
 """A loss of scores."""
 
+from __future__ import annotations
+
 import copy
 import dataclasses
 import reprlib
@@ -39,26 +41,28 @@ def losses(name: str | None = None) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class LossOutcome:
-    """All that is known of the loss of a batch."""
+    """All that is known of the loss of a batch.
+
+    - ``value``: The rows, reduced; with ``reduction="none"`` their sum, whose gradient is the one given.
+    - ``rows``: (N): the weighted loss of each row, 0 for ignored ones.
+    - ``weight``: The sum of the rows' weights.
+    - ``kept``: Rows that counted.
+    - ``grad``: (N, C): by the scores, the norms held fixed.
+    - ``grad_scale``: By the scale, learned or not.
+    - ``grad_radius``: By the radius of ring loss.
+    - ``grad_embedding_norms``: (N): by the norms of the embeddings, where the loss looks at them.
+    - ``grad_weight_norms``: (C): by the norms of the prototypes, where the loss looks at them.
+    """
 
     value: float
-    """The rows, reduced; with ``reduction="none"`` their sum, whose gradient is the one given."""
     rows: NDArray[Any]
-    """(N): the weighted loss of each row, 0 for ignored ones."""
     weight: float
-    """The sum of the rows' weights."""
     kept: int
-    """Rows that counted."""
     grad: NDArray[Any] | None = None
-    """(N, C): by the scores, the norms held fixed."""
     grad_scale: float | None = None
-    """By the scale, learned or not."""
     grad_radius: float | None = None
-    """By the radius of ring loss."""
     grad_embedding_norms: NDArray[Any] | None = None
-    """(N): by the norms of the embeddings, where the loss looks at them."""
     grad_weight_norms: NDArray[Any] | None = None
-    """(C): by the norms of the prototypes, where the loss looks at them."""
 
 
 class Loss:
@@ -70,7 +74,9 @@ class Loss:
     ``margin`` a number, or several where the loss has several, in radians where it is an angle. ``class_weights`` (C)
     weights the rows of each class, rows whose label is ``ignored_label`` do not count, ``class_counts`` (C) are the
     samples of each class for a margin that goes by them. ``label_smoothing`` and ``z_loss`` are options of softmax
-    cross-entropy.
+    cross-entropy. A class weight multiplies the whole loss of a row, smoothing included (in PyTorch each class has its
+    own weight in the smoothed part, and so it has in :func:`softmargin.torch.linear_cross_entropy`).
+    ``losses(name)["spec"]`` shows what ``spec`` may change.
 
     ``ValueError`` on an unknown name, numbers out of range and parts that do not go together, with the reason;
     ``TypeError`` on values of a wrong type.
@@ -236,6 +242,17 @@ EXTRAS = ("sample_weights", "margins", "embedding_norms", "weight_norms", "scale
 def _batch(scores, target, extras):
     scores = floats(scores, "scores", 2)
     return scores, targets(target, "target", scores.dtype), checked_extras(extras, EXTRAS, scores.dtype)
+
+
+def checked_arguments(arguments):
+    """Arguments of a loss that are passed on to it."""
+    known = ("scale", "margin", "spec", "class_weights", "ignored_label", "class_counts", "label_smoothing", "z_loss")
+    elsewhere = {"ignore_index": "ignored_label", "weight": "class_weights", "smoothing": "label_smoothing"}
+    for name in arguments:
+        if name not in known:
+            hint = f"; here it is {elsewhere[name]}" if name in elsewhere else ""
+            raise TypeError(f"{name}: expected one of {', '.join(known)}{hint}")
+    return arguments
 
 
 def checked_extras(extras, known, dtype):

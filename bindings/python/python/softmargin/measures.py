@@ -14,6 +14,8 @@ entries 0 or above that sum to 1 within 1e-4. Everything is computed in ``float6
 ``"bits"``.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -14,6 +14,8 @@ that nothing is lost where one score stands out. ``temperature`` is above 0; tow
 hard one.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -44,7 +44,8 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
     margin : float or sequence of float, default=None
         In radians where it is an angle; None: the loss's own.
     C : float, default=1.0
-        Inverse strength of the L2 penalty, above 0. Only for inner products.
+        Inverse strength of the L2 penalty, above 0. Only for inner products: to search among losses of both kinds, give
+        ``GridSearchCV`` a list of grids.
     fit_intercept : bool or "auto", default="auto"
         "auto": with a bias for inner products, but where the margin is on the angle or the dictionary ``loss`` names
         another geometry. True is refused where scores are not inner products.

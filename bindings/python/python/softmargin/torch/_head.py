@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from softmargin._head import Head
-from softmargin._loss import Loss
+from softmargin._loss import Loss, checked_arguments
 from softmargin.torch._composed import next_state, scores
 from softmargin.torch._functional import beside, head_loss, widened
 
@@ -25,10 +25,11 @@ class MarginHead(nn.Module):
     ``"mean"``, ``"mean-or-nan"``, ``"sum"`` or ``"none"``.
 
     Its parameters: ``weight`` (C K, D), K prototypes a class; ``bias`` (C K) where the geometry has one; ``scale`` and
-    ``radius``, single numbers, where they are learned; else these are None. A loss with a state (averages, annealed or
-    drawn margins) keeps it in a buffer: a forward pass in training mode that records gradients takes the batch into the
-    averages and counts a step, in evaluation the state is read as it is. ``seed`` decides what is drawn. Such a head is
-    to stay outside ``torch.utils.checkpoint``, which runs a forward pass twice.
+    ``radius``, single numbers, where they are learned; else these are None. A scale past the bounds of its spec counts
+    as the nearer one, and its gradient leads back. A loss with a state (averages, annealed or drawn margins) keeps it
+    in a buffer: a forward pass in training mode that records gradients takes the batch into the averages and counts a
+    step, in evaluation the state is read as it is. ``seed`` decides what is drawn. Such a head is to stay outside
+    ``torch.utils.checkpoint``, which runs a forward pass twice.
 
     ``ValueError`` on a loss that cannot be; ``TypeError`` on values of a wrong type.
 
@@ -61,7 +62,7 @@ class MarginHead(nn.Module):
             raise ValueError(f'reduction: expected "mean", "mean-or-nan", "sum" or "none", found {reduction!r}')
         if isinstance(loss, Loss) and (parameters or loss.num_classes != num_classes):
             raise TypeError("loss: expected no arguments of a loss beside a Loss, and as many classes, found others")
-        made = loss if isinstance(loss, Loss) else Loss(loss, num_classes, **parameters)
+        made = loss if isinstance(loss, Loss) else Loss(loss, num_classes, **checked_arguments(parameters))
         self._head = Head(made, embedding_size=embedding_size, mode=mode, memory=memory, precision=precision)
         self.reduction = reduction
         self.embedding_size, self.num_classes = self._head.embedding_size, made.num_classes
