@@ -120,7 +120,7 @@ class Loss:
         self._arguments = copy.deepcopy({key: value for key, value in named.items() if value is not None})
         self._given = copy.deepcopy(loss)
         name, scale, margin, spec = _section(loss, scale, margin, spec)
-        parts = _parts(spec, class_weights, ignored_label, label_smoothing, z_loss)
+        parts = _parts(name, spec, class_weights, ignored_label, label_smoothing, z_loss)
         counts = None if class_counts is None else [whole(count, "class_counts", 0) for count in class_counts]
         self._core = _core.Loss(name, whole(num_classes, "num_classes", 0), scale, margin, parts or None, counts)
 
@@ -296,7 +296,7 @@ def _section(loss, scale, margin, spec):
     return section["name"], None if scale is None else float(scale), margin, {**parts, **(spec or {})}
 
 
-def _parts(spec, class_weights, ignored_label, label_smoothing, z_loss):
+def _parts(name, spec, class_weights, ignored_label, label_smoothing, z_loss):
     parts = _named(spec)
     if class_weights is not None:
         parts["class-weights"] = [float(weight) for weight in np.asarray(class_weights).reshape(-1)]
@@ -305,6 +305,9 @@ def _parts(spec, class_weights, ignored_label, label_smoothing, z_loss):
     options = {"label-smoothing": label_smoothing, "z-loss": z_loss}
     options = {key: float(value) for key, value in options.items() if value is not None}
     if options:
+        if "comparison" not in parts and "label-smoothing" not in losses(name)["spec"]["comparison"]["gate"]:
+            option = next(iter(options)).replace("-", "_")
+            raise ValueError(f"{option}: expected none, {name} is no softmax cross-entropy; leave it out")
         comparison = parts.setdefault("comparison", {})
         gate = comparison.get("gate", {})
         comparison["gate"] = {**(gate if isinstance(gate, dict) else {"kind": gate}), **options}

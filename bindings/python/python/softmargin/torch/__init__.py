@@ -28,3 +28,7 @@ def __getattr__(name):
 
         return ShardedMarginHead
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
