@@ -2,7 +2,7 @@
 //! may be any.
 
 use ndarray::{Dimension, Ix1, Ix2};
-use numpy::{Element, PyArray, PyArrayMethods, PyReadonlyArray};
+use numpy::{BorrowError, Element, PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use softmargin::Real;
@@ -17,6 +17,20 @@ impl Number for f64 {}
 pub(crate) fn is_single(matrix: &Bound<'_, PyAny>) -> bool {
     matrix.cast::<PyArray<f32, Ix2>>().is_ok()
 }
+
+/// Computes with `$number` as the type that a matrix has.
+macro_rules! with_type_of {
+    ($matrix:expr, $number:ident => $compute:expr) => {
+        if $crate::arrays::is_single($matrix) {
+            type $number = f32;
+            $compute
+        } else {
+            type $number = f64;
+            $compute
+        }
+    };
+}
+pub(crate) use with_type_of;
 
 /// An array that is read while a kernel runs.
 pub(crate) fn read<'py, T: Element, D: Dimension>(
@@ -33,7 +47,13 @@ pub(crate) fn read_optional<'py, T: Element>(
     array.map(|array| read(name, array)).transpose()
 }
 
-pub(crate) fn typed<'a, 'py, T: Element, D: Dimension>(
+/// A matrix that a step writes to while a kernel runs.
+pub(crate) fn write<'py>(name: &str, matrix: &Bound<'py, PyAny>) -> PyResult<PyReadwriteArray<'py, f32, Ix2>> {
+    let refused = |cause: BorrowError| PyValueError::new_err(format!("{name}: {cause}; a step writes to it"));
+    typed(name, matrix)?.try_readwrite().map_err(refused)
+}
+
+fn typed<'a, 'py, T: Element, D: Dimension>(
     name: &str,
     array: &'a Bound<'py, PyAny>,
 ) -> PyResult<&'a Bound<'py, PyArray<T, D>>> {

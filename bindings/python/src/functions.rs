@@ -1,6 +1,6 @@
 //! Measures of distributions and smooth functions, over the rows of a matrix.
 
-use crate::arrays::{Number, is_single, read};
+use crate::arrays::{Number, read, with_type_of};
 use crate::errors::raised;
 use crate::threads::compute;
 use ndarray::{Array1, Array2, ArrayView1, Axis, Ix1, Ix2};
@@ -103,29 +103,17 @@ fn rows_to_rows<'py, F: Number>(
 
 #[pyfunction]
 pub(crate) fn softmax<'py>(scores: Bound<'py, PyAny>, temperature: f64) -> PyResult<Bound<'py, PyAny>> {
-    if is_single(&scores) {
-        rows_to_rows::<f32>(&scores, |z| smooth::softmax(z, temperature))
-    } else {
-        rows_to_rows::<f64>(&scores, |z| smooth::softmax(z, temperature))
-    }
+    with_type_of!(&scores, F => rows_to_rows::<F>(&scores, |z| smooth::softmax(z, temperature)))
 }
 
 #[pyfunction]
 pub(crate) fn log_softmax<'py>(scores: Bound<'py, PyAny>, temperature: f64) -> PyResult<Bound<'py, PyAny>> {
-    if is_single(&scores) {
-        rows_to_rows::<f32>(&scores, |z| smooth::log_softmax(z, temperature))
-    } else {
-        rows_to_rows::<f64>(&scores, |z| smooth::log_softmax(z, temperature))
-    }
+    with_type_of!(&scores, F => rows_to_rows::<F>(&scores, |z| smooth::log_softmax(z, temperature)))
 }
 
 #[pyfunction]
 pub(crate) fn log_sum_exp<'py>(scores: Bound<'py, PyAny>, temperature: f64) -> PyResult<Bound<'py, PyAny>> {
-    if is_single(&scores) {
-        log_sum_exp_of::<f32>(&scores, temperature)
-    } else {
-        log_sum_exp_of::<f64>(&scores, temperature)
-    }
+    with_type_of!(&scores, F => log_sum_exp_of::<F>(&scores, temperature))
 }
 
 fn log_sum_exp_of<'py, F: Number>(scores: &Bound<'py, PyAny>, temperature: f64) -> PyResult<Bound<'py, PyAny>> {

@@ -1,6 +1,6 @@
 //! A head: embeddings, prototypes and targets to a loss and its gradients.
 
-use crate::arrays::{Number, Targets, is_single, read, read_optional, typed};
+use crate::arrays::{Number, Targets, read, read_optional, with_type_of, write};
 use crate::errors::raised;
 use crate::lease::{Lent, lend, take};
 use crate::loss::{Loss, read_state, reduction_of};
@@ -8,7 +8,7 @@ use crate::memory;
 use crate::optimiser::Optimiser;
 use crate::threads::compute;
 use ndarray::{ArrayView2, Ix1, Ix2};
-use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use numpy::{PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -85,11 +85,7 @@ impl Head {
         extras: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (reduction, extras) = (reduction_of(reduction)?, extras.extract()?);
-        if is_single(&embeddings) {
-            self.run_of::<f32>(py, &embeddings, &weight, &target, reduction, gradients, &extras)
-        } else {
-            self.run_of::<f64>(py, &embeddings, &weight, &target, reduction, gradients, &extras)
-        }
+        with_type_of!(&embeddings, F => self.run_of::<F>(py, &embeddings, &weight, &target, reduction, gradients, &extras))
     }
 
     /// A step of training: the weight is changed where it lies.
@@ -106,9 +102,7 @@ impl Head {
     ) -> PyResult<Bound<'py, PyDict>> {
         let (reduction, extras): (_, Extras<'py>) = (reduction_of(reduction)?, extras.extract()?);
         let state = read_state(extras.state.as_ref())?;
-        let mut weight = typed::<f32, Ix2>("weight", &weight)?
-            .try_readwrite()
-            .map_err(|cause| PyValueError::new_err(format!("weight: {cause}; a step writes to it")))?;
+        let mut weight = write("weight", &weight)?;
         let mut optimiser = optimiser.take()?;
         let optimiser = &mut *optimiser;
         let mut weight = weight.as_array_mut();
@@ -130,11 +124,7 @@ impl Head {
         weight: Bound<'py, PyAny>,
         bias: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if is_single(&embeddings) {
-            self.scores_of::<f32>(&embeddings, &weight, bias.as_ref())
-        } else {
-            self.scores_of::<f64>(&embeddings, &weight, bias.as_ref())
-        }
+        with_type_of!(&embeddings, F => self.scores_of::<F>(&embeddings, &weight, bias.as_ref()))
     }
 
     /// The state once a batch has been taken into its averages.
@@ -148,11 +138,7 @@ impl Head {
     ) -> PyResult<Bound<'py, PyAny>> {
         let extras: Extras<'py> = extras.extract()?;
         let mut state = read_state(extras.state.as_ref())?.unwrap_or_default();
-        if is_single(&embeddings) {
-            self.update_of::<f32>(py, &embeddings, &weight, &target, &extras, &mut state)?;
-        } else {
-            self.update_of::<f64>(py, &embeddings, &weight, &target, &extras, &mut state)?;
-        }
+        with_type_of!(&embeddings, F => self.update_of::<F>(py, &embeddings, &weight, &target, &extras, &mut state)?);
         Ok(pythonize(py, &state)?)
     }
 }

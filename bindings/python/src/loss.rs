@@ -1,6 +1,6 @@
 //! A loss of scores.
 
-use crate::arrays::{Targets, is_single, read, read_optional};
+use crate::arrays::{Targets, read, read_optional, with_type_of};
 use crate::errors::raised;
 use crate::lease::{Lent, lend, take};
 use crate::memory;
@@ -98,14 +98,10 @@ impl Loss {
         extras: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (reduction, extras) = (reduction_of(reduction)?, extras.extract()?);
-        if is_single(&scores) {
-            self.run_of::<f32>(py, &scores, &target, reduction, gradients, &extras)
-        } else {
-            self.run_of::<f64>(py, &scores, &target, reduction, gradients, &extras)
-        }
+        with_type_of!(&scores, F => self.run_of::<F>(py, &scores, &target, reduction, gradients, &extras))
     }
 
-    /// Weight and amounts of margin of each row, for what computes the loss by other means: the scores are not needed.
+    /// Amounts of margin of each row, for what computes the loss by other means: the scores are not needed.
     #[pyo3(signature = (target, norms=None, margins=None, state=None))]
     fn margin_amounts<'py>(
         &self,
@@ -137,7 +133,6 @@ impl Loss {
         }
         let amounts = self.inner.margin_amounts(&batch).map_err(raised)?;
         let answer = PyDict::new(py);
-        answer.set_item("row_weights", PyArray1::from_vec(py, self.inner.row_weights(&batch).map_err(raised)?))?;
         answer.set_item("amount", PyArray1::from_vec(py, amounts.amount))?;
         answer.set_item("amount_slope", PyArray1::from_vec(py, amounts.amount_slope))?;
         answer.set_item("minus", PyArray1::from_vec(py, amounts.minus))?;
@@ -155,11 +150,7 @@ impl Loss {
     ) -> PyResult<Bound<'py, PyAny>> {
         let extras: Extras<'py> = extras.extract()?;
         let mut state = read_state(extras.state.as_ref())?.unwrap_or_default();
-        if is_single(&scores) {
-            self.update_of::<f32>(py, &scores, &target, &extras, &mut state)?;
-        } else {
-            self.update_of::<f64>(py, &scores, &target, &extras, &mut state)?;
-        }
+        with_type_of!(&scores, F => self.update_of::<F>(py, &scores, &target, &extras, &mut state)?);
         Ok(pythonize(py, &state)?)
     }
 }

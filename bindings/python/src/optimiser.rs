@@ -1,11 +1,11 @@
 //! The optimiser of a head's fused step.
 
-use crate::arrays::{read, typed};
+use crate::arrays::{read, write};
 use crate::errors::raised;
 use crate::memory;
 use crate::threads::compute;
 use ndarray::Ix2;
-use numpy::{PyArray2, PyArrayMethods, ToPyArray};
+use numpy::{PyArray2, ToPyArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pythonize::depythonize;
@@ -69,9 +69,7 @@ impl Optimiser {
     /// A step on the whole weight with a gradient at hand.
     fn apply(&self, py: Python<'_>, weight: Bound<'_, PyAny>, gradient: Bound<'_, PyAny>) -> PyResult<()> {
         let gradient = read::<f32, Ix2>("gradient", &gradient)?;
-        let mut weight = typed::<f32, Ix2>("weight", &weight)?
-            .try_readwrite()
-            .map_err(|cause| PyValueError::new_err(format!("weight: {cause}; a step writes to it")))?;
+        let mut weight = write("weight", &weight)?;
         let (mut weight, gradient, mut optimiser) = (weight.as_array_mut(), gradient.as_array(), self.take()?);
         let optimiser = &mut *optimiser;
         compute(py, || optimiser.apply(weight.view_mut(), gradient)).map_err(raised)

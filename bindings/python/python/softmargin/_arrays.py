@@ -28,16 +28,16 @@ def array(values, name):
     return found
 
 
-def floats(values, name, dimensions, dtype=None):
-    """An array of so many dimensions, ``float32`` or ``float64``; of ``dtype`` where that is given."""
+def floats(values, name, dimensions=None, dtype=None):
+    """An array, ``float32`` or ``float64``, of so many dimensions and of ``dtype`` where these are given."""
     found = array(values, name)
-    if isinstance(values, (list, tuple)) and found.dtype.kind in "iu":
+    if isinstance(values, (list, tuple, int)) and found.dtype.kind in "iu":
         found = found.astype(np.float64)  # as precise as they were written
     if found.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(
             f"{name}: expected float32 or float64, found {found.dtype}; convert it, say with .astype(numpy.float32)"
         )
-    if found.ndim != dimensions:
+    if dimensions is not None and found.ndim != dimensions:
         raise ValueError(f"{name}: expected {dimensions} dimensions, found {found.ndim}, shape {found.shape}")
     return readable(found, dtype or found.dtype.newbyteorder("="))
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import FLOATS, array, readable
+from softmargin._arrays import floats
 
 __all__ = ["log_softmax", "log_sum_exp", "softmax", "softplus"]
 
@@ -75,22 +75,13 @@ def softplus(x: ArrayLike) -> NDArray[Any] | np.floating[Any]:
     >>> smooth.softplus([-1000.0, -20.0, 1000.0])
     array([0.00000000e+00, 2.06115362e-09, 1.00000000e+03])
     """
-    found = _floats(x, "x")
+    found = floats(x, "x")
     answer = _core.softplus(found.astype(np.float64, copy=False).reshape(-1)).reshape(found.shape).astype(found.dtype)
     return answer if answer.ndim else answer[()]
 
 
-def _floats(values, name):
-    found = array(values, name)
-    if isinstance(values, (list, tuple, int)) and found.dtype.kind in "iu":
-        found = found.astype(np.float64)
-    if found.dtype.newbyteorder("=") not in FLOATS:
-        raise TypeError(f"{name}: expected float32 or float64, found {found.dtype}; convert it with .astype")
-    return readable(found, found.dtype.newbyteorder("="))
-
-
 def _rows(scores):
-    found = _floats(scores, "scores")
+    found = floats(scores, "scores")
     if found.ndim == 0:
         raise ValueError("scores: expected an array (..., n), found a single number")
     return found.reshape(int(np.prod(found.shape[:-1])), found.shape[-1]), found.shape
