@@ -2,7 +2,7 @@
 
 A row of a table is a pair of processes, softmargin and a peer, that have data of the same law ready and take turns: a
 round asks each for as many steps as make a third of a second, at least one. Times are medians of the rounds, a ratio is
-the median of the rounds' own ratios, and more than 1 is in our favour. Short steps get three times the rounds. A step
+the median of the rounds' own ratios, and more than 1 is in our favor. Short steps get three times the rounds. A step
 of more than 100 s (PyTorch's bfloat16 without the instructions for it) is done once after the one that warms up.
 
 Gradients are `fresh`, which each program allocates in each step, or `kept`, which lie where they were: softmargin

@@ -1,8 +1,8 @@
 """softmargin.sklearn.MarginClassifier against scikit-learn's LogisticRegression: seconds of a fit, and accuracy.
 
 Both have the same objective, `C`, `max_iter` and `tol`, and take turns; times are medians. The digits are the 1,797 of
-scikit-learn, a third of them tests; the larger problem is made here: random centres of classes with noise around them.
-Features are standardised. A row "one thread" has both with a single thread for BLAS: with more, small products may wait
+scikit-learn, a third of them tests; the larger problem is made here: random centers of classes with noise around them.
+Features are standardized. A row "one thread" has both with a single thread for BLAS: with more, small products may wait
 longer for threads than they take, in both programs, on a machine that does other work.
 
     python -m venv bench/.venv
@@ -32,11 +32,11 @@ def main():
     options = arguments()
     warnings.simplefilter("ignore", ConvergenceWarning)  # that max_iter is reached is in the table
     print(f"{'problem':<30}{'ours, s':>10}{'theirs, s':>11}{'ratio':>8}{'iterations':>13}{'accuracy, %':>16}")
-    digits = standardised(*load_digits(return_X_y=True), test_size=1 / 3)
+    digits = standardized(*load_digits(return_X_y=True), test_size=1 / 3)
     large = f"{options.rows} x {options.features} x {options.classes}"
     row("digits", digits, options)
     row("digits, one thread", digits, options, threads=1)
-    row(large, standardised(*synthetic(options), test_size=0.2), options)
+    row(large, standardized(*synthetic(options), test_size=0.2), options)
 
 
 def arguments():
@@ -44,7 +44,7 @@ def arguments():
     parser.add_argument("--rows", type=int, default=20_000, help="training rows of the larger problem")
     parser.add_argument("--features", type=int, default=384)
     parser.add_argument("--classes", type=int, default=150)
-    parser.add_argument("--noise", type=float, default=4.0, help="standard deviation, that of centres being 1")
+    parser.add_argument("--noise", type=float, default=4.0, help="standard deviation, that of centers being 1")
     parser.add_argument("--C", type=float, default=0.01, help="inverse strength of the penalty")
     parser.add_argument("--max-iter", type=int, default=100)
     parser.add_argument("--tol", type=float, default=1e-4)
@@ -56,11 +56,11 @@ def synthetic(options):
     """A quarter more rows than asked for, which are to test."""
     random, rows = np.random.default_rng(0), options.rows * 5 // 4
     labels = random.integers(options.classes, size=rows)
-    centres = random.standard_normal((options.classes, options.features))
-    return centres[labels] + options.noise * random.standard_normal((rows, options.features)), labels
+    centers = random.standard_normal((options.classes, options.features))
+    return centers[labels] + options.noise * random.standard_normal((rows, options.features)), labels
 
 
-def standardised(features, labels, test_size):
+def standardized(features, labels, test_size):
     X, test_X, y, test_y = train_test_split(features, labels, test_size=test_size, random_state=0, stratify=labels)
     scaler = StandardScaler().fit(X)
     return scaler.transform(X), scaler.transform(test_X), y, test_y

@@ -3,8 +3,8 @@
     python bench/throughput.py                # 9 rounds at 28 x 28 and 64 x 64, about a minute
     python bench/throughput.py --profile      # and where the time of a layer goes
 
-softmargin runs its whole training step: augmentation, network, loss, optimiser. PyTorch computes the same network,
-loss and optimiser on images that lie in memory. Both have the same number of threads. Every round asks each of the
+softmargin runs its whole training step: augmentation, network, loss, optimizer. PyTorch computes the same network,
+loss and optimizer on images that lie in memory. Both have the same number of threads. Every round asks each of the
 three once, one after the other; a ratio is the median of the rounds' own ratios, so that what else the machine does
 weighs on both sides. Prints a table, and keeps it in bench/results/.
 """

@@ -3,7 +3,7 @@
     python torch_training.py SIDE IMAGES LAYOUT THREADS PLAN
 
 PLAN is the JSON that `throughput plan SIDE` prints; LAYOUT is `contiguous` or `channels_last`. The images lie in memory
-as floats and are not augmented: PyTorch is given the network, the loss and the optimiser alone to compute.
+as floats and are not augmented: PyTorch is given the network, the loss and the optimizer alone to compute.
 """
 
 import json
@@ -21,11 +21,11 @@ class Layer(nn.Module):
     def __init__(self, inputs, plan):
         super().__init__()
         self.convolution = nn.Conv2d(inputs, plan["channels"], 3, plan["stride"], 1, bias=False)
-        self.normalisation = nn.BatchNorm2d(plan["channels"])
+        self.normalization = nn.BatchNorm2d(plan["channels"])
         self.pool, self.skip = plan["pool"], plan["skip"]
 
     def forward(self, x):
-        y = self.normalisation(self.convolution(x))
+        y = self.normalization(self.convolution(x))
         if self.skip:
             y = y + x
         return F.relu(F.max_pool2d(y, 2) if self.pool else y)
@@ -43,26 +43,26 @@ class Network(nn.Module):
         with torch.no_grad():
             values = self.layers(torch.zeros(2, plan["image"][0], height, width))[0].numel()
         self.embedding = nn.Linear(values, plan["embedding"], bias=False)
-        self.normalisation = nn.BatchNorm1d(plan["embedding"])
+        self.normalization = nn.BatchNorm1d(plan["embedding"])
         self.prototypes = nn.Parameter(torch.randn(CLASSES, plan["embedding"]))
 
     def forward(self, x):
-        embedding = self.normalisation(self.embedding(self.layers(x).flatten(1)))
+        embedding = self.normalization(self.embedding(self.layers(x).flatten(1)))
         return F.normalize(embedding) @ F.normalize(self.prototypes).T
 
 
-def learn(network, optimiser, images, targets):
+def learn(network, optimizer, images, targets):
     """AM-softmax, the command's default loss."""
     scores = network(images)
     margin = MARGIN * F.one_hot(targets, CLASSES)
     loss = F.cross_entropy(SCALE * (scores - margin), targets)
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     return loss.item()
 
 
-def optimiser_of(network):
+def optimizer_of(network):
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() == 1]
     groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0.0}]
@@ -76,13 +76,13 @@ def main():
     torch.manual_seed(0)
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     network = Network(plan).to(memory_format=memory)
-    optimiser = optimiser_of(network)
+    optimizer = optimizer_of(network)
     images = torch.randn(count, 1, side, side)
     targets = torch.arange(count) % CLASSES
     for _ in sys.stdin:
         start = time.perf_counter()
         for rows in torch.randperm(count).split(BATCH):
-            learn(network, optimiser, images[rows].to(memory_format=memory), targets[rows])
+            learn(network, optimizer, images[rows].to(memory_format=memory), targets[rows])
         print(json.dumps({"images_per_second": count / (time.perf_counter() - start)}), flush=True)
 
 

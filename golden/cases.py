@@ -4,12 +4,12 @@ import math
 import random
 
 import heads
-from amounts import normal, uniforms
+from margin_values import normal, uniforms
 from exact import KEYS, Inputs, evaluate
 from mpmath import mp, mpf
 from plain import verify
 from reading import f32, grid, show, show_all
-from rivals_and_state import INITIAL, updated
+from negatives_and_state import INITIAL, updated
 
 
 # ---------------------------------------------------------------- describing a case
@@ -35,12 +35,12 @@ def linear(low, high, norm_low, norm_high):
     return {"per": "norm-linear", "low": low, "high": high, "norm_low": norm_low, "norm_high": norm_high}
 
 
-def standardised(amount, concentration, momentum=0.01):
-    return {"per": "norm-standardised", "amount": amount, "concentration": concentration, "momentum": momentum}
+def standardized(value, concentration, momentum=0.01):
+    return {"per": "norm-standardized", "value": value, "concentration": concentration, "momentum": momentum}
 
 
-def drawn(mean, deviation):
-    return {"per": "drawn", "mean": mean, "deviation": deviation}
+def drawn(mean, std):
+    return {"per": "drawn", "mean": mean, "std": std}
 
 
 PLAIN = {"kind": "plain", "factor": None, "momentum": None, "by": None, "sin_floor": None}
@@ -66,13 +66,13 @@ def state(**options):
     return INITIAL | options
 
 
-def margin(kind="none", amount=None, times=None, plus=None, minus=None, beyond_pi=None,
+def margin(kind="none", value=None, times=None, plus=None, minus=None, beyond_pi=None,
            gradient=None, anneal_lambda=None, sin_floor=None):
     if kind == "angle":
         plus, minus = plus or one(0.0), minus or one(0.0)
         beyond_pi, gradient, times = beyond_pi or "continue", gradient or "exact", times or 1.0
     return {
-        "kind": kind, "amount": amount, "times": times, "plus": plus, "minus": minus,
+        "kind": kind, "value": value, "times": times, "plus": plus, "minus": minus,
         "beyond_pi": beyond_pi, "gradient": gradient, "anneal_lambda": anneal_lambda,
         "sin_floor": sin_floor,
     }
@@ -100,23 +100,27 @@ BLANK = {
 }
 ORDER = [
     "name", "note", "scores", "targets", "soft_targets", "embedding_norms", "weight_norms",
-    "geometry", "scale", "temperature", "margin", "rivals", "sub_centres", "state", "comparison", "gate",
+    "geometry", "scale", "temperature", "margin", "negatives", "sub_centers", "state", "comparison", "gate",
     "label_smoothing", "z_loss",
-    "class_weights", "sample_weights", "ignored", "regulariser", "reduction", "expected",
+    "class_weights", "sample_weights", "ignored", "regularizer", "reduction", "expected",
 ]
+
+
+# The inputs of a preset are drawn from its name; a preset that was renamed keeps its inputs.
+SEEDS = {"sub-center-arcface": "sub-centre-arcface"}
 
 
 class Preset:
     """Collects the cases of one preset."""
 
     def __init__(self, name, formula, source, geometry, scale, margin_, comparison, gate_, anneal=None,
-                 rivals=PLAIN, sub_centres=1, state=None, regulariser=None):
+                 negatives=PLAIN, sub_centers=1, state=None, regularizer=None):
         self.name, self.formula, self.source, self.anneal = name, formula, source, anneal
         self.defaults = {
             "geometry": geometry, "scale": scale, "margin": margin_, "comparison": comparison,
-            "gate": gate_, "rivals": rivals, "sub_centres": sub_centres, "state": state, "regulariser": regulariser,
+            "gate": gate_, "negatives": negatives, "sub_centers": sub_centers, "state": state, "regularizer": regularizer,
         }
-        self.draw = random.Random(name)
+        self.draw = random.Random(SEEDS.get(name, name))
         self.cases, self.heads, self.updates, self.draws, self.checked = [], [], [], [], 0
 
     @property
@@ -125,10 +129,10 @@ class Preset:
 
     @property
     def looks_at_norms(self):
-        """Whether an amount or the regulariser follows the norms, which then lie about those of trained embeddings."""
+        """Whether a margin value or the regularizer follows the norms, which then lie about those of trained embeddings."""
         margin = self.defaults["margin"]
-        amounts = [margin[k] for k in ("amount", "plus", "minus") if margin[k]]
-        return bool(self.defaults["regulariser"]) or any(a["per"].startswith("norm") for a in amounts)
+        values = [margin[k] for k in ("value", "plus", "minus") if margin[k]]
+        return bool(self.defaults["regularizer"]) or any(a["per"].startswith("norm") for a in values)
 
     @property
     def cross_entropy(self):
@@ -179,16 +183,16 @@ class Preset:
         self.cases.append({k: case[k] for k in ORDER})
 
     def count_classes(self, case, classes):
-        """Counts for amounts by frequency that have none."""
-        amount = case["margin"]["amount"]
-        if amount and amount["per"] == "frequency" and amount["class_counts"] is None:
-            case["margin"]["amount"] = amount | {"class_counts": [1000, 40, 7, 350, 12][:classes]}
+        """Counts for margin values by frequency that have none."""
+        value = case["margin"]["value"]
+        if value and value["per"] == "frequency" and value["class_counts"] is None:
+            case["margin"]["value"] = value | {"class_counts": [1000, 40, 7, 350, 12][:classes]}
 
     def head(self, name, x, w, targets, **options):
         """A whole cosine head."""
         case = dict(BLANK) | rounded(self.defaults) | {"name": name, "x": rounded(x), "w": rounded(w), "targets": targets}
         case |= rounded(options)
-        self.count_classes(case, len(w) // case["sub_centres"])
+        self.count_classes(case, len(w) // case["sub_centers"])
         as_numbers = lambda table: [[mpf(v) for v in row] for row in case[table]]
         answer = heads.gradients(case, as_numbers("x"), as_numbers("w"))
         self.checked += heads.verify(case, as_numbers("x"), as_numbers("w"), answer)
@@ -258,7 +262,7 @@ def common_cases(p, incay=True):
                   reduction="sum")
     p.random_case("everything ignored, mean", rows=2, classes=3, targets=[-100, -100], ignored=-100,
                   note="zero loss, zero gradients, and a flag")
-    p.random_case("one class", rows=2, classes=1, targets=[0, 0], note="no rival: zero")
+    p.random_case("one class", rows=2, classes=1, targets=[0, 0], note="no negative: zero")
     p.random_case("two classes", rows=3, classes=2, targets=[0, 1, 0])
     n = {"embedding_norms": [0.75, 2.0, 3.5]}
     if p.defaults["geometry"] == "inner-product" and p.angular:
@@ -267,19 +271,19 @@ def common_cases(p, incay=True):
     for reduction in ("mean", "sum", "none") if thorough else ("mean",):
         if incay:
             p.add(f"feature incay, {reduction}", z, [0, 1, 1], reduction=reduction,
-                  regulariser={"kind": "feature-incay", "weight": 0.5, "radius": None},
+                  regularizer={"kind": "feature-incay", "weight": 0.5, "radius": None},
                   sample_weights=[1.0, 2.0, 1.0], note="rows 0 and 1 are classified correctly", **n)
         p.add(f"ring, {reduction}", z, [0, 1, 1], reduction=reduction,
-              regulariser={"kind": "ring", "weight": 0.25, "radius": 1.5},
+              regularizer={"kind": "ring", "weight": 0.25, "radius": 1.5},
               sample_weights=[1.0, 2.0, 1.0], **n)
-    p.flat_case("tied rivals", [[0.25, 0.5, 0.5, 0.5], [0.5, 0.5, 0.25, 0.5]], [0, 2], differentiable=False,
+    p.flat_case("tied negatives", [[0.25, 0.5, 0.5, 0.5], [0.5, 0.5, 0.25, 0.5]], [0, 2], differentiable=False,
                 note="the lowest index wins where one must")
     p.flat_case("all scores equal", [[0.5, 0.5, 0.5], [0.0, 0.0, 0.0]], [1, 0], differentiable=False,
                 note="ReLU'(0) = 0")
-    p.flat_case("rivals at -inf", [[0.25, "-inf", 0.5, -0.25], ["-inf", 0.5, "-inf", 0.125], [0.5, "-inf", "-inf", "-inf"]],
-                [0, 3, 0], differentiable=True, note="out of the comparison; row 2 has no rival left")
+    p.flat_case("negatives at -inf", [[0.25, "-inf", 0.5, -0.25], ["-inf", 0.5, "-inf", 0.125], [0.5, "-inf", "-inf", "-inf"]],
+                [0, 3, 0], differentiable=True, note="out of the comparison; row 2 has no negative left")
     p.flat_case("target at -inf", [["-inf", 0.5, 0.25], [0.25, 0.5, "-inf"]], [0, 0], reduction="sum")
-    p.flat_case("rival at +inf", [[0.5, "inf", 0.25, 0.125], [0.5, "inf", 0.25, "inf"]], [0, 2], reduction="sum")
+    p.flat_case("negative at +inf", [[0.5, "inf", 0.25, 0.125], [0.5, "inf", 0.25, "inf"]], [0, 2], reduction="sum")
     p.flat_case("target at +inf alone", [["inf", 0.5, -0.25], [0.5, -0.5, 0.25]], [0, 1], differentiable=False)
     p.flat_case("both infinite", [[0.5, 0.25], ["inf", "inf"]], [0, 1])
     if thorough:
@@ -310,10 +314,10 @@ def cosine_cases(p):
 def cross_entropy_cases(p):
     """Options that only log-sum-exp with softplus has."""
     p.random_case("label smoothing", label_smoothing=0.1)
-    p.flat_case("label smoothing with a rival at -inf", [[0.25, "-inf", 0.5, -0.25], [0.5, 0.25, "-inf", "-inf"]],
+    p.flat_case("label smoothing with a negative at -inf", [[0.25, "-inf", 0.5, -0.25], [0.5, 0.25, "-inf", "-inf"]],
                 [0, 1], label_smoothing=0.25, note="the smoothing is shared by the classes that remain")
     p.flat_case("label smoothing with infinite scores", [["-inf", 0.5, 0.25], [0.5, "inf", 0.25]], [0, 2],
-                label_smoothing=0.25, reduction="sum", note="the target at -inf, then a rival at +inf")
+                label_smoothing=0.25, reduction="sum", note="the target at -inf, then a negative at +inf")
     p.flat_case("label smoothing, one class", [[0.5]], [0], label_smoothing=0.25)
     p.random_case("z-loss", z_loss=0.125)
     p.flat_case("z-loss, one class", [[0.5]], [0], z_loss=0.125, note="zero by convention")
@@ -366,7 +370,7 @@ def at_the_poles(p, **shape):
 
 
 def angle_cases(p, **shape):
-    """Cosine margins: the poles, beyond pi, amounts, gradients."""
+    """Cosine margins: the poles, beyond pi, margin values, gradients."""
     at_the_poles(p, **shape)
     beyond_pi_cases(p, **shape)
     p.random_case("straight-through", margin=angle(gradient="straight-through", **shape), scale=16.0)
@@ -420,12 +424,12 @@ def multiplicative_cases(p):
 
 
 
-# ---------------------------------------------------------------- rivals, sub-centres, amounts of a row
+# ---------------------------------------------------------------- negatives, sub-centers, margin values of a row
 
 
 def small_heads(p, rows=4, classes=3, dimension=3, **options):
     """Heads drawn at random, with and without options."""
-    d, k = p.draw, p.defaults["sub_centres"]
+    d, k = p.draw, p.defaults["sub_centers"]
     draw = lambda n, size: [[grid(d.uniform(-size, size)) for _ in range(dimension)] for _ in range(n)]
     size = 60.0 if p.looks_at_norms else 2.0
     targets = [i % classes for i in range(rows)]
@@ -434,30 +438,30 @@ def small_heads(p, rows=4, classes=3, dimension=3, **options):
            sample_weights=[1.0, 0.5, 0.0, 2.0], **options)
 
 
-def sub_centre_cases(p):
+def sub_center_cases(p):
     small_heads(p)
     x = [[1.0, 0.5], [-0.75, 1.0], [0.25, -1.5]]
     w = [[1.0, 0.25], [-0.5, 0.75], [0.25, 1.0], [-1.0, -0.5], [0.5, -1.0], [0.75, 0.5]]
     for k, targets in ((1, [0, 1, 4]), (2, [0, 1, 2]), (3, [0, 1, 1]), (6, [0, 0, 0])):
-        p.head(f"{k} of 6 weights a class", x, w, targets, sub_centres=k, scale=8.0,
+        p.head(f"{k} of 6 weights a class", x, w, targets, sub_centers=k, scale=8.0,
                note="one class: no loss" if k == 6 else "")
 
 
-def rivals_at_the_poles(p, by):
+def negatives_at_the_poles(p, by):
     z = [[0.25, -1.0, 0.5], [-0.5, 0.125, -1.0]]
     for bits in (12, 20):
-        p.add(f"a rival at pi, floor 2^-{bits}", z, [0, 0], differentiable=False, scale=8.0, rivals=divided(by, 2.0**-bits))
-    p.add("a rival at 0", [[0.25, 1.0, 0.5]], [0], differentiable=False, pinned=False, rivals=divided(by, 2.0**-20),
+        p.add(f"a negative at pi, floor 2^-{bits}", z, [0, 0], differentiable=False, scale=8.0, negatives=divided(by, 2.0**-bits))
+    p.add("a negative at 0", [[0.25, 1.0, 0.5]], [0], differentiable=False, pinned=False, negatives=divided(by, 2.0**-20),
           scale=8.0, note="gradients not pinned: sin(theta / m) / sin(theta) is 0 / 0")
-    p.add("a rival beyond 1 by rounding", [[0.25, 1.0000001192092896], [0.25, -1.0000001192092896]], [0, 0],
-          differentiable=False, pinned=False, rivals=divided(by, 2.0**-20), scale=8.0,
+    p.add("a negative beyond 1 by rounding", [[0.25, 1.0000001192092896], [0.25, -1.0000001192092896]], [0, 0],
+          differentiable=False, pinned=False, negatives=divided(by, 2.0**-20), scale=8.0,
           note="clamped to [-1, 1]; gradients not pinned")
     near = 1.0 - 2.0**-24
-    p.add("rivals near 0 and pi", [[0.25, near], [0.25, -near], [0.5, 0.99990234375], [0.5, -0.99990234375]],
+    p.add("negatives near 0 and pi", [[0.25, near], [0.25, -near], [0.5, 0.99990234375], [0.5, -0.99990234375]],
           [0, 0, 0, 0], scale=8.0, reduction="sum")
 
 
-def rivals_with_comparisons(p):
+def negatives_with_comparisons(p):
     """Modified scores are what every comparison sees."""
     z = [[0.25, 0.625, -0.375, 0.125], [-0.5, -0.25, 0.875, 0.375]]
     for name, gate in (("hardest", "relu"), ("hardest", "softplus"), ("each-pair", "softplus"), ("against-zero", "softplus"),
@@ -470,30 +474,30 @@ def curricular_cases(p):
     for mean in (0.0, 0.25, 0.875, -0.125):
         p.add(f"T = {mean:g}", z, [0, 0, 0], scale=8.0, state=state(target_mean=mean))
     p.add("beyond pi", [[-0.96875, -0.9375, 0.5, -0.984375]], [0], scale=8.0, state=state(target_mean=0.5),
-          note="compared with the plain cos(theta + m) = -0.97, not with its continuation -1.09: the last rival stays")
+          note="compared with the plain cos(theta + m) = -0.97, not with its continuation -1.09: the last negative stays")
     p.random_case("straight-through", scale=8.0,
                   margin=angle(plus=one(0.5), gradient="straight-through"), state=state(target_mean=0.5))
     p.random_case("with a score margin", margin=margin("score", one(0.25)), scale=8.0, state=state(target_mean=0.5))
     p.random_case("without a margin", margin=margin(), scale=8.0, state=state(target_mean=0.5))
-    rivals_with_comparisons(p)
+    negatives_with_comparisons(p)
     small_heads(p, state=state(target_mean=0.375))
     p.update("first batch", z, [0, 1, 2])
     p.update("later, ignored rows", z, [0, -1, 3], ignored=-1, state=state(step=900, seed=7, target_mean=0.625))
     p.update("everything ignored", z, [-1, -1, -1], ignored=-1, state=state(target_mean=0.5))
-    p.update("momentum 1", z, [1, 0, 3], rivals=curricular(1.0), state=state(target_mean=0.5))
+    p.update("momentum 1", z, [1, 0, 3], negatives=curricular(1.0), state=state(target_mean=0.5))
     p.update("an infinite target", [["-inf", 0.5], [0.75, 0.25]], [0, 0], note="it has no part in the mean")
 
 
 def misclassified_cases(p):
     z = [[0.5, 0.75, -0.25, 0.0625], [0.25, -0.25, 0.375, -0.5], [0.9375, 0.25, 0.125, -0.75]]
     for factor in (1.0, 1.5, 3.0):
-        p.add(f"factor {factor:g}", z, [0, 0, 0], scale=8.0, rivals=misclassified(factor))
+        p.add(f"factor {factor:g}", z, [0, 0, 0], scale=8.0, negatives=misclassified(factor))
     p.random_case("without a margin", margin=margin(), scale=8.0)
     p.random_case("logit margin", margin=margin("logit", one(3.0)), scale=8.0, note="psi = cos_y - m / s")
     p.random_case("with an angle margin", margin=angle(plus=one(0.5)), scale=8.0)
     p.add("with an angle margin beyond pi", [[-0.96875, -0.9375, 0.5, -0.984375]], [0], scale=8.0, margin=angle(plus=one(0.5)),
-          note="compared with the continuation -1.09: the last rival is above it")
-    rivals_with_comparisons(p)
+          note="compared with the continuation -1.09: the last negative is above it")
+    negatives_with_comparisons(p)
     small_heads(p)
 
 
@@ -512,17 +516,17 @@ def frequency_cases(p):
 def drawn_cases(p, shape):
     for seed, step in ((0, 1), (1, 0), (2**40 + 7, 123456)):
         p.random_case(f"seed {seed}, step {step}", rows=4, scale=16.0, state=state(seed=seed, step=step))
-    p.random_case("deviation 0", margin=shape(drawn(0.25, 0.0)), scale=8.0)
+    p.random_case("std 0", margin=shape(drawn(0.25, 0.0)), scale=8.0)
     p.random_case("held within the range", rows=6, margin=shape(drawn(0.5, 2.0)), scale=4.0, state=state(seed=4),
-                  note="draws below the least and above the greatest amount")
+                  note="draws below the least and above the greatest value")
     p.random_case("an ignored row draws too", rows=3, targets=[0, -1, 2], ignored=-1, scale=8.0, margin=shape(drawn(0.5, 0.25)))
     small_heads(p, state=state(seed=5, step=17))
     for seed, step, rows in ((0, 0, 8), (1, 0, 4), (0, 1, 4), (2**40 + 7, 2**33 + 5, 4)):
         p.normal_draws(seed, step, rows)
 
 
-def standardised_cases(p):
-    trained = state(step=5000, norm_mean=24.5, norm_deviation=3.25)
+def standardized_cases(p):
+    trained = state(step=5000, norm_mean=24.5, norm_std=3.25)
     z = [[0.5, 0.25, -0.375], [-0.25, 0.125, 0.75], [0.875, -0.5, 0.0625], [0.125, 0.25, -0.5]]
     norms = [24.0, 15.5, 31.0, 24.5]
     for given, name in ((state(), "at the beginning"), (trained, "in training")):
@@ -531,12 +535,12 @@ def standardised_cases(p):
           note="held within [0.001, 100], u within [-1, 1]", differentiable=False)
     p.add("an angle below 0 and one beyond pi", [[0.9921875, 0.25], [-0.9921875, 0.25]], [0, 0], state=trained, scale=8.0,
           embedding_norms=[60.0, 2.0], note="the angles are 0 and pi, without slope; the score's part remains")
-    p.add("deviation 0", z[:2], [0, 1], embedding_norms=[24.5, 24.500001907348633], scale=8.0,
-          state=state(norm_mean=24.5, norm_deviation=0.0))
+    p.add("std 0", z[:2], [0, 1], embedding_norms=[24.5, 24.500001907348633], scale=8.0,
+          state=state(norm_mean=24.5, norm_std=0.0))
     p.add("on the score", z, [0, 1, 0, 2], embedding_norms=norms, state=trained, scale=8.0,
-          margin=margin("score", standardised(0.4, 0.333)))
+          margin=margin("score", standardized(0.4, 0.333)))
     p.add("straight-through", z, [0, 1, 0, 2], embedding_norms=norms, state=trained, scale=8.0,
-          margin=angle(plus=standardised(0.4, 0.333), minus=standardised(0.4, 0.333), beyond_pi="clamp", gradient="straight-through"))
+          margin=angle(plus=standardized(0.4, 0.333), minus=standardized(0.4, 0.333), beyond_pi="clamp", gradient="straight-through"))
     small_heads(p, state=trained)
     p.update("first batch", z, [0, 1, 0, 2], embedding_norms=norms)
     p.update("norms out of bounds", z, [0, 1, 0, 2], embedding_norms=[0.0, 5000.0, 100.5, 0.0005], state=trained)
@@ -545,7 +549,7 @@ def standardised_cases(p):
              note="it has no deviation: that of the state stays")
     p.update("everything ignored", z, [-1] * 4, embedding_norms=norms, ignored=-1, state=trained)
     p.update("momentum 0.5", z, [0, 1, 0, 2], embedding_norms=norms, state=trained,
-             margin=angle(plus=standardised(0.4, 0.333, 0.5), minus=standardised(0.4, 0.333, 0.5), beyond_pi="clamp"))
+             margin=angle(plus=standardized(0.4, 0.333, 0.5), minus=standardized(0.4, 0.333, 0.5), beyond_pi="clamp"))
 
 
 def linear_cases(p):
@@ -555,9 +559,9 @@ def linear_cases(p):
         for reduction in ("mean", "sum"):
             p.add(f"norms {name}, {reduction}", z, [0, 1, 0, 2], embedding_norms=norms, scale=16.0, reduction=reduction,
                   differentiable=name == "inside", sample_weights=[1.0, 2.0, 0.5, 1.0])
-    p.add("the margin alone", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=16.0, regulariser=None)
-    p.add("the regulariser alone", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=16.0, margin=margin(),
-          regulariser=magnitude(2.0, 16.0, 96.0))
+    p.add("the margin alone", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=16.0, regularizer=None)
+    p.add("the regularizer alone", z, [0, 1, 0, 2], embedding_norms=[20.0, 60.0, 90.0, 109.0], scale=16.0, margin=margin(),
+          regularizer=magnitude(2.0, 16.0, 96.0))
     for choice in BOUNDARIES:
         p.add(f"beyond pi, {choice}", [[-0.96875, 0.25, 0.5], [0.5, -0.99609375, 0.25]], [0, 1], scale=4.0,
               embedding_norms=[30.0, 80.0], margin=angle(plus=linear(0.45, 0.8, 10.0, 110.0), beyond_pi=choice))
@@ -579,9 +583,9 @@ def rest_of_the_family():
         return p
 
     arc = "ln(1 + sum_{j != y} e^(s cos_j - s cos(theta_y + m)))"
-    p = start("sub-centre-arcface", arc + ", cos_j the largest over the K centres of class j", "Deng et al. 2020", 64.0,
-              angle(plus=one(0.5)), sub_centres=3)
-    sub_centre_cases(p)
+    p = start("sub-center-arcface", arc + ", cos_j the largest over the K centers of class j", "Deng et al. 2020", 64.0,
+              angle(plus=one(0.5)), sub_centers=3)
+    sub_center_cases(p)
     yield p
 
     p = start("sphereface-r-v1", "ln(1 + sum_{j != y} e^(s cos_j - s cos(min(m theta_y, pi))))", "arXiv 2109.05565", 30.0,
@@ -594,10 +598,10 @@ def rest_of_the_family():
     yield p
 
     p = start("sphereface-r-v2", "ln(1 + sum_{j != y} e^(s cos(theta_j / m) - s cos_y))", "arXiv 2109.05565", 30.0, margin(),
-              rivals=divided(1.5))
-    rivals_at_the_poles(p, 1.5), rivals_with_comparisons(p)
-    p.random_case("neutral", rivals=divided(1.0), scale=8.0, note="the same as no margin")
-    p.random_case("by 4", rivals=divided(4.0), scale=8.0)
+              negatives=divided(1.5))
+    negatives_at_the_poles(p, 1.5), negatives_with_comparisons(p)
+    p.random_case("neutral", negatives=divided(1.0), scale=8.0, note="the same as no margin")
+    p.random_case("by 4", negatives=divided(4.0), scale=8.0)
     p.random_case("with an angle margin", margin=angle(plus=one(0.5)), scale=8.0)
     small_heads(p)
     yield p
@@ -609,32 +613,32 @@ def rest_of_the_family():
 
     p = start("elasticface", arc + ", m drawn for each row", "arXiv 2109.09416", 64.0, angle(plus=drawn(0.5, 0.0125)),
               state=state())
-    drawn_cases(p, lambda amount: angle(plus=amount))
+    drawn_cases(p, lambda value: angle(plus=value))
     yield p
 
     p = start("elasticface-cos", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m))), m drawn for each row", "arXiv 2109.09416",
               64.0, margin("score", drawn(0.35, 0.0125)), state=state())
-    drawn_cases(p, lambda amount: margin("score", amount))
+    drawn_cases(p, lambda value: margin("score", value))
     yield p
 
-    usual = standardised(0.4, 0.333)
+    usual = standardized(0.4, 0.333)
     p = start("adaface", "ln(1 + sum_{j != y} e^(s cos_j - s (cos(clip(theta_y - m u, 0, pi)) - m - m u)))", "arXiv 2204.00964",
               64.0, angle(plus=usual, minus=usual, beyond_pi="clamp"), state=state())
-    standardised_cases(p)
+    standardized_cases(p)
     yield p
 
     p = start("magface", arc + ", m = .45 + .35 (a - 10) / 100; and 20 (a / 110^2 + 1 / a), a = |x| within [10, 110]",
-              "arXiv 2103.06627", 64.0, angle(plus=linear(0.45, 0.8, 10.0, 110.0)), regulariser=magnitude(20.0, 10.0, 110.0))
+              "arXiv 2103.06627", 64.0, angle(plus=linear(0.45, 0.8, 10.0, 110.0)), regularizer=magnitude(20.0, 10.0, 110.0))
     linear_cases(p)
     yield p
 
     p = start("curricularface", arc + ", cos_j (T + cos_j) in place of cos_j > cos(theta_y + m)", "arXiv 2004.00288", 64.0,
-              angle(plus=one(0.5)), rivals=curricular(), state=state())
+              angle(plus=one(0.5)), negatives=curricular(), state=state())
     curricular_cases(p)
     yield p
 
     p = start("mv-softmax", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m))), t cos_j + t - 1 in place of cos_j > cos_y - m",
-              "arXiv 1912.00833", 32.0, margin("score", one(0.35)), rivals=misclassified(1.12))
+              "arXiv 1912.00833", 32.0, margin("score", one(0.35)), negatives=misclassified(1.12))
     misclassified_cases(p)
     yield p
 

@@ -1,9 +1,9 @@
 """The losses with 50 digits: values and analytic gradients."""
 
-from amounts import Place, amount_at
+from margin_values import Place, margin_value_at
 from mpmath import mp, mpf
 from reading import INF, read
-from rivals_and_state import modify
+from negatives_and_state import modify
 
 
 # ---------------------------------------------------------------- smooth functions
@@ -55,10 +55,10 @@ def radius_of(case, row, label, xn, wn):
 
 
 def psi_of_cos(margin, place, cos):
-    """psi, its exact derivative by the cosine with the sine floored, and by the norm through the amounts."""
+    """psi, its exact derivative by the cosine with the sine floored, and by the norm through the margin values."""
     times = read(margin["times"])
-    plus, plus_by_norm = amount_at(margin["plus"], place, "plus")
-    minus, minus_by_norm = amount_at(margin["minus"], place, "minus")
+    plus, plus_by_norm = margin_value_at(margin["plus"], place, "plus")
+    minus, minus_by_norm = margin_value_at(margin["minus"], place, "minus")
     theta = mp.acos(cos)
     phi = times * theta + plus
     sine = mp.sin(theta)
@@ -106,12 +106,12 @@ class Target:
         if kind == "none" or mp.isinf(z):
             self.u, self.by_s = s * z, z
         elif kind == "score":
-            amount, by_norm = amount_at(margin["amount"], place, "score")
-            self.by_s, self.by_norm = z - amount, -s * by_norm
+            value, by_norm = margin_value_at(margin["value"], place, "score")
+            self.by_s, self.by_norm = z - value, -s * by_norm
             self.u = s * self.by_s
         elif kind == "logit":
-            amount, by_norm = amount_at(margin["amount"], place, "logit")
-            self.u, self.by_s, self.by_norm = s * z - amount, z, -by_norm
+            value, by_norm = margin_value_at(margin["value"], place, "logit")
+            self.u, self.by_s, self.by_norm = s * z - value, z, -by_norm
         else:
             r = radius_of(case, row, label, xn, wn)
             if r == 0:
@@ -144,22 +144,22 @@ class Row:
         self.by_norm = mpf(0)
 
 
-def compare(case, u, rivals):
-    """Loss, dL/du and dL/d(rival) for the scaled scores of the rivals."""
+def compare(case, u, negatives):
+    """Loss, dL/du and dL/d(negative) for the scaled scores of the negatives."""
     kind, name = case["gate"], case["comparison"]
     if name == "log-sum-exp":
-        top, share = lse(rivals)
+        top, share = lse(negatives)
         value, slope = gate(kind, top - u)
         return value, -slope, [slope * q for q in share]
     if name == "hardest":
-        at = rivals.index(max(rivals))
-        value, slope = gate(kind, rivals[at] - u)
-        return value, -slope, [slope if j == at else mpf(0) for j in range(len(rivals))]
+        at = negatives.index(max(negatives))
+        value, slope = gate(kind, negatives[at] - u)
+        return value, -slope, [slope if j == at else mpf(0) for j in range(len(negatives))]
     if name == "each-pair":
-        pairs = [gate(kind, v - u) for v in rivals]
+        pairs = [gate(kind, v - u) for v in negatives]
         return sum(p[0] for p in pairs), -sum(p[1] for p in pairs), [p[1] for p in pairs]
     own = gate(kind, -u)
-    pairs = [gate(kind, v) for v in rivals]
+    pairs = [gate(kind, v) for v in negatives]
     return own[0] + sum((p[0] for p in pairs), mpf(0)), -own[1], [p[1] for p in pairs]
 
 
@@ -173,31 +173,31 @@ def hard_row(case, row, label, z, s, xn, wn):
     continued = dict(case["margin"], beyond_pi="plain")
     plain_psi = Target(case, row, label, z[label], s, xn, wn, continued).u / s
     modified = [modify(case, z[j], u / s, plain_psi) for j in others]
-    rivals = [s * v for v, _ in modified]
-    out.loss, by_u, by_rival = compare(case, u, rivals)
+    negatives = [s * v for v, _ in modified]
+    out.loss, by_u, by_negative = compare(case, u, negatives)
 
     smoothing = read(case["label_smoothing"])
     if smoothing:
         share = smoothing / (len(others) + 1)
         if out.loss != INF:
-            out.loss += share * sum(u - v for v in rivals)
+            out.loss += share * sum(u - v for v in negatives)
         by_u += share * len(others)
-        by_rival = [g - share for g in by_rival]
+        by_negative = [g - share for g in by_negative]
 
     z_loss = read(case["z_loss"])
     if z_loss:
-        every, share = lse([u] + rivals)
+        every, share = lse([u] + negatives)
         out.loss += z_loss * every**2
         by_u += 2 * z_loss * every * share[0]
-        by_rival = [g + 2 * z_loss * every * q for g, q in zip(by_rival, share[1:])]
+        by_negative = [g + 2 * z_loss * every * q for g, q in zip(by_negative, share[1:])]
 
     out.by_z[label] = by_u * target.by_z
-    for j, g, (_, slope) in zip(others, by_rival, modified):
+    for j, g, (_, slope) in zip(others, by_negative, modified):
         out.by_z[j] = g * s * slope
     if out.loss == INF:
         out.by_s = INF
     else:
-        out.by_s = sum((g * v for (v, _), g in zip(modified, by_rival) if g), mpf(0))
+        out.by_s = sum((g * v for (v, _), g in zip(modified, by_negative) if g), mpf(0))
         out.by_s += by_u * target.by_s if by_u else 0
     out.by_r = by_u * target.by_r if target.by_r else mpf(0)
     out.by_norm = by_u * target.by_norm if target.by_norm else mpf(0)
@@ -238,7 +238,7 @@ class Inputs:
         if self.soft is not None:
             self.soft = [[read(v) for v in row] for row in self.soft]
         self.scale, self.temperature = read(case["scale"]), read(case["temperature"])
-        ring = case["regulariser"]
+        ring = case["regularizer"]
         self.radius = None if ring is None or ring["radius"] is None else read(ring["radius"])
 
 
@@ -270,9 +270,9 @@ def first_error(case, inputs):
     return None, None
 
 
-def regularise(case, inputs, i):
+def regularize(case, inputs, i):
     """Value, derivative by the embedding's norm, derivative by the radius; None where it does not count."""
-    term = case["regulariser"]
+    term = case["regularizer"]
     weight, norm = read(term["weight"]), inputs.xn[i]
     if term["kind"] == "ring":
         gap = norm - inputs.radius
@@ -289,7 +289,7 @@ def regularise(case, inputs, i):
 
 
 KEYS = [
-    "error", "error_row", "row_losses", "row_regularisers", "loss", "nothing_kept", "grad_scores",
+    "error", "error_row", "row_losses", "row_regularizers", "loss", "nothing_kept", "grad_scores",
     "grad_scale", "grad_embedding_norms", "grad_weight_norms", "grad_radius",
 ]
 
@@ -333,20 +333,20 @@ def evaluate(case, inputs=None):
         answer["grad_scale"] += weights[i] * share * row.by_s / inputs.temperature
         loss += weights[i] * share * row.loss
 
-    if case["regulariser"] is not None:
-        answer["row_regularisers"] = [mpf(0)] * rows
-        terms = [regularise(case, inputs, i) if kept[i] else None for i in range(rows)]
+    if case["regularizer"] is not None:
+        answer["row_regularizers"] = [mpf(0)] * rows
+        terms = [regularize(case, inputs, i) if kept[i] else None for i in range(rows)]
         counted = sum((w for w, t in zip(weights, terms) if t), mpf(0))
         share = 1 / counted if mean and counted else mpf(1)
         by_radius = mpf(0)
         for i, term in enumerate(terms):
             if term:
-                answer["row_regularisers"][i] = weights[i] * term[0]
+                answer["row_regularizers"][i] = weights[i] * term[0]
                 answer["row_losses"][i] += weights[i] * term[0]
                 loss += weights[i] * share * term[0]
                 by_x[i] += weights[i] * share * term[1]
                 by_radius += weights[i] * share * term[2]
-        if case["regulariser"]["kind"] == "ring":
+        if case["regularizer"]["kind"] == "ring":
             answer["grad_radius"] = by_radius
     answer["loss"] = loss
     answer["grad_embedding_norms"] = by_x if inputs.xn is not None else None

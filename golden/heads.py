@@ -1,4 +1,4 @@
-"""Whole cosine heads: scores from embeddings and weights, the best of each class's centres, and the chain rule back."""
+"""Whole cosine heads: scores from embeddings and weights, the best of each class's centers, and the chain rule back."""
 
 from exact import evaluate
 from mpmath import mp, mpf
@@ -24,7 +24,7 @@ class HeadInputs:
 
     def __init__(self, case, x, w):
         assert case["geometry"] == "cosine"
-        k = case["sub_centres"]
+        k = case["sub_centers"]
         every = [[dot(unit(a), unit(b)) for b in w] for a in x]
         best = lambda row, c: max(range(c * k, c * k + k), key=lambda at: (row[at], -at))
         self.winners = [[best(row, c) for c in range(len(w) // k)] for row in every]

@@ -1,7 +1,7 @@
 """The losses by their first definition, values only, and the comparison of the gradients in
 `exact` with numerical derivatives of it."""
 
-from amounts import Place, amount_at
+from margin_values import Place, margin_value_at
 from exact import Inputs, psi_of_cos, radius_of, row_weights
 from mpmath import mp, mpf
 from reading import INF, read
@@ -10,8 +10,8 @@ from reading import INF, read
 class Plain:
     """The loss by its first definition (probabilities, plain sums), values only.
 
-    Straight-through margins are taken by their surrogate, score + a frozen step times the radius; standardised amounts
-    and the choice among rivals stay as they are at the case itself."""
+    Straight-through margins are taken by their surrogate, score + a frozen step times the radius; standardized margin values
+    and the choice among negatives stay as they are at the case itself."""
 
     def __init__(self, case, inputs=None):
         self.case, self.at = case, inputs or Inputs(case)
@@ -22,16 +22,16 @@ class Plain:
     def place(self, i, y, xn):
         return Place(self.case, i, y, *((None, None) if xn is None else (xn[i], self.at.xn[i])))
 
-    def rival(self, z, psi, plain_psi):
-        """A rival's modified score."""
-        rivals = self.case["rivals"]
-        if rivals["kind"] == "misclassified" and z > psi:
-            return z + (read(rivals["factor"]) - 1) * (z + 1)
-        if rivals["kind"] == "curricular" and z > plain_psi:
+    def negative(self, z, psi, plain_psi):
+        """A negative's modified score."""
+        negatives = self.case["negatives"]
+        if negatives["kind"] == "misclassified" and z > psi:
+            return z + (read(negatives["factor"]) - 1) * (z + 1)
+        if negatives["kind"] == "curricular" and z > plain_psi:
             return z**2 + read(self.case["state"]["target_mean"]) * z
-        if rivals["kind"] == "divided-angle":
+        if negatives["kind"] == "divided-angle":
             # The real part of e^(i theta / m).
-            power = mp.mpc(z, mp.sqrt((1 - z) * (1 + z))) ** (1 / read(rivals["by"]))
+            power = mp.mpc(z, mp.sqrt((1 - z) * (1 + z))) ** (1 / read(negatives["by"]))
             return power.real
         return z
 
@@ -52,16 +52,16 @@ class Plain:
         if len(z) == 1 or (not others and case["comparison"] != "against-zero"):
             return mpf(0)
         kind = case["margin"]["kind"]
-        amount = 0 if kind in ("none", "angle") else amount_at(case["margin"]["amount"], self.place(i, y, xn), kind)[0]
+        value = 0 if kind in ("none", "angle") else margin_value_at(case["margin"]["value"], self.place(i, y, xn), kind)[0]
         modified = lambda margin: {
             "none": lambda: s * z[y],
-            "score": lambda: s * (z[y] - amount),
-            "logit": lambda: s * z[y] - amount,
+            "score": lambda: s * (z[y] - value),
+            "logit": lambda: s * z[y] - value,
             "angle": lambda: s * self.psi(i, y, z[y], xn, wn, margin),
         }[kind]()
         u = modified(case["margin"])
         plain_psi = modified(dict(case["margin"], beyond_pi="plain")) / s
-        rivals = [s * self.rival(z[j], u / s, plain_psi) for j in others]
+        negatives = [s * self.negative(z[j], u / s, plain_psi) for j in others]
         bend = {
             "relu": lambda t: max(t, mpf(0)),
             "softplus": lambda t: mp.log(1 + mp.exp(t)),
@@ -69,19 +69,19 @@ class Plain:
         }[case["gate"]]
         name = case["comparison"]
         if name == "log-sum-exp" and case["gate"] == "softplus":
-            total = mp.exp(u) + sum(mp.exp(v) for v in rivals)
+            total = mp.exp(u) + sum(mp.exp(v) for v in negatives)
             count = len(others) + 1
             eps = read(case["label_smoothing"])
             loss = -(1 - eps + eps / count) * mp.log(mp.exp(u) / total)
-            loss -= sum(eps / count * mp.log(mp.exp(v) / total) for v in rivals)
+            loss -= sum(eps / count * mp.log(mp.exp(v) / total) for v in negatives)
             return loss + read(case["z_loss"]) * mp.log(total) ** 2
         if name == "log-sum-exp":
-            return bend(mp.log(sum(mp.exp(v) for v in rivals)) - u)
+            return bend(mp.log(sum(mp.exp(v) for v in negatives)) - u)
         if name == "hardest":
-            return bend(max(rivals) - u)
+            return bend(max(negatives) - u)
         if name == "each-pair":
-            return sum(bend(v - u) for v in rivals)
-        return bend(-u) + sum((bend(v) for v in rivals), mpf(0))
+            return sum(bend(v - u) for v in negatives)
+        return bend(-u) + sum((bend(v) for v in negatives), mpf(0))
 
     def soft(self, p, z, s):
         kept = [k for k in range(len(z)) if z[k] != -INF]
@@ -103,7 +103,7 @@ class Plain:
         )
         if mean:
             total /= sum(self.weights[i] for i in kept)
-        term = case["regulariser"]
+        term = case["regularizer"]
         if term is None:
             return total
         weight = read(term["weight"])

@@ -9,7 +9,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayView2, s};
-use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimiser, Precision, Rule};
+use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimizer, Precision, Rule};
 use softmargin::{InstructionSet, LossSpec, Reduction, presets};
 
 #[derive(Arbitrary, Debug)]
@@ -66,7 +66,7 @@ fn run(input: &Input) -> softmargin::Result<()> {
     let preset = &all[usize::from(input.preset) % all.len()];
     let [rows, classes, width] = input.shape.map(|size| usize::from(size % 40));
     let spec = LossSpec { ignored_label: Some(-1), ..preset.spec().with_class_counts(&vec![3; classes]) };
-    let (sub_centres, has_bias) = (spec.sub_centres, spec.geometry.has_bias());
+    let (sub_centers, has_bias) = (spec.sub_centers, spec.geometry.has_bias());
     let sets = InstructionSet::ALL;
     let loss = spec.build(classes)?.with_instruction_set(sets[usize::from(input.set) % sets.len()]);
     let modes = [Mode::Auto, Mode::Store, Mode::StoreHalf, Mode::Recompute, Mode::RowChunked, Mode::Unfused];
@@ -81,7 +81,7 @@ fn run(input: &Input) -> softmargin::Result<()> {
     let state = loss.initial_state();
     let head = Head::with_options(loss, options)?.with_tile(usize::from(input.tile % 50));
 
-    let prototypes = classes * sub_centres + usize::from(input.wrong_shape);
+    let prototypes = classes * sub_centers + usize::from(input.wrong_shape);
     let (x, w) = (matrix(input, rows, width, 0), matrix(input, prototypes, width, 7));
     let (x, w) = (view(input, &x), view(input, &w));
     let labels = Array1::from_shape_fn(rows, |row| i64::from(input.labels[row % 8]) % 41);
@@ -99,8 +99,8 @@ fn run(input: &Input) -> softmargin::Result<()> {
     }
     if input.steps {
         let mut weight = w.to_owned();
-        let mut optimiser = Optimiser::new(Rule::ADAM_W, 0.1, weight.dim())?;
-        head.step(&batch, weight.view_mut(), &mut optimiser, reduction)?;
+        let mut optimizer = Optimizer::new(Rule::ADAM_W, 0.1, weight.dim())?;
+        head.step(&batch, weight.view_mut(), &mut optimizer, reduction)?;
         return Ok(());
     }
     let (value, gradients) = head.value_and_grad(&batch, w, reduction)?;

@@ -31,14 +31,14 @@ def main():
     )  # fmt: skip
     # The one line that a network with cross-entropy has otherwise: the last layer and its loss.
     head = MarginHead(embedding_size=32, num_classes=len(known), loss="arcface", scale=16, margin=0.3)
-    optimiser = torch.optim.AdamW([*network.parameters(), *head.parameters()], lr=3e-3)
+    optimizer = torch.optim.AdamW([*network.parameters(), *head.parameters()], lr=3e-3)
     for epoch in range(8):
         total = 0.0
         for rows in torch.randperm(len(x)).split(64):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = head(network(x[rows]), labels[rows])
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             total += loss.item() * len(rows)
         print(f"epoch {epoch + 1}: loss {total / len(x):.3f}")
     network.eval()

@@ -5,7 +5,7 @@ use crate::errors::raised;
 use crate::lease::{Lent, lend, take};
 use crate::loss::{Loss, read_state, reduction_of};
 use crate::memory;
-use crate::optimiser::Optimiser;
+use crate::optimizer::Optimizer;
 use crate::threads::compute;
 use ndarray::{ArrayView2, Ix1, Ix2};
 use numpy::{PyArray1, PyArray2};
@@ -96,18 +96,18 @@ impl Head {
         embeddings: Bound<'py, PyAny>,
         weight: Bound<'py, PyAny>,
         target: Bound<'py, PyAny>,
-        optimiser: &Optimiser,
+        optimizer: &Optimizer,
         reduction: &str,
         extras: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (reduction, extras): (_, Extras<'py>) = (reduction_of(reduction)?, extras.extract()?);
         let state = read_state(extras.state.as_ref())?;
         let mut weight = write("weight", &weight)?;
-        let mut optimiser = optimiser.take()?;
-        let optimiser = &mut *optimiser;
+        let mut optimizer = optimizer.take()?;
+        let optimizer = &mut *optimizer;
         let mut weight = weight.as_array_mut();
         let outcome = with_batch::<f32, _>(&embeddings, &target, &extras, state.as_ref(), |batch| {
-            compute(py, || self.inner.step(&batch, weight.view_mut(), optimiser, reduction))
+            compute(py, || self.inner.step(&batch, weight.view_mut(), optimizer, reduction))
         })?;
         let (value, gradients) = outcome.map_err(raised)?;
         let answer = PyDict::new(py);
@@ -249,10 +249,10 @@ impl Head {
         let spec = self.inner.loss().spec();
         let scores = compute(py, || {
             let scores = spec.geometry.scores(embeddings, weight, bias)?.scores;
-            if spec.sub_centres == 1 {
+            if spec.sub_centers == 1 {
                 return Ok(scores);
             }
-            softmargin::sub_centres::pool(scores.view(), spec.sub_centres).map(|pooled| pooled.scores)
+            softmargin::sub_centers::pool(scores.view(), spec.sub_centers).map(|pooled| pooled.scores)
         });
         Ok(PyArray2::from_owned_array(py, scores.map_err(raised)?).into_any())
     }

@@ -8,7 +8,7 @@ mod head;
 mod lease;
 mod loss;
 mod memory;
-mod optimiser;
+mod optimizer;
 mod spec;
 mod threads;
 
@@ -30,7 +30,7 @@ mod _core {
     #[pymodule_export]
     use super::loss::Loss;
     #[pymodule_export]
-    use super::optimiser::Optimiser;
+    use super::optimizer::Optimizer;
     #[pymodule_export]
     use super::spec::losses;
 

@@ -101,9 +101,9 @@ impl Loss {
         with_type_of!(&scores, F => self.run_of::<F>(py, &scores, &target, reduction, gradients, &extras))
     }
 
-    /// Amounts of margin of each row, for what computes the loss by other means: the scores are not needed.
+    /// Margin values of margin of each row, for what computes the loss by other means: the scores are not needed.
     #[pyo3(signature = (target, norms=None, margins=None, state=None))]
-    fn margin_amounts<'py>(
+    fn row_margins<'py>(
         &self,
         py: Python<'py>,
         target: Bound<'py, PyAny>,
@@ -131,12 +131,12 @@ impl Loss {
         if let Some(state) = &state {
             batch = batch.with_state(state);
         }
-        let amounts = self.inner.margin_amounts(&batch).map_err(raised)?;
+        let values = self.inner.row_margins(&batch).map_err(raised)?;
         let answer = PyDict::new(py);
-        answer.set_item("amount", PyArray1::from_vec(py, amounts.amount))?;
-        answer.set_item("amount_slope", PyArray1::from_vec(py, amounts.amount_slope))?;
-        answer.set_item("minus", PyArray1::from_vec(py, amounts.minus))?;
-        answer.set_item("minus_slope", PyArray1::from_vec(py, amounts.minus_slope))?;
+        answer.set_item("value", PyArray1::from_vec(py, values.value))?;
+        answer.set_item("value_slope", PyArray1::from_vec(py, values.value_slope))?;
+        answer.set_item("minus", PyArray1::from_vec(py, values.minus))?;
+        answer.set_item("minus_slope", PyArray1::from_vec(py, values.minus_slope))?;
         Ok(answer)
     }
 

@@ -15,7 +15,7 @@ PRESETS = [loss["name"] for loss in softmargin.losses()]
 INNER = {"kind": "inner-product", "bias": False, "temperature": 2.0}
 ANGLE = {"kind": "angle", "times": 1.0, "plus": {"one": 0.5}, "minus": {"one": 0.1}, "beyond-pi": "continue"}
 EXACT, STRAIGHT = {**ANGLE, "gradient": "exact"}, {**ANGLE, "gradient": "straight-through"}
-STANDARDISED = {"from-norm": {"kind": "standardised", "amount": 0.3, "concentration": 0.3, "momentum": 0.1}}
+STANDARDIZED = {"from-norm": {"kind": "standardized", "value": 0.3, "concentration": 0.3, "momentum": 0.1}}
 LINEAR = {"from-norm": {"kind": "linear", "low": 0.1, "high": 0.5, "norm-low": 1.0, "norm-high": 4.0}}
 SPECS = {
     "label smoothing": ("am-softmax", {"label_smoothing": 0.1}),
@@ -25,7 +25,7 @@ SPECS = {
         {"label_smoothing": 0.2, "z_loss": 0.1, "spec": {"geometry": {**INNER, "bias": True}}},
     ),
     "straight-through": ("arcface", {"spec": {"margin": STRAIGHT}}),
-    "straight-through amount from the norm": ("normface", {"spec": {"margin": {**STRAIGHT, "plus": LINEAR}}}),
+    "straight-through value from the norm": ("normface", {"spec": {"margin": {**STRAIGHT, "plus": LINEAR}}}),
     "extended": ("arcface", {"spec": {"margin": {**EXACT, "beyond-pi": "extend"}}}),
     "plain": ("arcface", {"spec": {"margin": {**EXACT, "beyond-pi": "plain", "times": 2.5}}}),
     "angle of inner products": ("cross-entropy", {"spec": {"geometry": INNER, "margin": {**EXACT, "plus": LINEAR}}}),
@@ -35,29 +35,29 @@ SPECS = {
     ),
     "per class": (
         "normface",
-        {"spec": {"margin": {"kind": "score", "amount": {"per-class": [0.1, 0, 0.5, 1, 2, 0.3, 0]}}}},
+        {"spec": {"margin": {"kind": "score", "value": {"per-class": [0.1, 0, 0.5, 1, 2, 0.3, 0]}}}},
     ),
-    "per sample": ("normface", {"spec": {"margin": {"kind": "score", "amount": "per-sample"}}}),
+    "per sample": ("normface", {"spec": {"margin": {"kind": "score", "value": "per-sample"}}}),
     "per sample angle": ("normface", {"spec": {"margin": {**EXACT, "plus": "per-sample"}}}),
-    "logit": ("cross-entropy", {"spec": {"margin": {"kind": "logit", "amount": {"one": 0.7}}}}),
-    "logit from the norm": ("normface", {"spec": {"margin": {"kind": "logit", "amount": LINEAR}}}),
-    "score from the norm": ("normface", {"spec": {"margin": {"kind": "score", "amount": STANDARDISED}}}),
+    "logit": ("cross-entropy", {"spec": {"margin": {"kind": "logit", "value": {"one": 0.7}}}}),
+    "logit from the norm": ("normface", {"spec": {"margin": {"kind": "logit", "value": LINEAR}}}),
+    "score from the norm": ("normface", {"spec": {"margin": {"kind": "score", "value": STANDARDIZED}}}),
     "drawn minus, norm plus": (
         "normface",
-        {"spec": {"margin": {**EXACT, "plus": LINEAR, "minus": {"drawn": {"mean": 0.2, "deviation": 0.1}}}}},
+        {"spec": {"margin": {**EXACT, "plus": LINEAR, "minus": {"drawn": {"mean": 0.2, "std": 0.1}}}}},
     ),
     "soft pairs": ("weston-watkins", {"spec": {"comparison": {"kind": "each-pair", "gate": "softplus"}}}),
     "soft hardest": ("am-softmax", {"spec": {"comparison": {"kind": "hardest", "gate": "softplus"}}}),
     "identity": ("arcface", {"spec": {"comparison": {"kind": "log-sum-exp", "gate": {"kind": "identity"}}}}),
     "hinges against zero": ("one-versus-rest", {"spec": {"comparison": {"kind": "against-zero", "gate": "relu"}}}),
-    "ring": ("am-softmax", {"spec": {"regulariser": {"kind": "ring", "weight": 0.3, "radius": 1.5}}}),
-    "incay": ("cross-entropy", {"spec": {"regulariser": {"kind": "feature-incay", "weight": 0.3}}}),
+    "ring": ("am-softmax", {"spec": {"regularizer": {"kind": "ring", "weight": 0.3, "radius": 1.5}}}),
+    "incay": ("cross-entropy", {"spec": {"regularizer": {"kind": "feature-incay", "weight": 0.3}}}),
     "learned scale of pairs": (
         "normface",
         {"spec": {"comparison": {"kind": "each-pair", "gate": "softplus"}}},
     ),
     "curricular, straight-through": ("curricularface", {"spec": {"margin": STRAIGHT}}),
-    "sub-centres of unit weights": ("sphereface", {"spec": {"sub-centres": 2}}),
+    "sub-centers of unit weights": ("sphereface", {"spec": {"sub-centers": 2}}),
 }
 CASES = {**{name: (name, {}) for name in PRESETS}, **SPECS}
 
@@ -72,12 +72,12 @@ def made(name, num_classes=CLASSES, **more):
 def problem(loss, seed=0, rows=ROWS, near=False, **more):
     """Embeddings, weight and target of NumPy, and everything that the loss wants besides."""
     random = np.random.default_rng(seed)
-    count = loss.spec.get("sub-centres", 1) * loss.num_classes
+    count = loss.spec.get("sub-centers", 1) * loss.num_classes
     weight = random.normal(size=(count, WIDTH))
     target = random.integers(0, loss.num_classes, rows)
     x = random.normal(size=(rows, WIDTH))
     if near:
-        x = weight[target * loss.spec.get("sub-centres", 1)] + 0.01 * x
+        x = weight[target * loss.spec.get("sub-centers", 1)] + 0.01 * x
     if loss.name in ("adaface", "magface"):
         x = x * random.uniform(2, 60, size=(rows, 1))
     extras = dict(more)
@@ -87,11 +87,11 @@ def problem(loss, seed=0, rows=ROWS, near=False, **more):
         extras["margins"] = random.uniform(0, 0.6, rows)
     if loss.spec["scale"]["kind"] == "learned":
         extras["scale"] = 7.0
-    if loss.spec.get("regulariser", {}).get("kind") == "ring":
+    if loss.spec.get("regularizer", {}).get("kind") == "ring":
         extras["radius"] = 1.2
     state = loss.initial_state(seed=3)
     if state is not None:
-        extras["state"] = {**state, "step": 40_000, "target-mean": 0.3, "norm-mean": 30.0, "norm-deviation": 20.0}
+        extras["state"] = {**state, "step": 40_000, "target-mean": 0.3, "norm-mean": 30.0, "norm-std": 20.0}
     return x, weight, target, extras
 
 
@@ -182,7 +182,7 @@ NOT_CHECKED = {
     "adaface": "its margin is taken for a constant, but moves with the norm",
     "score from the norm": "its margin is taken for a constant, but moves with the norm",
     "straight-through": "the gradient is not that of the value",
-    "straight-through amount from the norm": "the gradient is not that of the value",
+    "straight-through margin from the norm": "the gradient is not that of the value",
     "curricular, straight-through": "the gradient is not that of the value",
 }
 
@@ -254,7 +254,7 @@ def test_other_types(name, dtype):
 def test_a_target_on_its_prototype_has_a_finite_gradient(name):
     loss = made(name)
     x, weight, target, extras = problem(loss)
-    count = loss.spec.get("sub-centres", 1)
+    count = loss.spec.get("sub-centers", 1)
     for sign in (1, -1):
         x, w = leaf(sign * weight[target * count]), leaf(weight)
         _composed.batch_loss(loss, x, w, torch.tensor(target), **tensors(extras)).backward()

@@ -79,8 +79,8 @@ def test_a_fused_step_is_a_gradient_and_a_step(rng):
         head = softmargin.Head("am-softmax", 30, 8)
         weight = head.initial_weight(seed=1)
         twin = weight.copy()
-        fused = softmargin.Optimiser(kind, weight, learning_rate=0.1, **numbers)
-        plain = softmargin.Optimiser(kind, weight, learning_rate=0.1, **numbers)
+        fused = softmargin.Optimizer(kind, weight, learning_rate=0.1, **numbers)
+        plain = softmargin.Optimizer(kind, weight, learning_rate=0.1, **numbers)
         for _ in range(3):
             x, target = rng.normal(size=(4, 8)).astype(np.float32), rng.integers(0, 30, 4)
             value, of_x = head.step(x, weight, target, fused)
@@ -89,7 +89,7 @@ def test_a_fused_step_is_a_gradient_and_a_step(rng):
             assert value == again
             np.testing.assert_array_equal(of_x, twin_of_x)
             np.testing.assert_array_equal(weight, twin)
-        resumed = softmargin.Optimiser(kind, weight, learning_rate=1.0, **numbers)
+        resumed = softmargin.Optimizer(kind, weight, learning_rate=1.0, **numbers)
         resumed.load_state_dict(pickle.loads(pickle.dumps(fused.state_dict())))
         head.step(x, weight, target, fused)
         head.step(x, twin, target, resumed)
@@ -102,7 +102,7 @@ def test_sampled_classes_alone_are_touched(rng):
     sampled = head.sample(target, 0.1, seed=1, step=2)
     assert {3, 150} <= set(sampled.classes.tolist()) and len(sampled.classes) == 22
     x, before = rng.normal(size=(2, 8)).astype(np.float32), weight.copy()
-    head.step(x, weight, target, softmargin.Optimiser("sgd", weight, learning_rate=1.0), sampled=sampled)
+    head.step(x, weight, target, softmargin.Optimizer("sgd", weight, learning_rate=1.0), sampled=sampled)
     changed = np.flatnonzero((weight != before).any(axis=1))
     assert set(changed) <= set(sampled.classes.tolist()) and len(changed) > 2
 
@@ -185,8 +185,8 @@ def test_a_forked_process_has_threads_of_its_own(rng):
 
 
 def test_memory_that_is_not_there_is_an_exception():
-    with pytest.raises(MemoryError, match="optimiser"):
-        softmargin.Optimiser("adamw", (10**9, 10**6), learning_rate=0.1)
+    with pytest.raises(MemoryError, match="optimizer"):
+        softmargin.Optimizer("adamw", (10**9, 10**6), learning_rate=0.1)
     head = softmargin.Head("am-softmax", 10**9, 1)
     row, column = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32)
     many, tall = np.broadcast_to(row, (10**9, 1)), np.broadcast_to(column, (10**9, 1))
@@ -196,17 +196,17 @@ def test_memory_that_is_not_there_is_an_exception():
 
 def test_predictions_are_the_largest_scores(rng, monkeypatch):
     monkeypatch.setattr(softmargin._head, "MOST_SCORES", 100)
-    head = softmargin.Head("sub-centre-arcface", 40, 8)
+    head = softmargin.Head("sub-center-arcface", 40, 8)
     x, weight = rng.normal(size=(7, 8)).astype(np.float32), head.initial_weight()
     np.testing.assert_array_equal(head.predict(x, weight), head.scores(x, weight).argmax(axis=1))
 
 
-def test_optimisers_are_saved_by_numpy(tmp_path):
+def test_optimizers_are_saved_by_numpy(tmp_path):
     weight = np.ones((3, 2), np.float32)
-    optimiser = softmargin.Optimiser("adamw", weight, learning_rate=0.1)
-    optimiser.apply(weight, weight.copy())
-    np.savez(tmp_path / "state.npz", **optimiser.state_dict())
-    twin = softmargin.Optimiser("adamw", weight, learning_rate=0.5)
+    optimizer = softmargin.Optimizer("adamw", weight, learning_rate=0.1)
+    optimizer.apply(weight, weight.copy())
+    np.savez(tmp_path / "state.npz", **optimizer.state_dict())
+    twin = softmargin.Optimizer("adamw", weight, learning_rate=0.5)
     with np.load(tmp_path / "state.npz") as saved:
         twin.load_state_dict(saved)
     assert (twin.steps, twin.learning_rate) == (1, 0.1)
@@ -214,20 +214,20 @@ def test_optimisers_are_saved_by_numpy(tmp_path):
         twin.load_state_dict({"kind": "adamw", "steps": 1, "first": weight, "learning_rate": 0.1})
 
 
-def test_optimisers_are_pickled(rng):
+def test_optimizers_are_pickled(rng):
     head = softmargin.Head("am-softmax", 30, 8)
     weight = head.initial_weight()
-    optimiser = softmargin.Optimiser(
+    optimizer = softmargin.Optimizer(
         "adamw", weight, learning_rate=0.1, row_rates=np.linspace(0, 1, 30), weight_decay=0.2
     )
     x = rng.normal(size=(4, 8)).astype(np.float32)
-    head.step(x, weight, [0, 1, 2, 3], optimiser)
-    twin, of_twin = pickle.loads(pickle.dumps(optimiser)), weight.copy()
-    head.step(x, weight, [4, 5, 6, 7], optimiser)
+    head.step(x, weight, [0, 1, 2, 3], optimizer)
+    twin, of_twin = pickle.loads(pickle.dumps(optimizer)), weight.copy()
+    head.step(x, weight, [4, 5, 6, 7], optimizer)
     head.step(x, of_twin, [4, 5, 6, 7], twin)
     np.testing.assert_array_equal(weight, of_twin)
     with pytest.raises(ValueError, match="adamw"):
-        softmargin.Optimiser("sgd", weight, learning_rate=0.1, momentum=0.9).load_state_dict(optimiser.state_dict())
+        softmargin.Optimizer("sgd", weight, learning_rate=0.1, momentum=0.9).load_state_dict(optimizer.state_dict())
 
 
 def test_heads_are_pickled_with_their_options():
@@ -265,20 +265,20 @@ def test_heads_are_pickled_with_their_options():
         (ValueError, r"labels \(N\)", lambda head, x, w: head(x, w, [[0]])),
         (ValueError, "class_counts", lambda head, x, w: softmargin.Head("ldam", 5, 4)),
         (TypeError, "sampled", lambda head, x, w: head(x, w, [0], sampled=[1])),
-        (TypeError, "optimiser", lambda head, x, w: head.step(x, w, [0], None)),
+        (TypeError, "optimizer", lambda head, x, w: head.step(x, w, [0], None)),
         (
             TypeError,
             "weight",
-            lambda head, x, w: head.step(x, w.tolist(), [0], softmargin.Optimiser("sgd", w, learning_rate=1.0)),
+            lambda head, x, w: head.step(x, w.tolist(), [0], softmargin.Optimizer("sgd", w, learning_rate=1.0)),
         ),
         (
             ValueError,
-            "optimiser",
-            lambda head, x, w: head.step(x, w, [0], softmargin.Optimiser("sgd", (4, 4), learning_rate=1.0)),
+            "optimizer",
+            lambda head, x, w: head.step(x, w, [0], softmargin.Optimizer("sgd", (4, 4), learning_rate=1.0)),
         ),
-        (ValueError, "kind", lambda head, x, w: softmargin.Optimiser("lion", w, learning_rate=1.0)),
-        (TypeError, "momentum", lambda head, x, w: softmargin.Optimiser("adamw", w, learning_rate=1.0, momentum=0.9)),
-        (ValueError, "momentum", lambda head, x, w: softmargin.Optimiser("sgd", w, learning_rate=1.0, momentum=1.5)),
+        (ValueError, "kind", lambda head, x, w: softmargin.Optimizer("lion", w, learning_rate=1.0)),
+        (TypeError, "momentum", lambda head, x, w: softmargin.Optimizer("adamw", w, learning_rate=1.0, momentum=0.9)),
+        (ValueError, "momentum", lambda head, x, w: softmargin.Optimizer("sgd", w, learning_rate=1.0, momentum=1.5)),
     ],
 )
 def test_refusals_say_what_was_expected(kind, words, call):
@@ -292,4 +292,4 @@ def test_a_step_refuses_a_read_only_weight():
     weight = head.initial_weight()
     weight.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        head.step(np.ones((1, 4), np.float32), weight, [0], softmargin.Optimiser("sgd", weight, learning_rate=1.0))
+        head.step(np.ones((1, 4), np.float32), weight, [0], softmargin.Optimizer("sgd", weight, learning_rate=1.0))

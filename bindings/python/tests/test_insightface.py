@@ -115,13 +115,13 @@ def test_logits_may_be_leaves():
     assert (logits.grad == 128).all()
 
 
-def test_rivals_are_multiplied_and_no_more():
+def test_negatives_are_multiplied_and_no_more():
     logits, labels = batch(40, 30, dtype=torch.float32)
     found = ArcFace(s=64)(logits, labels)
-    rivals = torch.ones_like(found, dtype=torch.bool).scatter(1, labels.view(-1, 1), False)
-    assert torch.equal(found[rivals], (logits * 64)[rivals])
+    negatives = torch.ones_like(found, dtype=torch.bool).scatter(1, labels.view(-1, 1), False)
+    assert torch.equal(found[negatives], (logits * 64)[negatives])
     # There every logit becomes an angle and a cosine again, and loses digits on the way.
-    assert not torch.equal((logits.arccos().cos() * 64)[rivals], (logits * 64)[rivals])
+    assert not torch.equal((logits.arccos().cos() * 64)[negatives], (logits * 64)[negatives])
 
 
 def test_cosines_past_one():

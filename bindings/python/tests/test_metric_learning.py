@@ -179,10 +179,10 @@ def test_miners_weight_rows(name, size):
     ],
     ids=lambda reducer: type(reducer).__name__,
 )
-@pytest.mark.parametrize("regularised", [False, True])
-def test_reducers_and_regularisers(reducer, regularised):
+@pytest.mark.parametrize("regularized", [False, True])
+def test_reducers_and_regularizers(reducer, regularized):
     options = {"reducer": reducer, "scale": 4}
-    if regularised:
+    if regularized:
         options |= {"weight_regularizer": regularizers.RegularFaceRegularizer(), "weight_reg_weight": 0.3}
         options |= {"embedding_regularizer": regularizers.LpRegularizer(), "embedding_reg_weight": 0.1}
     for name in ("ArcFaceLoss", "SubCenterArcFaceLoss"):
@@ -190,7 +190,7 @@ def test_reducers_and_regularisers(reducer, regularised):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_regularisers_without_a_reducer(name):
+def test_regularizers_without_a_reducer(name):
     options = {"weight_regularizer": regularizers.LpRegularizer(power=2), "weight_reg_weight": 0.25}
     options |= {"embedding_regularizer": regularizers.ZeroMeanRegularizer()}
     assert_same(*pair(name, 5, 4, **options), *batch(12, 5, 4))
@@ -235,16 +235,16 @@ def test_weight_of_a_head_loads():
 
 
 def test_copies_and_training():
-    """A step of an optimiser on a copy is that of the original, state and layout included."""
+    """A step of an optimizer on a copy is that of the original, state and layout included."""
     their, our = pair("ArcFaceLoss", 5, 4, scale=4)
     our = copy.deepcopy(our)
     assert our.weight.is_contiguous() and our.double().weight.is_contiguous()
-    optimisers = [torch.optim.AdamW(loss.parameters(), lr=0.1) for loss in (their, our)]
+    optimizers = [torch.optim.AdamW(loss.parameters(), lr=0.1) for loss in (their, our)]
     for step in range(3):
-        for loss, optimiser in zip((their, our), optimisers, strict=True):
-            optimiser.zero_grad()
+        for loss, optimizer in zip((their, our), optimizers, strict=True):
+            optimizer.zero_grad()
             loss(*batch(8, 5, 4, seed=step)).backward()
-            optimiser.step()
+            optimizer.step()
     torch.testing.assert_close(our.W, their.W)
     assert our.weight.is_contiguous()
 
@@ -327,7 +327,7 @@ def test_multipliers_are_whole_numbers():
         assert_same(*pair(name, 5, 4, margin=3.0), *batch(8, 5, 4))
 
 
-def test_numbers_of_sub_centres():
+def test_numbers_of_sub_centers():
     theirs.SubCenterArcFaceLoss(num_classes=4, embedding_size=5, sub_centers=65)
     with pytest.raises(ValueError, match="sub"):
         ours.SubCenterArcFaceLoss(4, 5, sub_centers=65)
@@ -473,7 +473,7 @@ def test_statistics_are_refused():
     ours.ArcFaceLoss(4, 5, collect_stats=False)
 
 
-def test_weights_of_no_regulariser_are_refused():
+def test_weights_of_no_regularizer_are_refused():
     for name in ("weight", "embedding"):
         theirs.CosFaceLoss(4, 5, **{f"{name}_reg_weight": 2})
         with pytest.raises(ValueError, match=f"{name}_reg_weight"):
@@ -497,12 +497,12 @@ def outlier_problem():
 def test_outliers():
     their, our, x, labels = outlier_problem()
     for threshold in (30, 75, 110):
-        expected, expected_centres = their.get_outliers(x, labels, threshold)
-        found, centres = our.get_outliers(x, labels, threshold)
+        expected, expected_centers = their.get_outliers(x, labels, threshold)
+        found, centers = our.get_outliers(x, labels, threshold)
         assert found.tolist() == expected.tolist()
         present = labels.unique()
-        assert torch.equal(centres[:, present], expected_centres[:, present])
-        assert centres.shape == expected_centres.shape
+        assert torch.equal(centers[:, present], expected_centers[:, present])
+        assert centers.shape == expected_centers.shape
 
 
 def test_outliers_alone():
@@ -511,7 +511,7 @@ def test_outliers_alone():
     assert torch.equal(our.get_outliers(x, labels, return_dominant_centers=False), our.get_outliers(x, labels)[0])
 
 
-def test_centres_of_classes_without_rows():
+def test_centers_of_classes_without_rows():
     # The original leaves them as the memory was.
     _, our, x, labels = outlier_problem()
     assert (our.get_outliers(x, labels)[1][:, 3] == 0).all()

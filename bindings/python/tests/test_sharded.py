@@ -30,7 +30,7 @@ SIZES = [4, 0, 7, 2]
 """Rows of each process."""
 COUNTS = [3, 5, 100, 7, 0, 1, 20, 4, 5, 6, 7]
 PRESETS = [loss["name"] for loss in softmargin.losses()]
-MARGIN = {"kind": "score", "amount": "per-sample"}
+MARGIN = {"kind": "score", "value": "per-sample"}
 ANGLE_OF_INNER = {
     "kind": "angle",
     "times": 1.0,
@@ -43,11 +43,11 @@ CASES = {
     **{name: (name, {}) for name in PRESETS},
     "label smoothing": ("normface", {"label_smoothing": 0.1, "z_loss": 0.05}),
     "learned pairs": ("normface", {"spec": {"comparison": {"kind": "each-pair", "gate": "softplus"}}}),
-    "ring": ("am-softmax", {"spec": {"regulariser": {"kind": "ring", "weight": 0.3, "radius": 1.5}}}),
-    "incay": ("cross-entropy", {"spec": {"regulariser": {"kind": "feature-incay", "weight": 0.3}}}),
+    "ring": ("am-softmax", {"spec": {"regularizer": {"kind": "ring", "weight": 0.3, "radius": 1.5}}}),
+    "incay": ("cross-entropy", {"spec": {"regularizer": {"kind": "feature-incay", "weight": 0.3}}}),
     "per sample": ("normface", {"spec": {"margin": MARGIN}}),
     "weighted": ("arcface", {"class_weights": np.linspace(0.5, 2, CLASSES), "ignored_label": -1}),
-    "logit": ("cross-entropy", {"spec": {"margin": {"kind": "logit", "amount": {"one": 0.5}}}}),
+    "logit": ("cross-entropy", {"spec": {"margin": {"kind": "logit", "value": {"one": 0.5}}}}),
     "angle of inner products": ("cross-entropy", {"spec": {"geometry": {"bias": False}, "margin": ANGLE_OF_INNER}}),
     "against zero with a learned scale": (
         "normface",
@@ -152,7 +152,7 @@ def check_case(rank, world_size, name, reduction, classes=CLASSES):
     expected.backward()
     assert_near(loss.detach(), expected.detach(), f"{name}: loss")
     assert_near(part.grad, whole.grad[mine], f"{name}: embeddings")
-    first = head.first_class * head.sub_centres
+    first = head.first_class * head.sub_centers
     local = slice(first, first + len(head.weight))
     if len(head.weight):
         size = weight.grad.abs().max()
@@ -180,7 +180,7 @@ def check_sample(rank, world_size, name):
     loss.backward()
     weight, parameters = whole_of(head, None)
     few = softmargin.Loss(CASES[name][0], len(classes), **CASES[name][1])
-    prototypes = (classes.unsqueeze(1) * head.sub_centres + torch.arange(head.sub_centres)).reshape(-1)
+    prototypes = (classes.unsqueeze(1) * head.sub_centers + torch.arange(head.sub_centers)).reshape(-1)
     whole = x.clone().requires_grad_()
     if "bias" in parameters:
         parameters["bias"] = parameters["bias"][prototypes]
@@ -189,7 +189,7 @@ def check_sample(rank, world_size, name):
     expected.backward()
     assert_near(loss.detach(), expected.detach(), f"{name}: loss")
     assert_near(part.grad, whole.grad[mine], f"{name}: embeddings")
-    first = head.first_class * head.sub_centres
+    first = head.first_class * head.sub_centers
     assert_near(head.weight.grad, weight.grad[first : first + len(head.weight)], f"{name}: weight")
     assert head.step == 1
     head.eval()
@@ -199,11 +199,11 @@ def check_sample(rank, world_size, name):
 
 
 def _zeros(head):
-    return None if head.bias is None else torch.zeros(head.num_classes * head.sub_centres, dtype=torch.float64)
+    return None if head.bias is None else torch.zeros(head.num_classes * head.sub_centers, dtype=torch.float64)
 
 
 def check_scores(rank, world_size):
-    for name in ("am-softmax", "sub-centre-arcface", "cross-entropy"):
+    for name in ("am-softmax", "sub-center-arcface", "cross-entropy"):
         head = head_of(name)
         x, _, _ = batch_of(head, world_size)
         found = head.scores(x[own(world_size, rank)])
@@ -248,19 +248,19 @@ def check_training(rank, world_size):
     x, target = x[own(world_size, rank)], target[own(world_size, rank)]
     embeddings = x.clone().requires_grad_(rank == 0)
     parameters = [head.weight, *([embeddings] if rank == 0 else [])]
-    optimiser, losses = torch.optim.SGD(parameters, lr=0.02), []
+    optimizer, losses = torch.optim.SGD(parameters, lr=0.02), []
     for _ in range(8):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = head(embeddings, target)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] and head.state["step"] == 8
 
 
 CHUNKED = ["cross-entropy", "weston-watkins", "crammer-singer", "one-versus-rest", "magface", "curricularface"]
-SAMPLED = ["am-softmax", "sub-centre-arcface", "crammer-singer", "one-versus-rest", "label smoothing", "learned pairs"]
-FEW = ["am-softmax", "crammer-singer", "one-versus-rest", "mv-softmax", "sub-centre-arcface"]
+SAMPLED = ["am-softmax", "sub-center-arcface", "crammer-singer", "one-versus-rest", "label smoothing", "learned pairs"]
+FEW = ["am-softmax", "crammer-singer", "one-versus-rest", "mv-softmax", "sub-center-arcface"]
 
 
 def check_all(rank, world_size, path):
@@ -286,12 +286,12 @@ def check_all(rank, world_size, path):
 
 
 def saved_heads():
-    return {name: head_of(name) for name in ("curricularface", "cross-entropy", "normface", "sub-centre-arcface")}
+    return {name: head_of(name) for name in ("curricularface", "cross-entropy", "normface", "sub-center-arcface")}
 
 
 def check_save(rank, world_size, path):
     """Writes trained heads, and first prototypes, for another number of processes to find."""
-    first = ShardedMarginHead(3, 2500, "sub-centre-arcface", seed=5).full_weight()
+    first = ShardedMarginHead(3, 2500, "sub-center-arcface", seed=5).full_weight()
     if rank == 0:
         path.mkdir()
         torch.save(first, path / "first.pt")
@@ -314,7 +314,7 @@ def check_save(rank, world_size, path):
 
 def check_load(rank, world_size, path):
     """Goes on from what another number of processes has written."""
-    first = ShardedMarginHead(3, 2500, "sub-centre-arcface", seed=5).full_weight()
+    first = ShardedMarginHead(3, 2500, "sub-center-arcface", seed=5).full_weight()
     assert torch.equal(first, torch.load(path / "first.pt")), "first prototypes depend on the number of processes"
     for name, head in saved_heads().items():
         head.load(path / name)

@@ -82,8 +82,8 @@ def test_cross_entropy_is_logistic_regression(small, classes, options, class_wei
     assert ours.coef_.shape == theirs.coef_.shape and ours.intercept_.shape == theirs.intercept_.shape
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-3)
     # A common part of the intercepts of several classes changes nothing, and is not determined.
-    centred = [model.intercept_ - (model.intercept_.mean() if classes == 4 else 0.0) for model in (ours, theirs)]
-    np.testing.assert_allclose(*centred, atol=1e-3)
+    centerd = [model.intercept_ - (model.intercept_.mean() if classes == 4 else 0.0) for model in (ours, theirs)]
+    np.testing.assert_allclose(*centerd, atol=1e-3)
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-3)
     assert ours.decision_function(X).shape == theirs.decision_function(X).shape
 
@@ -100,7 +100,7 @@ def test_every_loss_learns_the_digits(digits, name):
     np.testing.assert_allclose(proba.sum(axis=1), 1)
     assert (model.classes_[proba.argmax(axis=1)] == model.predict(test_X)).all()
     assert np.isfinite(model.loss_) and 1 <= model.n_iter_ <= 40
-    if name == "sub-centre-arcface":
+    if name == "sub-center-arcface":
         assert model.prototypes_.shape == (30, 64) and not hasattr(model, "coef_")
     else:
         assert model.coef_.shape == (10, 64) and model.intercept_.shape == (10,)
@@ -119,7 +119,7 @@ def test_every_loss_takes_two_classes(small, name):
     assert ((model.predict_proba(X)[:, 1] > 0.5) == (scores > 0)).all()
 
 
-@pytest.mark.parametrize("name", ["normface", "arcface", "sphereface-r-v2", "sub-centre-arcface", "one-versus-rest"])
+@pytest.mark.parametrize("name", ["normface", "arcface", "sphereface-r-v2", "sub-center-arcface", "one-versus-rest"])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_gradients_of_full_batches(small, name, classes):
     X, y, weights = small
@@ -260,7 +260,7 @@ def test_a_warm_start_at_the_minimum_stays_there(small):
 
 
 @pytest.mark.parametrize(
-    "name", ["cross-entropy", "am-softmax", "normface", "ldam", "curricularface", "sub-centre-arcface"]
+    "name", ["cross-entropy", "am-softmax", "normface", "ldam", "curricularface", "sub-center-arcface"]
 )
 @pytest.mark.parametrize("solver", ["auto", "sgd"])
 def test_partial_fit_learns_from_parts(digits, name, solver):
@@ -311,7 +311,7 @@ def test_partial_fit_goes_on_from_fit_and_refuses_other_labels(digits):
         ({"warm_start": 3}, ValueError, "warm_start: expected True or False"),
         ({"class_weight": "even"}, ValueError, "balanced"),
         ({"loss": "arcface", "fit_intercept": True}, ValueError, "the scores of arcface have no bias"),
-        ({"loss": "arcface", "C": 2.0}, ValueError, "no penalty where prototypes are normalised"),
+        ({"loss": "arcface", "C": 2.0}, ValueError, "no penalty where prototypes are normalized"),
         ({"loss": "arcface", "margin": 40}, ValueError, "if that is in degrees"),
         ({"loss": "arcface", "scale": -1}, ValueError, "scale"),
         ({"loss": "l-softmax", "fit_intercept": True}, ValueError, "geometry.bias"),
@@ -321,7 +321,7 @@ def test_partial_fit_goes_on_from_fit_and_refuses_other_labels(digits):
         ({"solver": "lbfgs", "learning_rate": 0.1}, ValueError, "with learning_rate or batch_size"),
         ({"loss": {"name": "arcface", "spec": {"ignored-label": 1}}}, ValueError, "leave such rows out"),
         (
-            {"loss": {"name": "normface", "spec": {"regulariser": {"kind": "ring", "weight": 1.0, "radius": 1.0}}}},
+            {"loss": {"name": "normface", "spec": {"regularizer": {"kind": "ring", "weight": 1.0, "radius": 1.0}}}},
             ValueError,
             "norms of features",
         ),
@@ -382,12 +382,12 @@ def test_a_refused_partial_fit_counts_nothing(small):
 @pytest.mark.parametrize("spec", ["by-frequency", "by_frequency"])
 def test_margins_by_frequency_get_the_counts_of_the_rows(small, spec):
     X, y, _ = small
-    margin = {"kind": "score", "amount": {spec: {"largest": 0.3}}}
+    margin = {"kind": "score", "value": {spec: {"largest": 0.3}}}
     model = MarginClassifier({"name": "normface", "spec": {"margin": margin}}, random_state=0).fit(X, y)
-    assert model._form.spec["margin"]["amount"]["by-frequency"]["class-counts"] == np.bincount(y).tolist()
-    own = {"margin": {"amount": {spec: {"class_counts": [5, 6, 7, 8]}}}}
+    assert model._form.spec["margin"]["value"]["by-frequency"]["class-counts"] == np.bincount(y).tolist()
+    own = {"margin": {"value": {spec: {"class_counts": [5, 6, 7, 8]}}}}
     model = MarginClassifier({"name": "ldam", "spec": own}, random_state=0).fit(X, y)
-    assert model._form.spec["margin"]["amount"]["by-frequency"]["class-counts"] == [5, 6, 7, 8]
+    assert model._form.spec["margin"]["value"]["by-frequency"]["class-counts"] == [5, 6, 7, 8]
     plain = {"name": "ldam", "spec": {"margin": {"kind": "none"}}}
     assert MarginClassifier(plain, random_state=0, max_iter=5000).fit(X, y)._form.spec["margin"] == {"kind": "none"}
 

@@ -52,7 +52,7 @@ def test_gradcheck(name, reduction):
         assert torch.isfinite(torch.autograd.grad(loss(x, *parameters).sum(), [x, *parameters])[0]).all()
         return
     if name == "adaface":
-        x = x.detach()  # its amounts go by the norm of x, through which no gradient flows, as published
+        x = x.detach()  # its values go by the norm of x, through which no gradient flows, as published
     assert torch.autograd.gradcheck(loss, (x, *parameters), atol=1e-5, rtol=1e-3)
 
 
@@ -121,7 +121,7 @@ def test_compiled_networks_are_right():
     assert network.weight.grad is not None
 
 
-@pytest.mark.parametrize("name", ["normface", "adaface", "sub-centre-arcface", "cross-entropy", "curricularface"])
+@pytest.mark.parametrize("name", ["normface", "adaface", "sub-center-arcface", "cross-entropy", "curricularface"])
 def test_saving_copying_and_pickling(name):
     head, (x, target) = make_head(name), batch()
     head(x, target).backward()
@@ -214,7 +214,7 @@ def test_score_loss_by_norms(rng):
 
 
 def test_scores_are_differentiable_and_those_of_the_kernel():
-    for name in ("cross-entropy", "arcface", "sub-centre-arcface", "sphereface"):
+    for name in ("cross-entropy", "arcface", "sub-center-arcface", "sphereface"):
         head, (x, _) = make_head(name), batch()
         scores = head.scores(x)
         bias = None if head.bias is None else head.bias.detach().numpy()
@@ -241,17 +241,17 @@ def test_other_devices_have_the_same_results(name, reduction):
 
 def test_it_trains():
     torch.manual_seed(0)
-    centres = torch.randn(10, 8)
+    centers = torch.randn(10, 8)
     target = torch.arange(200) % 10
-    x = centres[target] + 0.3 * torch.randn(200, 8)
+    x = centers[target] + 0.3 * torch.randn(200, 8)
     network = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8))
     head = MarginHead(8, 10, loss="arcface", scale=16, margin=0.2)
-    optimiser = torch.optim.AdamW([*network.parameters(), *head.parameters()], 1e-2)
+    optimizer = torch.optim.AdamW([*network.parameters(), *head.parameters()], 1e-2)
     for _ in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = head(network(x), target)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert (head.scores(network(x)).argmax(1) == target).float().mean() > 0.97
 
 
@@ -262,7 +262,7 @@ def test_sample_weights_and_margins_of_rows():
     assert head(x, target, sample_weights=weights, reduction="sum").item() == pytest.approx(
         (rows * weights).sum().item()
     )
-    each = make_head("am-softmax", spec={"margin": {"kind": "score", "amount": "per-sample"}})
+    each = make_head("am-softmax", spec={"margin": {"kind": "score", "value": "per-sample"}})
     each.load_state_dict(head.state_dict())
     assert each(x, target, margins=torch.full((5,), 0.35)).item() == pytest.approx(head(x, target).item())
 

@@ -19,7 +19,7 @@ use burn::backend::{
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use softmargin::head::{Head, HeadBatch};
-use softmargin::sub_centres::pool;
+use softmargin::sub_centers::pool;
 use softmargin::{Batch, Error, Geometry, Gradients, HeadGradients, Loss, LossState, Reduction, Result, Scale};
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {
     /// Embeddings (N, D), prototypes (C K, D), K for each class, and perhaps a bias (C K).
-    Embeddings { geometry: Geometry, sub_centres: usize, bias: bool },
+    Embeddings { geometry: Geometry, sub_centers: usize, bias: bool },
     /// Scores (N, C) and perhaps the norms (N) and (C) that they were made with.
     Scores { embedding_norms: bool, weight_norms: bool },
 }
@@ -225,12 +225,12 @@ impl Request {
 
     fn compute(&self, inputs: &Inputs, with_gradients: bool) -> Result<Computed> {
         match self.source {
-            Source::Embeddings { geometry, sub_centres, bias } => {
+            Source::Embeddings { geometry, sub_centers, bias } => {
                 let computed = self.compute_head(inputs, bias, with_gradients)?;
                 let scores = if self.wants_scores {
                     let bias = bias.then(|| inputs.vector(2));
                     let all = geometry.scores(inputs.matrix(0), inputs.matrix(1), bias)?.scores;
-                    if sub_centres > 1 { pool(all.view(), sub_centres)?.scores } else { all }
+                    if sub_centers > 1 { pool(all.view(), sub_centers)?.scores } else { all }
                 } else {
                     Array2::zeros((1, 1))
                 };
@@ -342,7 +342,7 @@ impl Request {
     }
 
     fn has_radius(&self) -> bool {
-        self.loss().spec().regulariser.is_some_and(|term| term.initial_radius().is_some())
+        self.loss().spec().regularizer.is_some_and(|term| term.initial_radius().is_some())
     }
 }
 

@@ -71,7 +71,7 @@ impl MarginHeadConfig {
             return Err(softmargin::Error::new(ErrorKind::Spec, "embedding_size", "at least 1", "0", advice));
         }
         let has_bias = self.loss.geometry.has_bias();
-        let prototypes = classes * self.loss.sub_centres;
+        let prototypes = classes * self.loss.sub_centers;
         Ok(MarginHead {
             weight: self.initializer.init_with([prototypes, width], Some(width), Some(prototypes), device),
             bias: has_bias.then(|| Initializer::Zeros.init([prototypes], device)),
@@ -85,15 +85,15 @@ impl MarginHeadConfig {
 /// A last layer with its loss: it owns a prototype for each class and all that the loss learns.
 ///
 /// Made by [`MarginHeadConfig`]. Its record holds the parameters. What a loss carries from step to step is no parameter:
-/// save [`state`](Self::state) beside the record. Clones, [`valid`](Module::valid) and optimiser steps keep it.
+/// save [`state`](Self::state) beside the record. Clones, [`valid`](Module::valid) and optimizer steps keep it.
 ///
 /// On a device with autodiff a batch is taken into the moving averages of a loss that has them before its loss is computed;
-/// [`advance`](Self::advance) keeps what the latest batch has made of them. Elsewhere the state is only read. An optimiser's
+/// [`advance`](Self::advance) keeps what the latest batch has made of them. Elsewhere the state is only read. An optimizer's
 /// step makes a clone, so clones share the latest batch: two of them that start in one state must not be trained in turns;
 /// [`set_state`](Self::set_state) parts them.
 #[derive(Module, Debug)]
 pub struct MarginHead {
-    /// The prototypes (C, D); with K sub-centres (C K, D), those of a class one after the other.
+    /// The prototypes (C, D); with K sub-centers (C K, D), those of a class one after the other.
     pub weight: Param<Tensor<2>>,
     /// The bias, one number a prototype, where the geometry has one.
     pub bias: Option<Param<Tensor<1>>>,
@@ -201,7 +201,7 @@ impl MarginHead {
     fn operands(&self, embeddings: Tensor<2>) -> Operands {
         Operands::Head {
             geometry: self.loss().spec().geometry,
-            sub_centres: self.loss().spec().sub_centres,
+            sub_centers: self.loss().spec().sub_centers,
             embeddings,
             weight: self.weight.val(),
             bias: self.bias.as_ref().map(Param::val),
@@ -215,8 +215,8 @@ impl MarginHead {
     /// When the embeddings are not as wide as the prototypes.
     pub fn scores(&self, embeddings: Tensor<2>) -> Tensor<2> {
         let bias = self.bias.as_ref().map(Param::val);
-        let LossSpec { geometry, sub_centres, .. } = self.loss().spec();
-        expect(composed::scores(*geometry, *sub_centres, embeddings, self.weight.val(), bias))
+        let LossSpec { geometry, sub_centers, .. } = self.loss().spec();
+        expect(composed::scores(*geometry, *sub_centers, embeddings, self.weight.val(), bias))
     }
 
     /// The scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the
@@ -243,7 +243,7 @@ impl MarginHead {
         self.prepared.set_state(state);
     }
 
-    /// To be called after each optimiser step: counts it, keeps what its batch has made of the moving averages, and puts
+    /// To be called after each optimizer step: counts it, keeps what its batch has made of the moving averages, and puts
     /// a learned scale that it carried past its bounds back.
     pub fn advance(&mut self) {
         self.prepared.advance(&mut self.scale);

@@ -62,7 +62,7 @@ impl RowInputs {
         Self { sample_weights: Some(weights), ..self }
     }
 
-    /// The amount of margin of each row (N), for [`Amount::PerSample`](softmargin::Amount::PerSample).
+    /// The margin value of each row (N), for [`MarginValue::PerSample`](softmargin::MarginValue::PerSample).
     #[must_use]
     pub fn with_margins(self, margins: Tensor<1>) -> Self {
         Self { margins: Some(margins), ..self }

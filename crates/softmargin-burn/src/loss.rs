@@ -51,12 +51,12 @@ impl MarginLossConfig {
     /// A loss on a device.
     ///
     /// # Errors
-    /// When the parts of the loss do not go together, or ask for sub-centres: those belong to the prototypes of a head.
+    /// When the parts of the loss do not go together, or ask for sub-centers: those belong to the prototypes of a head.
     pub fn try_init(&self, device: &Device) -> softmargin::Result<MarginLoss> {
-        if self.loss.sub_centres != 1 {
-            let advice = "take a MarginHead, or give the best score of each class with sub_centres = 1";
-            let found = self.loss.sub_centres.to_string();
-            return Err(softmargin::Error::new(ErrorKind::Spec, "sub_centres", "1 for given scores", found, advice));
+        if self.loss.sub_centers != 1 {
+            let advice = "take a MarginHead, or give the best score of each class with sub_centers = 1";
+            let found = self.loss.sub_centers.to_string();
+            return Err(softmargin::Error::new(ErrorKind::Spec, "sub_centers", "1 for given scores", found, advice));
         }
         let prepared = Prepared::new(self.loss.clone(), self.num_classes)?;
         Ok(MarginLoss { scale: prepared.initial_scale(device), radius: prepared.initial_radius(device), prepared })
@@ -162,7 +162,7 @@ impl MarginLoss {
         self.prepared.set_state(state);
     }
 
-    /// To be called after each optimiser step: counts it, keeps what its batch has made of the moving averages, and puts
+    /// To be called after each optimizer step: counts it, keeps what its batch has made of the moving averages, and puts
     /// a learned scale that it carried past its bounds back.
     pub fn advance(&mut self) {
         self.prepared.advance(&mut self.scale);

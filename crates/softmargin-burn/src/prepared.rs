@@ -7,7 +7,7 @@ use crate::inputs::{Host, MarginOutput, RowInputs, Targets, Wanted};
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use softmargin::head::Head;
-use softmargin::{Geometry, Loss, LossSpec, LossState, Regulariser, Result, Scale};
+use softmargin::{Geometry, Loss, LossSpec, LossState, Regularizer, Result, Scale};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What [`MarginHead`](crate::MarginHead) and [`MarginLoss`](crate::MarginLoss) share.
@@ -21,7 +21,7 @@ pub(crate) struct Prepared {
     next: Next,
 }
 
-/// What the latest training batch makes of a state, until the step is counted. Clones share it: an optimiser takes a
+/// What the latest training batch makes of a state, until the step is counted. Clones share it: an optimizer takes a
 /// model and gives back another, and the batch was seen by the first.
 #[derive(Clone, Debug, Default)]
 struct Next(Arc<Mutex<Option<Change>>>);
@@ -55,7 +55,7 @@ pub(crate) struct Answer {
 /// The tensors that a loss is a function of.
 #[derive(Clone, Debug)]
 pub(crate) enum Operands {
-    Head { geometry: Geometry, sub_centres: usize, embeddings: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>> },
+    Head { geometry: Geometry, sub_centers: usize, embeddings: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>> },
     Scores { scores: Tensor<2>, embedding_norms: Option<Tensor<1>>, weight_norms: Option<Tensor<1>> },
 }
 
@@ -90,7 +90,7 @@ impl Prepared {
 
     /// The parameter of ring loss, at its start.
     pub(crate) fn initial_radius(&self, device: &Device) -> Option<Param<Tensor<1>>> {
-        let radius = self.loss.spec().regulariser.and_then(Regulariser::initial_radius);
+        let radius = self.loss.spec().regularizer.and_then(Regularizer::initial_radius);
         radius.map(|radius| number(radius, device))
     }
 
@@ -180,8 +180,8 @@ impl Operands {
 
     fn source(&self) -> Source {
         match self {
-            Self::Head { geometry, sub_centres, bias, .. } => {
-                Source::Embeddings { geometry: *geometry, sub_centres: *sub_centres, bias: bias.is_some() }
+            Self::Head { geometry, sub_centers, bias, .. } => {
+                Source::Embeddings { geometry: *geometry, sub_centers: *sub_centers, bias: bias.is_some() }
             }
             Self::Scores { embedding_norms, weight_norms, .. } => {
                 Source::Scores { embedding_norms: embedding_norms.is_some(), weight_norms: weight_norms.is_some() }

@@ -9,7 +9,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
 use common::{CLASSES, Case, Problem, Question, ROWS, WIDTH, ask, cases, device, head, preset, targets, tensor};
-use softmargin::{ErrorKind, Geometry, LossSpec, LossState, Margin, Reduction, Regulariser, Scale, presets};
+use softmargin::{ErrorKind, Geometry, LossSpec, LossState, Margin, Reduction, Regularizer, Scale, presets};
 use softmargin_burn::{MarginHead, MarginHeadConfig, RowInputs};
 
 fn plain_case(name: &str) -> Case {
@@ -60,8 +60,8 @@ fn gradients_are_central_differences() {
                     };
                     let from = *entry;
                     *entry += by;
-                    let travelled = f64::from(*entry) - f64::from(from);
-                    (loss(&problem), travelled)
+                    let traveled = f64::from(*entry) - f64::from(from);
+                    (loss(&problem), traveled)
                 };
                 let ((up, over), (down, under)) = (moved(step), moved(-step));
                 let difference = (up - down) / (over - under);
@@ -187,7 +187,7 @@ fn one_class_is_no_loss_and_no_gradient() {
     for preset in presets::all() {
         for inputs in [RowInputs::new(), RowInputs::new().composed()] {
             // A term on norms alone stays.
-            let spec = LossSpec { regulariser: None, ..preset.spec().with_class_counts(&[9]) };
+            let spec = LossSpec { regularizer: None, ..preset.spec().with_class_counts(&[9]) };
             let head = MarginHeadConfig::new(WIDTH, 1).with_loss(spec).init(&device());
             let embeddings = tensor(&common::numbers(3 * WIDTH, 1), [3, WIDTH], DType::F32).require_grad();
             let targets = Tensor::<1, Int>::zeros([3], &device());
@@ -230,7 +230,7 @@ fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
             head.advance();
             let after = head.state().cloned().unwrap();
             assert_eq!(after.step, 1);
-            let averages = |state: &LossState| [state.target_mean, state.norm_mean, state.norm_deviation];
+            let averages = |state: &LossState| [state.target_mean, state.norm_mean, state.norm_std];
             assert_ne!(averages(&after), averages(&start), "{name}");
             // Evaluation reads the state that the batch was computed with, and changes nothing.
             let valid = head.valid();
@@ -246,7 +246,7 @@ fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
 
 #[test]
 fn a_prototype_that_is_no_number_shows_in_the_loss() {
-    let case = plain_case("sub-centre-arcface");
+    let case = plain_case("sub-center-arcface");
     let mut problem = Problem::new();
     problem.weight[WIDTH] = f32::NAN;
     let head = head(&case, &problem, DType::F32);
@@ -257,7 +257,7 @@ fn a_prototype_that_is_no_number_shows_in_the_loss() {
 }
 
 #[test]
-fn averages_go_through_an_optimisers_step() {
+fn averages_go_through_an_optimizers_step() {
     for name in ["curricularface", "adaface"] {
         for inputs in [RowInputs::new(), RowInputs::new().composed()] {
             let problem = Problem::new();
@@ -344,7 +344,7 @@ fn full_head(device: &Device) -> MarginHead {
     let spec = LossSpec {
         geometry: Geometry::InnerProduct { bias: true, temperature: 1.0 },
         scale: Scale::Learned { initial: 2.0, min: 1.0, max: 4.0 },
-        regulariser: Some(Regulariser::Ring { weight: 0.1, radius: 1.5 }),
+        regularizer: Some(Regularizer::Ring { weight: 0.1, radius: 1.5 }),
         ..preset("cross-entropy")
     };
     MarginHeadConfig::new(WIDTH, CLASSES).with_loss(spec).init(device)

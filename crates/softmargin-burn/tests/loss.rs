@@ -50,7 +50,7 @@ fn module(case: &Case, problem: &Problem) -> MarginLoss {
 
 #[test]
 fn gradients_flow_through_scores_and_norms_as_through_a_head() {
-    for case in cases().into_iter().filter(|case| case.spec.sub_centres == 1) {
+    for case in cases().into_iter().filter(|case| case.spec.sub_centers == 1) {
         // The last embedding is moved off the origin, where scores alone cannot say that a cosine has no slope.
         let mut problem = Problem::of(&case);
         problem.embeddings[(ROWS - 1) * WIDTH..].copy_from_slice(&[0.5, -0.25, 0.75, 1.0]);
@@ -102,7 +102,7 @@ fn a_class_of_score_minus_infinity_is_out() {
     for case in cases().into_iter().filter(|case| !case.per_sample && !case.weighted && !case.soft) {
         let built = case.spec.clone().build(CLASSES).unwrap();
         let needs_more =
-            built.needs_embedding_norms() || case.spec.class_weights.is_some() || case.spec.sub_centres > 1;
+            built.needs_embedding_norms() || case.spec.class_weights.is_some() || case.spec.sub_centers > 1;
         if needs_more || case.name.contains("per class") {
             continue;
         }
@@ -191,8 +191,8 @@ fn a_loss_takes_any_view_of_scores() {
 }
 
 #[test]
-fn sub_centres_belong_to_a_head() {
+fn sub_centers_belong_to_a_head() {
     let error =
-        MarginLossConfig::new(CLASSES).with_preset("sub-centre-arcface").unwrap().try_init(&device()).unwrap_err();
-    assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "sub_centres"));
+        MarginLossConfig::new(CLASSES).with_preset("sub-center-arcface").unwrap().try_init(&device()).unwrap_err();
+    assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "sub_centers"));
 }

@@ -95,7 +95,7 @@ fn margin(preset: &Preset) -> String {
         MarginParameter::DrawnPlus => format!("{numbers} rad, drawn"),
         MarginParameter::DrawnScore => format!("{numbers}, drawn"),
         MarginParameter::Largest => format!("{numbers}, by class"),
-        MarginParameter::Standardised => format!("{numbers} (rad, score), by norm"),
+        MarginParameter::Standardized => format!("{numbers} (rad, score), by norm"),
         MarginParameter::Linear => format!("{numbers} rad, by norm"),
         MarginParameter::Divisor => format!("/ {numbers}"),
     };
@@ -152,9 +152,9 @@ fn flags(preset: &Preset) -> String {
         MarginParameter::DrawnPlus => "radians, the mean of what is drawn and added to the angle",
         MarginParameter::DrawnScore => "the mean of what is drawn and taken from the score",
         MarginParameter::Largest => "on the score of the rarest class",
-        MarginParameter::Standardised => "radians on the angle and as much on the cosine, moved by the norm",
+        MarginParameter::Standardized => "radians on the angle and as much on the cosine, moved by the norm",
         MarginParameter::Linear => "radians, added to the angles of the smallest and of the largest norms",
-        MarginParameter::Divisor => "divides the angles of the rivals",
+        MarginParameter::Divisor => "divides the angles of the negatives",
     };
     format!("{scale}  --margin {} ({meaning})", numbers(&preset.default_margin()))
 }

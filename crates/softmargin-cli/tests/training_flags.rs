@@ -33,7 +33,7 @@ fn flags_win_over_a_file_and_a_run_makes_itself_again() {
     let home = TempDir::new().unwrap();
     fs::write(
         home.path().join("asked.toml"),
-        "[training]\nepochs = 5\nseed = 3\noptimiser = { kind = 'adamw' }\n[loss]\nname = 'arcface'\nscale = 12",
+        "[training]\nepochs = 5\nseed = 3\noptimizer = { kind = 'adamw' }\n[loss]\nname = 'arcface'\nscale = 12",
     )
     .unwrap();
     let arguments = ["train", "--config", "asked.toml", "--epochs", "2", "--margin", "0.1", "--out", "run", "--json"];

@@ -7,12 +7,12 @@
 //! throughput profile SIDE
 //! ```
 //!
-//! Each pass waits for a line on standard input and then writes a line of JSON with the images a second. Everything is in a pass that training does: augmentation, network, loss, optimiser.
+//! Each pass waits for a line on standard input and then writes a line of JSON with the images a second. Everything is in a pass that training does: augmentation, network, loss, optimizer.
 
 use burn::tensor::{Device, Distribution, Tensor};
 use softmargin_lab::augmentation::Augmentation;
 use softmargin_lab::generator::{Generator, Purpose};
-use softmargin_lab::network::{self, Plan, Recogniser};
+use softmargin_lab::network::{self, Plan, Recognizer};
 use softmargin_lab::observer::Epoch;
 use softmargin_lab::{DataSource, Destination, Observer, Request, train};
 use std::error::Error;
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn profile(side: usize) -> Result<(), Box<dyn Error>> {
     let plan = Plan::for_images([1, side, side], EMBEDDING);
     let device = Device::flex().autodiff();
-    let network = Recogniser::new(&plan, 0, &device);
+    let network = Recognizer::new(&plan, 0, &device);
     let images = || Tensor::<4>::random([BATCH, 1, side, side], Distribution::Normal(0.0, 1.0), &device);
     let augmentation = Augmentation::with_strength(1.0);
     let mut changed = vec![0.0_f32; side * side];

@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_shift_moves_the_image() {
-        // 1/7 of the width is one pixel: every pixel lies between its neighbours to the left and to the right.
+        // 1/7 of the width is one pixel: every pixel lies between its neighbors to the left and to the right.
         let shift = Augmentation { shift: 1.0 / 7.0, ..Augmentation::with_strength(0.0) };
         let shift = Augmentation { unchanged: 0.0, ..shift };
         let ramp: Vec<f32> = (0..70).map(|k| (k % 7) as f32).collect();

@@ -1,6 +1,6 @@
 //! Embeddings that the model of a run directory makes, written down for other programs.
 
-use crate::data::{DataSource, LabelledSamples};
+use crate::data::{DataSource, LabeledSamples};
 use crate::device::DeviceChoice;
 use crate::error::Error;
 use crate::inputs::{Failure, Source, Sources};
@@ -62,16 +62,16 @@ pub fn embed(request: &EmbedRequest, watch: impl Fn(usize, usize) + 'static) -> 
     layout.places(request.out).iter().try_for_each(|path| whole::check_place(path))?;
     let device = request.device.open()?;
     let run = Run::read(request.run)?;
-    let labelled = request.data.has_classes()?;
-    check_classes(request, layout, labelled)?;
+    let labeled = request.data.has_classes()?;
+    check_classes(request, layout, labeled)?;
     let model = Model::load(&run, &device)?;
     let size = run.config.network.embedding();
-    let gathered = if labelled {
+    let gathered = if labeled {
         let data = RunData::load(&run, Some(request.data), NewClasses::Added)?;
         let predictor = Predictor::new(model, run.config, device);
-        Gathered::labelled(&data, request.part.unwrap_or(Part::All), predictor, watch)?
+        Gathered::labeled(&data, request.part.unwrap_or(Part::All), predictor, watch)?
     } else {
-        Gathered::unlabelled(request.data, &Predictor::new(model, run.config, device), watch)?
+        Gathered::unlabeled(request.data, &Predictor::new(model, run.config, device), watch)?
     };
     let files = layout.write(request.out, &gathered.parts, size)?;
     let samples = gathered.parts.iter().map(|part| part.names.len()).sum();
@@ -79,8 +79,8 @@ pub fn embed(request: &EmbedRequest, watch: impl Fn(usize, usize) + 'static) -> 
     Ok(Embedded { out: request.out.to_owned(), samples, size, files, failures, notes })
 }
 
-fn check_classes(request: &EmbedRequest, layout: Layout, labelled: bool) -> Result<(), Error> {
-    if labelled {
+fn check_classes(request: &EmbedRequest, layout: Layout, labeled: bool) -> Result<(), Error> {
+    if labeled {
         return Ok(());
     }
     if let Some(part) = request.part {
@@ -110,7 +110,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn labelled(
+    fn labeled(
         data: &RunData,
         part: Part,
         predictor: Predictor,
@@ -131,7 +131,7 @@ impl Gathered {
         Ok(Self { parts, failures: Vec::new(), notes: data.notes.clone() })
     }
 
-    fn unlabelled(data: &DataSource, predictor: &Predictor, watch: impl Fn(usize, usize)) -> Result<Self, Error> {
+    fn unlabeled(data: &DataSource, predictor: &Predictor, watch: impl Fn(usize, usize)) -> Result<Self, Error> {
         let input = predictor.config().input;
         let sources = Sources::expand(&[Source::Path(data.to_string().into())], &input)?;
         let mut part = EmbeddedPart { part: Part::All, values: Vec::new(), names: Vec::new(), labels: None };
@@ -145,7 +145,7 @@ impl Gathered {
 }
 
 impl EmbeddedPart {
-    fn of(part: Part, samples: &LabelledSamples, predictor: &Predictor, classes: &[String]) -> Result<Self, Error> {
+    fn of(part: Part, samples: &LabeledSamples, predictor: &Predictor, classes: &[String]) -> Result<Self, Error> {
         Ok(Self {
             part,
             values: predictor.embeddings(samples.samples())?,

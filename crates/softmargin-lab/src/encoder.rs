@@ -1,6 +1,6 @@
 //! What turns a sample into an embedding: convolutions for images, a projection or nothing for embeddings.
 
-use crate::network::{Plan, Recogniser, initial_weight};
+use crate::network::{Plan, Recognizer, initial_weight};
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum EncoderPlan {
     /// Convolutions and a fully connected layer: for images.
     Convolutional(Plan),
-    /// A linear map without bias and a batch normalisation.
+    /// A linear map without bias and a batch normalization.
     Projection {
         /// Values of a sample.
         inputs: usize,
@@ -62,16 +62,16 @@ impl EncoderPlan {
 #[derive(Module, Debug)]
 pub enum Encoder {
     /// Convolutions and a fully connected layer.
-    Convolutional(Recogniser),
+    Convolutional(Recognizer),
     /// The values of a sample as they are, or projected.
     Flat(Option<Projection>),
 }
 
-/// A linear map without bias and a batch normalisation.
+/// A linear map without bias and a batch normalization.
 #[derive(Module, Debug)]
 pub struct Projection {
     linear: Linear,
-    normalisation: BatchNorm,
+    normalization: BatchNorm,
 }
 
 impl Encoder {
@@ -79,7 +79,7 @@ impl Encoder {
     #[must_use]
     pub fn new(plan: &EncoderPlan, seed: u64, device: &Device) -> Self {
         match plan {
-            EncoderPlan::Convolutional(plan) => Self::Convolutional(Recogniser::new(plan, seed, device)),
+            EncoderPlan::Convolutional(plan) => Self::Convolutional(Recognizer::new(plan, seed, device)),
             EncoderPlan::Projection { inputs, embedding } => {
                 Self::Flat(Some(Projection::new(*inputs, *embedding, seed, device)))
             }
@@ -90,7 +90,7 @@ impl Encoder {
     /// Embeddings (N, E) of samples (N, channels, height, width) with values around 0.
     pub fn forward(&self, samples: Tensor<4>) -> Tensor<2> {
         match self {
-            Self::Convolutional(recogniser) => recogniser.forward(samples),
+            Self::Convolutional(recognizer) => recognizer.forward(samples),
             Self::Flat(projection) => {
                 let values = samples.flatten(1, 3);
                 projection.as_ref().map_or_else(|| values.clone(), |projection| projection.forward(values.clone()))
@@ -104,11 +104,11 @@ impl Projection {
         let mut linear = LinearConfig::new(inputs, embedding).with_bias(false).init(device);
         // The first parameter of the encoder, as that of the first convolution is.
         linear.weight = initial_weight([inputs, embedding], inputs, seed, 0, device);
-        Self { linear, normalisation: BatchNormConfig::new(embedding).init(device) }
+        Self { linear, normalization: BatchNormConfig::new(embedding).init(device) }
     }
 
     fn forward(&self, values: Tensor<2>) -> Tensor<2> {
-        self.normalisation.forward(self.linear.forward(values))
+        self.normalization.forward(self.linear.forward(values))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A trained model in use: classes, probabilities, embeddings and an evaluation of samples, in batches.
 
 use crate::config::Config;
-use crate::data::{LabelledSamples, Samples, ahead};
+use crate::data::{LabeledSamples, Samples, ahead};
 use crate::error::Error;
 use crate::evaluation::{Evaluation, check_labels};
 use crate::model::{Model, input};
@@ -57,7 +57,7 @@ impl Predictor {
     /// # Errors
     /// When there are no samples, or they are not shaped as the model wants them; when a label is no class of the model;
     /// when a streamed sample cannot be read; when a score is not finite: then training diverged, and the model is no use.
-    pub fn evaluate(&self, samples: &LabelledSamples) -> Result<Evaluation, Error> {
+    pub fn evaluate(&self, samples: &LabeledSamples) -> Result<Evaluation, Error> {
         self.evaluate_all(&[samples])
     }
 
@@ -65,7 +65,7 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
-    pub fn evaluate_all(&self, parts: &[&LabelledSamples]) -> Result<Evaluation, Error> {
+    pub fn evaluate_all(&self, parts: &[&LabeledSamples]) -> Result<Evaluation, Error> {
         let labels = parts.iter().flat_map(|part| part.labels()).copied().collect::<Vec<u32>>();
         check_labels(&labels, self.config.data.classes)?;
         let samples: Vec<&Samples> = parts.iter().map(|part| part.samples()).collect();
@@ -155,7 +155,7 @@ impl Predictor {
         mut work: impl FnMut(Tensor<4>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         parts.iter().try_for_each(|samples| self.check_shape(samples.shape()))?;
-        let (shape, normalisation) = (self.config.input.shape(), self.config.normalisation);
+        let (shape, normalization) = (self.config.input.shape(), self.config.normalization);
         let batches = batches(parts, self.samples_at_once());
         let all = parts.iter().map(|samples| samples.count()).sum();
         let mut done = 0;
@@ -163,7 +163,7 @@ impl Predictor {
             let (part, rows): &(usize, Range<usize>) = &batches[number];
             let mut values = Vec::new();
             parts[*part].batch_f32(&rows.clone().collect::<Vec<_>>(), &mut values)?;
-            normalisation.apply(&mut values);
+            normalization.apply(&mut values);
             Ok(values)
         };
         ahead(batches.len(), read, |number, values| {
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(*seen.borrow(), [(256, 599), (512, 599), (599, 599)]);
         let mut values = Vec::new();
         data.test.samples().batch_f32(&(0..599).collect::<Vec<_>>(), &mut values).unwrap();
-        predictor.config().normalisation.apply(&mut values);
+        predictor.config().normalization.apply(&mut values);
         let whole = predictor.loss_of(input(values, 599, [1, 8, 8], &device), data.test.labels()).unwrap();
         let loss = f64::from(whole.loss.into_scalar::<f32>());
         assert!((evaluation.loss - loss).abs() < 1e-5 * loss, "{} and {loss}", evaluation.loss);

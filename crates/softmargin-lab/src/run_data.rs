@@ -1,7 +1,7 @@
 //! Data for the model of a run: prepared as the model was trained, with the run's numbers of the classes.
 
 use crate::config::{Config, DataConfig};
-use crate::data::{DataSource, Dataset, Input, LabelledSamples, LoadOptions, Sizing};
+use crate::data::{DataSource, Dataset, Input, LabeledSamples, LoadOptions, Sizing};
 use crate::error::Error;
 use crate::run_dir::Run;
 use serde::Serialize;
@@ -49,7 +49,7 @@ pub struct RunData {
     pub own: bool,
     /// Whether they are, and no longer as they were when it was trained.
     changed: bool,
-    parts: Vec<(Part, LabelledSamples)>,
+    parts: Vec<(Part, LabeledSamples)>,
 }
 
 impl RunData {
@@ -71,9 +71,9 @@ impl RunData {
         let (numbers, classes) = numbers(&data, &run.classes, new_classes)?;
         let mut parts = vec![(Part::Train, data.train), (Part::Test, data.test)];
         parts.extend(data.validation.map(|samples| (Part::Validation, samples)));
-        let renumbered = |(part, samples): (Part, LabelledSamples)| {
+        let renumbered = |(part, samples): (Part, LabeledSamples)| {
             let labels = samples.labels().iter().map(|&label| numbers[label as usize]).collect();
-            Ok((part, LabelledSamples::new(samples.samples().clone(), labels)?))
+            Ok((part, LabeledSamples::new(samples.samples().clone(), labels)?))
         };
         let parts = parts.into_iter().map(renumbered).collect::<Result<_, Error>>()?;
         Ok(Self { name: data.name, description: data.description, notes: data.notes, classes, own, changed, parts })
@@ -84,7 +84,7 @@ impl RunData {
     /// # Errors
     /// When the data have no such part; when they are the run's own and have changed, so that a rule would now put samples
     /// into a part that were in another.
-    pub fn part(&self, wanted: Part) -> Result<Vec<(Part, &LabelledSamples)>, Error> {
+    pub fn part(&self, wanted: Part) -> Result<Vec<(Part, &LabeledSamples)>, Error> {
         if self.changed && wanted != Part::All {
             let expected = "the samples that the run was made with";
             let found = "others: what trained then could test now";

@@ -11,7 +11,7 @@
 //! | `checkpoint/state.json` | where training stood at the end: epochs, steps, why it ended, and the best model's loss state |
 //!
 //! The checkpoint is what the evaluation of a loss with a state needs. Training cannot be resumed from it: it has no
-//! momentum of the optimiser.
+//! momentum of the optimizer.
 //!
 //! A [`Draft`] of it is put together beside its final place and moved there in one step, so that it is whole or not there.
 //! The draft is brought up to date after each epoch, and is itself a run directory that can be used: if the machine fails,

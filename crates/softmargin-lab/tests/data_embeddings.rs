@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use softmargin_lab::data::{DataSource, Dataset, HoldOut, Input, LabelledSamples, LoadOptions, Normalisation, Sizing};
+use softmargin_lab::data::{DataSource, Dataset, HoldOut, Input, LabeledSamples, LoadOptions, Normalization, Sizing};
 use softmargin_lab::error::Error;
 use tempfile::TempDir;
 
@@ -67,11 +67,11 @@ fn refusal(folder: &TempDir, named: &str, exit_code: u8) -> String {
     message
 }
 
-fn names(part: &LabelledSamples) -> Vec<String> {
+fn names(part: &LabeledSamples) -> Vec<String> {
     (0..part.len()).map(|row| part.samples().name(row)).collect()
 }
 
-fn values(part: &LabelledSamples) -> Vec<f32> {
+fn values(part: &LabeledSamples) -> Vec<f32> {
     let mut values = Vec::new();
     part.samples().batch_f32(&(0..part.len()).collect::<Vec<_>>(), &mut values).unwrap();
     values
@@ -170,9 +170,9 @@ fn data_embeddings_streamed_and_in_memory_give_the_same_bits() {
     assert!(!kept.train.samples().is_streamed() && streamed.train.samples().is_streamed());
     assert_eq!(values(&kept.train), values(&streamed.train));
     assert_eq!(values(&kept.test), values(&streamed.test));
-    let normalisation = |data: &Dataset| Normalisation::of(data.train.samples()).unwrap();
-    assert_eq!(normalisation(&kept), normalisation(&streamed));
-    assert_eq!(normalisation(&kept).mean, 0.0);
+    let normalization = |data: &Dataset| Normalization::of(data.train.samples()).unwrap();
+    assert_eq!(normalization(&kept), normalization(&streamed));
+    assert_eq!(normalization(&kept).mean, 0.0);
     write(&folder, "embeddings.npy", npy("<f4", true, &[40, 3], &f32s(&numbers(40))));
     let error = load(479).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("numpy.ascontiguousarray"), "{error}");

@@ -9,7 +9,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use softmargin_lab::data::{
-    DataSource, Dataset, HoldOut, Ink, Input, LabelledSamples, LoadOptions, Normalisation, Preparation, Samples, Sizing,
+    DataSource, Dataset, HoldOut, Ink, Input, LabeledSamples, LoadOptions, Normalization, Preparation, Samples, Sizing,
 };
 use softmargin_lab::error::Error;
 use tempfile::TempDir;
@@ -221,7 +221,7 @@ fn data_idx_images_are_brought_to_another_size() {
     let folder = small();
     let square = load_as(folder.path(), &LoadOptions { sizing: Sizing::Side(8), ..LoadOptions::default() }).unwrap();
     assert_eq!(square.train.samples().shape(), [1, 8, 8]);
-    assert_eq!(square.description, "5 grey images of 2 x 3 pixels in IDX files, brought to 8 x 8 pixels");
+    assert_eq!(square.description, "5 gray images of 2 x 3 pixels in IDX files, brought to 8 x 8 pixels");
     assert_eq!(square.input, prepared(8, 8));
 }
 
@@ -265,8 +265,8 @@ fn data_idx_streamed_and_in_memory_give_the_same_bits() {
             streamed.samples().batch_f32(&rows, &mut second).unwrap();
             assert_eq!(first, second);
         }
-        let normalisation = |data: &Dataset| Normalisation::of(data.train.samples()).unwrap();
-        assert_eq!((normalisation(&kept), kept.input), (normalisation(&streamed), streamed.input));
+        let normalization = |data: &Dataset| Normalization::of(data.train.samples()).unwrap();
+        assert_eq!((normalization(&kept), kept.input), (normalization(&streamed), streamed.input));
     }
 }
 
@@ -302,7 +302,7 @@ fn data_idx_a_file_that_shrinks_while_it_is_streamed_is_named() {
 fn data_idx_every_tenth_of_a_class_validates() {
     let folder = larger();
     let data = load(folder.path()).unwrap();
-    let names = |part: &LabelledSamples| (0..part.len()).map(|row| part.samples().name(row)).collect::<Vec<_>>();
+    let names = |part: &LabeledSamples| (0..part.len()).map(|row| part.samples().name(row)).collect::<Vec<_>>();
     let validation = data.validation.unwrap();
     assert_eq!(names(&validation), ["train 18", "train 19", "train 38", "train 39"]);
     assert_eq!((validation.labels(), data.train.len()), (&[0, 1, 0, 1][..], 36));
@@ -324,9 +324,9 @@ fn data_digits_are_brought_to_another_size() {
     assert_eq!((larger.test.len(), larger.test.samples().shape()), (599, [1, 28, 28]));
     assert_eq!(larger.test.labels(), digits.test.labels());
     assert_eq!((larger.input, digits.input), (prepared(28, 28), prepared(8, 8)));
-    let colour = Preparation::new(3, 10, 12, Ink::AsIs).unwrap();
-    let prepared = sized(Sizing::Prepared(colour)).unwrap();
-    assert_eq!((prepared.train.samples().shape(), prepared.input), ([3, 10, 12], Input::Images(colour)));
+    let color = Preparation::new(3, 10, 12, Ink::AsIs).unwrap();
+    let prepared = sized(Sizing::Prepared(color)).unwrap();
+    assert_eq!((prepared.train.samples().shape(), prepared.input), ([3, 10, 12], Input::Images(color)));
     for side in [0, 7, 513, usize::MAX] {
         let error = sized(Sizing::Side(side)).unwrap_err();
         assert!(error.to_string().starts_with("image size: expected a side from 8 to 512 pixels"), "{error}");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use softmargin_lab::data::{
-    DataSource, Dataset, HoldOut, Ink, Input, LabelledSamples, LoadOptions, Normalisation, Preparation, Sizing,
+    DataSource, Dataset, HoldOut, Ink, Input, LabeledSamples, LoadOptions, Normalization, Preparation, Sizing,
     image_files,
 };
 use softmargin_lab::error::Error;
@@ -18,16 +18,16 @@ fn save(path: &Path, image: impl Into<DynamicImage>, format: ImageFormat) {
     image.into().save_with_format(path, format).unwrap();
 }
 
-fn grey(side: u32, value: u8) -> GrayImage {
+fn gray(side: u32, value: u8) -> GrayImage {
     GrayImage::from_pixel(side, side, Luma([value]))
 }
 
-/// Class folders with so many grey images of 16 x 16 pixels; image i of class c is filled with 20 c + i.
+/// Class folders with so many gray images of 16 x 16 pixels; image i of class c is filled with 20 c + i.
 fn classes(folder: &Path, counts: &[(&str, u8)]) {
     for (class, &(name, count)) in (0_u8..).zip(counts) {
         for i in 0..count {
             let path = folder.join(name).join(format!("{i:02}.png"));
-            save(&path, grey(16, 20 * class + i), ImageFormat::Png);
+            save(&path, gray(16, 20 * class + i), ImageFormat::Png);
         }
     }
 }
@@ -47,13 +47,13 @@ fn load_with(folder: &Path, options: &LoadOptions) -> Result<Dataset, Error> {
 }
 
 /// The values of all samples.
-fn values(part: &LabelledSamples) -> Vec<f32> {
+fn values(part: &LabeledSamples) -> Vec<f32> {
     let mut values = Vec::new();
     part.samples().batch_f32(&(0..part.len()).collect::<Vec<_>>(), &mut values).unwrap();
     values
 }
 
-fn names(part: &LabelledSamples) -> Vec<String> {
+fn names(part: &LabeledSamples) -> Vec<String> {
     (0..part.len()).map(|row| part.samples().name(row)).collect()
 }
 
@@ -81,7 +81,7 @@ fn data_folder_every_fifth_image_tests() {
     let data = load(folder.path()).unwrap();
     assert_eq!(data.classes, ["cats", "dogs"]);
     let first_pixels =
-        |part: &LabelledSamples| (0..part.len()).map(|row| part.samples().image(row).unwrap()[0]).collect::<Vec<_>>();
+        |part: &LabeledSamples| (0..part.len()).map(|row| part.samples().image(row).unwrap()[0]).collect::<Vec<_>>();
     assert_eq!(first_pixels(&data.train), [0, 1, 2, 3, 5, 20, 21]);
     assert_eq!(data.train.labels(), [0, 0, 0, 0, 0, 1, 1]);
     assert_eq!(first_pixels(&data.test), [4, 22]);
@@ -89,7 +89,7 @@ fn data_folder_every_fifth_image_tests() {
     assert_eq!((data.train.samples().shape(), data.input), ([1, 16, 16], prepared(1, 16)));
     assert_eq!(names(&data.test), ["cats/04.png", "dogs/02.png"]);
     assert!(data.split.contains("every 5th image in name order"), "{}", data.split);
-    assert_eq!(data.description, "9 grey images of 2 classes, brought to 16 x 16 pixels");
+    assert_eq!(data.description, "9 gray images of 2 classes, brought to 16 x 16 pixels");
     assert_eq!(data.notes, ["nothing validates: every class has at most 9 images to train with"]);
 }
 
@@ -130,7 +130,7 @@ fn data_folder_classes_may_be_called_train_and_test() {
 }
 
 #[test]
-fn data_folder_one_colour_image_makes_all_colour() {
+fn data_folder_one_color_image_makes_all_color() {
     let folder = two_classes();
     save(&folder.path().join("dogs/00.png"), RgbImage::from_pixel(16, 16, Rgb([9, 8, 7])), ImageFormat::Png);
     let data = load(folder.path()).unwrap();
@@ -169,9 +169,9 @@ fn data_folder_the_size_is_the_median_in_bounds() {
 #[test]
 fn data_folder_content_decides_not_the_extension() {
     let folder = two_classes();
-    save(&folder.path().join("dogs/photo.PNG"), grey(16, 77), ImageFormat::Jpeg);
-    save(&folder.path().join("dogs/noextension"), grey(16, 78), ImageFormat::Png);
-    save(&folder.path().join("dogs/x.JpEg"), grey(16, 79), ImageFormat::Jpeg);
+    save(&folder.path().join("dogs/photo.PNG"), gray(16, 77), ImageFormat::Jpeg);
+    save(&folder.path().join("dogs/noextension"), gray(16, 78), ImageFormat::Png);
+    save(&folder.path().join("dogs/x.JpEg"), gray(16, 79), ImageFormat::Jpeg);
     let data = load(folder.path()).unwrap();
     assert_eq!(data.train.class_counts(2)[1] + data.test.class_counts(2)[1], 6);
 }
@@ -190,7 +190,7 @@ fn data_folder_hidden_and_left_behind_files_do_not_count() {
 
     fs::write(folder.path().join("dogs/readme.txt"), "x").unwrap();
     fs::write(folder.path().join("cats/list.csv"), "").unwrap();
-    save(&folder.path().join("loose.png"), grey(4, 0), ImageFormat::Png);
+    save(&folder.path().join("loose.png"), gray(4, 0), ImageFormat::Png);
     let notes = load(folder.path()).unwrap().notes.join("\n");
     assert!(notes.contains("1 image directly in"), "{notes}");
     assert!(notes.contains("2 files neither PNG nor JPEG left out, the first"), "{notes}");
@@ -234,7 +234,7 @@ fn data_folder_wrong_layouts_are_explained() {
     assert!(refusal(one.path(), "", 2).contains("expected two or more class folders, found one class, cats"));
 
     let flat = tempfile::tempdir().unwrap();
-    save(&flat.path().join("a.png"), grey(4, 0), ImageFormat::Png);
+    save(&flat.path().join("a.png"), gray(4, 0), ImageFormat::Png);
     assert!(refusal(flat.path(), "", 2).contains("found no sub-folder and 1 image; sort the images"));
 
     let single = tempfile::tempdir().unwrap();
@@ -365,26 +365,26 @@ fn data_folder_the_last_of_each_class_test() {
 fn data_folder_what_tests_does_not_decide_what_a_model_sees() {
     let folder = tempfile::tempdir().unwrap();
     classes(&folder.path().join("train"), &[("a", 2), ("b", 2)]);
-    let colour = RgbImage::from_pixel(40, 40, Rgb([200, 100, 50]));
+    let color = RgbImage::from_pixel(40, 40, Rgb([200, 100, 50]));
     for class in ["a", "b"] {
-        save(&folder.path().join("test").join(class).join("0.png"), colour.clone(), ImageFormat::Png);
+        save(&folder.path().join("test").join(class).join("0.png"), color.clone(), ImageFormat::Png);
     }
     let data = load(folder.path()).unwrap();
     assert_eq!((data.input, data.test.samples().shape()), (prepared(1, 16), [1, 16, 16]));
 }
 
-/// Grey, colour and broken-looking files of many sizes, in two classes.
+/// Gray, color and broken-looking files of many sizes, in two classes.
 fn mixed() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for number in 0..30_u32 {
         let path = folder.path().join(if number % 2 == 0 { "even" } else { "odd" }).join(format!("{number:02}"));
         let (width, height) = (9 + number, 30 - number / 2);
-        let grey = GrayImage::from_fn(width, height, |x, y| Luma([(x * number + y * 5) as u8]));
-        let colour = RgbImage::from_fn(width, height, |x, y| Rgb([(x * 6) as u8, (y * 7) as u8, number as u8]));
+        let gray = GrayImage::from_fn(width, height, |x, y| Luma([(x * number + y * 5) as u8]));
+        let color = RgbImage::from_fn(width, height, |x, y| Rgb([(x * 6) as u8, (y * 7) as u8, number as u8]));
         match number % 3 {
-            0 => save(&path.with_extension("png"), grey, ImageFormat::Png),
-            1 => save(&path.with_extension("jpg"), colour, ImageFormat::Jpeg),
-            _ => save(&path.with_extension("png"), DynamicImage::from(grey).into_rgb8(), ImageFormat::Png),
+            0 => save(&path.with_extension("png"), gray, ImageFormat::Png),
+            1 => save(&path.with_extension("jpg"), color, ImageFormat::Jpeg),
+            _ => save(&path.with_extension("png"), DynamicImage::from(gray).into_rgb8(), ImageFormat::Png),
         }
     }
     folder
@@ -412,8 +412,8 @@ fn data_folder_streamed_and_in_memory_give_the_same_bits() {
         let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(values(kept), one_thread.install(|| values(streamed)));
     }
-    let normalisation = |data: &Dataset| Normalisation::of(data.train.samples()).unwrap();
-    assert_eq!(normalisation(&kept), normalisation(&streamed));
+    let normalization = |data: &Dataset| Normalization::of(data.train.samples()).unwrap();
+    assert_eq!(normalization(&kept), normalization(&streamed));
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn the_resolved_configuration_makes_the_same_model_again() {
     let home = TempDir::new().unwrap();
     for (number, asked) in [
         "[training]\nepochs = 2\nseed = 5\nschedule = 'one-cycle'\ngradient-limit = 0.7\n[loss]\nname = 'sphereface'",
-        "[training]\nepochs = 2\noptimiser = { kind = 'adamw' }\naugmentation = { rotation = 3 }\n[network]\nembedding = 9",
+        "[training]\nepochs = 2\noptimizer = { kind = 'adamw' }\naugmentation = { rotation = 3 }\n[network]\nembedding = 9",
         "[training]\nepochs = 1\n[network]\nkind = 'projection'\n[data]\nvalidation-split = 'none'",
     ]
     .iter()
@@ -182,7 +182,7 @@ fn a_loss_that_is_no_number_names_step_samples_and_a_way_out() {
     for asked in [
         "[training]\nepochs = 1\nlearning-rate = 1e30\nwarm-up = 0.0",
         "[training]\nepochs = 1\nlearning-rate = 1e18\nwarm-up = 0.0\n[network]\nkind = 'none'\n[loss]\nname = 'cross-entropy'",
-        "[training]\nepochs = 1\n[normalisation]\ndeviation = 1e-38\n[network]\nkind = 'none'\n[loss]\nname = 'cross-entropy'",
+        "[training]\nepochs = 1\n[normalization]\ndeviation = 1e-38\n[network]\nkind = 'none'\n[loss]\nname = 'cross-entropy'",
     ] {
         let error = trained(&request(asked), &home.path().join("run")).unwrap_err();
         let message = error.to_string();

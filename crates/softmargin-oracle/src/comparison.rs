@@ -1,4 +1,4 @@
-//! Comparison and gate: the target's `u` against the scaled scores `v_j` of its rivals.
+//! Comparison and gate: the target's `u` against the scaled scores `v_j` of its negatives.
 
 use crate::smooth::{log_sum_exp, logistic, maximum, relu, relu_derivative, softmax, softplus};
 
@@ -54,7 +54,7 @@ pub struct Compared {
     /// By `u`.
     pub by_target: f64,
     /// By each `v_j`.
-    pub by_rival: Vec<f64>,
+    pub by_negative: Vec<f64>,
 }
 
 impl Comparison {
@@ -63,48 +63,48 @@ impl Comparison {
         self != Comparison::AgainstZero
     }
 
-    /// Sets `u` against the rivals. Without rivals it is 0, but for the target's own term of
+    /// Sets `u` against the negatives. Without negatives it is 0, but for the target's own term of
     /// [`Comparison::AgainstZero`].
-    pub fn compare(self, gate: Gate, u: f64, rivals: &[f64]) -> Compared {
+    pub fn compare(self, gate: Gate, u: f64, negatives: &[f64]) -> Compared {
         if self == Comparison::AgainstZero {
-            return against_zero(gate, u, rivals);
+            return against_zero(gate, u, negatives);
         }
-        if rivals.is_empty() {
-            return Compared { loss: 0.0, by_target: 0.0, by_rival: Vec::new() };
+        if negatives.is_empty() {
+            return Compared { loss: 0.0, by_target: 0.0, by_negative: Vec::new() };
         }
         match self {
-            Comparison::EachPair => each_pair(gate, u, rivals),
+            Comparison::EachPair => each_pair(gate, u, negatives),
             Comparison::Hardest => {
-                let (top, at) = maximum(rivals);
-                let mut share = vec![0.0; rivals.len()];
+                let (top, at) = maximum(negatives);
+                let mut share = vec![0.0; negatives.len()];
                 share[at] = 1.0;
                 of_one_gap(gate, top - u, &share)
             }
-            _ => of_one_gap(gate, log_sum_exp(rivals) - u, &softmax(rivals)),
+            _ => of_one_gap(gate, log_sum_exp(negatives) - u, &softmax(negatives)),
         }
     }
 }
 
-/// `gate(t)`, where `t` depends on the rivals by `share` and on `u` by -1.
+/// `gate(t)`, where `t` depends on the negatives by `share` and on `u` by -1.
 fn of_one_gap(gate: Gate, t: f64, share: &[f64]) -> Compared {
     let slope = gate.derivative(t);
-    Compared { loss: gate.value(t), by_target: -slope, by_rival: share.iter().map(|q| slope * q).collect() }
+    Compared { loss: gate.value(t), by_target: -slope, by_negative: share.iter().map(|q| slope * q).collect() }
 }
 
-fn each_pair(gate: Gate, u: f64, rivals: &[f64]) -> Compared {
-    let by_rival: Vec<f64> = rivals.iter().map(|v| gate.derivative(v - u)).collect();
+fn each_pair(gate: Gate, u: f64, negatives: &[f64]) -> Compared {
+    let by_negative: Vec<f64> = negatives.iter().map(|v| gate.derivative(v - u)).collect();
     Compared {
-        loss: rivals.iter().map(|v| gate.value(v - u)).sum(),
-        by_target: -by_rival.iter().sum::<f64>(),
-        by_rival,
+        loss: negatives.iter().map(|v| gate.value(v - u)).sum(),
+        by_target: -by_negative.iter().sum::<f64>(),
+        by_negative,
     }
 }
 
-fn against_zero(gate: Gate, u: f64, rivals: &[f64]) -> Compared {
+fn against_zero(gate: Gate, u: f64, negatives: &[f64]) -> Compared {
     Compared {
-        loss: gate.value(-u) + rivals.iter().map(|v| gate.value(*v)).sum::<f64>(),
+        loss: gate.value(-u) + negatives.iter().map(|v| gate.value(*v)).sum::<f64>(),
         by_target: -gate.derivative(-u),
-        by_rival: rivals.iter().map(|v| gate.derivative(*v)).collect(),
+        by_negative: negatives.iter().map(|v| gate.derivative(*v)).collect(),
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
                     let d = five_point_difference(f, &v, 1e-3);
                     assert!((d[0] - at.by_target).abs() < 1e-10, "{comparison:?} {gate:?}");
                     for j in 0..3 {
-                        assert!((d[j + 1] - at.by_rival[j]).abs() < 1e-10);
+                        assert!((d[j + 1] - at.by_negative[j]).abs() < 1e-10);
                     }
                 }
             }
@@ -136,15 +136,15 @@ mod tests {
 
     #[test]
     fn the_explosion_of_weston_watkins_and_the_bounds() {
-        let rivals = [1.0, 0.5, 0.0, -0.5];
+        let negatives = [1.0, 0.5, 0.0, -0.5];
         let u = -2.0;
-        let relu = |c: Comparison| c.compare(Gate::Relu, u, &rivals);
+        let relu = |c: Comparison| c.compare(Gate::Relu, u, &negatives);
         assert_eq!(relu(Comparison::EachPair).by_target, -4.0);
-        assert_eq!(relu(Comparison::Hardest).by_rival, [1.0, 0.0, 0.0, 0.0]);
-        let total: f64 = relu(Comparison::LogSumExp).by_rival.iter().sum();
+        assert_eq!(relu(Comparison::Hardest).by_negative, [1.0, 0.0, 0.0, 0.0]);
+        let total: f64 = relu(Comparison::LogSumExp).by_negative.iter().sum();
         assert!((total - 1.0).abs() < 1e-15);
         for u in [-2.0, 0.9, 1.7, 6.0] {
-            let loss = |c: Comparison, g: Gate| c.compare(g, u, &rivals).loss;
+            let loss = |c: Comparison, g: Gate| c.compare(g, u, &negatives).loss;
             let cross_entropy = loss(Comparison::LogSumExp, Gate::Softplus);
             let hardest = loss(Comparison::Hardest, Gate::Relu);
             let hinge = loss(Comparison::LogSumExp, Gate::Relu);
@@ -162,13 +162,13 @@ mod tests {
                 assert_eq!(lost.loss, infinity);
                 let beaten = comparison.compare(gate, 0.5, &[infinity, 0.25]);
                 assert_eq!(beaten.loss, infinity);
-                assert_eq!(beaten.by_rival[0], 1.0);
+                assert_eq!(beaten.by_negative[0], 1.0);
             }
             let won = comparison.compare(Gate::Softplus, infinity, &[-800.0, -900.0]);
             assert_eq!((won.loss, won.by_target), (0.0, 0.0));
         }
         let tied = Comparison::Hardest.compare(Gate::Relu, 0.0, &[2.0, 2.0]);
-        assert_eq!(tied.by_rival, [1.0, 0.0]);
+        assert_eq!(tied.by_negative, [1.0, 0.0]);
         let touching = Comparison::Hardest.compare(Gate::Relu, 2.0, &[2.0]);
         assert_eq!(touching.by_target, 0.0);
     }

@@ -1,10 +1,10 @@
 //! The plain description of a loss, and of the batch it is given.
 
-use crate::amount::Amount;
 use crate::comparison::{Comparison, Gate};
 use crate::margin::Margin;
-use crate::regulariser::Regulariser;
-use crate::rivals::Rivals;
+use crate::margin_value::MarginValue;
+use crate::negatives::Negatives;
+use crate::regularizer::Regularizer;
 use crate::state::State;
 
 /// How a score comes from an embedding `x` and a weight `w_j`; it also decides the radius `r` of
@@ -42,9 +42,9 @@ pub struct Oracle {
     pub geometry: Geometry,
     /// What happens to the target's score.
     pub margin: Margin,
-    /// What happens to the rivals' scores.
-    pub rivals: Rivals,
-    /// How the target is set against its rivals.
+    /// What happens to the negatives' scores.
+    pub negatives: Negatives,
+    /// How the target is set against its negatives.
     pub comparison: Comparison,
     /// What bends the gap.
     pub gate: Gate,
@@ -59,13 +59,13 @@ pub struct Oracle {
     /// Rows with this label are left out.
     pub ignored: Option<i64>,
     /// A term on the embeddings' norms.
-    pub regulariser: Regulariser,
+    pub regularizer: Regularizer,
     /// How rows are reduced.
     pub reduction: Reduction,
     /// What the mean of no rows is: NaN if true, else 0.
     pub nan_when_nothing_kept: bool,
     /// K, how many weights a class has in a head; scores are those of classes.
-    pub sub_centres: usize,
+    pub sub_centers: usize,
     /// What the loss remembers.
     pub state: State,
 }
@@ -76,17 +76,17 @@ impl Oracle {
         self.scale / self.temperature
     }
 
-    /// The same loss with these counts in every amount by frequency.
+    /// The same loss with these counts in every margin value by frequency.
     #[must_use]
     pub fn with_class_counts(mut self, counts: &[u64]) -> Self {
-        let fill = |amount: &mut Amount| {
-            if let Amount::ByFrequency { class_counts, .. } = amount {
+        let fill = |value: &mut MarginValue| {
+            if let MarginValue::ByFrequency { class_counts, .. } = value {
                 *class_counts = Some(counts.to_vec());
             }
         };
         match &mut self.margin {
             Margin::None => {}
-            Margin::Score(amount) | Margin::Logit(amount) => fill(amount),
+            Margin::Score(value) | Margin::Logit(value) => fill(value),
             Margin::Angle(angle) => {
                 fill(&mut angle.plus);
                 fill(&mut angle.minus);

@@ -8,12 +8,12 @@
 //! `d cos = sin theta` times the turn and `d psi = -da/dtheta` times the turn, so no division by
 //! `sin theta` occurs. At theta = 0 and pi no direction is singled out and the term is 0.
 //!
-//! With K sub-centres the rows `c K .. c K + K` of the weights belong to class `c`. Its score is the largest of theirs
+//! With K sub-centers the rows `c K .. c K + K` of the weights belong to class `c`. Its score is the largest of theirs
 //! (the lowest index on ties), and the gradient goes to that one alone.
 //!
-//! Where an amount or a regulariser follows the norm of the embedding, its slope goes along `x^`.
+//! Where a margin value or a regularizer follows the norm of the embedding, its slope goes along `x^`.
 //!
-//! A vector of norm 0 has unit vector 0 and cosine 0, and gets no gradient from a normalised score.
+//! A vector of norm 0 has unit vector 0 and cosine 0, and gets no gradient from a normalized score.
 
 use crate::description::{Batch, Geometry, Oracle, Targets};
 use crate::error::OracleError;
@@ -100,7 +100,7 @@ impl Head {
     }
 
     /// How many weights there are, `C K`.
-    fn centres(&self) -> usize {
+    fn centers(&self) -> usize {
         self.w.len() / self.dimension
     }
 
@@ -124,26 +124,26 @@ impl Head {
         }
     }
 
-    /// Scores and norms, and the weight that gave each score. With sub-centres no norm of a class is defined.
+    /// Scores and norms, and the weight that gave each score. With sub-centers no norm of a class is defined.
     pub fn batch(&self, oracle: &Oracle, targets: Targets) -> (Batch, Vec<usize>) {
         let (mut scores, mut winners) = (Vec::new(), Vec::new());
-        let classes = self.centres() / oracle.sub_centres;
+        let classes = self.centers() / oracle.sub_centers;
         for i in 0..self.rows() {
             for j in 0..classes {
-                let of_class = j * oracle.sub_centres..(j + 1) * oracle.sub_centres;
+                let of_class = j * oracle.sub_centers..(j + 1) * oracle.sub_centers;
                 let all: Vec<f64> = of_class.clone().map(|k| self.score(oracle.geometry, i, k)).collect();
                 let (top, at) = maximum(&all);
                 scores.push(top);
                 winners.push(of_class.start + at);
             }
         }
-        let norms_of_weights = || (0..self.centres()).map(|j| norm(self.weight(j))).collect();
+        let norms_of_weights = || (0..self.centers()).map(|j| norm(self.weight(j))).collect();
         let batch = Batch {
             scores,
             classes,
             targets,
             embedding_norms: Some((0..self.rows()).map(|i| norm(self.embedding(i))).collect()),
-            weight_norms: (oracle.sub_centres == 1).then(norms_of_weights),
+            weight_norms: (oracle.sub_centers == 1).then(norms_of_weights),
         };
         (batch, winners)
     }
@@ -151,10 +151,10 @@ impl Head {
     fn check(&self, oracle: &Oracle) -> Result<(), OracleError> {
         let shapes = self.dimension > 0
             && self.x.len() == self.rows() * self.dimension
-            && self.w.len() == self.centres() * self.dimension
-            && oracle.sub_centres > 0
-            && self.centres().is_multiple_of(oracle.sub_centres)
-            && self.bias.as_ref().is_none_or(|b| b.len() == self.centres());
+            && self.w.len() == self.centers() * self.dimension
+            && oracle.sub_centers > 0
+            && self.centers().is_multiple_of(oracle.sub_centers)
+            && self.bias.as_ref().is_none_or(|b| b.len() == self.centers());
         if !shapes {
             return Err(OracleError::whole("x must be (N, D), w (C K, D), bias (C K)"));
         }
@@ -184,7 +184,7 @@ impl Head {
             winners,
             grad_x: vec![0.0; self.x.len()],
             grad_w: vec![0.0; self.w.len()],
-            grad_bias: vec![0.0; self.centres()],
+            grad_bias: vec![0.0; self.centers()],
             loss,
         };
         for i in 0..self.rows() {

@@ -5,7 +5,7 @@
 //! file states one part of the equation
 //!
 //! ```text
-//! loss = gate( comparison_{j != y}( s * rival(score_j) ) - s * psi(score_y) )
+//! loss = gate( comparison_{j != y}( s * negative(score_j) ) - s * psi(score_y) )
 //! ```
 //!
 //! | file | part |
@@ -13,13 +13,13 @@
 //! | `measures` | self-information, entropy, cross-entropy, Kullback-Leibler |
 //! | `smooth` | softplus, logistic, log-sum-exp, softmax |
 //! | `margin` | `psi` and its derivatives |
-//! | `amount` | how large a margin is: by class, row, frequency or norm, or drawn |
+//! | `value` | how large a margin is: by class, row, frequency or norm, or drawn |
 //! | `random` | the normal draws |
-//! | `rivals` | what becomes of the scores `j != y` |
+//! | `negatives` | what becomes of the scores `j != y` |
 //! | `state` | what changes from step to step |
 //! | `comparison` | comparison and gate of one row |
 //! | `row` | the loss of one row: comparison, margin, smoothing, z-loss, infinities |
-//! | `regulariser` | feature incay, ring, magnitude |
+//! | `regularizer` | feature incay, ring, magnitude |
 //! | `loss` | the batch: weights, ignored rows, reduction |
 //! | `surrogate` | the function whose true derivative a straight-through gradient is |
 //! | `head` | scores from embeddings and weights, and the chain rule back |
@@ -36,7 +36,6 @@
 //! assert!((outcome.loss - 2.061153620314381e-9).abs() < 1e-22);
 //! ```
 
-pub mod amount;
 pub mod comparison;
 pub mod description;
 pub mod difference;
@@ -44,17 +43,17 @@ pub mod error;
 pub mod head;
 pub mod loss;
 pub mod margin;
+pub mod margin_value;
 pub mod measures;
+pub mod negatives;
 pub mod presets;
 pub mod random;
-pub mod regulariser;
-pub mod rivals;
+pub mod regularizer;
 pub mod row;
 pub mod smooth;
 pub mod state;
 pub mod surrogate;
 
-pub use amount::{Amount, NormAmount};
 pub use comparison::{Comparison, Gate};
 pub use description::{Batch, Geometry, Oracle, Reduction, Targets};
 pub use difference::{central_difference, five_point_difference};
@@ -62,8 +61,9 @@ pub use error::OracleError;
 pub use head::{Head, HeadOutcome};
 pub use loss::Outcome;
 pub use margin::{Angle, BeyondPi, Margin, MarginGradient};
+pub use margin_value::{MarginValue, NormMargin};
+pub use negatives::Negatives;
 pub use presets::{PRESET_NAMES, preset, sphereface_anneal_lambda};
-pub use regulariser::Regulariser;
-pub use rivals::Rivals;
+pub use regularizer::Regularizer;
 pub use state::State;
 pub use surrogate::Surrogate;

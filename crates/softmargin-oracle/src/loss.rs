@@ -1,22 +1,22 @@
 //! The batch: checks, row weights, ignored rows, reduction.
 
-use crate::amount::NormAmount;
 use crate::description::{Batch, Geometry, Oracle, Reduction, Targets};
 use crate::error::OracleError;
 use crate::margin::{BeyondPi, Margin, Place};
-use crate::regulariser::Regulariser;
-use crate::rivals::Rivals;
-use crate::row::{Row, labelled, soft};
+use crate::margin_value::NormMargin;
+use crate::negatives::Negatives;
+use crate::regularizer::Regularizer;
+use crate::row::{Row, labeled, soft};
 use crate::smooth::maximum;
 use crate::surrogate::Surrogate;
 
 /// Values and gradients of a batch. Gradients are those of `loss`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// `weight_i (loss_i + regulariser_i)` (N), whatever the reduction.
+    /// `weight_i (loss_i + regularizer_i)` (N), whatever the reduction.
     pub row_losses: Vec<f64>,
-    /// `weight_i regulariser_i` (N).
-    pub row_regularisers: Vec<f64>,
+    /// `weight_i regularizer_i` (N).
+    pub row_regularizers: Vec<f64>,
     /// The reduced value; under [`Reduction::None`] the sum of the row losses.
     pub loss: f64,
     /// The kept row weights sum to 0.
@@ -25,9 +25,9 @@ pub struct Outcome {
     pub grad_scores: Vec<f64>,
     /// By the `scale` field.
     pub grad_scale: f64,
-    /// By each embedding's norm (N), scores held, margin and regulariser together.
+    /// By each embedding's norm (N), scores held, margin and regularizer together.
     pub grad_embedding_norms: Vec<f64>,
-    /// The part of it that is not the radius of an angle margin: regulariser and amounts that follow the norm.
+    /// The part of it that is not the radius of an angle margin: regularizer and margin values that follow the norm.
     pub grad_embedding_norms_beside_radius: Vec<f64>,
     /// By each weight's norm (C), scores held.
     pub grad_weight_norms: Vec<f64>,
@@ -59,7 +59,7 @@ impl Oracle {
                 }
             }
         }
-        self.add_regulariser(batch, &weights, &mut outcome);
+        self.add_regularizer(batch, &weights, &mut outcome);
         if outcome.nothing_kept && self.reduction == Reduction::Mean && self.nan_when_nothing_kept {
             outcome.loss = f64::NAN;
         }
@@ -91,7 +91,7 @@ impl Oracle {
         batch.label(row).is_some() && batch.label(row) == self.ignored
     }
 
-    /// Where the margin of a labelled row acts.
+    /// Where the margin of a labeled row acts.
     pub fn place(&self, batch: &Batch, row: usize, label: usize) -> Place {
         let x = || batch.embedding_norms.as_ref().map_or(1.0, |n| n[row]);
         let w = || batch.weight_norms.as_ref().map_or(1.0, |n| n[label]);
@@ -112,7 +112,7 @@ impl Oracle {
                     place.detached_norm = norms[i];
                 }
                 let step = frozen.and_then(|f| f.steps.as_ref()).map(|steps| steps[i]);
-                labelled(self, batch.row(i), place, step)
+                labeled(self, batch.row(i), place, step)
             }
             Targets::Soft(p) => {
                 let p = &p[i * batch.classes..(i + 1) * batch.classes];
@@ -121,7 +121,7 @@ impl Oracle {
         }
     }
 
-    fn add_regulariser(&self, batch: &Batch, weights: &[f64], outcome: &mut Outcome) {
+    fn add_regularizer(&self, batch: &Batch, weights: &[f64], outcome: &mut Outcome) {
         let Some(norms) = &batch.embedding_norms else {
             return;
         };
@@ -129,14 +129,14 @@ impl Oracle {
             let arg_max = maximum(batch.row(i)).1 as i64;
             let kept = weights[i] != 0.0;
             let correct = batch.label(i) == Some(arg_max);
-            if kept { self.regulariser.term(norms[i], correct) } else { None }
+            if kept { self.regularizer.term(norms[i], correct) } else { None }
         };
         let counted: Vec<f64> = (0..batch.rows()).map(|i| if term(i).is_some() { weights[i] } else { 0.0 }).collect();
         for (i, weight) in counted.iter().enumerate() {
             if let Some(term) = term(i) {
                 let share = weight * self.share(&counted);
                 outcome.row_losses[i] += weight * term.value;
-                outcome.row_regularisers[i] = weight * term.value;
+                outcome.row_regularizers[i] = weight * term.value;
                 outcome.loss += share * term.value;
                 outcome.grad_embedding_norms[i] += share * term.by_norm;
                 outcome.grad_embedding_norms_beside_radius[i] += share * term.by_norm;
@@ -150,7 +150,7 @@ impl Outcome {
     fn zero(rows: usize, classes: usize) -> Self {
         Self {
             row_losses: vec![0.0; rows],
-            row_regularisers: vec![0.0; rows],
+            row_regularizers: vec![0.0; rows],
             loss: 0.0,
             nothing_kept: false,
             grad_scores: vec![0.0; rows * classes],
@@ -216,7 +216,7 @@ impl Oracle {
             "soft targets take neither a margin nor label smoothing",
         )?;
         refuse_unless(
-            !soft || !matches!(self.regulariser, Regulariser::FeatureIncay { .. }),
+            !soft || !matches!(self.regularizer, Regularizer::FeatureIncay { .. }),
             "feature incay needs labels",
         )?;
         refuse_unless(
@@ -228,10 +228,10 @@ impl Oracle {
             "scale and temperature must be positive",
         )?;
         refuse_unless(
-            self.rivals == Rivals::Plain || (self.geometry == Geometry::Cosine && !soft),
-            "modified rivals need the cosine and labels",
+            self.negatives == Negatives::Plain || (self.geometry == Geometry::Cosine && !soft),
+            "modified negatives need the cosine and labels",
         )?;
-        refuse_unless(self.sub_centres > 0, "a class needs a centre")?;
+        refuse_unless(self.sub_centers > 0, "a class needs a center")?;
         if let Margin::Angle(angle) = &self.margin {
             refuse_unless(
                 angle.beyond_pi != BeyondPi::Extend || angle.times == 1.0,
@@ -255,19 +255,19 @@ impl Oracle {
         refuse_unless(fits(&batch.embedding_norms, n), "one norm a row")?;
         refuse_unless(fits(&batch.weight_norms, c), "one norm a class")?;
         let angular = matches!(self.margin, Margin::Angle(_));
-        let amounts = self.margin.amounts();
-        let from_norm = amounts.iter().any(|(amount, _)| amount.norm_amount().is_some());
+        let values = self.margin.margin_values();
+        let from_norm = values.iter().any(|(value, _)| value.norm_margin().is_some());
         let radial = angular && self.geometry != Geometry::Cosine;
-        let needs_x = self.regulariser != Regulariser::None || from_norm || radial;
+        let needs_x = self.regularizer != Regularizer::None || from_norm || radial;
         let needs_w = angular && self.geometry == Geometry::InnerProduct;
         refuse_unless(!needs_x || batch.embedding_norms.is_some(), "embedding norms are needed")?;
         refuse_unless(!needs_w || batch.weight_norms.is_some(), "weight norms are needed")?;
-        let sound = |norms: NormAmount| match norms {
-            NormAmount::Linear { norm_low, norm_high, .. } => norm_low < norm_high,
-            NormAmount::Standardised { .. } => true,
+        let sound = |norms: NormMargin| match norms {
+            NormMargin::Linear { norm_low, norm_high, .. } => norm_low < norm_high,
+            NormMargin::Standardized { .. } => true,
         };
-        refuse_unless(amounts.iter().all(|(a, _)| a.norm_amount().is_none_or(sound)), "the lower norm comes first")?;
-        refuse_unless(amounts.iter().all(|(a, _)| a.fits(n, c)), "one margin or one count a class, or one margin a row")
+        refuse_unless(values.iter().all(|(a, _)| a.norm_margin().is_none_or(sound)), "the lower norm comes first")?;
+        refuse_unless(values.iter().all(|(a, _)| a.fits(n, c)), "one margin or one count a class, or one margin a row")
     }
 
     fn check_targets(&self, batch: &Batch) -> Result<(), OracleError> {

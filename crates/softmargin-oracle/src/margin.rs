@@ -7,13 +7,13 @@
 //! psi = r * a(cos),   a(cos) = cos(phi) - minus,   phi = times * theta + plus <= pi
 //! ```
 //!
-//! and beyond `pi` as [`BeyondPi`] says. Below 0, which only an amount from the norm can bring about, the angle is 0.
+//! and beyond `pi` as [`BeyondPi`] says. Below 0, which only a margin value from the norm can bring about, the angle is 0.
 //! An annealed margin is `(lambda cos + a) / (1 + lambda)`.
 
 use std::f64::consts::PI;
 
-use crate::amount::{Amount, At, Role};
 use crate::description::Geometry;
+use crate::margin_value::{At, MarginValue, Role};
 use crate::state::State;
 
 /// What an angle margin does where `phi > pi`; `theta* = (pi - plus) / times`.
@@ -46,9 +46,9 @@ pub struct Angle {
     /// Factor of the angle.
     pub times: f64,
     /// Added to the angle, radians.
-    pub plus: Amount,
+    pub plus: MarginValue,
     /// Taken from the cosine.
-    pub minus: Amount,
+    pub minus: MarginValue,
     /// What happens where the angle exceeds pi.
     pub beyond_pi: BeyondPi,
     /// Which derivative.
@@ -64,8 +64,8 @@ impl Angle {
     pub fn neutral() -> Self {
         Self {
             times: 1.0,
-            plus: Amount::One(0.0),
-            minus: Amount::One(0.0),
+            plus: MarginValue::One(0.0),
+            minus: MarginValue::One(0.0),
             beyond_pi: BeyondPi::Continue,
             gradient: MarginGradient::Exact,
             anneal_lambda: None,
@@ -80,9 +80,9 @@ pub enum Margin {
     /// `u = s z`.
     None,
     /// `u = s (z - m)`.
-    Score(Amount),
+    Score(MarginValue),
     /// `u = s z - m`.
-    Logit(Amount),
+    Logit(MarginValue),
     /// `u = s r a(cos)`.
     Angle(Angle),
 }
@@ -98,7 +98,7 @@ pub struct AtCosine {
     pub by_radius: f64,
     /// `-da / dtheta`, which needs no floor: the slope along the tangent in the head.
     pub by_tangent: f64,
-    /// By the embedding's norm, through the amounts alone.
+    /// By the embedding's norm, through the margin values alone.
     pub by_norm: f64,
 }
 
@@ -200,7 +200,7 @@ pub struct Target {
     pub by_scale: f64,
     /// `du / dr`, the score held.
     pub by_radius: f64,
-    /// `du / d|x|` through the amounts alone.
+    /// `du / d|x|` through the margin values alone.
     pub by_norm: f64,
 }
 
@@ -215,15 +215,15 @@ pub struct Place {
     pub radius: f64,
     /// `|x|`, or NaN where it is not known.
     pub norm: f64,
-    /// The norm that standardised amounts see: the same, but in a surrogate.
+    /// The norm that standardized margin values see: the same, but in a surrogate.
     pub detached_norm: f64,
     /// What the loss remembers.
     pub state: State,
 }
 
 impl Margin {
-    /// Its amounts, and what each is for; a score is taken for one of any size.
-    pub fn amounts(&self) -> Vec<(&Amount, Role)> {
+    /// Its margin values, and what each is for; a score is taken for one of any size.
+    pub fn margin_values(&self) -> Vec<(&MarginValue, Role)> {
         match self {
             Margin::None => Vec::new(),
             Margin::Score(m) | Margin::Logit(m) => vec![(m, Role::Score)],
@@ -231,8 +231,8 @@ impl Margin {
         }
     }
 
-    /// The amount of a score margin, which under the cosine is at most 2.
-    fn of_score(m: &Amount, place: Place, geometry: Geometry) -> At {
+    /// The margin value of a score margin, which under the cosine is at most 2.
+    fn of_score(m: &MarginValue, place: Place, geometry: Geometry) -> At {
         m.at(place, if geometry == Geometry::Cosine { Role::Cosine } else { Role::Score })
     }
 
@@ -308,8 +308,8 @@ pub fn cosine_of(z: f64, r: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amount::NormAmount;
     use crate::difference::five_point_difference;
+    use crate::margin_value::NormMargin;
 
     const ALL: [BeyondPi; 5] =
         [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp];
@@ -319,7 +319,7 @@ mod tests {
     }
 
     fn arcface(beyond_pi: BeyondPi) -> Angle {
-        Angle { plus: Amount::One(0.5), beyond_pi, ..Angle::neutral() }
+        Angle { plus: MarginValue::One(0.5), beyond_pi, ..Angle::neutral() }
     }
 
     fn value(angle: &Angle, theta: f64) -> f64 {
@@ -364,8 +364,8 @@ mod tests {
                 }
                 let angle = Angle {
                     times,
-                    plus: Amount::One(plus),
-                    minus: Amount::One(minus),
+                    plus: MarginValue::One(plus),
+                    minus: MarginValue::One(minus),
                     beyond_pi: choice,
                     anneal_lambda,
                     ..Angle::neutral()
@@ -401,12 +401,12 @@ mod tests {
 
     #[test]
     fn a_margin_that_follows_the_norm_has_its_slope() {
-        let line = NormAmount::Linear { low: 0.1, high: 0.9, norm_low: 1.0, norm_high: 3.0 };
-        let minus = NormAmount::Linear { low: 0.3, high: 0.1, norm_low: 1.0, norm_high: 3.0 };
+        let line = NormMargin::Linear { low: 0.1, high: 0.9, norm_low: 1.0, norm_high: 3.0 };
+        let minus = NormMargin::Linear { low: 0.3, high: 0.1, norm_low: 1.0, norm_high: 3.0 };
         for beyond_pi in ALL {
             let angle = Angle {
-                plus: Amount::FromNorm(line),
-                minus: Amount::FromNorm(minus),
+                plus: MarginValue::FromNorm(line),
+                minus: MarginValue::FromNorm(minus),
                 anneal_lambda: Some(0.5),
                 ..arcface(beyond_pi)
             };
@@ -420,9 +420,9 @@ mod tests {
 
     #[test]
     fn an_angle_below_zero_is_zero() {
-        let amount = NormAmount::Standardised { amount: 0.5, concentration: 1.0, momentum: 0.01 };
-        let state = State { norm_mean: 20.0, norm_deviation: 0.5, ..State::initial() };
-        let angle = Angle { plus: Amount::FromNorm(amount), ..arcface(BeyondPi::Clamp) };
+        let value = NormMargin::Standardized { value: 0.5, concentration: 1.0, momentum: 0.01 };
+        let state = State { norm_mean: 20.0, norm_std: 0.5, ..State::initial() };
+        let angle = Angle { plus: MarginValue::FromNorm(value), ..arcface(BeyondPi::Clamp) };
         let at = |theta: f64| angle.at(theta.cos(), Place { detached_norm: 90.0, state, ..place(1.0) });
         assert_eq!((at(0.3).value, at(0.3).by_cosine, at(0.3).by_tangent), (1.0, 0.0, 0.0));
         assert!((at(0.8).value - 0.3f64.cos()).abs() < 1e-15);

@@ -1,11 +1,11 @@
 //! The published losses by name, with their usual settings.
 
-use crate::amount::{Amount, NormAmount};
 use crate::comparison::{Comparison, Gate};
 use crate::description::{Geometry, Oracle, Reduction};
 use crate::margin::{Angle, BeyondPi, Margin};
-use crate::regulariser::Regulariser;
-use crate::rivals::Rivals;
+use crate::margin_value::{MarginValue, NormMargin};
+use crate::negatives::Negatives;
+use crate::regularizer::Regularizer;
 use crate::state::State;
 
 /// Every name that [`preset`] knows.
@@ -22,7 +22,7 @@ pub const PRESET_NAMES: [&str; 22] = [
     "sphereface",
     "l-softmax",
     "combined-margin",
-    "sub-centre-arcface",
+    "sub-center-arcface",
     "sphereface-r-v1",
     "sphereface-r-v2",
     "ldam",
@@ -46,7 +46,7 @@ fn cross_entropy() -> Oracle {
         temperature: 1.0,
         geometry: Geometry::InnerProduct,
         margin: Margin::None,
-        rivals: Rivals::Plain,
+        negatives: Negatives::Plain,
         comparison: Comparison::LogSumExp,
         gate: Gate::Softplus,
         label_smoothing: 0.0,
@@ -54,17 +54,17 @@ fn cross_entropy() -> Oracle {
         class_weights: None,
         sample_weights: None,
         ignored: None,
-        regulariser: Regulariser::None,
+        regularizer: Regularizer::None,
         reduction: Reduction::Mean,
         nan_when_nothing_kept: false,
-        sub_centres: 1,
+        sub_centers: 1,
         state: State::initial(),
     }
 }
 
 /// The loss of that name; those with a state at its beginning, and those by frequency without counts.
 pub fn preset(name: &str) -> Option<Oracle> {
-    let one = Amount::One;
+    let one = MarginValue::One;
     let cross_entropy = cross_entropy();
     let hinge = |comparison, margin| Oracle { comparison, gate: Gate::Relu, margin, ..cross_entropy.clone() };
     let cosine = |scale, margin| Oracle { geometry: Geometry::Cosine, scale, margin, ..cross_entropy.clone() };
@@ -92,17 +92,19 @@ pub fn preset(name: &str) -> Option<Oracle> {
         "sphereface" => annealed(Geometry::UnitWeights, 4.0),
         "l-softmax" => annealed(Geometry::InnerProduct, 2.0),
         "combined-margin" => cosine(64.0, angle(0.3, 0.2)),
-        "sub-centre-arcface" => Oracle { sub_centres: 3, ..cosine(64.0, angle(0.5, 0.0)) },
+        "sub-center-arcface" => Oracle { sub_centers: 3, ..cosine(64.0, angle(0.5, 0.0)) },
         "sphereface-r-v1" => {
             cosine(30.0, Margin::Angle(Angle { times: 1.5, beyond_pi: BeyondPi::Clamp, ..Angle::neutral() }))
         }
         "sphereface-r-v2" => {
-            let rivals = Rivals::DividedAngle { by: 1.5, sin_floor: Angle::neutral().sin_floor };
-            Oracle { rivals, ..cosine(30.0, Margin::None) }
+            let negatives = Negatives::DividedAngle { by: 1.5, sin_floor: Angle::neutral().sin_floor };
+            Oracle { negatives, ..cosine(30.0, Margin::None) }
         }
-        "curricularface" => Oracle { rivals: Rivals::Curricular { momentum: 0.01 }, ..cosine(64.0, angle(0.5, 0.0)) },
+        "curricularface" => {
+            Oracle { negatives: Negatives::Curricular { momentum: 0.01 }, ..cosine(64.0, angle(0.5, 0.0)) }
+        }
         "mv-softmax" => {
-            Oracle { rivals: Rivals::Misclassified { factor: 1.12 }, ..cosine(32.0, Margin::Score(one(0.35))) }
+            Oracle { negatives: Negatives::Misclassified { factor: 1.12 }, ..cosine(32.0, Margin::Score(one(0.35))) }
         }
         _ => return by_the_row(name, cosine),
     })
@@ -110,12 +112,12 @@ pub fn preset(name: &str) -> Option<Oracle> {
 
 /// Those whose margin is not the same for every row.
 fn by_the_row(name: &str, cosine: impl Fn(f64, Margin) -> Oracle) -> Option<Oracle> {
-    let drawn = |mean| Amount::Drawn { mean, deviation: 0.0125 };
+    let drawn = |mean| MarginValue::Drawn { mean, std: 0.0125 };
     let plus = |plus| Margin::Angle(Angle { plus, ..Angle::neutral() });
-    let usual = || Amount::FromNorm(NormAmount::Standardised { amount: 0.4, concentration: 0.333, momentum: 0.01 });
-    let line = NormAmount::Linear { low: 0.45, high: 0.8, norm_low: 10.0, norm_high: 110.0 };
+    let usual = || MarginValue::FromNorm(NormMargin::Standardized { value: 0.4, concentration: 0.333, momentum: 0.01 });
+    let line = NormMargin::Linear { low: 0.45, high: 0.8, norm_low: 10.0, norm_high: 110.0 };
     Some(match name {
-        "ldam" => cosine(30.0, Margin::Score(Amount::ByFrequency { largest: 0.5, class_counts: None })),
+        "ldam" => cosine(30.0, Margin::Score(MarginValue::ByFrequency { largest: 0.5, class_counts: None })),
         "elasticface" => cosine(64.0, plus(drawn(0.5))),
         "elasticface-cos" => cosine(64.0, Margin::Score(drawn(0.35))),
         "adaface" => {
@@ -123,8 +125,8 @@ fn by_the_row(name: &str, cosine: impl Fn(f64, Margin) -> Oracle) -> Option<Orac
             cosine(64.0, Margin::Angle(Angle { plus: usual(), minus: usual(), beyond_pi, ..Angle::neutral() }))
         }
         "magface" => {
-            let regulariser = Regulariser::Magnitude { weight: 20.0, low: 10.0, high: 110.0 };
-            Oracle { regulariser, ..cosine(64.0, plus(Amount::FromNorm(line))) }
+            let regularizer = Regularizer::Magnitude { weight: 20.0, low: 10.0, high: 110.0 };
+            Oracle { regularizer, ..cosine(64.0, plus(MarginValue::FromNorm(line))) }
         }
         _ => return None,
     })

@@ -1,4 +1,4 @@
-//! The normal draws of an [`Amount::Drawn`](crate::Amount::Drawn), from the definition in `golden/README.md`.
+//! The normal draws of an [`MarginValue::Drawn`](crate::MarginValue::Drawn), from the definition in `golden/README.md`.
 //!
 //! Row `i` owns block `i` of a Philox4x32-10 stream: counter `(i, step low, step high, purpose)`, key `seed`. The four
 //! words `a, b, c, d` of the block are two uniform numbers,

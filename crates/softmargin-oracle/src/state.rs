@@ -1,18 +1,18 @@
 //! What changes from step to step, and how a batch is taken into it.
 //!
 //! ```text
-//! T  <- momentum mean(score_y) + (1 - momentum) T          rivals: Curricular
-//! mu <- momentum mean(a') + (1 - momentum) mu              amounts: Standardised
+//! T  <- momentum mean(score_y) + (1 - momentum) T          negatives: Curricular
+//! mu <- momentum mean(a') + (1 - momentum) mu              margin values: Standardized
 //! sd <- momentum deviation(a') + (1 - momentum) sd         a' = |x| within [0.001, 100]
 //! ```
 //!
 //! Means are over the rows that count (of weight above 0); a target's infinite score has no part in the first. The deviation is
 //! that of a sample (divided by n - 1), and a single row leaves it. Without rows nothing changes.
 
-use crate::amount::{NormAmount, held_norm};
 use crate::description::{Batch, Oracle};
 use crate::error::OracleError;
-use crate::rivals::Rivals;
+use crate::margin_value::{NormMargin, held_norm};
+use crate::negatives::Negatives;
 
 /// The state of a loss; a loss reads it as it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,13 +26,13 @@ pub struct State {
     /// `mu`.
     pub norm_mean: f64,
     /// `sd`.
-    pub norm_deviation: f64,
+    pub norm_std: f64,
 }
 
 impl State {
     /// Where training begins.
     pub fn initial() -> Self {
-        Self { step: 0, seed: 0, target_mean: 0.0, norm_mean: 20.0, norm_deviation: 100.0 }
+        Self { step: 0, seed: 0, target_mean: 0.0, norm_mean: 20.0, norm_std: 100.0 }
     }
 }
 
@@ -52,7 +52,7 @@ impl Oracle {
         let weights = self.row_weights(batch);
         let rows: Vec<usize> = (0..batch.rows()).filter(|i| weights[*i] > 0.0).collect();
         let mut state = self.state;
-        if let Rivals::Curricular { momentum } = self.rivals {
+        if let Negatives::Curricular { momentum } = self.negatives {
             let of_target = |i: &usize| batch.label(*i).map(|label| batch.row(*i)[label as usize]);
             let scores: Vec<f64> = rows.iter().filter_map(of_target).filter(|z| z.is_finite()).collect();
             if !scores.is_empty() {
@@ -66,16 +66,16 @@ impl Oracle {
             }
             if held.len() > 1 {
                 let squares: f64 = held.iter().map(|a| (a - mean(&held)) * (a - mean(&held))).sum();
-                let deviation = (squares / (held.len() as f64 - 1.0)).sqrt();
-                state.norm_deviation = blended(momentum, deviation, self.state.norm_deviation);
+                let std = (squares / (held.len() as f64 - 1.0)).sqrt();
+                state.norm_std = blended(momentum, std, self.state.norm_std);
             }
         }
         Ok(state)
     }
 
     fn momentum_of_norms(&self) -> Option<f64> {
-        self.margin.amounts().iter().find_map(|(amount, _)| match amount.norm_amount() {
-            Some(NormAmount::Standardised { momentum, .. }) => Some(momentum),
+        self.margin.margin_values().iter().find_map(|(value, _)| match value.norm_margin() {
+            Some(NormMargin::Standardized { momentum, .. }) => Some(momentum),
             _ => None,
         })
     }

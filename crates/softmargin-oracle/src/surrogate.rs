@@ -6,7 +6,7 @@
 //! function `score + r * frozen`: at a fixed radius the same. Numerical derivatives of the
 //! surrogate therefore prove a straight-through gradient.
 //!
-//! A standardised amount counts as a constant: the surrogate keeps the norms that it was taken at.
+//! A standardized margin value counts as a constant: the surrogate keeps the norms that it was taken at.
 
 use crate::description::{Batch, Oracle};
 use crate::error::OracleError;
@@ -18,7 +18,7 @@ use crate::margin::{Margin, MarginGradient};
 pub struct Surrogate {
     /// The step of each row's straight-through margin.
     pub(crate) steps: Option<Vec<f64>>,
-    /// The norms that standardised amounts see.
+    /// The norms that standardized margin values see.
     pub(crate) norms: Option<Vec<f64>>,
 }
 

@@ -1,8 +1,8 @@
 //! What has a stated answer instead of a formula.
 
 use softmargin_oracle::{
-    Angle, Batch, Comparison, Gate, Geometry, Margin, MarginGradient, Oracle, Outcome, PRESET_NAMES, Reduction,
-    Regulariser, Rivals, State, Targets, preset,
+    Angle, Batch, Comparison, Gate, Geometry, Margin, MarginGradient, Negatives, Oracle, Outcome, PRESET_NAMES,
+    Reduction, Regularizer, State, Targets, preset,
 };
 
 const INF: f64 = f64::INFINITY;
@@ -50,7 +50,7 @@ fn a_class_at_minus_infinity_is_as_if_deleted() {
     for comparison in ALL {
         for gate in [Gate::Relu, Gate::Softplus] {
             let base =
-                Oracle { margin: Margin::Score(softmargin_oracle::Amount::One(0.5)), ..oracle(comparison, gate) };
+                Oracle { margin: Margin::Score(softmargin_oracle::MarginValue::One(0.5)), ..oracle(comparison, gate) };
             let with = row(&base, &[0.25, -INF, 0.5, -INF, -0.125], 0);
             let without = row(&base, &[0.25, 0.5, -0.125], 0);
             assert_eq!(with.loss, without.loss);
@@ -65,7 +65,7 @@ fn a_class_at_minus_infinity_is_as_if_deleted() {
 }
 
 #[test]
-fn without_rivals_only_the_own_term_against_zero_stays() {
+fn without_negatives_only_the_own_term_against_zero_stays() {
     let z = [0.5, -INF];
     for comparison in [Comparison::EachPair, Comparison::Hardest, Comparison::LogSumExp] {
         assert_eq!(row(&oracle(comparison, Gate::Softplus), &z, 0).loss, 0.0);
@@ -142,8 +142,8 @@ fn what_the_loss_needs_or_cannot_take_is_refused() {
     let hinge = preset("lse-hinge").expect("a preset");
     assert!(refused(Oracle { label_smoothing: 0.1, ..hinge.clone() }).contains("smoothing"));
     assert!(refused(Oracle { z_loss: 0.1, ..hinge.clone() }).contains("z-loss"));
-    let ring = Regulariser::Ring { weight: 1.0, radius: 1.0 };
-    assert!(refused(Oracle { regulariser: ring, ..hinge }).contains("norms"));
+    let ring = Regularizer::Ring { weight: 1.0, radius: 1.0 };
+    assert!(refused(Oracle { regularizer: ring, ..hinge }).contains("norms"));
     assert!(refused(preset("sphereface").expect("a preset")).contains("norms"));
     let warm = Oracle { temperature: 2.0, ..preset("normface").expect("a preset") };
     assert!(refused(warm).contains("temperature"));
@@ -209,31 +209,31 @@ fn the_gap_of_label_smoothing() {
     assert!(out.grad_scores.iter().all(|g| g.abs() < 1e-15));
 }
 
-/// A cosine loss with rivals of a kind.
-fn with_rivals(rivals: Rivals) -> Oracle {
+/// A cosine loss with negatives of a kind.
+fn with_negatives(negatives: Negatives) -> Oracle {
     let state = State { target_mean: 0.25, ..State::initial() };
-    Oracle { rivals, state, reduction: Reduction::Sum, scale: 4.0, ..preset("normface").expect("a preset") }
+    Oracle { negatives, state, reduction: Reduction::Sum, scale: 4.0, ..preset("normface").expect("a preset") }
 }
 
-const KINDS: [Rivals; 3] = [
-    Rivals::Misclassified { factor: 1.12 },
-    Rivals::Curricular { momentum: 0.01 },
-    Rivals::DividedAngle { by: 1.5, sin_floor: 1.0 / 1_048_576.0 },
+const KINDS: [Negatives; 3] = [
+    Negatives::Misclassified { factor: 1.12 },
+    Negatives::Curricular { momentum: 0.01 },
+    Negatives::DividedAngle { by: 1.5, sin_floor: 1.0 / 1_048_576.0 },
 ];
 
 #[test]
-fn neutral_rivals_change_no_bit() {
+fn neutral_negatives_change_no_bit() {
     let z = [0.4, 0.7, -0.6];
-    let plain = row(&with_rivals(Rivals::Plain), &z, 0);
-    for rivals in [Rivals::Misclassified { factor: 1.0 }, Rivals::DividedAngle { by: 1.0, sin_floor: 0.1 }] {
-        assert_eq!(row(&with_rivals(rivals), &z, 0), plain);
+    let plain = row(&with_negatives(Negatives::Plain), &z, 0);
+    for negatives in [Negatives::Misclassified { factor: 1.0 }, Negatives::DividedAngle { by: 1.0, sin_floor: 0.1 }] {
+        assert_eq!(row(&with_negatives(negatives), &z, 0), plain);
     }
 }
 
 #[test]
-fn modified_rivals_at_infinity() {
-    for rivals in KINDS {
-        let oracle = with_rivals(rivals);
+fn modified_negatives_at_infinity() {
+    for negatives in KINDS {
+        let oracle = with_negatives(negatives);
         let with = row(&oracle, &[0.25, -INF, 0.5, -0.125], 0);
         let without = row(&oracle, &[0.25, 0.5, -0.125], 0);
         assert_eq!((with.loss, with.grad_scores[1]), (without.loss, 0.0));
@@ -245,13 +245,13 @@ fn modified_rivals_at_infinity() {
 }
 
 #[test]
-fn what_modified_rivals_cannot_take() {
-    for rivals in KINDS {
-        let oracle = Oracle { geometry: Geometry::UnitWeights, ..with_rivals(rivals) };
+fn what_modified_negatives_cannot_take() {
+    for negatives in KINDS {
+        let oracle = Oracle { geometry: Geometry::UnitWeights, ..with_negatives(negatives) };
         let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![0]));
         assert!(oracle.evaluate(&batch).is_err());
         let soft = Batch::new(vec![0.1, 0.2], 2, Targets::Soft(vec![0.5, 0.5]));
-        assert!(with_rivals(rivals).evaluate(&soft).is_err());
+        assert!(with_negatives(negatives).evaluate(&soft).is_err());
     }
     let without_counts = preset("ldam").expect("a preset");
     let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![0]));
@@ -275,12 +275,12 @@ fn averages_take_in_the_rows_that_are_not_ignored() {
     let adaface = Oracle { ignored: Some(-1), ..preset("adaface").expect("a preset") };
     let after = adaface.update(&batch).expect("a state");
     assert!((after.norm_mean - (0.01 * 70.0 + 0.99 * 20.0)).abs() < 1e-13);
-    assert!((after.norm_deviation - (0.01 * 1800f64.sqrt() + 99.0)).abs() < 1e-13);
+    assert!((after.norm_std - (0.01 * 1800f64.sqrt() + 99.0)).abs() < 1e-13);
     let none = Batch { targets: Targets::Labels(vec![-1; 3]), ..batch.clone() };
     assert_eq!(adaface.update(&none).expect("a state"), State::initial());
     let one = Batch { targets: Targets::Labels(vec![0, -1, -1]), ..batch };
     let after = adaface.update(&one).expect("a state");
-    assert_eq!(after.norm_deviation, 100.0, "one row has no deviation");
+    assert_eq!(after.norm_std, 100.0, "one row has no deviation");
     assert!((after.norm_mean - 20.8).abs() < 1e-13);
 }
 

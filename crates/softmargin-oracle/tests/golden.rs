@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use softmargin_oracle::{
-    Amount, Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, NormAmount, Oracle,
-    PRESET_NAMES, Reduction, Regulariser, Rivals, State, Targets, measures, preset, random, smooth,
+    Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, MarginValue, Negatives,
+    NormMargin, Oracle, PRESET_NAMES, Reduction, Regularizer, State, Targets, measures, preset, random, smooth,
     sphereface_anneal_lambda,
 };
 
@@ -43,27 +43,27 @@ fn items(v: &Value) -> &Vec<Value> {
     v.as_array().expect("an array")
 }
 
-fn amount(v: &Value) -> Amount {
+fn margin_value(v: &Value) -> MarginValue {
     let values = || list(&v["values"]).expect("values");
     let field = |key: &str| number(&v[key]);
     match word(&v["per"]) {
-        "one" => Amount::One(values()[0]),
-        "class" => Amount::PerClass(values()),
-        "sample" => Amount::PerSample(values()),
-        "frequency" => Amount::ByFrequency { largest: field("largest"), class_counts: counts(&v["class_counts"]) },
-        "norm-linear" => Amount::FromNorm(NormAmount::Linear {
+        "one" => MarginValue::One(values()[0]),
+        "class" => MarginValue::PerClass(values()),
+        "sample" => MarginValue::PerSample(values()),
+        "frequency" => MarginValue::ByFrequency { largest: field("largest"), class_counts: counts(&v["class_counts"]) },
+        "norm-linear" => MarginValue::FromNorm(NormMargin::Linear {
             low: field("low"),
             high: field("high"),
             norm_low: field("norm_low"),
             norm_high: field("norm_high"),
         }),
-        "norm-standardised" => Amount::FromNorm(NormAmount::Standardised {
-            amount: field("amount"),
+        "norm-standardized" => MarginValue::FromNorm(NormMargin::Standardized {
+            value: field("value"),
             concentration: field("concentration"),
             momentum: field("momentum"),
         }),
-        "drawn" => Amount::Drawn { mean: field("mean"), deviation: field("deviation") },
-        other => panic!("amount per {other}"),
+        "drawn" => MarginValue::Drawn { mean: field("mean"), std: field("std") },
+        other => panic!("value per {other}"),
     }
 }
 
@@ -71,16 +71,16 @@ fn counts(v: &Value) -> Option<Vec<u64>> {
     v.as_array().map(|all| all.iter().map(|n| n.as_u64().expect("a count")).collect())
 }
 
-fn rivals(v: &Value) -> Rivals {
+fn negatives(v: &Value) -> Negatives {
     match word(&v["kind"]) {
-        "plain" => Rivals::Plain,
-        "misclassified" => Rivals::Misclassified { factor: number(&v["factor"]) },
-        "curricular" => Rivals::Curricular { momentum: number(&v["momentum"]) },
+        "plain" => Negatives::Plain,
+        "misclassified" => Negatives::Misclassified { factor: number(&v["factor"]) },
+        "curricular" => Negatives::Curricular { momentum: number(&v["momentum"]) },
         "divided-angle" => {
             let sin_floor = if v["sin_floor"].is_null() { 2f64.powi(-20) } else { number(&v["sin_floor"]) };
-            Rivals::DividedAngle { by: number(&v["by"]), sin_floor }
+            Negatives::DividedAngle { by: number(&v["by"]), sin_floor }
         }
-        other => panic!("rivals {other}"),
+        other => panic!("negatives {other}"),
     }
 }
 
@@ -95,19 +95,19 @@ fn state(v: &Value) -> State {
         seed: whole("seed"),
         target_mean: number(&v["target_mean"]),
         norm_mean: number(&v["norm_mean"]),
-        norm_deviation: number(&v["norm_deviation"]),
+        norm_std: number(&v["norm_std"]),
     }
 }
 
 fn margin(v: &Value) -> Margin {
     match word(&v["kind"]) {
         "none" => Margin::None,
-        "score" => Margin::Score(amount(&v["amount"])),
-        "logit" => Margin::Logit(amount(&v["amount"])),
+        "score" => Margin::Score(margin_value(&v["value"])),
+        "logit" => Margin::Logit(margin_value(&v["value"])),
         "angle" => Margin::Angle(Angle {
             times: number(&v["times"]),
-            plus: amount(&v["plus"]),
-            minus: amount(&v["minus"]),
+            plus: margin_value(&v["plus"]),
+            minus: margin_value(&v["minus"]),
             beyond_pi: match word(&v["beyond_pi"]) {
                 "continue" => BeyondPi::Continue,
                 "extend" => BeyondPi::Extend,
@@ -156,16 +156,16 @@ fn gate(v: &Value) -> Gate {
     }
 }
 
-fn regulariser(v: &Value) -> Regulariser {
+fn regularizer(v: &Value) -> Regularizer {
     if v.is_null() {
-        return Regulariser::None;
+        return Regularizer::None;
     }
     let weight = number(&v["weight"]);
     match word(&v["kind"]) {
-        "feature-incay" => Regulariser::FeatureIncay { weight },
-        "ring" => Regulariser::Ring { weight, radius: number(&v["radius"]) },
-        "magnitude" => Regulariser::Magnitude { weight, low: number(&v["low"]), high: number(&v["high"]) },
-        other => panic!("regulariser {other}"),
+        "feature-incay" => Regularizer::FeatureIncay { weight },
+        "ring" => Regularizer::Ring { weight, radius: number(&v["radius"]) },
+        "magnitude" => Regularizer::Magnitude { weight, low: number(&v["low"]), high: number(&v["high"]) },
+        other => panic!("regularizer {other}"),
     }
 }
 
@@ -182,7 +182,7 @@ fn oracle(case: &Value) -> Oracle {
         class_weights: list(&case["class_weights"]),
         sample_weights: list(&case["sample_weights"]),
         ignored: case["ignored"].as_i64(),
-        regulariser: regulariser(&case["regulariser"]),
+        regularizer: regularizer(&case["regularizer"]),
         reduction: match word(&case["reduction"]) {
             "none" => Reduction::None,
             "sum" => Reduction::Sum,
@@ -190,8 +190,8 @@ fn oracle(case: &Value) -> Oracle {
             other => panic!("reduction {other}"),
         },
         nan_when_nothing_kept: false,
-        rivals: rivals(&case["rivals"]),
-        sub_centres: case["sub_centres"].as_u64().expect("a number of centres") as usize,
+        negatives: negatives(&case["negatives"]),
+        sub_centers: case["sub_centers"].as_u64().expect("a number of centers") as usize,
         state: state(&case["state"]),
     }
 }
@@ -273,7 +273,7 @@ fn check_case(name: &str, case: &Value) -> usize {
     };
     let one = |key: &str| (!expected[key].is_null()).then(|| vec![number(&expected[key])]);
     check("row_losses", &outcome.row_losses, list(&expected["row_losses"]));
-    check("row_regularisers", &outcome.row_regularisers, list(&expected["row_regularisers"]));
+    check("row_regularizers", &outcome.row_regularizers, list(&expected["row_regularizers"]));
     check("loss", &[outcome.loss], one("loss"));
     check("grad_scores", &outcome.grad_scores, matrix(&expected["grad_scores"]));
     check("grad_scale", &[outcome.grad_scale], one("grad_scale"));
@@ -339,7 +339,7 @@ fn updates_agree() {
             let found = oracle(case).update(&batch(case)).expect("a state");
             let expected = state(&case["expected"]);
             assert_eq!((found.step, found.seed), (expected.step, expected.seed));
-            let numbers = |s: State| [s.target_mean, s.norm_mean, s.norm_deviation];
+            let numbers = |s: State| [s.target_mean, s.norm_mean, s.norm_std];
             let tight = Tolerance { relative: 8.0 * f64::EPSILON, absolute: 0.0 };
             compare(&format!("{name}: {}", case["name"]), &numbers(found), &numbers(expected), &tight);
             updates += 1;
@@ -388,9 +388,9 @@ fn defaults_agree() {
         assert_eq!(preset.margin, margin(&defaults["margin"]), "{name}");
         assert_eq!(preset.comparison, comparison(&defaults["comparison"]), "{name}");
         assert_eq!(preset.gate, gate(&defaults["gate"]), "{name}");
-        assert_eq!(preset.rivals, rivals(&defaults["rivals"]), "{name}");
-        assert_eq!(Some(preset.sub_centres as u64), defaults["sub_centres"].as_u64(), "{name}");
-        assert_eq!(preset.regulariser, regulariser(&defaults["regulariser"]), "{name}");
+        assert_eq!(preset.negatives, negatives(&defaults["negatives"]), "{name}");
+        assert_eq!(Some(preset.sub_centers as u64), defaults["sub_centers"].as_u64(), "{name}");
+        assert_eq!(preset.regularizer, regularizer(&defaults["regularizer"]), "{name}");
         assert_eq!(preset.state, state(&defaults["state"]), "{name}");
     }
 }

@@ -1,8 +1,8 @@
 //! The oracle's gradients against numerical derivatives of its own loss.
 
 use softmargin_oracle::{
-    Amount, Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, NormAmount, Oracle,
-    PRESET_NAMES, Reduction, Regulariser, Rivals, State, Surrogate, Targets, five_point_difference, preset,
+    Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, MarginValue, Negatives,
+    NormMargin, Oracle, PRESET_NAMES, Reduction, Regularizer, State, Surrogate, Targets, five_point_difference, preset,
 };
 
 const STEP: f64 = 1e-4;
@@ -49,10 +49,10 @@ fn check(what: &str, oracle: &Oracle, batch: &Batch) {
         let d = five_point_difference(f, norms, STEP);
         close(&format!("{what}: weight norms"), &outcome.grad_weight_norms, &d);
     }
-    if let Regulariser::Ring { weight, radius } = oracle.regulariser {
+    if let Regularizer::Ring { weight, radius } = oracle.regularizer {
         let f = |v: &[f64]| {
-            let regulariser = Regulariser::Ring { weight, radius: v[0] };
-            loss(&Oracle { regulariser, ..oracle.clone() }, batch)
+            let regularizer = Regularizer::Ring { weight, radius: v[0] };
+            loss(&Oracle { regularizer, ..oracle.clone() }, batch)
         };
         close(&format!("{what}: radius"), &[outcome.grad_radius], &five_point_difference(f, &[radius], STEP));
     }
@@ -62,8 +62,8 @@ fn check(what: &str, oracle: &Oracle, batch: &Batch) {
 fn margins() -> Vec<(String, Margin)> {
     let mut all = vec![
         ("none".to_owned(), Margin::None),
-        ("score".to_owned(), Margin::Score(Amount::PerClass(vec![0.1, 0.2, 0.3, 0.4]))),
-        ("logit".to_owned(), Margin::Logit(Amount::PerSample(vec![0.5, 0.25, 0.1, 0.3]))),
+        ("score".to_owned(), Margin::Score(MarginValue::PerClass(vec![0.1, 0.2, 0.3, 0.4]))),
+        ("logit".to_owned(), Margin::Logit(MarginValue::PerSample(vec![0.5, 0.25, 0.1, 0.3]))),
     ];
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
         for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
@@ -73,8 +73,8 @@ fn margins() -> Vec<(String, Margin)> {
                 }
                 let angle = Angle {
                     times,
-                    plus: Amount::PerSample(vec![0.5, 0.3, 0.2, 0.9]),
-                    minus: Amount::One(0.1),
+                    plus: MarginValue::PerSample(vec![0.5, 0.3, 0.2, 0.9]),
+                    minus: MarginValue::One(0.1),
                     beyond_pi,
                     gradient,
                     anneal_lambda,
@@ -89,14 +89,14 @@ fn margins() -> Vec<(String, Margin)> {
 
 /// A preset as the batch needs it: a small scale, norms where the batch has them, a state in the midst of training.
 fn softened(name: &str) -> Oracle {
-    let state = State { step: 7, seed: 11, target_mean: 0.3, norm_mean: 1.2, norm_deviation: 0.6 };
+    let state = State { step: 7, seed: 11, target_mean: 0.3, norm_mean: 1.2, norm_std: 0.6 };
     let preset = preset(name).expect("a preset");
-    let mut oracle = Oracle { scale: 2.0, state, sub_centres: 1, ..preset }.with_class_counts(&[9, 40, 3, 0]);
-    if let Regulariser::Magnitude { weight, .. } = oracle.regulariser {
-        oracle.regulariser = Regulariser::Magnitude { weight, low: 0.2, high: 3.0 };
+    let mut oracle = Oracle { scale: 2.0, state, sub_centers: 1, ..preset }.with_class_counts(&[9, 40, 3, 0]);
+    if let Regularizer::Magnitude { weight, .. } = oracle.regularizer {
+        oracle.regularizer = Regularizer::Magnitude { weight, low: 0.2, high: 3.0 };
     }
     if let Margin::Angle(angle) = &mut oracle.margin
-        && let Amount::FromNorm(NormAmount::Linear { norm_low, norm_high, .. }) = &mut angle.plus
+        && let MarginValue::FromNorm(NormMargin::Linear { norm_low, norm_high, .. }) = &mut angle.plus
     {
         (*norm_low, *norm_high) = (0.2, 3.0);
     }
@@ -130,7 +130,7 @@ fn every_comparison_and_gate_with_weights_and_reductions() {
                     comparison,
                     gate,
                     reduction,
-                    margin: Margin::Score(Amount::One(0.04)),
+                    margin: Margin::Score(MarginValue::One(0.04)),
                     temperature: 0.7,
                     class_weights: Some(vec![0.5, 2.0, 1.5, 1.0]),
                     sample_weights: Some(vec![1.0, 0.3, 0.0, 2.0]),
@@ -157,24 +157,24 @@ fn smoothing_z_loss_and_soft_targets() {
         z_loss: 0.1,
         class_weights: Some(vec![0.5, 2.0, 1.5, 1.0]),
         sample_weights: Some(vec![1.0, 0.3, 0.2, 2.0]),
-        regulariser: Regulariser::Ring { weight: 0.4, radius: 1.2 },
+        regularizer: Regularizer::Ring { weight: 0.4, radius: 1.2 },
         ..preset("normface").expect("a preset")
     };
     check("soft targets", &oracle, &batch);
 }
 
 #[test]
-fn regularisers_under_every_reduction() {
+fn regularizers_under_every_reduction() {
     for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean] {
-        for regulariser in [Regulariser::FeatureIncay { weight: 0.5 }, Regulariser::Ring { weight: 0.5, radius: 1.4 }] {
+        for regularizer in [Regularizer::FeatureIncay { weight: 0.5 }, Regularizer::Ring { weight: 0.5, radius: 1.4 }] {
             for name in ["cross-entropy", "sphereface", "l-softmax"] {
                 let oracle = Oracle {
                     reduction,
-                    regulariser,
+                    regularizer,
                     sample_weights: Some(vec![1.0, 0.5, 2.0, 3.0]),
                     ..preset(name).expect("a preset")
                 };
-                check(&format!("{name} {reduction:?} {regulariser:?}"), &oracle, &batch());
+                check(&format!("{name} {reduction:?} {regularizer:?}"), &oracle, &batch());
             }
         }
     }
@@ -209,15 +209,15 @@ fn heads_of_every_geometry_and_margin() {
     let targets = Targets::Labels(vec![0, 1, 2, 0]);
     for geometry in [Geometry::InnerProduct, Geometry::UnitWeights, Geometry::Cosine] {
         for (name, margin) in margins() {
-            for regulariser in [Regulariser::None, Regulariser::FeatureIncay { weight: 0.3 }] {
+            for regularizer in [Regularizer::None, Regularizer::FeatureIncay { weight: 0.3 }] {
                 let oracle = Oracle {
                     geometry,
                     margin: margin.clone(),
-                    regulariser,
+                    regularizer,
                     scale: 2.5,
                     ..preset("cross-entropy").expect("a preset")
                 };
-                check_head(&format!("{geometry:?} {name} {regulariser:?}"), &oracle, &head(false), &targets);
+                check_head(&format!("{geometry:?} {name} {regularizer:?}"), &oracle, &head(false), &targets);
             }
         }
     }
@@ -237,28 +237,28 @@ fn heads_of_every_preset_and_a_bias() {
 }
 
 #[test]
-fn every_kind_of_rivals_with_every_comparison_and_margin() {
+fn every_kind_of_negatives_with_every_comparison_and_margin() {
     let all = [
-        Rivals::Misclassified { factor: 1.3 },
-        Rivals::Curricular { momentum: 0.01 },
-        Rivals::DividedAngle { by: 1.7, sin_floor: 2f64.powi(-20) },
+        Negatives::Misclassified { factor: 1.3 },
+        Negatives::Curricular { momentum: 0.01 },
+        Negatives::DividedAngle { by: 1.7, sin_floor: 2f64.powi(-20) },
     ];
     let state = State { target_mean: 0.4, ..State::initial() };
-    for rivals in all {
+    for negatives in all {
         for comparison in [Comparison::EachPair, Comparison::Hardest, Comparison::LogSumExp, Comparison::AgainstZero] {
             for (name, margin) in margins() {
-                let base = Oracle { comparison, margin, rivals, state, ..preset("normface").expect("a preset") };
-                check(&format!("{rivals:?} {comparison:?} {name}"), &Oracle { scale: 2.5, ..base }, &batch());
+                let base = Oracle { comparison, margin, negatives, state, ..preset("normface").expect("a preset") };
+                check(&format!("{negatives:?} {comparison:?} {name}"), &Oracle { scale: 2.5, ..base }, &batch());
             }
         }
-        let smoothed = Oracle { label_smoothing: 0.2, z_loss: 0.05, rivals, state, ..softened("am-softmax") };
-        check(&format!("{rivals:?} smoothed"), &smoothed, &batch());
+        let smoothed = Oracle { label_smoothing: 0.2, z_loss: 0.05, negatives, state, ..softened("am-softmax") };
+        check(&format!("{negatives:?} smoothed"), &smoothed, &batch());
     }
 }
 
 #[test]
-fn amounts_that_follow_the_norm_in_every_geometry() {
-    let line = |low, high| Amount::FromNorm(NormAmount::Linear { low, high, norm_low: 0.2, norm_high: 3.0 });
+fn margin_values_that_follow_the_norm_in_every_geometry() {
+    let line = |low, high| MarginValue::FromNorm(NormMargin::Linear { low, high, norm_low: 0.2, norm_high: 3.0 });
     let angle = Angle { plus: line(0.2, 0.9), minus: line(0.3, 0.1), ..Angle::neutral() };
     let straight = Angle { gradient: MarginGradient::StraightThrough, ..angle.clone() };
     let targets = Targets::Labels(vec![0, 1, 2, 0]);
@@ -281,31 +281,31 @@ fn amounts_that_follow_the_norm_in_every_geometry() {
 }
 
 #[test]
-fn heads_with_sub_centres() {
-    // Two centres for each of two classes.
+fn heads_with_sub_centers() {
+    // Two centers for each of two classes.
     let targets = Targets::Labels(vec![0, 1, 1, 0]);
     for geometry in [Geometry::UnitWeights, Geometry::Cosine] {
         for (name, margin) in margins() {
             let base =
-                Oracle { geometry, margin, sub_centres: 2, scale: 2.5, ..preset("cross-entropy").expect("a preset") };
+                Oracle { geometry, margin, sub_centers: 2, scale: 2.5, ..preset("cross-entropy").expect("a preset") };
             let base = Oracle { margin: narrowed(base.margin.clone()), ..base };
             check_head(&format!("{geometry:?} {name}"), &base, &head(false), &targets);
         }
     }
-    let oracle = Oracle { sub_centres: 2, scale: 2.0, ..preset("arcface").expect("a preset") };
+    let oracle = Oracle { sub_centers: 2, scale: 2.0, ..preset("arcface").expect("a preset") };
     let out = head(false).evaluate(&oracle, &targets).expect("a loss");
     for k in 0..4 {
         let moved = out.grad_w[k * 3..k * 3 + 3].iter().any(|g| *g != 0.0);
         assert_eq!(moved, out.winners.contains(&k), "only winners move");
     }
-    let base = Oracle { sub_centres: 3, ..oracle };
+    let base = Oracle { sub_centers: 3, ..oracle };
     assert!(head(false).evaluate(&base, &targets).is_err(), "4 weights are no whole number of classes");
 }
 
-/// The amounts of a margin per class for two classes.
+/// The margin values of a margin per class for two classes.
 fn narrowed(margin: Margin) -> Margin {
     match margin {
-        Margin::Score(Amount::PerClass(all)) => Margin::Score(Amount::PerClass(all[..2].to_vec())),
+        Margin::Score(MarginValue::PerClass(all)) => Margin::Score(MarginValue::PerClass(all[..2].to_vec())),
         other => other,
     }
 }
@@ -342,7 +342,7 @@ fn at_the_poles_and_at_zero_the_head_is_finite() {
         }
         if oracle.geometry == Geometry::Cosine {
             assert_eq!(out.grad_x[4..], [0.0, 0.0], "{name}: an embedding of norm 0 stays");
-            // At theta = 0 no direction is singled out, and the rival at a right angle pushes sideways.
+            // At theta = 0 no direction is singled out, and the negative at a right angle pushes sideways.
             assert_eq!(out.grad_x[0], 0.0);
             assert!(out.grad_x[1] != 0.0);
         }

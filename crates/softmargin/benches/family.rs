@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 use ndarray::{Array1, Array2};
-use softmargin::{Batch, Comparison, Gate, Geometry, Loss, LossSpec, Reduction, Rivals, Scale, SmoothGate, presets};
+use softmargin::{Batch, Comparison, Gate, Geometry, Loss, LossSpec, Negatives, Reduction, Scale, SmoothGate, presets};
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
@@ -24,11 +24,11 @@ const CASES: [(&str, Comparison); 8] = [
     ("against-zero-softplus", Comparison::AgainstZero { gate: Gate::Softplus }),
 ];
 
-/// The rivals that are modified, of cosines under softmax cross-entropy.
-const RIVALS: [(&str, Rivals); 3] = [
-    ("misclassified", Rivals::Misclassified { factor: 1.12 }),
-    ("curricular", Rivals::Curricular { momentum: 0.01 }),
-    ("divided-angle", Rivals::DividedAngle { by: 1.5 }),
+/// The negatives that are modified, of cosines under softmax cross-entropy.
+const NEGATIVES: [(&str, Negatives); 3] = [
+    ("misclassified", Negatives::Misclassified { factor: 1.12 }),
+    ("curricular", Negatives::Curricular { momentum: 0.01 }),
+    ("divided-angle", Negatives::DividedAngle { by: 1.5 }),
 ];
 
 struct Problem {
@@ -73,10 +73,10 @@ impl Problem {
 fn loss(name: &str, classes: usize) -> Option<Loss> {
     let base = LossSpec { scale: Scale::fixed(3.0), ..presets::find("cross-entropy").ok()?.spec() };
     let comparison = CASES.into_iter().find(|(case, _)| *case == name);
-    let rivals = RIVALS.into_iter().find(|(case, _)| *case == name);
-    let spec = match (comparison, rivals) {
+    let negatives = NEGATIVES.into_iter().find(|(case, _)| *case == name);
+    let spec = match (comparison, negatives) {
         (Some((_, comparison)), _) => LossSpec { comparison, ..base },
-        (None, Some((_, rivals))) => LossSpec { rivals, geometry: Geometry::Cosine, ..base },
+        (None, Some((_, negatives))) => LossSpec { negatives, geometry: Geometry::Cosine, ..base },
         (None, None) => return None,
     };
     spec.build(classes).ok()
@@ -97,7 +97,7 @@ fn serve(problem: &mut Problem, classes: usize) {
 
 fn table(problem: &mut Problem, classes: usize, repeats: usize) {
     println!("{:<24}{:>12}{:>12}", "value and gradient, ms", "fresh", "kept");
-    for name in CASES.map(|(name, _)| name).into_iter().chain(RIVALS.map(|(name, _)| name)) {
+    for name in CASES.map(|(name, _)| name).into_iter().chain(NEGATIVES.map(|(name, _)| name)) {
         let loss = loss(name, classes).expect("every case is a loss");
         let median = |problem: &mut Problem, fresh: bool| {
             let mut times: Vec<f64> = (0..repeats).map(|_| problem.time(&loss, fresh)).collect();

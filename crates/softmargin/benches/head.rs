@@ -10,7 +10,7 @@
 
 use ndarray::{Array1, Array2};
 use rayon::prelude::*;
-use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimiser, Precision, Rule};
+use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimizer, Precision, Rule};
 use softmargin::random::{Generator, Purpose};
 use softmargin::simd::{Instructions, LINE, Line, Vector, Work, run_on};
 use softmargin::{Geometry, InstructionSet, LossSpec, Reduction, presets};
@@ -29,7 +29,7 @@ struct Case {
     tile: Option<usize>,
     /// Whether gradients are kept from step to step.
     keeps: bool,
-    /// Whether the step of an optimiser is fused.
+    /// Whether the step of an optimizer is fused.
     steps: bool,
 }
 
@@ -74,7 +74,7 @@ struct Problem {
     w: Array2<f32>,
     targets: Array1<i64>,
     kept: Option<(Array2<f32>, Array2<f32>)>,
-    optimiser: Option<Optimiser>,
+    optimizer: Option<Optimizer>,
 }
 
 impl Problem {
@@ -97,13 +97,13 @@ impl Problem {
             w: normal(2, shape, size),
             targets: Array1::from_shape_simple_fn(case.rows, || i64::from(targets.below(classes))),
             kept: (case.keeps && !case.steps).then(|| (Array2::zeros((case.rows, case.width)), Array2::zeros(shape))),
-            optimiser: case.steps.then(|| Optimiser::new(rule, 1e-3, shape).expect("a sound rule")),
+            optimizer: case.steps.then(|| Optimizer::new(rule, 1e-3, shape).expect("a sound rule")),
         }
     }
 
     /// Bytes of X, W and their gradients, or of the momentum.
     fn own_bytes(&self) -> usize {
-        let of_x = if self.optimiser.is_some() { self.x.len() } else { 2 * self.x.len() };
+        let of_x = if self.optimizer.is_some() { self.x.len() } else { 2 * self.x.len() };
         4 * (of_x + 2 * self.w.len())
     }
 
@@ -111,10 +111,10 @@ impl Problem {
     fn time(&mut self) -> f64 {
         let batch = HeadBatch::new(self.x.view(), self.targets.view());
         let start = Instant::now();
-        match (&mut self.optimiser, &mut self.kept) {
-            (Some(optimiser), _) => {
+        match (&mut self.optimizer, &mut self.kept) {
+            (Some(optimizer), _) => {
                 let step =
-                    self.head.step(&batch, self.w.view_mut(), optimiser, Reduction::Mean).expect("a sound batch");
+                    self.head.step(&batch, self.w.view_mut(), optimizer, Reduction::Mean).expect("a sound batch");
                 let seconds = start.elapsed().as_secs_f64();
                 std::hint::black_box(&step);
                 seconds

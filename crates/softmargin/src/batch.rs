@@ -72,14 +72,14 @@ impl<'a, F: Real> Batch<'a, F> {
         Self { sample_weights: Some(weights), ..self }
     }
 
-    /// The amount of margin of each row (N), for [`Amount::PerSample`](crate::Amount::PerSample).
+    /// The margin value of each row (N), for [`MarginValue::PerSample`](crate::MarginValue::PerSample).
     #[must_use]
     pub fn with_margins(self, margins: ArrayView1<'a, F>) -> Self {
         Self { margins: Some(margins), ..self }
     }
 
-    /// The norm of each embedding (N), for margins on the angle of scores that keep it, for amounts that it decides, and for
-    /// regularisers.
+    /// The norm of each embedding (N), for margins on the angle of scores that keep it, for margin values that it decides, and for
+    /// regularizers.
     #[must_use]
     pub fn with_embedding_norms(self, norms: ArrayView1<'a, F>) -> Self {
         Self { embedding_norms: Some(norms), ..self }

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Number,
     /// Numbers that are not a probability distribution.
     Distribution,
-    /// Something the loss needs (norms, a state, amounts) and did not get, or got without a use for it.
+    /// Something the loss needs (norms, a state, margin values) and did not get, or got without a use for it.
     Input,
 }
 

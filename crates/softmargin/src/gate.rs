@@ -1,4 +1,4 @@
-//! The gate that bends the gap `t` between the rivals and the target into a loss.
+//! The gate that bends the gap `t` between the negatives and the target into a loss.
 //!
 //! | gate | value | slope | at the edges |
 //! |---|---|---|---|

@@ -52,7 +52,7 @@ pub struct Scored<F> {
 pub struct HeadGradients<F> {
     /// (N, D)
     pub embeddings: Array2<F>,
-    /// (C, D); (C K, D) with K sub-centres.
+    /// (C, D); (C K, D) with K sub-centers.
     pub weight: Array2<F>,
     /// (C), or (C K): the sum of the scores' gradients of each prototype.
     pub bias: Array1<F>,
@@ -81,11 +81,11 @@ impl Geometry {
         matches!(self, Geometry::InnerProduct { bias: true, .. })
     }
 
-    pub(crate) fn normalises_embeddings(self) -> bool {
+    pub(crate) fn normalizes_embeddings(self) -> bool {
         self == Geometry::Cosine
     }
 
-    pub(crate) fn normalises_weights(self) -> bool {
+    pub(crate) fn normalizes_weights(self) -> bool {
         matches!(self, Geometry::UnitWeights | Geometry::Cosine)
     }
 
@@ -114,13 +114,13 @@ impl Geometry {
         self.check_bias(weight.nrows(), bias)?;
         let embedding_norms = norms(embeddings);
         let weight_norms = norms(weight);
-        let x = if self.normalises_embeddings() { tamed(embeddings, &embedding_norms) } else { embeddings.into() };
-        let w = if self.normalises_weights() { tamed(weight, &weight_norms) } else { weight.into() };
+        let x = if self.normalizes_embeddings() { tamed(embeddings, &embedding_norms) } else { embeddings.into() };
+        let w = if self.normalizes_weights() { tamed(weight, &weight_norms) } else { weight.into() };
         let mut scores = x.dot(&w.t());
-        if self.normalises_embeddings() {
+        if self.normalizes_embeddings() {
             divide(&mut scores, norms(x.view()).insert_axis(Axis(1)).view());
         }
-        if self.normalises_weights() {
+        if self.normalizes_weights() {
             divide(&mut scores, norms(w.view()).insert_axis(Axis(0)).view());
         }
         if self.is_bounded() {
@@ -155,8 +155,8 @@ impl Geometry {
         check_widths(embeddings, weight)?;
         check_gradients(embeddings.nrows(), weight.nrows(), scored, gradients)?;
         let slopes = gradients.scores.view();
-        let x_inverse = self.normalises_embeddings().then(|| inverse(&scored.embedding_norms));
-        let w_inverse = self.normalises_weights().then(|| inverse(&scored.weight_norms));
+        let x_inverse = self.normalizes_embeddings().then(|| inverse(&scored.embedding_norms));
+        let w_inverse = self.normalizes_weights().then(|| inverse(&scored.weight_norms));
 
         // dL/dx_i = (sum_j g_ij w^_j - radial_i x^_i) / |x_i|, and the same with the roles exchanged.
         let mut for_weights = slopes.to_owned();

@@ -11,12 +11,12 @@
 //! | [`Geometry`] | inner product (bias, temperature), unit weights, cosine |
 //! | [`Scale`] | fixed, learned |
 //! | [`Margin`] | none, on the score, on the scaled logit, on the angle |
-//! | [`Amount`] of a margin | one for all, per class, per sample, drawn, by the frequency of the class, from the norm |
-//! | [`Rivals`] | plain, misclassified ones raised, curricular, angles divided |
-//! | [`sub_centres`] | prototypes of each class, of which the best one counts |
+//! | [`MarginValue`] of a margin | one for all, per class, per sample, drawn, by the frequency of the class, from the norm |
+//! | [`Negatives`] | plain, misclassified ones raised, curricular, angles divided |
+//! | [`sub_centers`] | prototypes of each class, of which the best one counts |
 //! | [`Comparison`] | each pair, hardest, log-sum-exp, against zero |
 //! | [`Gate`] | ReLU, softplus, identity |
-//! | [`Regulariser`] | feature incay, ring loss, magnitude |
+//! | [`Regularizer`] | feature incay, ring loss, magnitude |
 //! | [`Reduction`] | none, sum, mean, mean or NaN |
 //!
 //! ```
@@ -41,8 +41,8 @@
 //! | a margin on the angle of scores with norms (sphereface, l-softmax) | [`with_embedding_norms`](Batch::with_embedding_norms), for inner products also [`with_weight_norms`](Batch::with_weight_norms) |
 //! | a margin from the norm (adaface, magface) | [`with_embedding_norms`](Batch::with_embedding_norms) |
 //! | a state: annealed margins (sphereface, l-softmax), drawn ones (elasticface), averages (adaface, curricularface) | [`with_state`](Batch::with_state), from [`Loss::initial_state`] |
-//! | an amount per sample | [`with_margins`](Batch::with_margins) |
-//! | a [`Regulariser`] | [`with_embedding_norms`](Batch::with_embedding_norms) |
+//! | a margin value per sample | [`with_margins`](Batch::with_margins) |
+//! | a [`Regularizer`] | [`with_embedding_norms`](Batch::with_embedding_norms) |
 //!
 //! A step of training with a [`LossState`]: [`Loss::update`] takes the batch into its averages, the loss is computed with
 //! it, [`LossState::advance`] counts the step. Evaluation reads it as it is. A margin by frequency (ldam) is told the
@@ -53,7 +53,6 @@
 //! Beside the family stand the [`measures`] of distributions and the [`smooth`] functions that it is made of.
 //! Gradients are first order. Results have the same bits for any number of threads.
 
-mod amount;
 mod batch;
 mod buffer;
 mod comparison;
@@ -63,32 +62,33 @@ mod geometry;
 pub mod head;
 mod loss;
 mod margin;
+mod margin_value;
 pub mod measures;
+mod negatives;
 pub mod presets;
 pub mod random;
 mod real;
 mod reduction;
-mod regulariser;
-mod rivals;
+mod regularizer;
 mod scale;
 pub mod simd;
 pub mod smooth;
 mod spec;
 mod state;
-pub mod sub_centres;
+pub mod sub_centers;
 
-pub use amount::{Amount, NormAmount, Radians};
 pub use batch::{Batch, Targets};
 pub use comparison::{Comparison, SmoothGate};
 pub use error::{Error, ErrorKind, Result};
 pub use gate::Gate;
 pub use geometry::{Geometry, HeadGradients, Scored};
-pub use loss::{Gradients, Loss, MarginAmounts, Value};
+pub use loss::{Gradients, Loss, RowMargins, Value};
 pub use margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
+pub use margin_value::{MarginValue, NormMargin, Radians};
+pub use negatives::Negatives;
 pub use real::Real;
 pub use reduction::Reduction;
-pub use regulariser::Regulariser;
-pub use rivals::Rivals;
+pub use regularizer::Regularizer;
 pub use scale::Scale;
 pub use simd::InstructionSet;
 pub use spec::LossSpec;

@@ -10,12 +10,12 @@
 //!
 //! The last holds up to `phi = times theta + plus = pi`; [`BeyondPi`] names what happens past it. With annealing by
 //! `lambda`, `psi <- (lambda z_y + psi) / (1 + lambda)`. The exact slope `times sin(phi) / sin(theta)` has a pole where
-//! `theta` is 0 or pi: `sin(theta)` is not taken below [`Real::LEAST_SINE`](crate::Real::LEAST_SINE). A standardised
-//! amount may carry `phi` below 0, where it is held: `psi` is then flat.
+//! `theta` is 0 or pi: `sin(theta)` is not taken below [`Real::LEAST_SINE`](crate::Real::LEAST_SINE). A standardized
+//! margin value may carry `phi` below 0, where it is held: `psi` is then flat.
 //! A margin at its neutral value returns `z_y` itself, bit for bit.
 
-use crate::amount::{Amount, Place, Radians, Range, RowAmount};
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
+use crate::margin_value::{MarginValue, Place, Radians, Range, RowMargin};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
@@ -32,12 +32,12 @@ pub enum Margin {
     /// `psi = z_y - m`, in units of the score (so `s m` on the scaled one).
     Score {
         /// `m >= 0`; at most 2 under the cosine.
-        amount: Amount<f64>,
+        value: MarginValue<f64>,
     },
     /// `s psi = s z_y - m`, in units of the scaled score.
     Logit {
         /// `m >= 0`.
-        amount: Amount<f64>,
+        value: MarginValue<f64>,
     },
     /// On the angle between embedding and prototype.
     Angle(AngularMargin),
@@ -49,10 +49,10 @@ pub enum Margin {
 pub struct AngularMargin {
     /// Multiplies the angle; above 0 and up to 100, neutral at 1.
     pub times: f64,
-    /// Added to the angle, in radians from 0 to pi; a standardised amount may be below 0, where `phi` stops at 0.
-    pub plus: Amount<Radians>,
+    /// Added to the angle, in radians from 0 to pi; a standardized margin value may be below 0, where `phi` stops at 0.
+    pub plus: MarginValue<Radians>,
     /// Subtracted from the cosine, from 0 to 2.
-    pub minus: Amount<f64>,
+    pub minus: MarginValue<f64>,
     /// What happens where the enlarged angle passes pi.
     pub beyond_pi: BeyondPi,
     /// Which gradient the margin has.
@@ -84,7 +84,7 @@ pub enum BeyondPi {
 pub enum MarginGradient {
     /// The derivative of the value.
     Exact,
-    /// 1, as if the margin were a constant, whatever decides its amounts: what InsightFace's code does.
+    /// 1, as if the margin were a constant, whatever decides its margin values: what InsightFace's code does.
     StraightThrough,
 }
 
@@ -124,15 +124,15 @@ pub(crate) struct ModifiedTarget {
     pub(crate) slope: f64,
     /// `d psi / d r`.
     pub(crate) norm_slope: f64,
-    /// `d psi / d |x|` through amounts that the norm decides.
-    pub(crate) amount_slope: f64,
+    /// `d psi / d |x|` through margin values that the norm decides.
+    pub(crate) value_slope: f64,
     /// `d (s psi) / d s - z_y`: the shift without a logit margin.
     pub(crate) scale_shift: f64,
 }
 
 impl ModifiedTarget {
     pub(crate) const UNCHANGED: Self =
-        Self { shift: 0.0, slope: 1.0, norm_slope: 0.0, amount_slope: 0.0, scale_shift: 0.0 };
+        Self { shift: 0.0, slope: 1.0, norm_slope: 0.0, value_slope: 0.0, scale_shift: 0.0 };
 
     fn shifted(shift: f64) -> Self {
         Self { shift, scale_shift: shift, ..Self::UNCHANGED }
@@ -148,22 +148,22 @@ pub(crate) struct TargetContext {
     pub(crate) scale: f64,
     /// `r`
     pub(crate) norm: f64,
-    /// The row's amounts: of a margin on score or logit, or `plus`; and `minus`.
-    pub(crate) amount: RowAmount,
-    pub(crate) minus: RowAmount,
+    /// The row's margin values: of a margin on score or logit, or `plus`; and `minus`.
+    pub(crate) value: RowMargin,
+    pub(crate) minus: RowMargin,
     pub(crate) step: u64,
     pub(crate) least_sine: f64,
 }
 
 impl Margin {
-    /// A score margin of one amount.
-    pub fn score(amount: f64) -> Self {
-        Self::Score { amount: Amount::One(amount) }
+    /// A score margin of one margin value.
+    pub fn score(value: f64) -> Self {
+        Self::Score { value: MarginValue::One(value) }
     }
 
-    /// Whether the norm of the embedding decides an amount.
+    /// Whether the norm of the embedding decides a margin value.
     pub fn is_from_norm(&self) -> bool {
-        self.has(Amount::is_from_norm, Amount::is_from_norm)
+        self.has(MarginValue::is_from_norm, MarginValue::is_from_norm)
     }
 
     /// Whether the norms of embeddings (and, under inner products, of prototypes) are needed.
@@ -179,22 +179,22 @@ impl Margin {
     }
 
     pub(crate) fn is_per_sample(&self) -> bool {
-        self.has(Amount::is_per_sample, Amount::is_per_sample)
+        self.has(MarginValue::is_per_sample, MarginValue::is_per_sample)
     }
 
     pub(crate) fn is_drawn(&self) -> bool {
-        self.has(Amount::is_drawn, Amount::is_drawn)
+        self.has(MarginValue::is_drawn, MarginValue::is_drawn)
     }
 
     pub(crate) fn lacks_class_counts(&self) -> bool {
-        self.has(Amount::lacks_class_counts, Amount::lacks_class_counts)
+        self.has(MarginValue::lacks_class_counts, MarginValue::lacks_class_counts)
     }
 
     /// The share of a new batch in the averages of the norms, where they are looked at.
     pub(crate) fn norm_momentum(&self) -> Option<f64> {
         match self {
             Self::None => None,
-            Self::Score { amount } | Self::Logit { amount } => amount.norm_momentum(),
+            Self::Score { value } | Self::Logit { value } => value.norm_momentum(),
             Self::Angle(angle) => angle.plus.norm_momentum().or(angle.minus.norm_momentum()),
         }
     }
@@ -202,7 +202,7 @@ impl Margin {
     pub(crate) fn set_class_counts(&mut self, counts: &[u64]) {
         let places = match self {
             Self::None => [None, None],
-            Self::Score { amount } | Self::Logit { amount } => [amount.class_counts_mut(), None],
+            Self::Score { value } | Self::Logit { value } => [value.class_counts_mut(), None],
             Self::Angle(angle) => [angle.plus.class_counts_mut(), angle.minus.class_counts_mut()],
         };
         for place in places.into_iter().flatten() {
@@ -210,31 +210,31 @@ impl Margin {
         }
     }
 
-    /// Whether any of its amounts is such.
-    fn has(&self, radians: impl Fn(&Amount<Radians>) -> bool, number: impl Fn(&Amount<f64>) -> bool) -> bool {
+    /// Whether any of its margin values is such.
+    fn has(&self, radians: impl Fn(&MarginValue<Radians>) -> bool, number: impl Fn(&MarginValue<f64>) -> bool) -> bool {
         match self {
             Self::None => false,
-            Self::Score { amount } | Self::Logit { amount } => number(amount),
+            Self::Score { value } | Self::Logit { value } => number(value),
             Self::Angle(angle) => radians(&angle.plus) || number(&angle.minus),
         }
     }
 
     /// Applies the margin to a finite score; the caller has checked the cosine's range.
     pub(crate) fn apply(&self, target: &TargetContext) -> ModifiedTarget {
-        let RowAmount { value: amount, slope } = target.amount;
+        let RowMargin { value, slope } = target.value;
         match self {
             Self::None => ModifiedTarget::UNCHANGED,
-            Self::Score { .. } => ModifiedTarget { amount_slope: -slope, ..ModifiedTarget::shifted(-amount) },
+            Self::Score { .. } => ModifiedTarget { value_slope: -slope, ..ModifiedTarget::shifted(-value) },
             Self::Logit { .. } => ModifiedTarget {
-                shift: -amount / target.scale,
-                amount_slope: -slope / target.scale,
+                shift: -value / target.scale,
+                value_slope: -slope / target.scale,
                 ..ModifiedTarget::UNCHANGED
             },
             Self::Angle(angle) => angle.apply(target, angle.beyond_pi),
         }
     }
 
-    /// `psi(z_y)` as it is where nothing is done about angles past pi: what some rivals are compared with.
+    /// `psi(z_y)` as it is where nothing is done about angles past pi: what some negatives are compared with.
     pub(crate) fn plain_psi(&self, target: &TargetContext) -> f64 {
         let modified = match self {
             Self::Angle(angle) => angle.apply(target, BeyondPi::Plain),
@@ -243,33 +243,33 @@ impl Margin {
         target.score + modified.shift
     }
 
-    /// Where the amount of a margin on score or logit, or `plus`, stands; and `minus`.
+    /// Where the margin value of a margin on score or logit, or `plus`, stands; and `minus`.
     pub(crate) fn places(&self, bounded: bool) -> [Place; 2] {
-        let amount = |range| Place { name: "margin.amount", range, is_added_to_angle: false };
+        let value = |range| Place { name: "margin.value", range, is_added_to_angle: false };
         let plus = Place { name: "margin.plus", range: Range::Angle, is_added_to_angle: true };
         let minus = Place { name: "margin.minus", range: Range::Cosine, is_added_to_angle: false };
         match self {
             Self::Angle(_) => [plus, minus],
-            Self::Score { .. } if bounded => [amount(Range::Cosine), minus],
-            Self::None | Self::Score { .. } | Self::Logit { .. } => [amount(Range::NotNegative), minus],
+            Self::Score { .. } if bounded => [value(Range::Cosine), minus],
+            Self::None | Self::Score { .. } | Self::Logit { .. } => [value(Range::NotNegative), minus],
         }
     }
 
-    /// Checks that one amount that came with a batch lies where the same amount in a spec would have to.
-    pub(crate) fn check_sample_amount(&self, amount: f64, bounded: bool) -> Result<()> {
+    /// Checks that one margin value that came with a batch lies where the same margin value in a spec would have to.
+    pub(crate) fn check_sample_margin_value(&self, value: f64, bounded: bool) -> Result<()> {
         let [first, minus] = self.places(bounded);
         let place = match self {
             Self::Angle(angle) if !angle.plus.is_per_sample() => minus,
             _ => first,
         };
-        place.range.check("margins", amount)
+        place.range.check("margins", value)
     }
 
     pub(crate) fn check(&self, num_classes: usize, bounded: bool) -> Result<()> {
         let [first, minus] = self.places(bounded);
         match self {
             Self::None => Ok(()),
-            Self::Score { amount } | Self::Logit { amount } => amount.check(first, num_classes),
+            Self::Score { value } | Self::Logit { value } => value.check(first, num_classes),
             Self::Angle(angle) => {
                 angle.plus.check(first, num_classes)?;
                 angle.minus.check(minus, num_classes)?;
@@ -285,7 +285,7 @@ impl AngularMargin {
             // The cosine of a vanished vector is 0 by definition, whatever the vector does: no slope.
             return ModifiedTarget { slope: 0.0, ..ModifiedTarget::UNCHANGED };
         }
-        let plus = target.amount.value;
+        let plus = target.value.value;
         let ratio = target.score / target.norm;
         // Rounding may have carried it past 1; what is too much is taken off again where the angle is touched.
         let cos = ratio.clamp(-1.0, 1.0);
@@ -305,12 +305,12 @@ impl AngularMargin {
         let anneal = self.anneal.as_ref().map_or(1.0, |anneal| 1.0 / (1.0 + anneal.lambda(target.step)));
         let bend = (bent.value - ratio - target.minus.value) * anneal;
         let slope_bend = (bent.slope - 1.0) * anneal;
-        let by_amounts = bent.plus_slope * target.amount.slope + minus_slope * target.minus.slope;
+        let by_margin_values = bent.plus_slope * target.value.slope + minus_slope * target.minus.slope;
         ModifiedTarget {
             slope: 1.0 + slope_bend,
             // d (r f(z / r)) / dr = f - cos f', without the parts of f and f' that cancel
             norm_slope: bend - cos * slope_bend,
-            amount_slope: target.norm * anneal * by_amounts,
+            value_slope: target.norm * anneal * by_margin_values,
             ..ModifiedTarget::shifted(target.norm * bend)
         }
     }
@@ -351,24 +351,24 @@ impl AngularMargin {
         }
     }
 
-    /// What the amounts of one margin cannot be together.
+    /// What the margin values of one margin cannot be together.
     fn check_pair(&self) -> Result<()> {
         let refuse = |expected: &str, found: String, advice: &str| {
             Err(Error::new(ErrorKind::Spec, "margin", expected, found, advice))
         };
         if self.plus.is_per_sample() && self.minus.is_per_sample() {
-            let found = "per-sample amounts for both plus and minus";
-            let advice = "a batch brings one amount a row: fix one of the two";
-            return refuse("at most one per-sample amount", found.into(), advice);
+            let found = "per-sample values for both plus and minus";
+            let advice = "a batch brings one value a row: fix one of the two";
+            return refuse("at most one per-sample value", found.into(), advice);
         }
         if self.plus.is_drawn() && self.minus.is_drawn() {
-            let found = "drawn amounts for both plus and minus";
-            return refuse("at most one drawn amount", found.into(), "a row has one draw: fix one of the two");
+            let found = "drawn values for both plus and minus";
+            return refuse("at most one drawn value", found.into(), "a row has one draw: fix one of the two");
         }
         match (self.plus.norm_momentum(), self.minus.norm_momentum()) {
             (Some(plus), Some(minus)) if plus != minus => {
                 let found = format!("{plus} for plus and {minus} for minus");
-                refuse("one momentum: both amounts look at the same averages", found, "give both the same")
+                refuse("one momentum: both values look at the same averages", found, "give both the same")
             }
             _ => Ok(()),
         }

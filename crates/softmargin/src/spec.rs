@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::loss::Loss;
 use crate::margin::Margin;
-use crate::regulariser::Regulariser;
-use crate::rivals::Rivals;
+use crate::negatives::Negatives;
+use crate::regularizer::Regularizer;
 use crate::scale::Scale;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -30,16 +30,16 @@ pub struct LossSpec {
     pub margin: Margin,
     /// What becomes of the other scores.
     #[serde(default)]
-    pub rivals: Rivals,
-    /// Prototypes of each class, from 1 to [`MOST`](crate::sub_centres::MOST): a property of the head, since the loss
+    pub negatives: Negatives,
+    /// Prototypes of each class, from 1 to [`MOST`](crate::sub_centers::MOST): a property of the head, since the loss
     /// itself sees one score a class.
     #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub sub_centres: usize,
+    pub sub_centers: usize,
     /// How the target is set against the others.
     pub comparison: Comparison,
     /// A term on the norms of the embeddings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub regulariser: Option<Regulariser>,
+    pub regularizer: Option<Regularizer>,
     /// Loss weighting (C): the weight of the rows of each class, 0 or above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<Vec<f64>>,

@@ -16,17 +16,17 @@ pub struct LossState {
     pub step: u64,
     /// Which margins are drawn: the seed of training.
     pub seed: u64,
-    /// The average cosine of the targets, for [`Rivals::Curricular`](crate::Rivals::Curricular).
+    /// The average cosine of the targets, for [`Negatives::Curricular`](crate::Negatives::Curricular).
     pub target_mean: f64,
-    /// The average norm of the embeddings, for [`NormAmount::Standardised`](crate::NormAmount::Standardised).
+    /// The average norm of the embeddings, for [`NormMargin::Standardized`](crate::NormMargin::Standardized).
     pub norm_mean: f64,
     /// The average standard deviation of those norms.
-    pub norm_deviation: f64,
+    pub norm_std: f64,
 }
 
 impl Default for LossState {
     fn default() -> Self {
-        Self { step: 0, seed: 0, target_mean: 0.0, norm_mean: 20.0, norm_deviation: 100.0 }
+        Self { step: 0, seed: 0, target_mean: 0.0, norm_mean: 20.0, norm_std: 100.0 }
     }
 }
 
@@ -50,7 +50,7 @@ impl LossState {
         let numbers = [
             ("state.target-mean", self.target_mean, f64::NEG_INFINITY, "a finite number"),
             ("state.norm-mean", self.norm_mean, 0.0, "a finite number, 0 or above"),
-            ("state.norm-deviation", self.norm_deviation, 0.0, "a finite number, 0 or above"),
+            ("state.norm-std", self.norm_std, 0.0, "a finite number, 0 or above"),
         ];
         let bad = numbers.into_iter().find(|(_, number, least, _)| !(number.is_finite() && number >= least));
         let Some((name, number, _, expected)) = bad else { return Ok(()) };

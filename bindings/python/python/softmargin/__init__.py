@@ -22,7 +22,7 @@ where they lie. Gradients are first order. Results have the same bits for any nu
 
 from softmargin import measures, smooth
 from softmargin._core import __version__
-from softmargin._head import Head, HeadOutcome, Optimiser, Sampled, release_memory
+from softmargin._head import Head, HeadOutcome, Optimizer, Sampled, release_memory
 from softmargin._loss import Loss, LossOutcome, losses
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "HeadOutcome",
     "Loss",
     "LossOutcome",
-    "Optimiser",
+    "Optimizer",
     "Sampled",
     "losses",
     "measures",

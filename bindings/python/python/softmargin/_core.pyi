@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Head",
     "Loss",
-    "Optimiser",
+    "Optimizer",
     "Sampled",
     "__version__",
     "cross_entropy",
@@ -60,7 +60,7 @@ class Loss:
     def run(
         self, scores: NDArray[Any], target: NDArray[Any], reduction: str, gradients: bool, extras: dict[str, Any]
     ) -> dict[str, Any]: ...
-    def margin_amounts(
+    def row_margins(
         self,
         target: NDArray[int64],
         norms: NDArray[float64] | None = None,
@@ -95,7 +95,7 @@ class Head:
         embeddings: NDArray[float32],
         weight: NDArray[float32],
         target: NDArray[Any],
-        optimiser: Optimiser,
+        optimizer: Optimizer,
         reduction: str,
         extras: dict[str, Any],
     ) -> dict[str, Any]: ...
@@ -107,14 +107,14 @@ class Head:
     ) -> dict[str, Any]: ...
 
 @final
-class Optimiser:
+class Optimizer:
     def __new__(
         cls,
         rule: dict[str, Any],
         learning_rate: float,
         shape: tuple[int, int],
         row_rates: list[float] | None = None,
-    ) -> Optimiser: ...
+    ) -> Optimizer: ...
     @property
     def steps(self) -> int: ...
     def set_learning_rate(self, learning_rate: float) -> None: ...

@@ -13,7 +13,7 @@ from softmargin import _core
 from softmargin._arrays import floats, targets, vector, whole
 from softmargin._loss import MOST_SEED, Loss, checked_arguments, checked_extras
 
-__all__ = ["Head", "HeadOutcome", "Optimiser", "Sampled", "release_memory"]
+__all__ = ["Head", "HeadOutcome", "Optimizer", "Sampled", "release_memory"]
 
 MOST_SCORES = 1 << 22  # of a prediction, at a time
 
@@ -85,7 +85,7 @@ class Head:
     """A linear layer and a loss of the family as one operation, which never holds the N x C scores.
 
     ``loss`` is a :class:`~softmargin.Loss`, or what one is made of, together with ``num_classes`` and the other
-    arguments of :class:`~softmargin.Loss`. ``embedding_size`` is D. The weight (C K, D), K sub-centres a class, stays
+    arguments of :class:`~softmargin.Loss`. ``embedding_size`` is D. The weight (C K, D), K sub-centers a class, stays
     with the caller.
 
     ``mode`` is what is kept of the scores between the two sweeps over the classes: ``"auto"``; ``"store"`` 4 bytes a
@@ -147,7 +147,7 @@ class Head:
 
     @property
     def num_prototypes(self) -> int:
-        """Rows of the weight: C, or C K with K sub-centres."""
+        """Rows of the weight: C, or C K with K sub-centers."""
         return self._core.num_prototypes
 
     def initial_weight(self, seed: int = 0, dtype: DTypeLike = np.float32) -> NDArray[Any]:
@@ -217,28 +217,28 @@ class Head:
         x: ArrayLike,
         weight: NDArray[np.float32],
         target: ArrayLike,
-        optimiser: Optimiser,
+        optimizer: Optimizer,
         reduction: str = "mean",
         **extras: Any,
     ) -> tuple[Any, NDArray[Any]]:
         """A step of training: the loss, and its gradient by the embeddings (N, D), for the network before the head.
 
-        ``weight`` (``float32``) is changed where it lies, by an :class:`Optimiser`: its gradient never is as a whole,
-        so it cannot be clipped by its norm here (take :meth:`value_and_grad`, clip, and :meth:`Optimiser.apply`). After
-        an error weight and optimiser are as they were. A bias and a learned scale are not changed: their gradients are
+        ``weight`` (``float32``) is changed where it lies, by an :class:`Optimizer`: its gradient never is as a whole,
+        so it cannot be clipped by its norm here (take :meth:`value_and_grad`, clip, and :meth:`Optimizer.apply`). After
+        an error weight and optimizer are as they were. A bias and a learned scale are not changed: their gradients are
         in what :meth:`step_and_run` gives. Other arguments as :meth:`run`.
 
         >>> import numpy as np
         >>> import softmargin
         >>> head = softmargin.Head("normface", num_classes=3, embedding_size=2)
         >>> weight = head.initial_weight()
-        >>> optimiser = softmargin.Optimiser("sgd", weight, learning_rate=0.1, momentum=0.9)
+        >>> optimizer = softmargin.Optimizer("sgd", weight, learning_rate=0.1, momentum=0.9)
         >>> x = np.array([[1.0, 1.0], [-1.0, 0.0]], dtype=np.float32)
-        >>> losses = [head.step(x, weight, [1, 2], optimiser)[0] for _ in range(5)]
+        >>> losses = [head.step(x, weight, [1, 2], optimizer)[0] for _ in range(5)]
         >>> losses == sorted(losses, reverse=True)
         True
         """
-        outcome = self.step_and_run(x, weight, target, optimiser, reduction, **extras)
+        outcome = self.step_and_run(x, weight, target, optimizer, reduction, **extras)
         return (outcome.rows if reduction == "none" else outcome.value), outcome.grad_embeddings
 
     def step_and_run(
@@ -246,18 +246,18 @@ class Head:
         x: ArrayLike,
         weight: NDArray[np.float32],
         target: ArrayLike,
-        optimiser: Optimiser,
+        optimizer: Optimizer,
         reduction: str = "mean",
         **extras: Any,
     ) -> HeadOutcome:
         """As :meth:`step`, with all that is known of the batch: a :class:`HeadOutcome`."""
-        if not isinstance(optimiser, Optimiser):
-            raise TypeError(f"optimiser: expected a softmargin.Optimiser, found {type(optimiser).__name__}")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected a softmargin.Optimizer, found {type(optimizer).__name__}")
         x, target, extras = self._batch(x, target, extras)
         if x.dtype != np.float32:
             raise TypeError(f"x: expected float32 for a step, found {x.dtype}")
-        weight = optimiser._writeable(weight)
-        return HeadOutcome(**self._core.step(x, weight, target, optimiser._core, reduction, extras))
+        weight = optimizer._writeable(weight)
+        return HeadOutcome(**self._core.step(x, weight, target, optimizer._core, reduction, extras))
 
     def scores(self, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[Any]:
         """The score of every class (N, C) as the geometry makes it, without margin and scale: maybe cosines."""
@@ -308,8 +308,8 @@ class Head:
         return weight
 
 
-class Optimiser:
-    """A step of an optimiser on the rows of a weight (R, D) in ``float32``, as PyTorch's SGD and AdamW have it.
+class Optimizer:
+    """A step of an optimizer on the rows of a weight (R, D) in ``float32``, as PyTorch's SGD and AdamW have it.
 
     ``kind`` is ``"sgd"`` (``momentum`` 0 where not given, ``nesterov``, ``weight_decay``) or ``"adamw"`` (``beta1``
     0.9, ``beta2`` 0.999, ``epsilon`` 1e-8, ``weight_decay`` 0.01). ``weight`` is the matrix or its shape. ``row_rates``
@@ -320,8 +320,8 @@ class Optimiser:
     >>> import numpy as np
     >>> import softmargin
     >>> weight = np.array([[1.0, -1.0]], dtype=np.float32)
-    >>> optimiser = softmargin.Optimiser("sgd", weight, learning_rate=0.5)
-    >>> optimiser.apply(weight, np.array([[1.0, 0.0]], dtype=np.float32))
+    >>> optimizer = softmargin.Optimizer("sgd", weight, learning_rate=0.5)
+    >>> optimizer.apply(weight, np.array([[1.0, 0.0]], dtype=np.float32))
     >>> weight
     array([[ 0.5, -1. ]], dtype=float32)
     """
@@ -354,7 +354,7 @@ class Optimiser:
         self._rates = None if row_rates is None else np.asarray(row_rates, dtype=np.float32)
         self._learning_rate = float(learning_rate)
         rates = None if self._rates is None else self._rates.tolist()
-        self._core = _core.Optimiser(self._rule, self._learning_rate, self._shape, rates)
+        self._core = _core.Optimizer(self._rule, self._learning_rate, self._shape, rates)
 
     def __reduce__(self):
         return _resumed, (*self._given, self._shape, self._learning_rate, self._rates, self.state_dict())
@@ -383,9 +383,9 @@ class Optimiser:
 
         >>> import io, numpy as np, softmargin
         >>> weight, file = np.ones((2, 3), dtype=np.float32), io.BytesIO()
-        >>> optimiser = softmargin.Optimiser("adamw", weight, learning_rate=0.1)
-        >>> np.savez(file, weight=weight, **optimiser.state_dict())
-        >>> optimiser.load_state_dict(np.load(io.BytesIO(file.getvalue())))
+        >>> optimizer = softmargin.Optimizer("adamw", weight, learning_rate=0.1)
+        >>> np.savez(file, weight=weight, **optimizer.state_dict())
+        >>> optimizer.load_state_dict(np.load(io.BytesIO(file.getvalue())))
         """
         first, second = self._core.moments()
         return {
@@ -427,6 +427,6 @@ def _rebuilt(loss, embedding_size, options):
 
 
 def _resumed(kind, numbers, shape, learning_rate, row_rates, state):
-    optimiser = Optimiser(kind, shape, learning_rate=learning_rate, row_rates=row_rates, **numbers)
-    optimiser.load_state_dict(state)
-    return optimiser
+    optimizer = Optimizer(kind, shape, learning_rate=learning_rate, row_rates=row_rates, **numbers)
+    optimizer.load_state_dict(state)
+    return optimizer

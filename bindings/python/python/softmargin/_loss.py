@@ -208,7 +208,7 @@ class Loss:
         labels (N) from 0, or for softmax cross-entropy distributions (N, C). ``reduction``: ``"mean"`` by the rows'
         weights, 0 where nothing counts; ``"mean-or-nan"``, NaN there; ``"sum"``; ``"none"``.
 
-        What a loss may want besides: ``sample_weights`` (N), 0 or above; ``margins`` (N), for an amount per sample;
+        What a loss may want besides: ``sample_weights`` (N), 0 or above; ``margins`` (N), for an value per sample;
         ``embedding_norms`` (N) and ``weight_norms`` (C), where the loss looks at norms; ``scale``, where a learned one
         stands now; ``radius``, the same of ring loss; ``state``, see :meth:`initial_state`.
 

@@ -18,11 +18,11 @@ const MOST_SCORES: usize = 1 << 22;
 
 /// The loss of a head in chunks of rows; nothing where it is to be computed whole.
 pub(crate) fn forward_in_chunks(operands: &Operands, problem: &Problem<'_>, wanted: Wanted) -> Result<Option<Answer>> {
-    let Operands::Head { embeddings, weight, bias, geometry, sub_centres } = operands else { return Ok(None) };
+    let Operands::Head { embeddings, weight, bias, geometry, sub_centers } = operands else { return Ok(None) };
     let ([rows, _], [prototypes, _]) = (embeddings.dims(), weight.dims());
     let rows_at_a_time = (MOST_SCORES / prototypes.max(1)).max(1);
     let loss = problem.loss;
-    let apart = loss.initial_state().is_none() && loss.spec().regulariser.is_none();
+    let apart = loss.initial_state().is_none() && loss.spec().regularizer.is_none();
     let one_number = problem.reduction != Reduction::None;
     if rows <= rows_at_a_time || !apart || !one_number || wanted == Wanted::Scores || !embeddings.is_autodiff() {
         return Ok(None);
@@ -57,7 +57,7 @@ pub(crate) fn forward_in_chunks(operands: &Operands, problem: &Problem<'_>, want
         let [of_weight, of_bias, of_scale] = sum.leaves();
         let part = Operands::Head {
             geometry: *geometry,
-            sub_centres: *sub_centres,
+            sub_centers: *sub_centers,
             embeddings: leaf.clone(),
             weight: of_weight.clone().expect("a head has prototypes").reshape(weight.dims()),
             bias: of_bias.clone(),

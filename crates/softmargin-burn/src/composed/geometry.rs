@@ -8,28 +8,28 @@ use softmargin::{Geometry, Result};
 /// Scores (N, C) of embeddings (N, D) against prototypes (C K, D), K for each class.
 pub(crate) fn scores(
     geometry: Geometry,
-    sub_centres: usize,
+    sub_centers: usize,
     embeddings: Tensor<2>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Result<Tensor<2>> {
     check_shapes(geometry, &embeddings, &weight, bias.as_ref())?;
     let scores = of_prototypes(geometry, embeddings, weight, bias);
-    Ok(if sub_centres > 1 { pooled(scores, sub_centres) } else { scores })
+    Ok(if sub_centers > 1 { pooled(scores, sub_centers) } else { scores })
 }
 
 /// The best of each class, the first on ties.
-fn pooled(scores: Tensor<2>, sub_centres: usize) -> Tensor<2> {
+fn pooled(scores: Tensor<2>, sub_centers: usize) -> Tensor<2> {
     let [rows, prototypes] = scores.dims();
-    let classes = prototypes / sub_centres;
+    let classes = prototypes / sub_centers;
     if rows == 0 {
         return scores.slice([0..0, 0..classes]);
     }
-    let centres: Tensor<2> = scores.reshape([rows * classes, sub_centres]);
-    let winners = first_maximum(centres.clone());
+    let centers: Tensor<2> = scores.reshape([rows * classes, sub_centers]);
+    let winners = first_maximum(centers.clone());
     // A prototype that is no number is not hidden by the others.
-    let nan = centres.clone().detach().is_nan().any_dim(1);
-    centres.gather(1, winners).mask_fill(nan, f32::NAN).reshape([rows, classes])
+    let nan = centers.clone().detach().is_nan().any_dim(1);
+    centers.gather(1, winners).mask_fill(nan, f32::NAN).reshape([rows, classes])
 }
 
 fn of_prototypes(geometry: Geometry, embeddings: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {

@@ -2,7 +2,7 @@
 
 use super::{column, least_sine, mask, with_slope};
 use burn::tensor::Tensor;
-use softmargin::{AngularMargin, BeyondPi, LossState, Margin, MarginAmounts, MarginGradient};
+use softmargin::{AngularMargin, BeyondPi, LossState, Margin, MarginGradient, RowMargins};
 use std::f64::consts::PI;
 
 /// A sine this small is one of a multiple of pi.
@@ -14,10 +14,10 @@ pub(super) struct Target<'a> {
     pub(super) score: Tensor<2>,
     /// The product of the norms that the geometry keeps; `None` where that is 1.
     pub(super) norm: Option<Tensor<2>>,
-    /// `|x|`, where amounts follow it.
+    /// `|x|`, where margin values follow it.
     pub(super) embedding_norm: Option<Tensor<2>>,
-    /// The amounts of each row.
-    pub(super) amounts: &'a MarginAmounts,
+    /// The margin values of each row.
+    pub(super) values: &'a RowMargins,
     pub(super) state: Option<&'a LossState>,
 }
 
@@ -33,8 +33,8 @@ pub(super) struct Shift {
 pub(super) fn shift(margin: &Margin, target: &Target<'_>) -> Shift {
     match margin {
         Margin::None => Shift::default(),
-        Margin::Score { .. } => Shift { score: Some(target.amount().neg()), logit: None },
-        Margin::Logit { .. } => Shift { score: None, logit: Some(target.amount()) },
+        Margin::Score { .. } => Shift { score: Some(target.value().neg()), logit: None },
+        Margin::Logit { .. } => Shift { score: None, logit: Some(target.value()) },
         Margin::Angle(angle) => Shift { score: Some(angular(angle, target)), logit: None },
     }
 }
@@ -51,9 +51,9 @@ pub(super) fn plain_shift(margin: &Margin, target: &Target<'_>) -> Shift {
 }
 
 impl Target<'_> {
-    /// The amount of every row, with its slope by the norm.
-    fn amount(&self) -> Tensor<2> {
-        self.with_norm_slope(column(&self.amounts.amount, &self.score), self.numbers(&self.amounts.amount_slope))
+    /// The margin value of every row, with its slope by the norm.
+    fn value(&self) -> Tensor<2> {
+        self.with_norm_slope(column(&self.values.value, &self.score), self.numbers(&self.values.value_slope))
     }
 
     /// A column that does not depend on the target's score but moves with the norm of the embedding.
@@ -70,7 +70,7 @@ impl Target<'_> {
 }
 
 fn angular(angle: &AngularMargin, target: &Target<'_>) -> Tensor<2> {
-    let MarginAmounts { amount: plus, minus, .. } = target.amounts;
+    let RowMargins { value: plus, minus, .. } = target.values;
     let score = target.score.clone().detach();
     let norm = target.norm.clone().map(Tensor::detach);
     let vanished = norm.clone().map(|norm| norm.equal_elem(0.0));
@@ -88,8 +88,8 @@ fn angular(angle: &AngularMargin, target: &Target<'_>) -> Tensor<2> {
         MarginGradient::Exact => bent.slope.mul_scalar(anneal),
         MarginGradient::StraightThrough => bent.slope.zeros_like(),
     };
-    let moved = bent.plus_slope * target.numbers(&target.amounts.amount_slope);
-    let moved = moved - target.numbers(&target.amounts.minus_slope);
+    let moved = bent.plus_slope * target.numbers(&target.values.value_slope);
+    let moved = moved - target.numbers(&target.values.minus_slope);
     let moved = match angle.gradient {
         MarginGradient::Exact => moved.mul_scalar(anneal),
         MarginGradient::StraightThrough => moved.zeros_like(),
@@ -103,8 +103,8 @@ fn angular(angle: &AngularMargin, target: &Target<'_>) -> Tensor<2> {
     let norm_slope = (bend - bent.cos * slope.clone()).mask_fill(vanished.clone(), 0.0);
     let slope = slope.mask_fill(vanished, -1.0);
     let by_norm = with_slope(norm_slope.zeros_like(), norm_slope, tracked_norm);
-    let by_amount = target.with_norm_slope(by_norm.zeros_like(), moved);
-    with_slope(value, slope, target.score.clone()) + by_norm + by_amount
+    let by_margin_value = target.with_norm_slope(by_norm.zeros_like(), moved);
+    with_slope(value, slope, target.score.clone()) + by_norm + by_margin_value
 }
 
 /// `cos(phi) - cos`, continued past pi, and its derivative by `cos`.

@@ -9,8 +9,8 @@ mod chunked;
 mod comparison;
 mod geometry;
 mod margin;
-mod regulariser;
-mod rivals;
+mod negatives;
+mod regularizer;
 mod rows;
 
 pub(crate) use chunked::forward_in_chunks;

@@ -2,14 +2,14 @@
 
 use super::comparison::{Rows, losses, smooth_gap, softplus};
 use super::margin::{Shift, Target, plain_shift, shift};
-use super::regulariser::{Term, term};
-use super::rivals;
+use super::negatives;
+use super::regularizer::{Term, term};
 use super::{Factor, class_numbers, column, first_maximum, geometry, least_number, mask, not_composed, signed};
 use crate::inputs::{Host, HostTargets, MarginOutput};
 use crate::prepared::{Answer, Learned, Operands};
 use burn::tensor::{Int, Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
-use softmargin::{Batch, Comparison, Loss, LossState, Margin, MarginAmounts, Reduction, Result, Rivals, SmoothGate};
+use softmargin::{Batch, Comparison, Loss, LossState, Margin, Negatives, Reduction, Result, RowMargins, SmoothGate};
 
 const BROADCASTS: &str = "a single number takes any shape";
 
@@ -34,10 +34,10 @@ struct Scores {
 pub(crate) fn forward(operands: Operands, problem: &Problem<'_>) -> Result<Answer> {
     let loss = problem.loss;
     let scored = match operands {
-        Operands::Head { geometry, sub_centres, embeddings, weight, bias } => Scores {
+        Operands::Head { geometry, sub_centers, embeddings, weight, bias } => Scores {
             embedding_norms: loss.needs_embedding_norms().then(|| geometry::norms(embeddings.clone())),
             weight_norms: loss.needs_weight_norms().then(|| geometry::norms(weight.clone())),
-            scores: geometry::scores(geometry, sub_centres, embeddings, weight, bias)?,
+            scores: geometry::scores(geometry, sub_centers, embeddings, weight, bias)?,
         },
         Operands::Scores { scores, embedding_norms, weight_norms } => Scores {
             scores,
@@ -63,7 +63,7 @@ struct HostNorms {
 /// What the core says of the rows, without their scores.
 struct Checked {
     weights: Vec<f64>,
-    amounts: MarginAmounts,
+    values: RowMargins,
 }
 
 impl Problem<'_> {
@@ -71,8 +71,8 @@ impl Problem<'_> {
     fn next_state(&self, scored: &Scores, norms: &HostNorms) -> Result<Option<LossState>> {
         let mut state = self.state.cloned();
         if let (true, Some(state)) = (self.trains, &mut state) {
-            let target_scores = match self.loss.spec().rivals {
-                Rivals::Curricular { .. } => self.target_scores(&scored.scores),
+            let target_scores = match self.loss.spec().negatives {
+                Negatives::Curricular { .. } => self.target_scores(&scored.scores),
                 _ => Array2::zeros((scored.scores.dims()[0], 1)),
             };
             let scores = target_scores.broadcast(scored.scores.dims()).expect(BROADCASTS);
@@ -101,10 +101,10 @@ impl Problem<'_> {
         let scores = ArrayView2::from_shape((1, 1), &[0.0]).expect("one number makes a matrix of one");
         let scores = scores.broadcast(scored.scores.dims()).expect(BROADCASTS);
         let batch = self.batch(scores, norms);
-        Ok(Checked { weights: self.loss.row_weights(&batch)?, amounts: self.loss.margin_amounts(&batch)? })
+        Ok(Checked { weights: self.loss.row_weights(&batch)?, values: self.loss.row_margins(&batch)? })
     }
 
-    /// Norms are read back only where amounts follow them: once a batch, because it waits for the device.
+    /// Norms are read back only where margin values follow them: once a batch, because it waits for the device.
     fn host_norms(&self, scored: &Scores) -> HostNorms {
         let zeros = |norms: &Tensor<2>| Array1::zeros(norms.dims()[0]);
         let from_norm = self.loss.spec().margin.is_from_norm();
@@ -143,13 +143,13 @@ impl Problem<'_> {
             scores.clone().mul_scalar(0.0)
         } else {
             match &targets {
-                Some(classes) => self.against_classes(scores.clone(), classes, &scored, &checked.amounts)?,
+                Some(classes) => self.against_classes(scores.clone(), classes, &scored, &checked.values)?,
                 None => self.against_distributions(scores.clone())?,
             }
         };
-        let term = match (self.loss.spec().regulariser, scored.embedding_norms) {
-            (Some(regulariser), Some(norms)) => {
-                Some(term(regulariser, norms, self.learned.radius.clone(), scores, targets)?)
+        let term = match (self.loss.spec().regularizer, scored.embedding_norms) {
+            (Some(regularizer), Some(norms)) => {
+                Some(term(regularizer, norms, self.learned.radius.clone(), scores, targets)?)
             }
             _ => None,
         };
@@ -212,7 +212,7 @@ impl Problem<'_> {
         scores: Tensor<2>,
         classes: &Tensor<2, Int>,
         scored: &Scores,
-        amounts: &MarginAmounts,
+        values: &RowMargins,
     ) -> Result<Tensor<2>> {
         let spec = self.loss.spec();
         let own = class_numbers(&scores).equal(classes.clone().expand(scores.dims()));
@@ -224,14 +224,14 @@ impl Problem<'_> {
             score: target.clone(),
             norm: self.kept_norm(scored, classes),
             embedding_norm: scored.embedding_norms.clone().filter(|_| spec.margin.is_from_norm()),
-            amounts,
+            values,
             state: self.state,
         };
-        let rivals = own.bool_or(out).bool_not();
+        let negatives = own.bool_or(out).bool_not();
         let scale = Factor::of(self.loss, self.learned.scale.clone());
-        let rows = Rows { scores, rivals, target, shift: shift(&spec.margin, &of_target), scale };
+        let rows = Rows { scores, negatives, target, shift: shift(&spec.margin, &of_target), scale };
         let plain = || Rows { shift: plain_shift(&spec.margin, &of_target), ..rows.clone() };
-        let scores = rivals::modified(spec.rivals, &rows, plain, self.state)?;
+        let scores = negatives::modified(spec.negatives, &rows, plain, self.state)?;
         Ok(losses(spec.comparison, &Rows { scores, ..rows }))
     }
 
@@ -268,7 +268,7 @@ impl Problem<'_> {
         let own = class_numbers(&scores).equal(best.clone().expand(scores.dims()));
         let rows = Rows {
             target: scores.clone().gather(1, best),
-            rivals: present.clone().bool_and(own.bool_not()),
+            negatives: present.clone().bool_and(own.bool_not()),
             scores: scores.clone(),
             shift: Shift::default(),
             scale: Factor::of(self.loss, self.learned.scale.clone()),

@@ -7,16 +7,16 @@ use burn::tensor::{DType, Device, Element, Int, Tensor, TensorData};
 use ndarray::{Array1, Array2};
 use softmargin::head::{Head, HeadBatch};
 use softmargin::{
-    Amount, AngularMargin, Anneal, Batch, BeyondPi, Comparison, Gate, Geometry, Gradients, HeadGradients, Loss,
-    LossSpec, LossState, Margin, MarginGradient, NormAmount, Radians, Real, Reduction, Regulariser, Rivals, Scale,
-    Scored, SmoothGate, Value, presets, sub_centres,
+    AngularMargin, Anneal, Batch, BeyondPi, Comparison, Gate, Geometry, Gradients, HeadGradients, Loss, LossSpec,
+    LossState, Margin, MarginGradient, MarginValue, Negatives, NormMargin, Radians, Real, Reduction, Regularizer,
+    Scale, Scored, SmoothGate, Value, presets, sub_centers,
 };
 use softmargin_burn::{MarginHead, MarginHeadConfig, RowInputs};
 
 pub const CLASSES: usize = 5;
 pub const WIDTH: usize = 4;
 /// The most prototypes that a class of a case has.
-pub const CENTRES: usize = 3;
+pub const CENTERS: usize = 3;
 pub const ROWS: usize = 7;
 
 /// What `f32` leaves of a gradient: the exact slope of an angle multiplies the rounding of a cosine by `1 / sin^2`, up to
@@ -53,7 +53,7 @@ pub struct Problem {
 impl Problem {
     /// Some embeddings lie near their prototype, some far, the last one at the origin.
     pub fn new() -> Self {
-        let weight = numbers(CLASSES * CENTRES * WIDTH, 0);
+        let weight = numbers(CLASSES * CENTERS * WIDTH, 0);
         let targets: Vec<i64> = (0..ROWS).map(|row| (row * 3 % CLASSES) as i64).collect();
         let noise = numbers(ROWS * WIDTH, 1000);
         let mut embeddings: Vec<f32> = (0..ROWS * WIDTH)
@@ -64,7 +64,7 @@ impl Problem {
             })
             .collect();
         embeddings[(ROWS - 1) * WIDTH..].fill(0.0);
-        let bias = numbers(CLASSES * CENTRES, 50);
+        let bias = numbers(CLASSES * CENTERS, 50);
         Self {
             embeddings,
             weight,
@@ -129,8 +129,8 @@ pub fn preset(name: &str) -> LossSpec {
 fn angle(times: f64, plus: f64, minus: f64, beyond_pi: BeyondPi, gradient: MarginGradient) -> AngularMargin {
     AngularMargin {
         times,
-        plus: Amount::One(Radians(plus)),
-        minus: Amount::One(minus),
+        plus: MarginValue::One(Radians(plus)),
+        minus: MarginValue::One(minus),
         beyond_pi,
         gradient,
         anneal: None,
@@ -141,9 +141,9 @@ fn angle(times: f64, plus: f64, minus: f64, beyond_pi: BeyondPi, gradient: Margi
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = presets::all().iter().map(|one| case(one.name, preset(one.name))).collect();
     cases.extend(comparisons());
-    cases.extend(rivals());
-    cases.extend(amounts());
-    cases.extend(several_centres());
+    cases.extend(negatives());
+    cases.extend(values());
+    cases.extend(several_centers());
     cases.extend(margins());
     cases.extend(extras());
     cases
@@ -217,26 +217,26 @@ fn margins() -> Vec<Case> {
     let per_class: Vec<f64> = vec![0.0, 0.1, 0.5, 1.2, 0.3];
     let radians = per_class.iter().map(|m| Radians(*m)).collect();
     let base = angle(1.0, 0.0, 0.0, BeyondPi::Continue, MarginGradient::Exact);
-    cases.push(case("score per class", with(Margin::Score { amount: Amount::PerClass(per_class.clone()) })));
-    cases.push(case("logit per class", with(Margin::Logit { amount: Amount::PerClass(per_class.clone()) })));
-    cases.push(case("logit", with(Margin::Logit { amount: Amount::One(0.7) })));
-    let plus = AngularMargin { plus: Amount::PerClass(radians), ..base.clone() };
+    cases.push(case("score per class", with(Margin::Score { value: MarginValue::PerClass(per_class.clone()) })));
+    cases.push(case("logit per class", with(Margin::Logit { value: MarginValue::PerClass(per_class.clone()) })));
+    cases.push(case("logit", with(Margin::Logit { value: MarginValue::One(0.7) })));
+    let plus = AngularMargin { plus: MarginValue::PerClass(radians), ..base.clone() };
     cases.push(case("angle per class", with(Margin::Angle(plus))));
-    let minus = AngularMargin { minus: Amount::PerClass(per_class), ..base.clone() };
+    let minus = AngularMargin { minus: MarginValue::PerClass(per_class), ..base.clone() };
     cases.push(case("cosine per class", with(Margin::Angle(minus))));
     for (name, margin) in [
-        ("score per sample", Margin::Score { amount: Amount::PerSample }),
-        ("logit per sample", Margin::Logit { amount: Amount::PerSample }),
-        ("angle per sample", Margin::Angle(AngularMargin { plus: Amount::PerSample, ..base.clone() })),
-        ("cosine per sample", Margin::Angle(AngularMargin { minus: Amount::PerSample, ..base })),
+        ("score per sample", Margin::Score { value: MarginValue::PerSample }),
+        ("logit per sample", Margin::Logit { value: MarginValue::PerSample }),
+        ("angle per sample", Margin::Angle(AngularMargin { plus: MarginValue::PerSample, ..base.clone() })),
+        ("cosine per sample", Margin::Angle(AngularMargin { minus: MarginValue::PerSample, ..base })),
     ] {
         cases.push(Case { per_sample: true, ..case(name, with(margin)) });
     }
     cases
 }
 
-/// Every kind of rivals under every comparison.
-fn rivals() -> Vec<Case> {
+/// Every kind of negatives under every comparison.
+fn negatives() -> Vec<Case> {
     let comparisons = [
         Comparison::EachPair { gate: Gate::Softplus },
         Comparison::Hardest { gate: Gate::Relu },
@@ -244,62 +244,62 @@ fn rivals() -> Vec<Case> {
         Comparison::AgainstZero { gate: Gate::Softplus },
     ];
     let kinds = [
-        Rivals::Misclassified { factor: 1.3 },
-        Rivals::Curricular { momentum: 0.3 },
-        Rivals::DividedAngle { by: 1.5 },
-        Rivals::DividedAngle { by: 1.0 },
+        Negatives::Misclassified { factor: 1.3 },
+        Negatives::Curricular { momentum: 0.3 },
+        Negatives::DividedAngle { by: 1.5 },
+        Negatives::DividedAngle { by: 1.0 },
     ];
     let mut cases = Vec::new();
-    for rivals in kinds {
+    for negatives in kinds {
         for comparison in comparisons {
             for (name, scale) in
                 [("arcface", Scale::fixed(6.0)), ("am-softmax", Scale::fixed(6.0)), ("normface", learned())]
             {
                 let scale = if matches!(comparison, Comparison::Hardest { .. }) { Scale::fixed(6.0) } else { scale };
-                let spec = LossSpec { rivals, comparison, scale, ..preset(name) };
-                cases.push(case(format!("{rivals:?} {comparison:?} {name}"), spec));
+                let spec = LossSpec { negatives, comparison, scale, ..preset(name) };
+                cases.push(case(format!("{negatives:?} {comparison:?} {name}"), spec));
             }
         }
     }
     cases
 }
 
-/// Amounts that are drawn, follow the norm or the frequency of the class, on every margin.
-fn amounts() -> Vec<Case> {
-    let drawn = Amount::Drawn { mean: 0.4, deviation: 0.1 };
-    let linear = NormAmount::Linear { low: 0.1, high: 0.9, norm_low: 0.5, norm_high: 2.5 };
-    let counted = Amount::ByFrequency { largest: 0.5, class_counts: Some(COUNTS.to_vec()) };
-    let score = |amount: Amount<f64>| Margin::Score { amount };
-    let logit = |amount: Amount<f64>| Margin::Logit { amount };
+/// Margin values that are drawn, follow the norm or the frequency of the class, on every margin.
+fn values() -> Vec<Case> {
+    let drawn = MarginValue::Drawn { mean: 0.4, std: 0.1 };
+    let linear = NormMargin::Linear { low: 0.1, high: 0.9, norm_low: 0.5, norm_high: 2.5 };
+    let counted = MarginValue::ByFrequency { largest: 0.5, class_counts: Some(COUNTS.to_vec()) };
+    let score = |value: MarginValue<f64>| Margin::Score { value };
+    let logit = |value: MarginValue<f64>| Margin::Logit { value };
     let base = angle(1.0, 0.0, 0.0, BeyondPi::Continue, MarginGradient::Exact);
-    let minus = |amount: Amount<f64>| Margin::Angle(AngularMargin { minus: amount, ..base.clone() });
+    let minus = |value: MarginValue<f64>| Margin::Angle(AngularMargin { minus: value, ..base.clone() });
     let mut cases = Vec::new();
-    for amount in [drawn, Amount::FromNorm(linear), counted] {
-        for margin in [score(amount.clone()), logit(amount.clone()), minus(amount.clone())] {
+    for value in [drawn, MarginValue::FromNorm(linear), counted] {
+        for margin in [score(value.clone()), logit(value.clone()), minus(value.clone())] {
             cases
                 .push(case(format!("{margin:?}"), LossSpec { margin, scale: Scale::fixed(6.0), ..preset("normface") }));
         }
     }
     // Averages that are those of the batch: norms on both sides of them, and angles made smaller than 0.
     for momentum in [0.5, 1.0] {
-        let standardised = NormAmount::Standardised { amount: 0.9, concentration: 5.0, momentum };
+        let standardized = NormMargin::Standardized { value: 0.9, concentration: 5.0, momentum };
         let margin = AngularMargin {
-            plus: Amount::FromNorm(standardised),
-            minus: Amount::FromNorm(standardised),
+            plus: MarginValue::FromNorm(standardized),
+            minus: MarginValue::FromNorm(standardized),
             beyond_pi: BeyondPi::Clamp,
             ..base.clone()
         };
         let spec = LossSpec { margin: Margin::Angle(margin), scale: Scale::fixed(6.0), ..preset("normface") };
-        cases.push(case(format!("standardised {momentum}"), spec));
+        cases.push(case(format!("standardized {momentum}"), spec));
         let spec = LossSpec { scale: Scale::fixed(6.0), ..preset("normface") };
         cases.push(case(
-            format!("standardised score {momentum}"),
-            LossSpec { margin: score(Amount::FromNorm(standardised)), ..spec },
+            format!("standardized score {momentum}"),
+            LossSpec { margin: score(MarginValue::FromNorm(standardized)), ..spec },
         ));
     }
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
         for geometry in [Geometry::Cosine, Geometry::UnitWeights] {
-            let plus = AngularMargin { plus: Amount::FromNorm(linear), beyond_pi, ..base.clone() };
+            let plus = AngularMargin { plus: MarginValue::FromNorm(linear), beyond_pi, ..base.clone() };
             let scale = Scale::fixed(6.0);
             let spec = LossSpec { margin: Margin::Angle(plus), geometry, scale, ..preset("normface") };
             cases.push(case(format!("{geometry:?} {beyond_pi:?} from the norm"), spec));
@@ -308,17 +308,17 @@ fn amounts() -> Vec<Case> {
     cases
 }
 
-fn several_centres() -> Vec<Case> {
+fn several_centers() -> Vec<Case> {
     let biased = Geometry::InnerProduct { bias: true, temperature: 1.0 };
-    let with = |geometry, name: &str| LossSpec { geometry, sub_centres: 2, ..preset(name) };
+    let with = |geometry, name: &str| LossSpec { geometry, sub_centers: 2, ..preset(name) };
     vec![
-        case("two centres and a bias", with(biased, "cross-entropy")),
-        case("two centres on unit weights", with(Geometry::UnitWeights, "cross-entropy")),
-        case("two centres and rivals", with(Geometry::Cosine, "mv-softmax")),
+        case("two centers and a bias", with(biased, "cross-entropy")),
+        case("two centers on unit weights", with(Geometry::UnitWeights, "cross-entropy")),
+        case("two centers and negatives", with(Geometry::Cosine, "mv-softmax")),
         case(
-            "two centres and ring",
+            "two centers and ring",
             LossSpec {
-                regulariser: Some(Regulariser::Ring { weight: 0.3, radius: 1.0 }),
+                regularizer: Some(Regularizer::Ring { weight: 0.3, radius: 1.0 }),
                 ..with(Geometry::Cosine, "am-softmax")
             },
         ),
@@ -326,19 +326,19 @@ fn several_centres() -> Vec<Case> {
 }
 
 fn extras() -> Vec<Case> {
-    let ring = Some(Regulariser::Ring { weight: 0.3, radius: 1.0 });
-    let incay = Some(Regulariser::FeatureIncay { weight: 0.2 });
+    let ring = Some(Regularizer::Ring { weight: 0.3, radius: 1.0 });
+    let incay = Some(Regularizer::FeatureIncay { weight: 0.2 });
     let entropy = preset("cross-entropy");
-    let with = |regulariser, name: &str| LossSpec { regulariser, ..preset(name) };
+    let with = |regularizer, name: &str| LossSpec { regularizer, ..preset(name) };
     let class_weights = Some(vec![1.0, 2.0, 0.5, 0.0, 3.0]);
     let weighted = LossSpec { class_weights, ..preset("normface") };
-    let everything = LossSpec { ignored_label: Some(-100), ..LossSpec { regulariser: ring, ..weighted.clone() } };
+    let everything = LossSpec { ignored_label: Some(-100), ..LossSpec { regularizer: ring, ..weighted.clone() } };
     vec![
         case("ring on cosines", with(ring, "am-softmax")),
         case("ring on inner products", with(ring, "cross-entropy")),
         case("ring and an angle", with(ring, "l-softmax")),
         case("ring and arcface", with(ring, "arcface")),
-        case("magnitude", with(Some(Regulariser::Magnitude { weight: 2.0, low: 0.5, high: 3.0 }), "am-softmax")),
+        case("magnitude", with(Some(Regularizer::Magnitude { weight: 2.0, low: 0.5, high: 3.0 }), "am-softmax")),
         case("incay", with(incay, "cross-entropy")),
         case("incay on unit weights", with(incay, "sphereface")),
         Case { weighted: true, ..case("incay weighted", with(incay, "cross-entropy")) },
@@ -405,7 +405,7 @@ pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], dtype: DType) -
 pub fn head(case: &Case, problem: &Problem, dtype: DType) -> MarginHead {
     let config = MarginHeadConfig::new(WIDTH, CLASSES).with_loss(case.spec.clone());
     let mut head = config.try_init(&device()).unwrap();
-    let prototypes = CLASSES * case.spec.sub_centres;
+    let prototypes = CLASSES * case.spec.sub_centers;
     head.weight = Param::from_tensor(tensor(&problem.weight[..prototypes * WIDTH], [prototypes, WIDTH], dtype));
     head.bias = head.bias.map(|_| Param::from_tensor(tensor(&problem.bias[..prototypes], [prototypes], dtype)));
     head.scale = head.scale.map(|_| Param::from_tensor(tensor(&[problem.scale], [1], dtype)));
@@ -488,7 +488,7 @@ struct CoreInputs<F> {
     x: Array2<F>,
     w: Array2<F>,
     scored: Scored<F>,
-    pooled: sub_centres::Pooled<F>,
+    pooled: sub_centers::Pooled<F>,
     labels: Array1<i64>,
     soft: Option<Array2<F>>,
     sample_weights: Option<Array1<F>>,
@@ -499,14 +499,14 @@ impl<F: Real + Element> CoreInputs<F> {
     fn new(case: &Case, problem: &Problem, rows: std::ops::Range<usize>) -> Self {
         let of = |v: &[f32]| -> Vec<F> { v.iter().map(|v| F::round_from(f64::from(*v))).collect() };
         let count = rows.len();
-        let prototypes = CLASSES * case.spec.sub_centres;
+        let prototypes = CLASSES * case.spec.sub_centers;
         let x = of(&problem.embeddings[rows.start * WIDTH..rows.end * WIDTH]);
         let x = Array2::from_shape_vec((count, WIDTH), x).unwrap();
         let w = Array2::from_shape_vec((prototypes, WIDTH), of(&problem.weight[..prototypes * WIDTH])).unwrap();
         let bias = Array1::from(of(&problem.bias[..prototypes]));
         let geometry = case.spec.geometry;
         let scored = geometry.scores(x.view(), w.view(), geometry.has_bias().then(|| bias.view())).unwrap();
-        let pooled = sub_centres::pool(scored.scores.view(), case.spec.sub_centres).unwrap();
+        let pooled = sub_centers::pool(scored.scores.view(), case.spec.sub_centers).unwrap();
         let soft = problem.soft.as_ref().map(|soft| {
             Array2::from_shape_vec((count, CLASSES), of(&soft[rows.start * CLASSES..rows.end * CLASSES])).unwrap()
         });
@@ -554,7 +554,7 @@ impl<F: Real + Element> CoreInputs<F> {
 }
 
 fn has_radius(case: &Case) -> bool {
-    matches!(case.spec.regulariser, Some(Regulariser::Ring { .. }))
+    matches!(case.spec.regularizer, Some(Regularizer::Ring { .. }))
 }
 
 fn core_with<F: Real + Element>(
@@ -570,7 +570,7 @@ fn core_with<F: Real + Element>(
     let geometry = case.spec.geometry;
     let (value, mut gradients): (Value<F>, Gradients<F>) = loss.value_and_grad(&batch, reduction).unwrap();
     let winners = inputs.pooled.winners.view();
-    gradients.scores = sub_centres::spread(gradients.scores.view(), winners, case.spec.sub_centres).unwrap();
+    gradients.scores = sub_centers::spread(gradients.scores.view(), winners, case.spec.sub_centers).unwrap();
     let HeadGradients { embeddings, weight, bias, .. } =
         geometry.backward(inputs.x.view(), inputs.w.view(), &inputs.scored, &gradients).unwrap();
     let wide = |values: Vec<F>| values.into_iter().map(Real::widen).collect::<Vec<f64>>();
@@ -589,7 +589,7 @@ fn core_with<F: Real + Element>(
 pub fn core_head(case: &Case, problem: &Problem, reduction: Reduction) -> Answer {
     let head = Head::new(case.spec.clone().build(CLASSES).unwrap());
     let inputs = CoreInputs::<f32>::new(case, problem, 0..ROWS);
-    let prototypes = CLASSES * case.spec.sub_centres;
+    let prototypes = CLASSES * case.spec.sub_centers;
     let bias = Array1::from(problem.bias[..prototypes].to_vec());
     let mut batch = match &inputs.soft {
         Some(soft) => HeadBatch::soft(inputs.x.view(), soft.view()),

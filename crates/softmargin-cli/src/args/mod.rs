@@ -22,7 +22,7 @@ use softmargin_lab::DeviceChoice;
 use std::str::FromStr;
 pub(crate) use train::TrainOptions;
 
-/// Trains recognisers with softmax and margin losses, and uses them.
+/// Trains recognizers with softmax and margin losses, and uses them.
 #[derive(Debug, Parser)]
 #[command(name = "softmargin", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -45,7 +45,7 @@ Exit codes: 0 done, 1 the work failed, 2 the request is wrong.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a recogniser, test it, and save it in a run directory
+    /// Train a recognizer, test it, and save it in a run directory
     Train(Box<TrainOptions>),
     /// Measure the model of a run directory on samples of known classes
     Evaluate(EvaluateOptions),

@@ -11,7 +11,7 @@ const PREDICT_EXAMPLES: &str = "Examples:
   softmargin predict faces-run embeddings.npy
   curl -s https://example.org/a.jpg | softmargin predict photos-run -
 
-Images are brought to the size, the colours and the direction (light ink on dark ground or the other way) that the \
+Images are brought to the size, the colors and the direction (light ink on dark ground or the other way) that the \
 model was trained with; an image should be framed like those, for the digits one digit that nearly fills it.
 
 A .npy file has embeddings (N, D) for a run that was trained on embeddings; for one that was trained on images it has \

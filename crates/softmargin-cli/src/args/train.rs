@@ -3,9 +3,9 @@
 use super::{number, whole};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use softmargin_lab::config::{DataRequest, LossRequest, NetworkRequest, OptimiserRequest, TrainingRequest};
+use softmargin_lab::config::{DataRequest, LossRequest, NetworkRequest, OptimizerRequest, TrainingRequest};
 use softmargin_lab::data::HoldOut;
-use softmargin_lab::training::{Optimiser, Schedule};
+use softmargin_lab::training::{Optimizer, Schedule};
 use softmargin_lab::{DataSource, DeviceChoice, Request};
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ const TRAIN_EXAMPLES: &str = "Examples:
   softmargin train --loss combined-margin --margin 1,0.3,0.2
   softmargin train --data fashion-mnist/ --epochs 10 --out fashion-run
   softmargin train --data photos/ --test-split last:4 --patience 10
-  softmargin train --data embeddings/ --loss am-softmax --optimiser adamw
+  softmargin train --data embeddings/ --loss am-softmax --optimizer adamw
   softmargin train --config run-1/config.toml --seed 1 --out run-1-again
   softmargin train --data photos/ --embedding-size 256 --json > result.json
 
@@ -76,8 +76,8 @@ pub(crate) struct TrainOptions {
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) batch_size: Option<usize>,
     /// What becomes of a gradient: sgd with Nesterov's momentum, or adamw [default: sgd]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Optimiser::NAMES), hide_possible_values = true)]
-    pub(crate) optimiser: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Optimizer::NAMES), hide_possible_values = true)]
+    pub(crate) optimizer: Option<String>,
     /// The highest learning rate of the schedule [default: 0.1; 0.002 with adamw]
     #[arg(long, value_name = "RATE", value_parser = number, allow_negative_numbers = true)]
     pub(crate) lr: Option<f64>,
@@ -141,7 +141,7 @@ impl TrainOptions {
                 patience: self.patience,
                 seed: self.seed,
                 device,
-                optimiser: OptimiserRequest { kind: self.optimiser.clone(), ..OptimiserRequest::default() },
+                optimizer: OptimizerRequest { kind: self.optimizer.clone(), ..OptimizerRequest::default() },
                 ..TrainingRequest::default()
             },
             ..Request::default()

@@ -212,7 +212,7 @@ fn a_configuration_that_was_changed_is_refused_and_never_a_panic() {
         ("pool = true", "pool = false"),
         ("skip = true", "skip = false\npools = 1"),
         ("height = 8", "height = 9"),
-        ("deviation = ", "deviation = nan #"),
+        ("std = ", "std = nan #"),
         ("value = ", "value = -"),
         ("kind = \"cosine\"", "kind = \"cosines\""),
     ] {

@@ -6,11 +6,11 @@
 use super::resolve::wrong;
 use super::{Config, Recipe};
 use crate::augmentation::Augmentation;
-use crate::data::{Input, Normalisation};
+use crate::data::{Input, Normalization};
 use crate::encoder::EncoderPlan;
 use crate::error::Error;
 use crate::network::{Convolution, Plan};
-use crate::training::Optimiser;
+use crate::training::Optimizer;
 use std::fmt;
 
 /// A key whose value cannot be.
@@ -75,7 +75,7 @@ impl Config {
         // No data set here has labels by accident that do not count; a sample that is to be left out is left out of them.
         let ignored = self.loss.spec.ignored_label;
         expect(ignored.is_none(), "loss.spec.ignored-label", "none", ignored)?;
-        self.normalisation.check()?;
+        self.normalization.check()?;
         self.training.check()?;
         let built = self.loss.spec.clone().build(classes);
         built.map(|_| ()).map_err(|error| Fault {
@@ -106,7 +106,7 @@ impl Config {
 
     /// Numbers that the file of the model holds at least.
     pub(crate) fn weights(&self) -> usize {
-        let prototypes = self.data.classes.saturating_mul(self.loss.spec.sub_centres);
+        let prototypes = self.data.classes.saturating_mul(self.loss.spec.sub_centers);
         self.network.weights().saturating_add(prototypes.saturating_mul(self.network.embedding()))
     }
 }
@@ -154,10 +154,10 @@ impl Convolution {
     }
 }
 
-impl Normalisation {
+impl Normalization {
     fn check(self) -> Result<(), Fault> {
-        expect(self.mean.is_finite(), "normalisation.mean", "a finite number", self.mean)?;
-        above_0("normalisation.deviation", f64::from(self.deviation))
+        expect(self.mean.is_finite(), "normalization.mean", "a finite number", self.mean)?;
+        above_0("normalization.std", f64::from(self.std))
     }
 }
 
@@ -172,26 +172,26 @@ impl Recipe {
         self.patience.map_or(Ok(()), |patience| within("training.patience", patience, 1, MAX_EPOCHS))?;
         let seed = format!("a whole number from 0 to {MAX_SEED}");
         expect(self.seed <= MAX_SEED, "training.seed", seed, self.seed)?;
-        self.optimiser.check()?;
+        self.optimizer.check()?;
         self.augmentation.as_ref().map_or(Ok(()), check_augmentation)
     }
 }
 
-impl Optimiser {
+impl Optimizer {
     fn check(self) -> Result<(), Fault> {
         match self {
-            Self::Sgd { momentum } => share("training.optimiser.momentum", single(momentum)),
+            Self::Sgd { momentum } => share("training.optimizer.momentum", single(momentum)),
             Self::Adamw { beta_1, beta_2, epsilon } => {
-                share("training.optimiser.beta-1", single(beta_1))?;
-                share("training.optimiser.beta-2", single(beta_2))?;
-                above_0("training.optimiser.epsilon", single(epsilon))
+                share("training.optimizer.beta-1", single(beta_1))?;
+                share("training.optimizer.beta-2", single(beta_2))?;
+                above_0("training.optimizer.epsilon", single(epsilon))
             }
         }
     }
 }
 
-/// The number that the optimisers, in single precision, make of it.
-#[expect(clippy::cast_possible_truncation, reason = "rounded as the optimisers round it")]
+/// The number that the optimizers, in single precision, make of it.
+#[expect(clippy::cast_possible_truncation, reason = "rounded as the optimizers round it")]
 fn single(value: f64) -> f64 {
     f64::from(value as f32)
 }

@@ -56,7 +56,7 @@ pub const KEYS: &[Key] = &[
         "by the data",
         "'images' or 'embeddings'; like all of [input], data that do not agree are refused",
     ),
-    key("input.channels", "", "by the data", "1: grey, 3: colour"),
+    key("input.channels", "", "by the data", "1: gray, 3: color"),
     key("input.height", "", "by the data", "rows of an image"),
     key("input.width", "", "by the data", "columns of an image"),
     key(
@@ -66,8 +66,8 @@ pub const KEYS: &[Key] = &[
         "'light-on-dark', 'dark-on-light': image files with the other direction are inverted; 'as-is': none are",
     ),
     key("input.size", "", "by the data", "numbers in an embedding of the data"),
-    key("normalisation.mean", "", "by the training data", "taken from every value of a sample"),
-    key("normalisation.deviation", "", "by the training data", "what values are divided by then, above 0"),
+    key("normalization.mean", "", "by the training data", "taken from every value of a sample"),
+    key("normalization.std", "", "by the training data", "what values are divided by then, above 0"),
     key("loss.name", "--loss", "am-softmax", "a preset; 'softmargin losses' shows them"),
     key(
         "loss.scale",
@@ -90,17 +90,17 @@ pub const KEYS: &[Key] = &[
     key("loss.spec.geometry", "", "the preset's", "how scores are made of embeddings and prototypes"),
     key("loss.spec.scale", "", "the preset's", "what scores are multiplied by: fixed, or learned within bounds"),
     key("loss.spec.margin", "", "the preset's", "what becomes of the target's score"),
-    key("loss.spec.rivals", "", "the preset's", "what becomes of the other scores"),
+    key("loss.spec.negatives", "", "the preset's", "what becomes of the other scores"),
     key("loss.spec.comparison", "", "the preset's", "how the target is set against the others"),
-    key("loss.spec.sub-centres", "", "the preset's", "prototypes a class, of which the best one counts"),
-    key("loss.spec.regulariser", "", "the preset's", "a term on the norms of the embeddings"),
+    key("loss.spec.sub-centers", "", "the preset's", "prototypes a class, of which the best one counts"),
+    key("loss.spec.regularizer", "", "the preset's", "a term on the norms of the embeddings"),
     key("loss.spec.class-weights", "", "none", "loss weighting: one weight a class, 0 or above"),
     key("loss.spec.ignored-label", "", "none", "not for training here: leave such samples out of the data"),
     key(
         "network.kind",
         "",
         "by the data",
-        "'convolutional' for images; 'projection': a linear map and batch normalisation; 'none': the values are the embedding",
+        "'convolutional' for images; 'projection': a linear map and batch normalization; 'none': the values are the embedding",
     ),
     key("network.image", "", "by the data", "channels, height and width, as the data have them; for 'convolutional'"),
     key("network.inputs", "", "by the data", "values of a sample, as the data have them; for 'projection' and 'none'"),
@@ -155,11 +155,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("training.seed", "--seed", "0", "fixes every random choice"),
     key("training.device", "--device", "cpu", "where to compute: 'cpu', 'cuda' or 'wgpu'"),
-    key("training.optimiser.kind", "--optimiser", "sgd", "'sgd' with Nesterov's momentum, or 'adamw'"),
-    key("training.optimiser.momentum", "", "0.9", "sgd: what is kept of the last step's direction"),
-    key("training.optimiser.beta-1", "", "0.9", "adamw: what is kept of the mean gradient"),
-    key("training.optimiser.beta-2", "", "0.999", "adamw: what is kept of the mean squared gradient"),
-    key("training.optimiser.epsilon", "", "1e-8", "adamw: added to the root of the mean squared gradient"),
+    key("training.optimizer.kind", "--optimizer", "sgd", "'sgd' with Nesterov's momentum, or 'adamw'"),
+    key("training.optimizer.momentum", "", "0.9", "sgd: what is kept of the last step's direction"),
+    key("training.optimizer.beta-1", "", "0.9", "adamw: what is kept of the mean gradient"),
+    key("training.optimizer.beta-2", "", "0.999", "adamw: what is kept of the mean squared gradient"),
+    key("training.optimizer.epsilon", "", "1e-8", "adamw: added to the root of the mean squared gradient"),
     key("training.augmentation.unchanged", "", "0.5", "share of the training images that are left as they are"),
     key("training.augmentation.rotation", "", "by the epochs, up to 10", "largest rotation either way, in degrees"),
     key(
@@ -274,10 +274,10 @@ const HEAD: &str = "# Configuration
 `config.toml` with all that the run was made with: `softmargin train --config run-1/config.toml` makes the same model
 again, to the bit, from the same data on the same kind of processor (a run that was interrupted goes to its end).
 
-Flags win over the file. A flag that names another loss, optimiser or data set sets aside what the file says of the one
-it had: `--data` the sections `[data]`, `[input]`, `[normalisation]` and `[network]`, and counts of classes; `--image-size` what
-`[input]`, `[normalisation]` and `[network]` say of the size; `--loss` the section `[loss]`; `--optimiser` the section
-`[training.optimiser]`, learning rate and weight decay.
+Flags win over the file. A flag that names another loss, optimizer or data set sets aside what the file says of the one
+it had: `--data` the sections `[data]`, `[input]`, `[normalization]` and `[network]`, and counts of classes; `--image-size` what
+`[input]`, `[normalization]` and `[network]` say of the size; `--loss` the section `[loss]`; `--optimizer` the section
+`[training.optimizer]`, learning rate and weight decay.
 
 A key that is not listed here is refused, and so is a key that has no effect: `network.convolutions` of a network
 without convolutions, `training.augmentation` of embeddings.
@@ -295,7 +295,7 @@ margin = [0.3]
 [training]
 epochs = 30
 patience = 8
-optimiser = { kind = \"adamw\" }
+optimizer = { kind = \"adamw\" }
 augmentation = { rotation = 0, cut-out = 0.25 }
 ```
 ";
@@ -345,6 +345,6 @@ mod tests {
     #[test]
     fn messages_name_the_flag_where_there_is_one() {
         assert_eq!(name("training.learning-rate"), "--lr");
-        assert_eq!(name("training.optimiser.momentum"), "training.optimiser.momentum");
+        assert_eq!(name("training.optimizer.momentum"), "training.optimizer.momentum");
     }
 }

@@ -12,15 +12,15 @@ mod resolve;
 mod text;
 
 pub use keys::{KEYS, Key, reference};
-pub use request::{DataRequest, LossRequest, NetworkRequest, OptimiserRequest, Request, TrainingRequest};
+pub use request::{DataRequest, LossRequest, NetworkRequest, OptimizerRequest, Request, TrainingRequest};
 
 pub(crate) use check::Fault;
 
 use crate::augmentation::Augmentation;
-use crate::data::{DataSource, HoldOut, Input, Normalisation};
+use crate::data::{DataSource, HoldOut, Input, Normalization};
 use crate::device::DeviceChoice;
 use crate::encoder::EncoderPlan;
-use crate::training::{Optimiser, Schedule};
+use crate::training::{Optimizer, Schedule};
 use serde::{Deserialize, Serialize};
 use softmargin::LossSpec;
 
@@ -41,7 +41,7 @@ pub struct Config {
     /// What a sample is, and how a file becomes one.
     pub input: Input,
     /// What is taken from a sample's values, and what they are divided by.
-    pub normalisation: Normalisation,
+    pub normalization: Normalization,
     /// The loss.
     pub loss: NamedLoss,
     /// The layers that turn a sample into an embedding.
@@ -109,7 +109,7 @@ pub struct Recipe {
     /// Where it was computed.
     pub device: DeviceChoice,
     /// What becomes of a gradient.
-    pub optimiser: Optimiser,
+    pub optimizer: Optimizer,
     /// Small random changes to the training images; embeddings have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<Augmentation>,

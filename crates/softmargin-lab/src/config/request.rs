@@ -33,9 +33,9 @@ pub struct Request {
     /// What is known of the inputs: the data must agree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Table>,
-    /// Numbers of the normalisation, in place of those of the training data.
+    /// Numbers of the normalization, in place of those of the training data.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub normalisation: Option<Table>,
+    pub normalization: Option<Table>,
     /// The loss.
     pub loss: LossRequest,
     /// The layers.
@@ -142,17 +142,17 @@ pub struct TrainingRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceChoice>,
     /// What becomes of a gradient.
-    pub optimiser: OptimiserRequest,
-    /// Amounts of augmentation in place of the recipe's.
+    pub optimizer: OptimizerRequest,
+    /// Margin values of augmentation in place of the recipe's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<Table>,
 }
 
-/// What is to be different from the default optimiser.
+/// What is to be different from the default optimizer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct OptimiserRequest {
-    /// One of [`Optimiser::NAMES`](crate::training::Optimiser::NAMES).
+pub struct OptimizerRequest {
+    /// One of [`Optimizer::NAMES`](crate::training::Optimizer::NAMES).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// SGD: what is kept of the last step's direction.
@@ -192,7 +192,7 @@ impl Request {
 
     /// This request where it says something, and `file` where it does not.
     ///
-    /// A part that belongs to something else in the file goes with it: the settings of another loss or optimiser where this
+    /// A part that belongs to something else in the file goes with it: the settings of another loss or optimizer where this
     /// request names one, and what the file says of its data, and of the network for them, where this request names others
     /// or another size.
     ///
@@ -201,18 +201,18 @@ impl Request {
     pub fn over(self, file: Self) -> Result<Self, Error> {
         let other_data = matches!((&self.data.source, &file.data.source), (Some(own), Some(other)) if own != other);
         let other_size = self.data.image_size.is_some() && self.data.image_size != file.data.image_size;
-        let (own_kind, kind) = (&self.training.optimiser.kind, &file.training.optimiser.kind);
-        let other_optimiser = matches!((own_kind, kind), (Some(own), Some(other)) if own != other);
+        let (own_kind, kind) = (&self.training.optimizer.kind, &file.training.optimizer.kind);
+        let other_optimizer = matches!((own_kind, kind), (Some(own), Some(other)) if own != other);
         let (mut merged, own) = (to_table(&file)?, to_table(&self)?);
         if other_data {
-            remove(&mut merged, &["data", "input", "normalisation", "network"]);
+            remove(&mut merged, &["data", "input", "normalization", "network"]);
             // The counts of classes are those of the data.
             merged.get_mut("loss").into_iter().for_each(|loss| remove_everywhere(loss, "class-counts"));
         } else if other_size {
-            remove(&mut merged, &["input", "normalisation"]);
+            remove(&mut merged, &["input", "normalization"]);
             below(&mut merged, "network", &["image", "inputs", "convolutions"]);
         }
-        if other_optimiser {
+        if other_optimizer {
             below(&mut merged, "training", &["learning-rate", "weight-decay"]);
         }
         merge(&mut merged, own);
@@ -271,7 +271,7 @@ fn parts(spec: &LossSpec) -> Result<Value, Error> {
         }
     }
     let counted = spec.clone().with_class_counts(&[]);
-    let plain = LossSpec { class_weights: None, ignored_label: None, sub_centres: 1, ..counted };
+    let plain = LossSpec { class_weights: None, ignored_label: None, sub_centers: 1, ..counted };
     let mut parts = Value::Table(table("loss.spec", &plain)?);
     without_numbers(&mut parts);
     Ok(parts)
@@ -347,20 +347,20 @@ mod tests {
     #[test]
     fn flags_win_and_the_file_fills_what_they_leave_open() {
         let file =
-            request("[training]\nepochs = 5\nseed = 3\n[training.optimiser]\nmomentum = 0.8\n[loss]\nscale = 12.0");
+            request("[training]\nepochs = 5\nseed = 3\n[training.optimizer]\nmomentum = 0.8\n[loss]\nscale = 12.0");
         let flags = request("[training]\nepochs = 7\n[loss]\nmargin = [0.2]");
-        let expected = "[training]\nepochs = 7\nseed = 3\n[training.optimiser]\nmomentum = 0.8\n[loss]\nscale = 12.0\nmargin = [0.2]";
+        let expected = "[training]\nepochs = 7\nseed = 3\n[training.optimizer]\nmomentum = 0.8\n[loss]\nscale = 12.0\nmargin = [0.2]";
         assert_eq!(flags.over(file).unwrap(), request(expected));
     }
 
     #[test]
-    fn what_belongs_to_another_loss_optimiser_or_data_set_goes_with_it() {
+    fn what_belongs_to_another_loss_optimizer_or_data_set_goes_with_it() {
         let file = request(
-            "[loss]\nname = 'arcface'\nscale = 12.0\n[training.optimiser]\nkind = 'sgd'\nmomentum = 0.8\n[training]\nepochs = 5\nlearning-rate = 0.2\n\
-             [data]\nsource = 'a'\nclasses = 3\nimage-size = 16\n[network]\nimage = [1, 16, 16]\nembedding = 32\n[normalisation]\nmean = 0.5",
+            "[loss]\nname = 'arcface'\nscale = 12.0\n[training.optimizer]\nkind = 'sgd'\nmomentum = 0.8\n[training]\nepochs = 5\nlearning-rate = 0.2\n\
+             [data]\nsource = 'a'\nclasses = 3\nimage-size = 16\n[network]\nimage = [1, 16, 16]\nembedding = 32\n[normalization]\nmean = 0.5",
         );
-        let flags = request("[loss]\nname = 'normface'\n[training.optimiser]\nkind = 'adamw'\n[data]\nsource = 'b'");
-        let expected = "[loss]\nname = 'normface'\n[training.optimiser]\nkind = 'adamw'\n[training]\nepochs = 5\n[data]\nsource = 'b'";
+        let flags = request("[loss]\nname = 'normface'\n[training.optimizer]\nkind = 'adamw'\n[data]\nsource = 'b'");
+        let expected = "[loss]\nname = 'normface'\n[training.optimizer]\nkind = 'adamw'\n[training]\nepochs = 5\n[data]\nsource = 'b'";
         assert_eq!(flags.over(file.clone()).unwrap(), request(expected));
         let same = request("[loss]\nname = 'arcface'\n[data]\nsource = 'a'");
         assert_eq!(same.over(file.clone()).unwrap(), file);
@@ -381,8 +381,8 @@ mod tests {
 
     #[test]
     fn a_part_of_a_spec_is_put_over_the_preset() {
-        let asked = request("[loss]\nname = 'arcface'\n[loss.spec]\nsub-centres = 2");
-        let expected = LossSpec { sub_centres: 2, ..presets::find("arcface").unwrap().spec() };
+        let asked = request("[loss]\nname = 'arcface'\n[loss.spec]\nsub-centers = 2");
+        let expected = LossSpec { sub_centers: 2, ..presets::find("arcface").unwrap().spec() };
         assert_eq!(asked.spec().unwrap().1, expected);
     }
 
@@ -415,7 +415,7 @@ mod tests {
     fn counts_of_classes_belong_to_their_data() {
         let file = request(
             "[data]\nsource = 'a'\n[loss]\nname = 'ldam'\n[loss.spec.margin]\nkind = 'score'\n\
-             [loss.spec.margin.amount.by-frequency]\nlargest = 0.4\nclass-counts = [1, 2]",
+             [loss.spec.margin.value.by-frequency]\nlargest = 0.4\nclass-counts = [1, 2]",
         );
         let merged = request("[data]\nsource = 'b'").over(file).unwrap();
         assert!(merged.spec().unwrap().1.needs_class_counts());

@@ -3,11 +3,11 @@
 use super::request::merge;
 use super::{Config, DataConfig, FORMAT, NamedLoss, NetworkRequest, Recipe, Request, TrainingRequest, keys};
 use crate::augmentation::Augmentation;
-use crate::data::{DataSource, Dataset, HoldOut, Input, Normalisation, SIDES};
+use crate::data::{DataSource, Dataset, HoldOut, Input, Normalization, SIDES};
 use crate::encoder::EncoderPlan;
 use crate::error::Error;
 use crate::network::Plan;
-use crate::training::Optimiser;
+use crate::training::Optimizer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -75,7 +75,7 @@ impl Config {
         let is_images = matches!(data.input, Input::Images(_));
         let training = request.training.resolve(data.train.len(), network.first_layer_values(), is_images)?;
         check_patience(&training, data)?;
-        let normalisation = Normalisation::of(data.train.samples())?;
+        let normalization = Normalization::of(data.train.samples())?;
         let asked = &request.data;
         let config = Self {
             format: FORMAT,
@@ -88,7 +88,7 @@ impl Config {
                 classes,
             },
             input: data.input,
-            normalisation: overlay("normalisation", &normalisation, request.normalisation.as_ref())?,
+            normalization: overlay("normalization", &normalization, request.normalization.as_ref())?,
             loss: NamedLoss { name: name.into(), spec: loss.spec().clone() },
             network,
             training,
@@ -128,10 +128,10 @@ impl TrainingRequest {
         // A pass over a handful of samples takes a few steps all the same.
         const STEPS_AT_LEAST: usize = 10;
         const LAYER_VALUES_AT_MOST: usize = 1 << 26;
-        let optimiser = self.optimiser()?;
-        let (learning_rate, weight_decay) = match optimiser {
-            Optimiser::Sgd { .. } => (0.1, 5e-4),
-            Optimiser::Adamw { .. } => (2e-3, 0.05),
+        let optimizer = self.optimizer()?;
+        let (learning_rate, weight_decay) = match optimizer {
+            Optimizer::Sgd { .. } => (0.1, 5e-4),
+            Optimizer::Adamw { .. } => (2e-3, 0.05),
         };
         let by_samples = (2100.0 / (samples.max(1) as f64).sqrt()).round().clamp(10.0, 100.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 10 to 100")]
@@ -148,18 +148,18 @@ impl TrainingRequest {
             patience: self.patience,
             seed: self.seed.unwrap_or(0),
             device: self.device.unwrap_or_default(),
-            optimiser,
+            optimizer,
             augmentation: self.augmentation(epochs, is_images)?,
         })
     }
 
-    fn optimiser(&self) -> Result<Optimiser, Error> {
-        let own = match self.optimiser.kind.as_deref().unwrap_or(Optimiser::NAMES[0]) {
-            "sgd" => Optimiser::Sgd { momentum: 0.9 },
-            "adamw" => Optimiser::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
-            other => return Err(wrong("training.optimiser.kind", one_of(&Optimiser::NAMES), other)),
+    fn optimizer(&self) -> Result<Optimizer, Error> {
+        let own = match self.optimizer.kind.as_deref().unwrap_or(Optimizer::NAMES[0]) {
+            "sgd" => Optimizer::Sgd { momentum: 0.9 },
+            "adamw" => Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
+            other => return Err(wrong("training.optimizer.kind", one_of(&Optimizer::NAMES), other)),
         };
-        overlay("training.optimiser", &own, Some(&table("training.optimiser", &self.optimiser)?))
+        overlay("training.optimizer", &own, Some(&table("training.optimizer", &self.optimizer)?))
     }
 
     fn augmentation(&self, epochs: usize, is_images: bool) -> Result<Option<Augmentation>, Error> {
@@ -277,8 +277,8 @@ mod tests {
         requests.extend(
             [
                 "[training]\nlearning-rate = 0.30000000000000004\ngradient-limit = 1e-7\npatience = 3\nseed = 7\nschedule = 'one-cycle'",
-                "[training.optimiser]\nkind = 'adamw'\nbeta-2 = 0.99",
-                "[training.augmentation]\nrotation = 3\n[normalisation]\nmean = 0.1",
+                "[training.optimizer]\nkind = 'adamw'\nbeta-2 = 0.99",
+                "[training.augmentation]\nrotation = 3\n[normalization]\nmean = 0.1",
                 "[network]\nkind = 'projection'\nembedding = 7",
                 "[network]\nkind = 'none'",
                 "[data]\nvalidation-split = 'last:3'\nimage-size = 8",
@@ -300,7 +300,7 @@ mod tests {
         let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
         for asked in [
             "",
-            "[training]\ngradient-limit = 1.0\npatience = 3\n[training.optimiser]\nkind = 'adamw'\n[network]\nkind = 'projection'",
+            "[training]\ngradient-limit = 1.0\npatience = 3\n[training.optimizer]\nkind = 'adamw'\n[network]\nkind = 'projection'",
         ] {
             let config = Config::resolve(&request(asked), &data).unwrap();
             let text = config.to_text(&[]).unwrap();
@@ -330,9 +330,9 @@ mod tests {
                 "[[network.convolutions]]\nchannels = 4\nstride = 3\npool = false\nskip = false",
                 "network.convolutions.stride: expected",
             ),
-            ("[training.optimiser]\nkind = 'adamw'\nmomentum = 0.5", "training.optimiser"),
-            ("[training.optimiser]\nkind = 'lion'", "--optimiser: expected one of sgd, adamw"),
-            ("[training.optimiser]\nmomentum = 1.0", "training.optimiser.momentum: expected"),
+            ("[training.optimizer]\nkind = 'adamw'\nmomentum = 0.5", "training.optimizer"),
+            ("[training.optimizer]\nkind = 'lion'", "--optimizer: expected one of sgd, adamw"),
+            ("[training.optimizer]\nmomentum = 1.0", "training.optimizer.momentum: expected"),
             ("[training.augmentation]\nrotation = -1", "training.augmentation"),
             ("[training.augmentation]\nrotation = 'much'", "training.augmentation"),
             ("[training]\nwarm-up = 1.0", "--warm-up: expected"),
@@ -340,7 +340,7 @@ mod tests {
             ("[training]\npatience = 0", "--patience: expected"),
             ("[training]\nepochs = 0", "--epochs: expected"),
             ("[training]\nlearning-rate = inf", "--lr: expected"),
-            ("[normalisation]\ndeviation = 0.0", "normalisation.deviation: expected"),
+            ("[normalization]\ndeviation = 0.0", "normalization.std: expected"),
             ("[loss]\nmargin = [1.0, 2.0]", "--margin: expected"),
             ("[loss]\nname = 'arcfaec'", "--loss: expected"),
         ] {

@@ -1,4 +1,4 @@
-//! The handwritten digits that come with the crate: 1,797 grey images of 8 x 8 pixels, ten classes.
+//! The handwritten digits that come with the crate: 1,797 gray images of 8 x 8 pixels, ten classes.
 //!
 //! From *Optical Recognition of Handwritten Digits*, E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, DOI
 //! 10.24432/C50P49, CC BY 4.0; see `assets/README.md`. A line of the file holds 64 pixels from 0 to 16, light ink on a
@@ -8,7 +8,7 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
-use super::samples::{LabelledSamples, Names, Samples, Store, Values};
+use super::samples::{LabeledSamples, Names, Samples, Store, Values};
 use super::split::Undivided;
 use super::{Dataset, Ink, Input, LoadOptions, Preparation, fitting};
 use crate::error::Error;
@@ -37,7 +37,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<Dataset, Error> {
         order: "order",
     }
     .divide(options)?;
-    let (train, validation, _) = division.of(&LabelledSamples::new(all.select(first), labels)?);
+    let (train, validation, _) = division.of(&LabeledSamples::new(all.select(first), labels)?);
     Ok(Dataset {
         name: "digits".to_owned(),
         description: format!(
@@ -48,7 +48,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<Dataset, Error> {
         classes: (0..10).map(|digit| digit.to_string()).collect(),
         train,
         validation,
-        test: LabelledSamples::new(all.select(last), test_labels)?,
+        test: LabeledSamples::new(all.select(last), test_labels)?,
         input: Input::Images(preparation),
         notes: division.notes,
     })
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(sums, [119, 120, 117, 121, 119, 123, 120, 118, 119, 122]);
         assert_eq!(counts[1], [11, 12, 11, 12, 11, 12, 12, 11, 11, 12]);
         assert_eq!(test.class_counts(10), [59, 62, 60, 62, 62, 59, 61, 61, 55, 58]);
-        let total = |part: &LabelledSamples| {
+        let total = |part: &LabeledSamples| {
             let image = |row| part.samples().image(row).unwrap().iter().map(|&v| u64::from(v)).sum::<u64>();
             (0..part.len()).map(image).sum::<u64>()
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::hold_out::HoldOut;
 use super::npy::{Labels, NpyArray, NpyRows};
-use super::samples::{LabelledSamples, Names, Samples, Store, Values};
+use super::samples::{LabeledSamples, Names, Samples, Store, Values};
 use super::split::{Division, Undivided, counted};
 use super::{Dataset, Input, LoadOptions, Sizing};
 use crate::error::Error;
@@ -98,9 +98,9 @@ fn build(
     let limits = Limits { all: parts().map(Rows::bytes).fold(0, u64::saturating_add), memory: options.memory() };
     let (size, classes) = (train.rows.shape()[1], Classes::of(&train)?);
     let mut notes = division.notes.clone();
-    let mut beside = |rows: Option<Rows>| rows.map(|rows| rows.labelled(&classes, limits, &mut notes)).transpose();
+    let mut beside = |rows: Option<Rows>| rows.map(|rows| rows.labeled(&classes, limits, &mut notes)).transpose();
     let (validation, test) = (beside(validation)?, beside(test)?);
-    let all = LabelledSamples::new(train.into_samples(limits)?, labels)?;
+    let all = LabeledSamples::new(train.into_samples(limits)?, labels)?;
     notes.extend(all.samples().note_of_streaming());
     let (train, held_out, tests) = division.of(&all);
     Ok(Dataset {
@@ -139,11 +139,11 @@ impl Pair {
             return Err(Error::failure(self.embeddings.display(), expected, found, ""));
         }
         let labels = NpyArray::read(&self.labels)?.into_labels()?;
-        let labelled = match &labels {
+        let labeled = match &labels {
             Labels::Numbers(numbers) => numbers.len(),
             Labels::Names(names) => names.len(),
         };
-        self.check_count(&self.labels, "labels", count, labelled)?;
+        self.check_count(&self.labels, "labels", count, labeled)?;
         let names = self.read_names(count)?;
         Ok(Rows {
             part: self.name,
@@ -218,9 +218,9 @@ impl Rows {
     }
 
     /// A part that validates or tests.
-    fn labelled(self, classes: &Classes, limits: Limits, notes: &mut Vec<String>) -> Result<LabelledSamples, Error> {
+    fn labeled(self, classes: &Classes, limits: Limits, notes: &mut Vec<String>) -> Result<LabeledSamples, Error> {
         let (part, labels) = (self.part, classes.labels(&self)?);
-        let samples = LabelledSamples::new(self.into_samples(limits)?, labels)?;
+        let samples = LabeledSamples::new(self.into_samples(limits)?, labels)?;
         let without = samples.class_counts(classes.count()).iter().filter(|&&count| count == 0).count();
         if without > 0 {
             notes.push(format!("{} without an embedding in the {part} part", counted(without, "class")));

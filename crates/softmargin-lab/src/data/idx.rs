@@ -17,7 +17,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::picture::Picture;
 use super::preparation::MAX_SIDE;
-use super::samples::{LabelledSamples, Names, Samples, Store, Values};
+use super::samples::{LabeledSamples, Names, Samples, Store, Values};
 use super::split::Undivided;
 use super::{Dataset, Ink, Input, LoadOptions, Preparation, fitting};
 use crate::error::Error;
@@ -99,14 +99,14 @@ fn build(
     .divide(options)?;
     notes.extend(division.notes.iter().cloned());
     notes.extend(train_samples.note_of_streaming());
-    let (train, validation, _) = division.of(&LabelledSamples::new(train_samples, train.labels)?);
+    let (train, validation, _) = division.of(&LabeledSamples::new(train_samples, train.labels)?);
     Ok(Dataset {
-        description: format!("{count} grey images of {height} x {width} pixels in IDX files{}", stores.sides),
+        description: format!("{count} gray images of {height} x {width} pixels in IDX files{}", stores.sides),
         split: division.sentence,
         classes: (0..classes).map(|class| class.to_string()).collect(),
         train,
         validation,
-        test: LabelledSamples::new(test_samples, test.labels)?,
+        test: LabeledSamples::new(test_samples, test.labels)?,
         input: Input::Images(stores.preparation),
         notes,
         name,
@@ -145,7 +145,7 @@ fn number_of_classes(path: &Path, train: &[u32]) -> Result<usize, Error> {
     Ok(train.iter().max().map_or(0, |&label| label as usize) + 1)
 }
 
-/// What no training image shows cannot be recognised.
+/// What no training image shows cannot be recognized.
 fn check_test_labels(path: &Path, train: &[u32], test: &[u32]) -> Result<(), Error> {
     let mut trained = [false; 256];
     train.iter().for_each(|&label| trained[label as usize] = true);
@@ -254,15 +254,15 @@ impl IdxImages {
             .map_err(|cause| Error::io(&self.path, format!("the {} bytes of image {row}", bytes.len()), cause))?;
         drop(file);
         match self.fit {
-            Some(fit) => fit_grey(&bytes, self.sides, fit),
+            Some(fit) => fit_gray(&bytes, self.sides, fit),
             None => Ok(bytes),
         }
     }
 }
 
-/// A grey image of so many rows and columns, prepared.
-pub(super) fn fit_grey(bytes: &[u8], [height, width]: [usize; 2], fit: Preparation) -> Result<Vec<u8>, Error> {
-    let picture = Picture::from_grey(height, width, bytes);
+/// A gray image of so many rows and columns, prepared.
+pub(super) fn fit_gray(bytes: &[u8], [height, width]: [usize; 2], fit: Preparation) -> Result<Vec<u8>, Error> {
+    let picture = Picture::from_gray(height, width, bytes);
     let broken = || Error::failure("image", format!("{height} x {width} bytes"), bytes.len(), "");
     picture.map(|picture| fit.apply(picture)).ok_or_else(broken)
 }

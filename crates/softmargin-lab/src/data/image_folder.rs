@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::folder_listing::Listing;
 use super::in_order::read_in_order;
 use super::picture::{Header, Picture};
-use super::samples::{LabelledSamples, Samples, Store};
+use super::samples::{LabeledSamples, Samples, Store};
 use super::split::{Division, Undivided, counted};
 use super::{Dataset, HoldOut, Ink, Input, LoadOptions, Preparation, Sizing};
 use crate::error::Error;
@@ -27,14 +27,14 @@ pub(super) fn load(folder: &Path, name: String, options: &LoadOptions) -> Result
     // What a model will see is decided without a look at what tests it.
     let seen = division.train.iter().chain(division.validation.iter().flatten());
     let preparation = prepare(&seen.map(|&row| paths[row].as_path()).collect::<Vec<_>>(), options.sizing)?;
-    let all = LabelledSamples::new(samples(folder, &paths, preparation, options)?, labels)?;
+    let all = LabeledSamples::new(samples(folder, &paths, preparation, options)?, labels)?;
     notes.extend(all.samples().note_of_streaming());
     let (train, validation, test) = division.of(&all);
     Ok(Dataset {
         description: format!(
             "{} {} images of {} classes, brought to {} x {} pixels",
             all.len(),
-            if preparation.channels() == 1 { "grey" } else { "colour" },
+            if preparation.channels() == 1 { "gray" } else { "color" },
             classes.len(),
             preparation.height(),
             preparation.width(),
@@ -68,12 +68,12 @@ fn samples(
 }
 
 /// Files, each with the number of its class.
-type LabelledFiles = Vec<(PathBuf, u32)>;
+type LabeledFiles = Vec<(PathBuf, u32)>;
 
 struct Parts {
     classes: Vec<String>,
     /// Those that are not divided yet, those of the folder that validates, those of the folder that tests.
-    files: [LabelledFiles; 3],
+    files: [LabeledFiles; 3],
     /// The name of the folder that validates.
     validation: Option<String>,
     /// Whether there is a folder that tests.
@@ -88,7 +88,7 @@ impl Parts {
             _ => {
                 let classes = class_folders(&top.path, notes)?;
                 let names = class_names(&classes);
-                let files = [labelled(classes), Vec::new(), Vec::new()];
+                let files = [labeled(classes), Vec::new(), Vec::new()];
                 Parts { classes: names, files, validation: None, test: false }
             }
         };
@@ -119,10 +119,10 @@ impl Parts {
         let mut others = |path: &Path| {
             let others = class_folders(path, notes)?;
             refuse_differences(top, &classes, &class_names(&others), &last_part(path))?;
-            Ok::<_, Error>(labelled(others))
+            Ok::<_, Error>(labeled(others))
         };
         let validating = validation.as_deref().map(&mut others).transpose()?.unwrap_or_default();
-        let files = [labelled(train), validating, others(test)?];
+        let files = [labeled(train), validating, others(test)?];
         Ok(Parts { classes, files, validation: validation.as_deref().map(last_part), test: true })
     }
 
@@ -178,7 +178,7 @@ struct ClassFolder {
 }
 
 /// The files of all classes, each with the number of its class.
-fn labelled(classes: Vec<ClassFolder>) -> LabelledFiles {
+fn labeled(classes: Vec<ClassFolder>) -> LabeledFiles {
     let classes = (0_u32..).zip(classes);
     classes.flat_map(|(label, class)| class.images.into_iter().map(move |path| (path, label))).collect()
 }
@@ -246,8 +246,8 @@ fn prepare(files: &[&Path], sizing: Sizing) -> Result<Preparation, Error> {
         Sizing::Side(side) => side,
         _ => automatic_side(headers.iter().flatten()),
     };
-    let perhaps = files.iter().zip(&headers).filter(|(_, header)| header.is_some_and(|header| header.perhaps_colour));
-    let channels = if has_colour(&perhaps.map(|(path, _)| *path).collect::<Vec<_>>())? { 3 } else { 1 };
+    let perhaps = files.iter().zip(&headers).filter(|(_, header)| header.is_some_and(|header| header.perhaps_color));
+    let channels = if has_color(&perhaps.map(|(path, _)| *path).collect::<Vec<_>>())? { 3 } else { 1 };
     Preparation::new(channels, side, side, Ink::AsIs)
 }
 
@@ -260,15 +260,15 @@ fn automatic_side<'a>(headers: impl Iterator<Item = &'a Header>) -> usize {
     (median.clamp(least, most) + 2) as usize / 4 * 4
 }
 
-/// Whether red, green and blue differ in a pixel of one of the files. Grey images are often stored as colour, so that
+/// Whether red, green and blue differ in a pixel of one of the files. Gray images are often stored as color, so that
 /// the pixels have to be looked at: most often the first file shows it.
-fn has_colour(files: &[&Path]) -> Result<bool, Error> {
+fn has_color(files: &[&Path]) -> Result<bool, Error> {
     const AT_ONCE: usize = 64;
     for files in files.chunks(AT_ONCE) {
         let mut any = false;
-        let colour = |path: &&Path| Ok(Picture::read(path).is_ok_and(|picture| picture.channels() == 3));
-        read_in_order(files, colour, |colour| {
-            any |= colour;
+        let color = |path: &&Path| Ok(Picture::read(path).is_ok_and(|picture| picture.channels() == 3));
+        read_in_order(files, color, |color| {
+            any |= color;
             Ok(())
         })?;
         if any {

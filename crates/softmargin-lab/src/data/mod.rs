@@ -28,7 +28,7 @@ mod idx;
 mod image_folder;
 mod in_order;
 mod memory;
-mod normalisation;
+mod normalization;
 mod npy;
 mod picture;
 mod preparation;
@@ -46,10 +46,10 @@ pub use ahead::ahead;
 pub use folder_listing::image_files;
 pub(crate) use folder_listing::sample_files;
 pub use hold_out::HoldOut;
-pub use normalisation::Normalisation;
+pub use normalization::Normalization;
 pub use npy::NpyArray;
 pub use preparation::{Ink, Preparation};
-pub use samples::{LabelledSamples, Samples};
+pub use samples::{LabeledSamples, Samples};
 pub use source::DataSource;
 
 use embeddings::EmbeddingFolder;
@@ -67,11 +67,11 @@ pub struct Dataset {
     /// The names of the classes; a label is an index into them.
     pub classes: Vec<String>,
     /// The samples to train with.
-    pub train: LabelledSamples,
+    pub train: LabeledSamples,
     /// The samples to choose the best model by, if any; of the same shape.
-    pub validation: Option<LabelledSamples>,
+    pub validation: Option<LabeledSamples>,
     /// The samples to test with, once, at the end; of the same shape.
-    pub test: LabelledSamples,
+    pub test: LabeledSamples,
     /// What a model of these data gets to see.
     pub input: Input,
     /// What the reader of a report should know: files left out, classes without samples.
@@ -149,7 +149,7 @@ impl Dataset {
             bytes.iter().for_each(|&byte| hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME));
         };
         for part in [Some(&self.train), self.validation.as_ref(), Some(&self.test)] {
-            if let Some(samples) = part.map(LabelledSamples::samples) {
+            if let Some(samples) = part.map(LabeledSamples::samples) {
                 (0..samples.count()).for_each(|row| add(format!("{}\0", samples.name(row)).as_bytes()));
             }
             add(&[1]);
@@ -193,7 +193,7 @@ impl Dataset {
     }
 }
 
-/// For grey images that have a size of their own: how each is brought to the size asked for, if it has to be; the
+/// For gray images that have a size of their own: how each is brought to the size asked for, if it has to be; the
 /// preparation of a file for the same model; and words on the size, if it changes.
 fn fitting(sizing: Sizing, own: Preparation) -> Result<(Option<Preparation>, Preparation, String), Error> {
     let wanted = match sizing {

@@ -1,7 +1,7 @@
-//! One ordinary image file: from PNG or JPEG bytes to grey or colour pixels of a wanted size.
+//! One ordinary image file: from PNG or JPEG bytes to gray or color pixels of a wanted size.
 //!
 //! Everything about the file is checked here: its content decides what it is (not its name), its sides and its decoded
-//! size are bounded before anything is allocated, and a file that stops early is an error (JPEG decoders fill in grey).
+//! size are bounded before anything is allocated, and a file that stops early is an error (JPEG decoders fill in gray).
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -27,11 +27,11 @@ static ONE_LARGE_AT_A_TIME: Mutex<()> = Mutex::new(());
 const ADVICE: &str = "replace the file or take it out of the folder";
 const EXPECTED: &str = "a whole PNG or JPEG image";
 
-/// A decoded image: grey where red, green and blue are equal in all pixels, colour otherwise.
+/// A decoded image: gray where red, green and blue are equal in all pixels, color otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Picture {
-    Grey(GrayImage),
-    Colour(RgbImage),
+    Gray(GrayImage),
+    Color(RgbImage),
 }
 
 impl Picture {
@@ -56,82 +56,82 @@ impl Picture {
         Ok(picture)
     }
 
-    /// A grey picture from its rows of bytes.
-    pub(super) fn from_grey(height: usize, width: usize, bytes: &[u8]) -> Option<Picture> {
+    /// A gray picture from its rows of bytes.
+    pub(super) fn from_gray(height: usize, width: usize, bytes: &[u8]) -> Option<Picture> {
         let (height, width) = (u32::try_from(height).ok()?, u32::try_from(width).ok()?);
-        GrayImage::from_raw(width, height, bytes.to_vec()).map(Picture::Grey)
+        GrayImage::from_raw(width, height, bytes.to_vec()).map(Picture::Gray)
     }
 
     /// A picture from rows, columns and channels of bytes; nothing where they do not fit.
     pub(super) fn of_pixels([height, width, channels]: [usize; 3], bytes: &[u8]) -> Option<Picture> {
         if channels == 1 {
-            return Picture::from_grey(height, width, bytes);
+            return Picture::from_gray(height, width, bytes);
         }
         let (height, width) = (u32::try_from(height).ok()?, u32::try_from(width).ok()?);
-        (channels == 3).then(|| RgbImage::from_raw(width, height, bytes.to_vec()).map(Picture::Colour))?
+        (channels == 3).then(|| RgbImage::from_raw(width, height, bytes.to_vec()).map(Picture::Color))?
     }
 
     fn from_decoded(decoded: DynamicImage) -> Picture {
-        let colour = match decoded.color() {
-            kind if !kind.has_color() && !kind.has_alpha() => return Picture::Grey(decoded.into_luma8()),
+        let color = match decoded.color() {
+            kind if !kind.has_color() && !kind.has_alpha() => return Picture::Gray(decoded.into_luma8()),
             kind if kind.has_alpha() => on_white(&decoded.into_rgba8()),
             _ => decoded.into_rgb8(),
         };
-        if colour.pixels().all(|p| p[0] == p[1] && p[1] == p[2]) {
-            Picture::Colour(colour).into_grey()
+        if color.pixels().all(|p| p[0] == p[1] && p[1] == p[2]) {
+            Picture::Color(color).into_gray()
         } else {
-            Picture::Colour(colour)
+            Picture::Color(color)
         }
     }
 
     pub(super) fn channels(&self) -> usize {
         match self {
-            Picture::Grey(_) => 1,
-            Picture::Colour(_) => 3,
+            Picture::Gray(_) => 1,
+            Picture::Color(_) => 3,
         }
     }
 
     pub(super) fn with_channels(self, channels: usize) -> Picture {
-        if channels == 1 { self.into_grey() } else { self.into_colour() }
+        if channels == 1 { self.into_gray() } else { self.into_color() }
     }
 
     /// Luminance with the weights of ITU-R BT.709; equal red, green and blue keep their value exactly.
-    fn into_grey(self) -> Picture {
-        let Picture::Colour(colour) = self else { return self };
+    fn into_gray(self) -> Picture {
+        let Picture::Color(color) = self else { return self };
         let luminance = |p: &image::Rgb<u8>| {
             let [r, g, b] = p.0.map(u32::from);
             // The weights add up to 10,000, so the quotient is at most 255.
             ((2126 * r + 7152 * g + 722 * b + 5000) / 10_000) as u8
         };
-        let (width, height) = colour.dimensions();
-        Picture::Grey(GrayImage::from_fn(width, height, |x, y| image::Luma([luminance(colour.get_pixel(x, y))])))
+        let (width, height) = color.dimensions();
+        Picture::Gray(GrayImage::from_fn(width, height, |x, y| image::Luma([luminance(color.get_pixel(x, y))])))
     }
 
-    fn into_colour(self) -> Picture {
-        let Picture::Grey(grey) = self else { return self };
-        Picture::Colour(RgbImage::from_fn(grey.width(), grey.height(), |x, y| {
-            let [value] = grey.get_pixel(x, y).0;
+    fn into_color(self) -> Picture {
+        let Picture::Gray(gray) = self else { return self };
+        Picture::Color(RgbImage::from_fn(gray.width(), gray.height(), |x, y| {
+            let [value] = gray.get_pixel(x, y).0;
             image::Rgb([value; 3])
         }))
     }
 
-    /// The picture in `height` x `width` pixels. Its aspect is kept; what stays free is filled with the mean colour of
+    /// The picture in `height` x `width` pixels. Its aspect is kept; what stays free is filled with the mean color of
     /// its border. A picture of that size already is left as it is.
     pub(super) fn fit(self, height: usize, width: usize) -> Picture {
         let side = |n: usize| u32::try_from(n).unwrap_or(MAX_FILE_SIDE).clamp(1, MAX_FILE_SIDE);
         let (height, width) = (side(height), side(width));
         match self {
-            Picture::Grey(grey) => Picture::Grey(letterbox(grey, height, width)),
-            Picture::Colour(colour) => Picture::Colour(letterbox(colour, height, width)),
+            Picture::Gray(gray) => Picture::Gray(letterbox(gray, height, width)),
+            Picture::Color(color) => Picture::Color(letterbox(color, height, width)),
         }
     }
 
     /// The bytes in the order channel, row, column.
     pub(super) fn into_planes(self) -> Vec<u8> {
         match self {
-            Picture::Grey(grey) => grey.into_raw(),
-            Picture::Colour(colour) => {
-                let interleaved = colour.into_raw();
+            Picture::Gray(gray) => gray.into_raw(),
+            Picture::Color(color) => {
+                let interleaved = color.into_raw();
                 (0..3).flat_map(|channel| interleaved.iter().copied().skip(channel).step_by(3)).collect()
             }
         }
@@ -142,8 +142,8 @@ impl Picture {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     pub(super) longer_side: u32,
-    /// Whether the file can hold colour: its pixels may be grey nevertheless.
-    pub(super) perhaps_colour: bool,
+    /// Whether the file can hold color: its pixels may be gray nevertheless.
+    pub(super) perhaps_color: bool,
 }
 
 impl Header {
@@ -153,7 +153,7 @@ impl Header {
         let reader = with_content(&name, std::io::BufReader::new(file))?;
         let decoder = reader.into_decoder().map_err(|cause| broken(&name, cause))?;
         let ((width, height), kind) = (decoder.dimensions(), decoder.color_type());
-        Ok(Header { longer_side: width.max(height), perhaps_colour: kind.has_color() || kind.has_alpha() })
+        Ok(Header { longer_side: width.max(height), perhaps_color: kind.has_color() || kind.has_alpha() })
     }
 }
 

@@ -14,13 +14,13 @@ fn jpeg_of(image: &DynamicImage) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn colourful(width: u32, height: u32) -> DynamicImage {
+fn colorful(width: u32, height: u32) -> DynamicImage {
     RgbImage::from_fn(width, height, |x, y| Rgb([(x * 16) as u8, (y * 16) as u8, 90])).into()
 }
 
 /// A PNG file with a header of these sides and hardly any data.
 fn png_announcing(width: u32, height: u32) -> Vec<u8> {
-    let mut bytes = png_of(&colourful(1, 1));
+    let mut bytes = png_of(&colorful(1, 1));
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
     bytes[20..24].copy_from_slice(&height.to_be_bytes());
     let crc = crc32(&bytes[12..29]);
@@ -35,60 +35,60 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_png_keeps_its_pixels_and_grey_is_recognised() {
-    let image = colourful(5, 3);
-    let Picture::Colour(read) = Picture::decode("x", &png_of(&image)).unwrap() else { panic!("colour") };
+fn a_png_keeps_its_pixels_and_gray_is_recognized() {
+    let image = colorful(5, 3);
+    let Picture::Color(read) = Picture::decode("x", &png_of(&image)).unwrap() else { panic!("color") };
     assert_eq!(DynamicImage::from(read), image);
 
-    let grey = GrayImage::from_fn(4, 2, |x, y| image::Luma([(x * 50 + y) as u8]));
-    let as_colour = DynamicImage::from(grey.clone()).to_rgb8();
-    for stored in [DynamicImage::from(grey.clone()), as_colour.into()] {
-        assert_eq!(Picture::decode("x", &png_of(&stored)).unwrap(), Picture::Grey(grey.clone()));
+    let gray = GrayImage::from_fn(4, 2, |x, y| image::Luma([(x * 50 + y) as u8]));
+    let as_color = DynamicImage::from(gray.clone()).to_rgb8();
+    for stored in [DynamicImage::from(gray.clone()), as_color.into()] {
+        assert_eq!(Picture::decode("x", &png_of(&stored)).unwrap(), Picture::Gray(gray.clone()));
     }
 }
 
 #[test]
 fn sixteen_bits_become_eight() {
     let deep = image::ImageBuffer::<image::Luma<u16>, _>::from_raw(3, 1, vec![0_u16, 0x8080, 0xffff]).unwrap();
-    let Picture::Grey(grey) = Picture::decode("x", &png_of(&deep.into())).unwrap() else { panic!("grey") };
-    assert_eq!(grey.into_raw(), [0, 128, 255]);
+    let Picture::Gray(gray) = Picture::decode("x", &png_of(&deep.into())).unwrap() else { panic!("gray") };
+    assert_eq!(gray.into_raw(), [0, 128, 255]);
 }
 
 #[test]
 fn what_is_transparent_becomes_white() {
     let image = RgbaImage::from_raw(3, 1, vec![10, 20, 30, 0, 10, 20, 30, 255, 0, 0, 0, 128]).unwrap();
-    let Picture::Colour(read) = Picture::decode("x", &png_of(&image.into())).unwrap() else { panic!("colour") };
+    let Picture::Color(read) = Picture::decode("x", &png_of(&image.into())).unwrap() else { panic!("color") };
     assert_eq!(read.into_raw(), [255, 255, 255, 10, 20, 30, 127, 127, 127]);
 
     let black_ink = RgbaImage::from_pixel(2, 2, Rgba([0, 0, 0, 0]));
     let read = Picture::decode("x", &png_of(&black_ink.into())).unwrap();
-    assert_eq!(read, Picture::Grey(GrayImage::from_pixel(2, 2, image::Luma([255]))));
+    assert_eq!(read, Picture::Gray(GrayImage::from_pixel(2, 2, image::Luma([255]))));
 }
 
 #[test]
-fn luminance_keeps_grey_values_and_weighs_colours() {
+fn luminance_keeps_gray_values_and_weighs_colors() {
     for value in 0..=255 {
-        let grey = Picture::Colour(RgbImage::from_pixel(1, 1, Rgb([value; 3]))).into_grey().into_planes();
-        assert_eq!(grey, [value]);
+        let gray = Picture::Color(RgbImage::from_pixel(1, 1, Rgb([value; 3]))).into_gray().into_planes();
+        assert_eq!(gray, [value]);
     }
     let weights = [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
-        .map(|pure| Picture::Colour(RgbImage::from_pixel(1, 1, Rgb(pure))).into_grey().into_planes()[0]);
+        .map(|pure| Picture::Color(RgbImage::from_pixel(1, 1, Rgb(pure))).into_gray().into_planes()[0]);
     assert_eq!(weights, [54, 182, 18]);
 }
 
 #[test]
 fn planes_come_channel_by_channel() {
     let image = RgbImage::from_raw(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
-    assert_eq!(Picture::Colour(image).into_planes(), [1, 4, 2, 5, 3, 6]);
-    let grey = Picture::from_grey(1, 2, &[7, 8]).unwrap();
-    assert_eq!(grey.with_channels(3).into_planes(), [7, 8, 7, 8, 7, 8]);
+    assert_eq!(Picture::Color(image).into_planes(), [1, 4, 2, 5, 3, 6]);
+    let gray = Picture::from_gray(1, 2, &[7, 8]).unwrap();
+    assert_eq!(gray.with_channels(3).into_planes(), [7, 8, 7, 8, 7, 8]);
 }
 
 #[test]
 fn fitting_keeps_the_aspect_and_fills_with_the_border() {
     // Twice as wide as high: a band of its own in the middle, the mean of its border above and below.
     let wide = GrayImage::from_fn(8, 4, |x, _| image::Luma([if x < 4 { 100 } else { 200 }]));
-    let Picture::Grey(fitted) = Picture::Grey(wide).fit(8, 8) else { panic!("grey") };
+    let Picture::Gray(fitted) = Picture::Gray(wide).fit(8, 8) else { panic!("gray") };
     let rows: Vec<&[u8]> = fitted.chunks(8).collect();
     for row in [0, 1, 6, 7] {
         assert_eq!(rows[row], [150; 8], "row {row}");
@@ -97,14 +97,14 @@ fn fitting_keeps_the_aspect_and_fills_with_the_border() {
         assert_eq!(*row, [100, 100, 100, 100, 200, 200, 200, 200]);
     }
 
-    let high = Picture::Colour(RgbImage::from_pixel(10, 100, Rgb([1, 2, 3]))).fit(20, 20);
-    assert_eq!(high, Picture::Colour(RgbImage::from_pixel(20, 20, Rgb([1, 2, 3]))));
+    let high = Picture::Color(RgbImage::from_pixel(10, 100, Rgb([1, 2, 3]))).fit(20, 20);
+    assert_eq!(high, Picture::Color(RgbImage::from_pixel(20, 20, Rgb([1, 2, 3]))));
 }
 
 #[test]
 fn a_picture_of_the_right_size_is_left_alone_and_a_thin_one_does_not_vanish() {
     let noisy = GrayImage::from_fn(28, 28, |x, y| image::Luma([(x * 37 + y * 91) as u8]));
-    assert_eq!(Picture::Grey(noisy.clone()).fit(28, 28), Picture::Grey(noisy));
+    assert_eq!(Picture::Gray(noisy.clone()).fit(28, 28), Picture::Gray(noisy));
     assert_eq!(fitted_size((10_000, 1), (8, 8)), (8, 1));
     assert_eq!(fitted_size((1, 10_000), (8, 8)), (1, 8));
     assert_eq!(fitted_size((3, 2), (64, 64)), (64, 43));
@@ -115,7 +115,7 @@ fn a_picture_of_the_right_size_is_left_alone_and_a_thin_one_does_not_vanish() {
 #[test]
 fn shrinking_averages_instead_of_dropping_pixels() {
     let checks = GrayImage::from_fn(64, 64, |x, y| image::Luma([if (x + y) % 2 == 0 { 0 } else { 255 }]));
-    let small = Picture::Grey(checks).fit(8, 8).into_planes();
+    let small = Picture::Gray(checks).fit(8, 8).into_planes();
     assert!(small.iter().all(|&value| (120..=135).contains(&value)), "{small:?}");
 }
 
@@ -128,15 +128,15 @@ fn a_photograph_is_turned_upright() {
     let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100);
     encoder.set_exif_metadata(exif).unwrap();
     encoder.write_image(&lying, 32, 16, ExtendedColorType::L8).unwrap();
-    let Picture::Grey(upright) = Picture::decode("x", &bytes).unwrap() else { panic!("grey") };
+    let Picture::Gray(upright) = Picture::decode("x", &bytes).unwrap() else { panic!("gray") };
     assert_eq!(upright.dimensions(), (16, 32));
     assert!(upright.get_pixel(8, 4).0[0] < 20 && upright.get_pixel(8, 28).0[0] > 235);
 }
 
 #[test]
 fn a_file_cut_short_anywhere_is_an_error_that_names_it() {
-    let png = png_of(&colourful(9, 9));
-    let jpeg = jpeg_of(&colourful(19, 19));
+    let png = png_of(&colorful(9, 9));
+    let jpeg = jpeg_of(&colorful(19, 19));
     assert!(Picture::decode("x", &jpeg).is_ok());
     // The last chunk of a PNG file, 12 bytes, says nothing but that it is the last.
     let cuts = [(&png, png.len() - 12), (&jpeg, jpeg.len())];
@@ -193,7 +193,7 @@ fn damaged_bytes_never_panic() {
         (generator >> 11) as usize % below
     };
     let mut refused = 0;
-    for whole in [png_of(&colourful(9, 9)), jpeg_of(&colourful(19, 19))] {
+    for whole in [png_of(&colorful(9, 9)), jpeg_of(&colorful(19, 19))] {
         for _ in 0..1500 {
             let mut bytes = whole.clone();
             for _ in 0..=next(4) {

@@ -80,8 +80,8 @@ impl Border {
 /// How an image file becomes the input of a model; saved with the model.
 ///
 /// The steps: the file is decoded and turned upright as its EXIF data say; what is transparent becomes white; it is
-/// made grey (luminance) or colour; it is resized with its aspect kept, and what stays free is filled with the mean
-/// colour of its border; it is inverted where [`Ink`] says so.
+/// made gray (luminance) or color; it is resized with its aspect kept, and what stays free is filled with the mean
+/// color of its border; it is inverted where [`Ink`] says so.
 ///
 /// ```
 /// use softmargin_lab::data::{Ink, Preparation};
@@ -121,7 +121,7 @@ impl From<Preparation> for Fields {
 }
 
 impl Preparation {
-    /// Inputs of `channels` (1, grey, or 3, red, green, blue) x `height` x `width` bytes.
+    /// Inputs of `channels` (1, gray, or 3, red, green, blue) x `height` x `width` bytes.
     ///
     /// # Errors
     /// When there are other than 1 or 3 channels, or a side is not from 1 to 1024.
@@ -135,7 +135,7 @@ impl Preparation {
         Ok(Preparation { fields: Fields { channels, height, width, ink } })
     }
 
-    /// 1 (grey) or 3 (red, green, blue).
+    /// 1 (gray) or 3 (red, green, blue).
     #[must_use]
     pub fn channels(&self) -> usize {
         self.fields.channels

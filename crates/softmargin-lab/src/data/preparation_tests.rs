@@ -28,7 +28,7 @@ fn dark_ink_on_paper_is_turned_round_for_a_model_of_light_ink() {
 }
 
 #[test]
-fn colour_channels_are_turned_round_together() {
+fn color_channels_are_turned_round_together() {
     let picture = Picture::decode("x", &bar(0, 255)).unwrap();
     let read = Preparation::new(3, 8, 8, Ink::LightOnDark).unwrap().apply(picture);
     assert_eq!(read.len(), 3 * 64);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::idx::{IdxImages, fit_grey};
+use super::idx::{IdxImages, fit_gray};
 use super::in_order::{InOrder, read_in_order};
 use super::npy::NpyRows;
 use super::preparation::Preparation;
@@ -20,7 +20,7 @@ use crate::error::Error;
 /// ```
 /// use softmargin_lab::data::Samples;
 ///
-/// // Two grey images of one row and two columns.
+/// // Two gray images of one row and two columns.
 /// let images = Samples::of_images(vec![0, 255, 51, 102], [1, 1, 2])?;
 /// assert_eq!((images.count(), images.shape()), (2, [1, 1, 2]));
 /// let mut batch = Vec::new();
@@ -118,7 +118,7 @@ impl Store {
         matches!(self.values, Values::Floats(_) | Values::Npy(_))
     }
 
-    /// The same grey images, brought to another size.
+    /// The same gray images, brought to another size.
     pub(super) fn fitted(self, fit: Option<Preparation>) -> Result<Store, Error> {
         let (Some(fit), [_, height, width]) = (fit, self.shape) else { return Ok(self) };
         let Store { count, names, values, .. } = self;
@@ -127,7 +127,7 @@ impl Store {
             Values::Bytes(bytes) => {
                 let images: Vec<&[u8]> = bytes.chunks_exact(height * width).collect();
                 let mut fitted = InOrder::default();
-                let fit_one = |image: &&[u8]| fit_grey(image, [height, width], fit);
+                let fit_one = |image: &&[u8]| fit_gray(image, [height, width], fit);
                 read_in_order(&images, fit_one, |image| fitted.push(&image))?;
                 Values::Bytes(fitted.into_bytes())
             }
@@ -317,31 +317,31 @@ impl Store {
 
 /// Samples, each with the number of its class.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LabelledSamples {
+pub struct LabeledSamples {
     samples: Samples,
     labels: Vec<u32>,
 }
 
-impl LabelledSamples {
+impl LabeledSamples {
     /// Samples and labels that belong together, one label a sample.
     ///
     /// # Errors
     /// When there are not as many labels as samples.
-    pub fn new(samples: Samples, labels: Vec<u32>) -> Result<LabelledSamples, Error> {
+    pub fn new(samples: Samples, labels: Vec<u32>) -> Result<LabeledSamples, Error> {
         if samples.count() != labels.len() {
             let expected = format!("{} labels, one a sample", samples.count());
             return Err(Error::failure("labels", expected, labels.len(), ""));
         }
-        Ok(LabelledSamples { samples, labels })
+        Ok(LabeledSamples { samples, labels })
     }
 
     /// Some of the samples with their labels, in the order of `rows`.
     ///
     /// # Panics
-    /// When a row is not below [`len`](LabelledSamples::len), as indexing a slice does.
+    /// When a row is not below [`len`](LabeledSamples::len), as indexing a slice does.
     #[must_use]
-    pub fn select(&self, rows: &[usize]) -> LabelledSamples {
-        LabelledSamples {
+    pub fn select(&self, rows: &[usize]) -> LabeledSamples {
+        LabeledSamples {
             samples: self.samples.select(rows),
             labels: rows.iter().map(|&row| self.labels[row]).collect(),
         }
@@ -443,12 +443,12 @@ mod tests {
         }
         assert!(Samples::of_embeddings(vec![0.0; 4], 0).is_err());
         assert!(Samples::of_embeddings(vec![0.0; 4], 3).is_err());
-        assert!(LabelledSamples::new(counting(3, 1, 2), vec![0, 1]).is_err());
+        assert!(LabeledSamples::new(counting(3, 1, 2), vec![0, 1]).is_err());
     }
 
     #[test]
     fn labels_go_with_their_samples_and_are_counted() {
-        let all = LabelledSamples::new(counting(5, 1, 2), vec![0, 0, 1, 1, 7]).unwrap();
+        let all = LabeledSamples::new(counting(5, 1, 2), vec![0, 0, 1, 1, 7]).unwrap();
         let some = all.select(&[4, 2, 3]);
         assert_eq!(some.labels(), [7, 1, 1]);
         assert_eq!(some.class_counts(3), [0, 2, 0]);

@@ -27,7 +27,7 @@ const DIGITS: &str = "digits";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataSource {
-    /// The digits built into the crate: 1,797 grey images of 8 x 8 pixels, ten classes.
+    /// The digits built into the crate: 1,797 gray images of 8 x 8 pixels, ten classes.
     Digits,
     /// A folder: of IDX files (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`,
     /// `t10k-labels-idx1-ubyte`, also spelt `.idx3-`, plain or gzipped), of images with one sub-folder a class, or of

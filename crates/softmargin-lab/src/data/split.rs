@@ -2,10 +2,10 @@
 
 use super::LoadOptions;
 use super::hold_out::{self, HoldOut};
-use super::samples::LabelledSamples;
+use super::samples::LabeledSamples;
 use crate::error::Error;
 
-/// Samples that are labelled and not yet divided, and the parts that the data bring themselves.
+/// Samples that are labeled and not yet divided, and the parts that the data bring themselves.
 pub(super) struct Undivided<'a> {
     /// The folder or file, for messages.
     pub(super) source: String,
@@ -197,7 +197,7 @@ impl Undivided<'_> {
 
 impl Division {
     /// The three parts of samples that the data have not divided at all.
-    pub(super) fn of(&self, all: &LabelledSamples) -> (LabelledSamples, Option<LabelledSamples>, LabelledSamples) {
+    pub(super) fn of(&self, all: &LabeledSamples) -> (LabeledSamples, Option<LabeledSamples>, LabeledSamples) {
         (all.select(&self.train), self.validation.as_ref().map(|rows| all.select(rows)), all.select(&self.test))
     }
 }

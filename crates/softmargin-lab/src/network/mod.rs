@@ -1,4 +1,4 @@
-//! The default recogniser: image -> convolutions -> fully connected layer -> embedding.
+//! The default recognizer: image -> convolutions -> fully connected layer -> embedding.
 //!
 //! One rule, [`Plan::for_images`], turns the image size into layers, so that nobody has to choose. On the CPU a layer is
 //! one fused operation; elsewhere it is composed of Burn's operations.
@@ -16,7 +16,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation::relu};
 use crate::generator::{Generator, Purpose};
 use serde::{Deserialize, Serialize};
 
-/// One convolution of a [`Plan`]: 3 x 3, padded by one, then batch normalisation and ReLU.
+/// One convolution of a [`Plan`]: 3 x 3, padded by one, then batch normalization and ReLU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Convolution {
@@ -30,7 +30,7 @@ pub struct Convolution {
     pub skip: bool,
 }
 
-/// The layers of a [`Recogniser`], as plain data.
+/// The layers of a [`Recognizer`], as plain data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Plan {
@@ -126,7 +126,7 @@ impl Convolution {
 #[derive(Module, Debug)]
 struct Layer {
     convolution: Conv2d,
-    normalisation: BatchNorm,
+    normalization: BatchNorm,
     pool: Option<MaxPool2d>,
     skip: bool,
 }
@@ -140,7 +140,7 @@ impl Layer {
             .init(device);
         Self {
             convolution,
-            normalisation: BatchNormConfig::new(plan.channels).init(device),
+            normalization: BatchNormConfig::new(plan.channels).init(device),
             pool: plan.pool.then(|| MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init()),
             skip: plan.skip,
         }
@@ -148,27 +148,27 @@ impl Layer {
 
     /// `flat`: whether the output is about to be flattened.
     fn forward(&self, x: Tensor<4>, flat: bool) -> Tensor<4> {
-        // As batch normalisation in Burn decides which statistics it takes.
+        // As batch normalization in Burn decides which statistics it takes.
         let differentiable = x.device().is_autodiff();
-        let training = differentiable && self.normalisation.training.is_enabled();
+        let training = differentiable && self.normalization.training.is_enabled();
         let weight = self.convolution.weight.val();
         if training == differentiable && fused::fits(&x, &weight) {
             let request = fused::Request {
                 stride: self.convolution.stride[0],
                 pool: self.pool.is_some(),
                 skip: self.skip,
-                epsilon: self.normalisation.epsilon,
+                epsilon: self.normalization.epsilon,
                 training,
                 flat,
             };
-            return fused::forward(x, weight, &self.normalisation, request);
+            return fused::forward(x, weight, &self.normalization, request);
         }
         self.composed(x)
     }
 
     /// The layer out of Burn's own operations, for every device.
     fn composed(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.normalisation.forward(self.convolution.forward(x.clone()));
+        let y = self.normalization.forward(self.convolution.forward(x.clone()));
         let y = if self.skip { y + x } else { y };
         // The maximum first: ReLU commutes with it and then works on a quarter of the values.
         match &self.pool {
@@ -180,13 +180,13 @@ impl Layer {
 
 /// A convolutional network that turns images into embeddings.
 #[derive(Module, Debug)]
-pub struct Recogniser {
+pub struct Recognizer {
     layers: Vec<Layer>,
     embedding: Linear,
-    normalisation: BatchNorm,
+    normalization: BatchNorm,
 }
 
-impl Recogniser {
+impl Recognizer {
     /// Builds the network of `plan` with the initial weights of `seed`.
     pub fn new(plan: &Plan, seed: u64, device: &Device) -> Self {
         let mut channels = plan.image[0];
@@ -202,7 +202,7 @@ impl Recogniser {
         let mut network = Self {
             layers,
             embedding: LinearConfig::new(channels * height * width, plan.embedding).with_bias(false).init(device),
-            normalisation: BatchNormConfig::new(plan.embedding).init(device),
+            normalization: BatchNormConfig::new(plan.embedding).init(device),
         };
         let mut number = 0;
         for layer in &mut network.layers {
@@ -222,7 +222,7 @@ impl Recogniser {
         for (number, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, number + 1 == self.layers.len());
         }
-        self.normalisation.forward(self.embedding.forward(x.flatten(1, 3)))
+        self.normalization.forward(self.embedding.forward(x.flatten(1, 3)))
     }
 }
 
@@ -279,7 +279,7 @@ mod tests {
         let device = Device::flex();
         for (height, width) in [(1, 1), (1, 9), (2, 30), (8, 8), (9, 7), (31, 17), (50, 49)] {
             let plan = Plan::for_images([3, height, width], 10);
-            let network = Recogniser::new(&plan, 1, &device);
+            let network = Recognizer::new(&plan, 1, &device);
             let images = Tensor::zeros([2, 3, height, width], &device);
             assert_eq!(network.forward(images).dims(), [2, 10], "{height} x {width}");
         }
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn the_seed_decides_the_weights() {
         let plan = Plan::for_images([1, 8, 8], 16);
-        let weight = |seed| Recogniser::new(&plan, seed, &Device::flex()).embedding.weight.val().into_data();
+        let weight = |seed| Recognizer::new(&plan, seed, &Device::flex()).embedding.weight.val().into_data();
         assert_eq!(weight(1), weight(1));
         assert_ne!(weight(1), weight(2));
     }

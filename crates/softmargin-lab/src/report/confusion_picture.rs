@@ -67,13 +67,13 @@ fn label(svg: &mut String, name: &str, (edge, at): (usize, usize), longest: usiz
 fn draw_cell(svg: &mut String, names: &[String], cell: &Confusion, support: usize, (edge, side): (usize, usize)) {
     let Confusion { class, predicted, count } = *cell;
     let (x, y) = (edge + side * predicted, edge + side * class);
-    let colour = if class == predicted { "#2062c9" } else { "#d0342c" };
+    let color = if class == predicted { "#2062c9" } else { "#d0342c" };
     // Errors are rare: the root makes a single one visible.
     let strength = 0.08 + 0.62 * (count as f64 / support.max(1) as f64).sqrt();
     let tip = format!("{} taken for {}: {count} of {support}", escape(&names[class]), escape(&names[predicted]));
     let _ = write!(
         svg,
-        "<g><title>{tip}</title><rect x=\"{x}\" y=\"{y}\" width=\"{0}\" height=\"{0}\" fill=\"{colour}\" \
+        "<g><title>{tip}</title><rect x=\"{x}\" y=\"{y}\" width=\"{0}\" height=\"{0}\" fill=\"{color}\" \
          fill-opacity=\"{strength:.2}\"/>",
         side - 1
     );

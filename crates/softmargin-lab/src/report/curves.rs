@@ -10,14 +10,14 @@ const ORANGE: RGBColor = RGBColor(222, 120, 20);
 /// A line of a chart.
 struct Curve {
     name: &'static str,
-    colour: RGBColor,
+    color: RGBColor,
     points: Vec<(f64, f64)>,
 }
 
 impl Curve {
-    fn of(name: &'static str, colour: RGBColor, epochs: &[Epoch], value: impl Fn(&Epoch) -> Option<f64>) -> Self {
+    fn of(name: &'static str, color: RGBColor, epochs: &[Epoch], value: impl Fn(&Epoch) -> Option<f64>) -> Self {
         let point = |epoch: &Epoch| Some((epoch.epoch as f64, value(epoch).filter(|value| value.is_finite())?));
-        Self { name, colour, points: epochs.iter().filter_map(point).collect() }
+        Self { name, color, points: epochs.iter().filter_map(point).collect() }
     }
 }
 
@@ -74,12 +74,12 @@ fn draw(
         .light_line_style(TRANSPARENT)
         .draw()?;
     let shown: Vec<&Curve> = curves.iter().filter(|curve| !curve.points.is_empty()).collect();
-    for Curve { name, colour, points } in &shown {
-        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
-        let key = |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
+    for Curve { name, color, points } in &shown {
+        let line = LineSeries::new(points.iter().copied(), color.stroke_width(2));
+        let key = |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2));
         chart.draw_series(line)?.label(*name).legend(key);
         if let [only] = points[..] {
-            chart.draw_series(std::iter::once(Circle::new(only, 3, colour.filled())))?;
+            chart.draw_series(std::iter::once(Circle::new(only, 3, color.filled())))?;
         }
     }
     if shown.len() > 1 {

@@ -1,8 +1,8 @@
-//! The samples of each step, prepared: which rows, in which order, changed how, normalised.
+//! The samples of each step, prepared: which rows, in which order, changed how, normalized.
 
 use crate::augmentation::Augmentation;
 use crate::config::Config;
-use crate::data::LabelledSamples;
+use crate::data::LabeledSamples;
 use crate::error::Error;
 use crate::generator::{Generator, Purpose};
 use rayon::prelude::*;
@@ -12,7 +12,7 @@ use std::ops::Range;
 pub(super) struct Batch {
     /// Their rows in the training data.
     pub(super) rows: Vec<usize>,
-    /// (N, channels, height, width), normalised.
+    /// (N, channels, height, width), normalized.
     pub(super) values: Vec<f32>,
     /// (N): their classes.
     pub(super) labels: Vec<i64>,
@@ -22,15 +22,15 @@ pub(super) struct Batch {
 #[derive(Clone, Copy)]
 pub(super) struct Batches<'a> {
     config: &'a Config,
-    data: &'a LabelledSamples,
+    data: &'a LabeledSamples,
 }
 
 impl<'a> Batches<'a> {
     /// # Errors
     /// When there are fewer than two samples.
-    pub(super) fn new(config: &'a Config, data: &'a LabelledSamples) -> Result<Self, Error> {
+    pub(super) fn new(config: &'a Config, data: &'a LabeledSamples) -> Result<Self, Error> {
         if data.len() < 2 {
-            let advice = "batch normalisation needs two samples at least";
+            let advice = "batch normalization needs two samples at least";
             return Err(Error::request("training samples", "at least 2", data.len(), advice));
         }
         Ok(Self { config, data })
@@ -58,7 +58,7 @@ impl<'a> Batches<'a> {
         if let Some(augmentation) = self.config.training.augmentation {
             values = self.changed(&values, augmentation, epoch * self.data.len() + range.start);
         }
-        self.config.normalisation.apply(&mut values);
+        self.config.normalization.apply(&mut values);
         let labels = rows.iter().map(|&row| i64::from(self.data.labels()[row])).collect();
         Ok(Batch { rows, values, labels })
     }
@@ -85,12 +85,12 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// Every batch has two samples at least, whatever the batch size: batch normalisation needs them.
+/// Every batch has two samples at least, whatever the batch size: batch normalization needs them.
 fn steps(samples: usize, batch_size: usize) -> usize {
     samples.div_ceil(batch_size).min(samples / 2)
 }
 
-/// Batches of even size, so that none is too short for batch normalisation and none is dropped.
+/// Batches of even size, so that none is too short for batch normalization and none is dropped.
 fn range(samples: usize, steps: usize, step: usize) -> Range<usize> {
     step * samples / steps..(step + 1) * samples / steps
 }

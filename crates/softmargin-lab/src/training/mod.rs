@@ -1,10 +1,10 @@
-//! Training: batches, schedule, optimiser, the best model; then one test, and what is left of it all.
+//! Training: batches, schedule, optimizer, the best model; then one test, and what is left of it all.
 
 mod batches;
 mod best;
 mod clipping;
 mod nesterov;
-mod optimiser;
+mod optimizer;
 mod schedule;
 mod trainer;
 
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use trainer::{Outcome, Trainer};
 
-pub use optimiser::Optimiser;
+pub use optimizer::Optimizer;
 pub use schedule::Schedule;
 
 /// The result of a training run: what `train --json` prints.
@@ -84,7 +84,7 @@ struct TestLine {
 const SMALLER_RATE: &str =
     "training diverges: use a smaller --lr, a --gradient-limit such as 1, or a --scale nearer to the usual";
 
-/// Trains a recogniser, tests its best model once, and writes the run directory.
+/// Trains a recognizer, tests its best model once, and writes the run directory.
 ///
 /// # Errors
 /// On a request that cannot be met (exit code 2), data that cannot be read, training that diverges, and a run directory

@@ -19,7 +19,7 @@ const CHUNK: usize = 1 << 14;
 /// The name of the one tensor of a state in a record.
 const VELOCITY: &str = "velocity";
 
-/// The optimiser of some parameters.
+/// The optimizer of some parameters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Nesterov {
     momentum: f32,
@@ -33,7 +33,7 @@ impl Nesterov {
     }
 }
 
-/// What an optimiser knows of a parameter's earlier steps.
+/// What an optimizer knows of a parameter's earlier steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Velocity<const D: usize> {
     velocity: Tensor<D>,
@@ -98,7 +98,7 @@ impl Nesterov {
         velocity: Option<Tensor<D>>,
     ) -> (Tensor<D>, Tensor<D>) {
         #[expect(clippy::cast_possible_truncation, reason = "as Burn multiplies a tensor in single precision")]
-        let factors = Factors { optimiser: *self, rate: rate as f32, first: velocity.is_none() };
+        let factors = Factors { optimizer: *self, rate: rate as f32, first: velocity.is_none() };
         // Where there is no velocity yet, nobody reads it.
         let velocity = velocity.unwrap_or_else(|| gradient.zeros_like());
         let moved = <Dispatch as StepOperation>::step(
@@ -119,7 +119,7 @@ fn fits<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// The numbers of a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Factors {
-    optimiser: Nesterov,
+    optimizer: Nesterov,
     rate: f32,
     first: bool,
 }
@@ -164,7 +164,7 @@ impl Factors {
     /// A number of the parameter and of its velocity after the step.
     #[inline(always)]
     fn apply(self, w: f32, g: f32, v: f32) -> (f32, f32) {
-        let Nesterov { momentum, decay } = self.optimiser;
+        let Nesterov { momentum, decay } = self.optimizer;
         let slope = if decay == 0.0 { g } else { w * decay + g };
         let velocity = if self.first { slope } else { slope + v * momentum };
         (w - (velocity * momentum + slope) * self.rate, velocity)

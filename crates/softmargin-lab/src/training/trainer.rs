@@ -5,7 +5,7 @@ use super::best::{Best, Mark};
 use super::clipping::clip;
 use super::{SMALLER_RATE, Stopped};
 use crate::config::{Config, Recipe};
-use crate::data::{Dataset, LabelledSamples, ahead};
+use crate::data::{Dataset, LabeledSamples, ahead};
 use crate::error::Error;
 use crate::model::{Model, input};
 use crate::observer::{Epoch, Observer, Step};
@@ -37,7 +37,7 @@ pub(super) struct Outcome {
 /// The training loop.
 pub(super) struct Trainer<'a> {
     batches: Batches<'a>,
-    validation: Option<&'a LabelledSamples>,
+    validation: Option<&'a LabeledSamples>,
     learner: Learner<'a>,
     best: Best,
     model: Vec<u8>,
@@ -217,7 +217,7 @@ impl<'a> Learner<'a> {
     fn new(config: &'a Config, batches: Batches<'a>, device: &Device) -> Result<Self, Error> {
         let recording = device.clone().autodiff();
         let model = Model::new(config, &recording)?;
-        let optimizer = config.training.optimiser.of(&model, config.training.weight_decay);
+        let optimizer = config.training.optimizer.of(&model, config.training.weight_decay);
         Ok(Self { config, batches, device: device.clone(), recording, model, optimizer, step: 0 })
     }
 
@@ -309,14 +309,14 @@ impl<'a> Learner<'a> {
         Err(Error::failure(subject, "finite numbers", "others", SMALLER_RATE))
     }
 
-    fn mark(&self, model: &Model, samples: &LabelledSamples) -> Result<Mark, Error> {
+    fn mark(&self, model: &Model, samples: &LabeledSamples) -> Result<Mark, Error> {
         let predictor = Predictor::new(model.clone(), self.config.clone(), self.device.clone());
         let evaluation = predictor.evaluate(samples)?;
         Ok(Mark { accuracy: evaluation.accuracy, loss: evaluation.loss })
     }
 }
 
-/// Counts the numbers that are trained: the running means of normalisations are not.
+/// Counts the numbers that are trained: the running means of normalizations are not.
 struct Trained(usize);
 
 impl ModuleVisitor for Trained {

@@ -20,8 +20,8 @@ pub(super) fn row<F: Real>(
     outcome(gate, &row.aim(), &each_pair::gated(gate, sweeps, row, (0.0, 0.0), work, gradient))
 }
 
-/// The loss of a row from the sums over its rivals.
+/// The loss of a row from the sums over its negatives.
 pub(super) fn outcome(gate: Gate, aim: &Aim, sums: &GateSums) -> RowLoss {
     let (loss, slope) = gate.apply(-aim.scale * aim.psi());
-    RowLoss { loss: loss + sums.value, target_slope: -slope, rivals_scale_slope: sums.weighted / aim.scale }
+    RowLoss { loss: loss + sums.value, target_slope: -slope, negatives_scale_slope: sums.weighted / aim.scale }
 }

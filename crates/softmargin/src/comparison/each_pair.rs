@@ -1,13 +1,13 @@
-//! The target against each rival, the losses added.
+//! The target against each negative, the losses added.
 //!
 //! ```text
 //! L = sum_{j != y} g(t_j),    t_j = s z_j - u
 //! dL/d(s z_j) = g'(t_j),    dL/du = -sum_j g'(t_j)
 //! ```
 //!
-//! The target's slope grows with the number of rivals that violate the margin, down to `-(C - 1)`.
+//! The target's slope grows with the number of negatives that violate the margin, down to `-(C - 1)`.
 
-use super::{Aim, Row, RowLoss, Work, multiplier, rival_tiles};
+use super::{Aim, Row, RowLoss, Work, multiplier, negative_tiles};
 use crate::gate::Gate;
 use crate::real::Real;
 use crate::simd::{Affine, GateSums, Sweeps};
@@ -25,11 +25,11 @@ pub(super) fn row<F: Real>(
 /// The loss of a row from the sums over its gaps.
 pub(super) fn outcome(aim: &Aim, sums: &GateSums) -> RowLoss {
     // t_j = s (z_j - psi), so sum g' z_j = sum g' t_j / s + psi sum g'.
-    let rivals_scale_slope = sums.weighted / aim.scale + sums.slope * aim.psi();
-    RowLoss { loss: sums.value, target_slope: -sums.slope, rivals_scale_slope }
+    let negatives_scale_slope = sums.weighted / aim.scale + sums.slope * aim.psi();
+    RowLoss { loss: sums.value, target_slope: -sums.slope, negatives_scale_slope }
 }
 
-/// Sums `g(s ((z_j - reference) + shift))` over the rivals and writes their gradient.
+/// Sums `g(s ((z_j - reference) + shift))` over the negatives and writes their gradient.
 pub(super) fn gated<F: Real>(
     gate: Gate,
     sweeps: &Sweeps<F>,
@@ -50,7 +50,7 @@ pub(super) fn gated<F: Real>(
         factor: multiplier(row.factor * row.scale),
     };
     let mut sums = GateSums::default();
-    for range in rival_tiles(row.scores.len(), row.target) {
+    for range in negative_tiles(row.scores.len(), row.target) {
         let tile = &row.scores[range.clone()];
         let part = sweep(tile, affine, work.destination(&mut gradient, &range));
         sums.value += part.value;

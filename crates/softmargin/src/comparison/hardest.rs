@@ -1,4 +1,4 @@
-//! The target against its strongest rival.
+//! The target against its strongest negative.
 //!
 //! ```text
 //! t = s max_{j != y} z_j - u,    L = g(t)
@@ -23,9 +23,9 @@ pub(super) fn row<F: Real>(gate: Gate, row: &Row<'_, F>, max: F, gradient: Optio
     loss
 }
 
-/// The loss of a row from the score of its strongest rival.
+/// The loss of a row from the score of its strongest negative.
 pub(super) fn outcome(gate: Gate, aim: &Aim, max: f64) -> Outcome {
     let (loss, slope) = gate.apply(aim.gap(max));
-    let row = RowLoss { loss, target_slope: -slope, rivals_scale_slope: slope * max };
+    let row = RowLoss { loss, target_slope: -slope, negatives_scale_slope: slope * max };
     Outcome { row, slope, share: 0.0 }
 }

@@ -1,8 +1,8 @@
-//! Rows with a target's score that is infinite, or a rival's that is plus infinity: the limits, in f64, one by one.
+//! Rows with a target's score that is infinite, or a negative's that is plus infinity: the limits, in f64, one by one.
 //!
 //! | row | loss | gradient |
 //! |---|---|---|
-//! | `z_y = -inf`, or a rival `+inf` | `+inf` | the slopes at an infinite gap; several infinite rivals share log-sum-exp's |
+//! | `z_y = -inf`, or a negative `+inf` | `+inf` | the slopes at an infinite gap; several infinite negatives share log-sum-exp's |
 //! | `z_y = +inf` alone | the gate at `-inf`: 0 for ReLU and softplus | 0 there |
 //!
 //! Against zero, an infinite target's score answers its own question only. Label smoothing makes either infinity of the
@@ -28,8 +28,8 @@ pub(super) fn row<F: Real>(comparison: Comparison, row: &Row<'_, F>, gradient: O
         }
         gradient[row.target] = F::round_from(row.factor * row.scale * slopes[row.target] * row.modified.slope);
     }
-    let rivals_scale_slope = if loss.is_infinite() { *loss } else { limit.sum_of_slopes_times_scores() / row.scale };
-    RowLoss { loss: *loss, target_slope: slopes[row.target], rivals_scale_slope }
+    let negatives_scale_slope = if loss.is_infinite() { *loss } else { limit.sum_of_slopes_times_scores() / row.scale };
+    RowLoss { loss: *loss, target_slope: slopes[row.target], negatives_scale_slope }
 }
 
 /// A row in f64, and what has been found of its limit so far.
@@ -55,14 +55,14 @@ impl Limit {
         self.scores[self.target]
     }
 
-    /// The rivals that take part.
-    fn rivals(&self) -> Vec<usize> {
+    /// The negatives that take part.
+    fn negatives(&self) -> Vec<usize> {
         let takes_part = |&class: &usize| class != self.target && self.scores[class] > f64::NEG_INFINITY;
         (0..self.scores.len()).filter(takes_part).collect()
     }
 
     fn sum_of_slopes_times_scores(&self) -> f64 {
-        let moved = self.rivals().into_iter().filter(|&class| self.slopes[class] != 0.0);
+        let moved = self.negatives().into_iter().filter(|&class| self.slopes[class] != 0.0);
         moved.map(|class| self.slopes[class] * self.scores[class]).sum()
     }
 
@@ -74,7 +74,7 @@ impl Limit {
     }
 
     fn each_pair(&mut self, gate: Gate) {
-        for class in self.rivals() {
+        for class in self.negatives() {
             let slope = self.ask(gate, self.scores[class] - self.target_score());
             self.slopes[class] = slope;
             self.slopes[self.target] -= slope;
@@ -83,42 +83,42 @@ impl Limit {
 
     fn against_zero(&mut self, gate: Gate) {
         self.slopes[self.target] = -self.ask(gate, -self.target_score());
-        for class in self.rivals() {
+        for class in self.negatives() {
             self.slopes[class] = self.ask(gate, self.scores[class]);
         }
     }
 
     fn hardest(&mut self, gate: Gate) {
         let stronger = |a, b| if self.scores[b] > self.scores[a] { b } else { a };
-        let Some(class) = self.rivals().into_iter().reduce(stronger) else { return };
+        let Some(class) = self.negatives().into_iter().reduce(stronger) else { return };
         self.slopes[class] = self.ask(gate, self.scores[class] - self.target_score());
         self.slopes[self.target] = -self.slopes[class];
     }
 
     fn log_sum_exp(&mut self, gate: SmoothGate) {
-        let rivals = self.rivals();
-        let max = rivals.iter().map(|&class| self.scores[class]).fold(f64::NEG_INFINITY, f64::max);
-        // Softmax over the rivals; infinite ones share alike.
+        let negatives = self.negatives();
+        let max = negatives.iter().map(|&class| self.scores[class]).fold(f64::NEG_INFINITY, f64::max);
+        // Softmax over the negatives; infinite ones share alike.
         let weight = |class: usize| if self.scores[class] == max { 1.0 } else { (self.scores[class] - max).exp() };
-        let weights: Vec<f64> = rivals.iter().map(|&class| weight(class)).collect();
+        let weights: Vec<f64> = negatives.iter().map(|&class| weight(class)).collect();
         let total: f64 = weights.iter().sum();
         let slope = self.ask(gate.gate(), max - self.target_score());
         self.slopes[self.target] = -slope;
-        for (&class, weight) in rivals.iter().zip(&weights) {
+        for (&class, weight) in negatives.iter().zip(&weights) {
             self.slopes[class] = slope * weight / total;
         }
         let SmoothGate::Softplus { label_smoothing, z_loss } = gate else { return };
         if z_loss > 0.0 {
-            self.add_z_loss(z_loss, max + total.ln(), &rivals, &weights);
+            self.add_z_loss(z_loss, max + total.ln(), &negatives, &weights);
         }
         if label_smoothing > 0.0 {
-            self.add_smoothing(label_smoothing, &rivals);
+            self.add_smoothing(label_smoothing, &negatives);
         }
     }
 
-    /// `lambda LSE^2`, where either the target or the rivals have all the probability.
-    fn add_z_loss(&mut self, lambda: f64, rivals_lse: f64, rivals: &[usize], weights: &[f64]) {
-        let lse = rivals_lse.max(self.target_score());
+    /// `lambda LSE^2`, where either the target or the negatives have all the probability.
+    fn add_z_loss(&mut self, lambda: f64, negatives_lse: f64, negatives: &[usize], weights: &[f64]) {
+        let lse = negatives_lse.max(self.target_score());
         self.loss += lambda * lse * lse;
         let slope = 2.0 * lambda * lse;
         if self.target_score() == f64::INFINITY {
@@ -127,17 +127,17 @@ impl Limit {
         }
         let total: f64 = weights.iter().sum();
         // An infinite slope times a share of 0 is none.
-        for (&class, weight) in rivals.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
+        for (&class, weight) in negatives.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
             self.slopes[class] += slope * weight / total;
         }
     }
 
     /// Each class that takes part, the target among them, is given `eps / C`.
-    fn add_smoothing(&mut self, label_smoothing: f64, rivals: &[usize]) {
-        let share = label_smoothing / (rivals.len() as f64 + 1.0);
+    fn add_smoothing(&mut self, label_smoothing: f64, negatives: &[usize]) {
+        let share = label_smoothing / (negatives.len() as f64 + 1.0);
         self.loss = f64::INFINITY;
-        self.slopes[self.target] += share * rivals.len() as f64;
-        for &class in rivals {
+        self.slopes[self.target] += share * negatives.len() as f64;
+        for &class in negatives {
             self.slopes[class] -= share;
         }
     }

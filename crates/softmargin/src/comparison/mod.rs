@@ -9,7 +9,7 @@
 //! | log-sum-exp | `g(ln sum_{j != y} e^(s z_j) - u)` | `log_sum_exp.rs`, `soft_targets.rs` |
 //! | against zero | `g(-u) + sum_{j != y} g(s z_j)` | `against_zero.rs` |
 //!
-//! Infinite scores have their answers in `limits.rs`. A row without rivals (C = 1) has loss 0 and gradient 0.
+//! Infinite scores have their answers in `limits.rs`. A row without negatives (C = 1) has loss 0 and gradient 0.
 
 mod against_zero;
 mod each_pair;
@@ -24,7 +24,7 @@ use crate::margin::ModifiedTarget;
 use crate::real::Real;
 use crate::scale::Scale;
 use crate::simd::{GateSums, Scan, Sweeps, TILE};
-pub(crate) use log_sum_exp::{Present, RivalSums};
+pub(crate) use log_sum_exp::{NegativeSums, Present};
 use serde::{Deserialize, Serialize};
 pub(crate) use soft_targets::{SoftRow, soft_row};
 use std::ops::Range;
@@ -162,7 +162,7 @@ impl<F: Real> Row<'_, F> {
     }
 }
 
-/// The target of a row, as its rivals are compared with it.
+/// The target of a row, as its negatives are compared with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Aim {
     /// `z_y`
@@ -179,24 +179,24 @@ impl Aim {
         self.score + self.shift
     }
 
-    /// The gap to a rival's score. The difference of the scores is taken first: it is exact where they are close.
+    /// The gap to a negative's score. The difference of the scores is taken first: it is exact where they are close.
     pub(crate) fn gap(&self, score: f64) -> f64 {
         self.scale * ((score - self.score) - self.shift)
     }
 }
 
-/// What sweeps over the rivals of a row have found.
+/// What sweeps over the negatives of a row have found.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum RivalStatistics {
+pub(crate) enum NegativeStatistics {
     /// For log-sum-exp.
-    Exponentials(RivalSums),
+    Exponentials(NegativeSums),
     /// For each pair, or against zero.
     Gated(GateSums),
     /// For hardest: the largest score.
     Largest(f64),
 }
 
-/// The loss of a row, and its slopes by the scaled scores of the rivals: `slope` times what the sweep has written (an
+/// The loss of a row, and its slopes by the scaled scores of the negatives: `slope` times what the sweep has written (an
 /// exponential, the slope of a gate, or 1 at the strongest), less `share`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
@@ -211,8 +211,8 @@ pub(crate) struct RowLoss {
     pub(crate) loss: f64,
     /// `dL / du`, `u = s psi`.
     pub(crate) target_slope: f64,
-    /// `dL / ds` through the rivals' scores alone.
-    pub(crate) rivals_scale_slope: f64,
+    /// `dL / ds` through the negatives' scores alone.
+    pub(crate) negatives_scale_slope: f64,
 }
 
 /// Room that a thread uses again for each of its rows.
@@ -243,17 +243,17 @@ pub(crate) fn multiplier<F: Real>(value: f64) -> F {
 }
 
 /// The classes but the target, in tiles.
-pub(crate) fn rival_tiles(classes: usize, target: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn negative_tiles(classes: usize, target: usize) -> impl Iterator<Item = Range<usize>> {
     [0..target, target + 1..classes].into_iter().flat_map(|part| {
         let end = part.end;
         part.step_by(TILE).map(move |start| start..end.min(start + TILE))
     })
 }
 
-/// The largest of the rivals, and whether any score of the row is NaN.
+/// The largest of the negatives, and whether any score of the row is NaN.
 fn scan<F: Real>(sweeps: &Sweeps<F>, scores: &[F], target: usize) -> Scan<F> {
     let first = Scan { max: F::neg_infinity(), has_nan: scores[target].is_nan() };
-    rival_tiles(scores.len(), target).fold(first, |so_far, range| {
+    negative_tiles(scores.len(), target).fold(first, |so_far, range| {
         let tile = (sweeps.scan)(&scores[range]);
         let max = if tile.max > so_far.max { tile.max } else { so_far.max };
         Scan { max, has_nan: so_far.has_nan || tile.has_nan }
@@ -265,27 +265,27 @@ fn scan<F: Real>(sweeps: &Sweeps<F>, scores: &[F], target: usize) -> Scan<F> {
 pub(crate) enum RowFault {
     /// A score is NaN.
     Nan,
-    /// Both the target's score and a rival's are plus infinity.
+    /// Both the target's score and a negative's are plus infinity.
     Contradiction,
     /// The target's score is no cosine, and the margin needs the angle.
     NotACosine(f64),
-    /// A rival's score is no cosine, and its angle is to be divided.
-    RivalIsNotACosine(f64),
+    /// A negative's score is no cosine, and its angle is to be divided.
+    NegativeIsNotACosine(f64),
 }
 
 impl Comparison {
-    /// The loss of a row with rivals from what sweeps have found, for callers that sweep in their own way; all scores below
+    /// The loss of a row with negatives from what sweeps have found, for callers that sweep in their own way; all scores below
     /// plus infinity, the target's finite.
-    pub(crate) fn outcome(self, aim: &Aim, found: &RivalStatistics) -> Outcome {
+    pub(crate) fn outcome(self, aim: &Aim, found: &NegativeStatistics) -> Outcome {
         match (self, found) {
-            (Self::LogSumExp { gate }, RivalStatistics::Exponentials(rivals)) => {
-                log_sum_exp::outcome(gate, aim, rivals)
+            (Self::LogSumExp { gate }, NegativeStatistics::Exponentials(negatives)) => {
+                log_sum_exp::outcome(gate, aim, negatives)
             }
-            (Self::Hardest { gate }, RivalStatistics::Largest(max)) => hardest::outcome(gate, aim, *max),
-            (Self::AgainstZero { gate }, RivalStatistics::Gated(sums)) => {
+            (Self::Hardest { gate }, NegativeStatistics::Largest(max)) => hardest::outcome(gate, aim, *max),
+            (Self::AgainstZero { gate }, NegativeStatistics::Gated(sums)) => {
                 Outcome { row: against_zero::outcome(gate, aim, sums), slope: 1.0, share: 0.0 }
             }
-            (Self::EachPair { .. }, RivalStatistics::Gated(sums)) => {
+            (Self::EachPair { .. }, NegativeStatistics::Gated(sums)) => {
                 Outcome { row: each_pair::outcome(aim, sums), slope: 1.0, share: 0.0 }
             }
             (comparison, found) => unreachable!("{comparison:?} sweeps for something else than {found:?}"),
@@ -304,26 +304,26 @@ impl Comparison {
         if scan.has_nan {
             return Err(RowFault::Nan);
         }
-        let (target, rival) = (row.scores[row.target], scan.max);
-        if target == F::infinity() && rival == F::infinity() {
+        let (target, negative) = (row.scores[row.target], scan.max);
+        if target == F::infinity() && negative == F::infinity() {
             return Err(RowFault::Contradiction);
         }
-        let no_rivals = rival == F::neg_infinity() && !matches!(self, Self::AgainstZero { .. });
-        if row.scores.len() == 1 || no_rivals {
+        let no_negatives = negative == F::neg_infinity() && !matches!(self, Self::AgainstZero { .. });
+        if row.scores.len() == 1 || no_negatives {
             if let Some(gradient) = gradient {
                 gradient.fill(F::zero());
             }
             return Ok(RowLoss::default());
         }
-        if target.is_infinite() || rival == F::infinity() {
+        if target.is_infinite() || negative == F::infinity() {
             return Ok(limits::row(self, row, gradient));
         }
-        let gradient_of_rivals = gradient.as_deref_mut();
+        let gradient_of_negatives = gradient.as_deref_mut();
         let outcome = match self {
-            Self::EachPair { gate } => each_pair::row(gate, sweeps, row, work, gradient_of_rivals),
-            Self::Hardest { gate } => hardest::row(gate, row, rival, gradient_of_rivals),
-            Self::LogSumExp { gate } => log_sum_exp::row(gate, sweeps, row, rival, work, gradient_of_rivals),
-            Self::AgainstZero { gate } => against_zero::row(gate, sweeps, row, work, gradient_of_rivals),
+            Self::EachPair { gate } => each_pair::row(gate, sweeps, row, work, gradient_of_negatives),
+            Self::Hardest { gate } => hardest::row(gate, row, negative, gradient_of_negatives),
+            Self::LogSumExp { gate } => log_sum_exp::row(gate, sweeps, row, negative, work, gradient_of_negatives),
+            Self::AgainstZero { gate } => against_zero::row(gate, sweeps, row, work, gradient_of_negatives),
         };
         if let Some(gradient) = gradient {
             let slope = row.factor * row.scale * outcome.target_slope * row.modified.slope;

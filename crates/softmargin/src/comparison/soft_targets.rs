@@ -69,13 +69,13 @@ pub(crate) fn soft_row<F: Real>(
     let expected = Expected::of(soft, label_smoothing, max);
     // LSE - s sum P z = softplus(gap) + s max (1 - sum P) + s sum P (max - z)
     loss += soft.scale * (max * (1.0 - expected.mass) + expected.below_max);
-    let rivals_slope = by_lse * sigmoid(gap);
+    let negatives_slope = by_lse * sigmoid(gap);
     let best_slope = by_lse * sigmoid(-gap);
     let score_sum = max * expected.mass - expected.below_max;
     if let Some(gradient) = gradient {
         gradient[best] = F::zero();
         let factor = soft.factor * soft.scale;
-        (sweeps.multiply)(gradient, multiplier(factor * rivals_slope / exp_sum));
+        (sweeps.multiply)(gradient, multiplier(factor * negatives_slope / exp_sum));
         for ((slope, &z), &p) in gradient.iter_mut().zip(soft.scores).zip(soft.targets) {
             *slope -= F::round_from(factor * expected.share(z, p));
         }
@@ -87,7 +87,7 @@ pub(crate) fn soft_row<F: Real>(
     Ok(RowLoss {
         loss,
         target_slope: 0.0,
-        rivals_scale_slope: rivals_slope * mean_score + best_slope * max - score_sum,
+        negatives_scale_slope: negatives_slope * mean_score + best_slope * max - score_sum,
     })
 }
 
@@ -145,5 +145,5 @@ fn infinite<F: Real>(
         }
     }
     let loss = if agrees { 0.0 } else { f64::INFINITY };
-    Ok(RowLoss { loss, target_slope: 0.0, rivals_scale_slope: loss })
+    Ok(RowLoss { loss, target_slope: 0.0, negatives_scale_slope: loss })
 }

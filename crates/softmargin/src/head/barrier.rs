@@ -4,10 +4,10 @@ use super::first::FirstSweep;
 use super::rows::{Rows, Source};
 use super::sweep::{Block, Pull};
 use super::tile::{Kind, PanelSums};
-use crate::comparison::{Aim, Outcome, Present, RivalStatistics, RivalSums};
+use crate::comparison::{Aim, NegativeStatistics, NegativeSums, Outcome, Present};
 use crate::loss::{Loss, RowOutcome};
+use crate::negatives::Negatives;
 use crate::real::Real;
-use crate::rivals::Rivals;
 use crate::simd::{ExpSums, GateSums, LINE, Sweeps};
 use crate::smooth::softplus;
 
@@ -23,7 +23,7 @@ pub(super) struct RowFound {
     best_position: u32,
     largest: f32,
     largest_position: u32,
-    /// Exponentials of the rivals as they are, relative to `best`.
+    /// Exponentials of the negatives as they are, relative to `best`.
     plain: ExpSums,
 }
 
@@ -69,7 +69,7 @@ impl RowFound {
         Some(found)
     }
 
-    fn has_rivals(&self) -> bool {
+    fn has_negatives(&self) -> bool {
         self.best > f32::NEG_INFINITY
     }
 }
@@ -158,7 +158,7 @@ impl Barrier {
         &self.found[row - self.first]
     }
 
-    /// What the slopes of the rivals of a row are multiplied by.
+    /// What the slopes of the negatives of a row are multiplied by.
     pub(super) fn slope(&self, row: usize) -> f64 {
         self.slopes[row - self.first]
     }
@@ -179,24 +179,24 @@ impl Barrier {
             self.shares.push(0.0);
             return;
         };
-        let classes = shared.positions / loss.spec().sub_centres;
-        let outvoted = !found.has_rivals() && !matches!(shared.kind, Kind::Gated { against_zero: true, .. });
+        let classes = shared.positions / loss.spec().sub_centers;
+        let outvoted = !found.has_negatives() && !matches!(shared.kind, Kind::Gated { against_zero: true, .. });
         let aim = Aim { score: target.exact.score, shift: target.modified.shift, scale: rows.scale };
-        let mut rival = None;
+        let mut negative = None;
         let outcome = if classes == 1 || outvoted {
             Outcome { row: crate::comparison::RowLoss::default(), slope: 0.0, share: 0.0 }
         } else {
             let statistics = match shared.kind {
-                Kind::Exponentials => RivalStatistics::Exponentials(RivalSums {
+                Kind::Exponentials => NegativeStatistics::Exponentials(NegativeSums {
                     reference: found.reference,
                     sums: found.exponentials,
                     present: found.present,
                 }),
-                Kind::Gated { .. } => RivalStatistics::Gated(found.gated),
+                Kind::Gated { .. } => NegativeStatistics::Gated(found.gated),
                 Kind::Largest => {
                     let (score, exact, slope) = strongest(shared, row, &found);
-                    rival = Some((exact, slope));
-                    RivalStatistics::Largest(score)
+                    negative = Some((exact, slope));
+                    NegativeStatistics::Largest(score)
                 }
             };
             loss.spec().comparison.outcome(&aim, &statistics)
@@ -214,7 +214,7 @@ impl Barrier {
             weight_norm: target.exact.weight_norm,
             by_weight_norm: if loss.needs_weight_norms() { by_norms * rows.norms[row] } else { 0.0 },
         });
-        if let Some((exact, slope)) = rival {
+        if let Some((exact, slope)) = negative {
             self.pulls.push(Pull {
                 position: exact.position,
                 row,
@@ -230,11 +230,11 @@ impl Barrier {
     }
 }
 
-/// The strongest rival of a row: its score as it is compared, where that comes from, and its slope by the score.
+/// The strongest negative of a row: its score as it is compared, where that comes from, and its slope by the score.
 fn strongest(shared: &Shared<'_>, row: usize, found: &RowFound) -> (f64, super::rows::ExactScore, f64) {
     let exact = shared.source.exact(row, shared.rows.norms[row], found.largest_position as usize);
     let bend = shared.rows.targets[row].as_ref().and_then(|target| target.bend);
-    let (Some(bend), false) = (bend, shared.loss.spec().rivals == Rivals::Plain) else {
+    let (Some(bend), false) = (bend, shared.loss.spec().negatives == Negatives::Plain) else {
         return (exact.score, exact, 1.0);
     };
     let (mut value, mut slope) = ([0.0_f32], [0.0_f32]);
@@ -245,12 +245,12 @@ fn strongest(shared: &Shared<'_>, row: usize, found: &RowFound) -> (f64, super::
 
 /// The position of the largest score of a row, the target's among them; the lowest on ties.
 fn top(shared: &Shared<'_>, row: usize, found: &RowFound) -> Option<usize> {
-    let rival = found.has_rivals().then_some((found.best, found.best_position as usize));
+    let negative = found.has_negatives().then_some((found.best, found.best_position as usize));
     let target = shared.rows.targets[row].as_ref().map(|t| (f32::round_from(t.exact.score), t.exact.position));
-    match (rival, target) {
+    match (negative, target) {
         (Some((best, at)), Some((own, position))) if best > own || (best == own && at < position) => Some(at),
         (_, Some((_, position))) => Some(position),
-        (rival, None) => rival.map(|(_, at)| at),
+        (negative, None) => negative.map(|(_, at)| at),
     }
 }
 
@@ -262,19 +262,19 @@ fn summary(shared: &Shared<'_>, row: usize, found: &RowFound) -> RowSummary {
     }
     let scale = shared.rows.scale;
     let (best, sums) = (f64::from(found.best), found.plain);
-    let rivals = if found.has_rivals() { scale * best + sums.exp.ln() } else { f64::NEG_INFINITY };
-    // The mean of the rivals' scaled scores under their softmax.
-    let mean = if found.has_rivals() { scale * best + sums.weighted / sums.exp } else { 0.0 };
+    let negatives = if found.has_negatives() { scale * best + sums.exp.ln() } else { f64::NEG_INFINITY };
+    // The mean of the negatives' scaled scores under their softmax.
+    let mean = if found.has_negatives() { scale * best + sums.weighted / sums.exp } else { 0.0 };
     let Some(target) = shared.rows.targets[row].as_ref() else {
-        return RowSummary { top_position, log_sum_exp: rivals, entropy: rivals - mean };
+        return RowSummary { top_position, log_sum_exp: negatives, entropy: negatives - mean };
     };
     let own = scale * target.exact.score;
-    if !found.has_rivals() {
+    if !found.has_negatives() {
         return RowSummary { top_position, log_sum_exp: own, entropy: 0.0 };
     }
-    let gap = rivals - own;
-    let (of_rivals, of_own) = (crate::smooth::sigmoid(gap), crate::smooth::sigmoid(-gap));
-    // H = p_y (-ln p_y) + (1 - p_y) (-ln(1 - p_y) + H of the rivals)
-    let entropy = of_own * softplus(gap) + of_rivals * (softplus(-gap) + (rivals - mean));
+    let gap = negatives - own;
+    let (of_negatives, of_own) = (crate::smooth::sigmoid(gap), crate::smooth::sigmoid(-gap));
+    // H = p_y (-ln p_y) + (1 - p_y) (-ln(1 - p_y) + H of the negatives)
+    let entropy = of_own * softplus(gap) + of_negatives * (softplus(-gap) + (negatives - mean));
     RowSummary { top_position, log_sum_exp: own + softplus(gap), entropy }
 }

@@ -74,7 +74,7 @@ impl<'a, F: Real> HeadBatch<'a, F> {
         Self { sample_weights: Some(weights), ..self }
     }
 
-    /// The amount of margin of each row (N), for [`Amount::PerSample`](crate::Amount::PerSample).
+    /// The margin value of each row (N), for [`MarginValue::PerSample`](crate::MarginValue::PerSample).
     #[must_use]
     pub fn with_margins(self, margins: ArrayView1<'a, F>) -> Self {
         Self { margins: Some(margins), ..self }

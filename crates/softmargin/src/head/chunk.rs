@@ -1,6 +1,6 @@
-//! Where the rows of the weight's gradient of a shard go: into an array, or into a step of an optimiser.
+//! Where the rows of the weight's gradient of a shard go: into an array, or into a step of an optimizer.
 
-use super::optimiser::StepRows;
+use super::optimizer::StepRows;
 use super::sweep::Prototypes;
 use crate::buffer::contiguous;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis};

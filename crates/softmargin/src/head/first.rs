@@ -19,7 +19,7 @@ pub(super) enum Store<'a> {
     Nothing,
     /// Words of single precision, in panels.
     Whole(&'a mut [Line]),
-    /// Words of two bf16 numbers, neighbouring rows of the batch.
+    /// Words of two bf16 numbers, neighboring rows of the batch.
     Half(&'a mut [Line]),
 }
 

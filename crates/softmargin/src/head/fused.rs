@@ -18,9 +18,9 @@ use crate::buffer::contiguous;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::HeadGradients;
 use crate::loss::{Gradients, Loss};
+use crate::negatives::Negatives;
 use crate::real::Real;
 use crate::reduction::Reduction;
-use crate::rivals::Rivals;
 use crate::simd::{LINE, Line, run_on};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use rayon::prelude::*;
@@ -68,7 +68,7 @@ pub(super) struct Begun<'a> {
     pulled: Array2<f64>,
 }
 
-/// Whether a loss smooths labels: what that takes off every rival is known only when all sums are.
+/// Whether a loss smooths labels: what that takes off every negative is known only when all sums are.
 fn smooths(loss: &Loss) -> bool {
     loss.spec().comparison.cross_entropy_options().is_some_and(|(label_smoothing, _)| label_smoothing > 0.0)
 }
@@ -104,7 +104,7 @@ impl<'a> Request<'a> {
         let Self { loss, options, memory, batch, reduction, tile } = self;
         let weight = weight.reborrow();
         let spec = loss.spec();
-        let positions = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centres);
+        let positions = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centers);
         let source = Source {
             set: loss.instruction_set(),
             geometry: spec.geometry,
@@ -121,9 +121,9 @@ impl<'a> Request<'a> {
             set: loss.instruction_set(),
             precision: options.precision,
             geometry: spec.geometry,
-            sub_centres: spec.sub_centres,
+            sub_centers: spec.sub_centers,
             look: Look { kind, smooths: smooths(loss), statistics: options.statistics },
-            bends: spec.rivals != Rivals::Plain,
+            bends: spec.negatives != Negatives::Plain,
             positions,
             bias: batch.bias,
             width,
@@ -134,7 +134,7 @@ impl<'a> Request<'a> {
             .into_iter()
             .map(|range| sweep.block(&rows, batch.embeddings, range))
             .collect();
-        let shards = tiling::shards(positions.count(), spec.sub_centres, count, width, tile, by_rows);
+        let shards = tiling::shards(positions.count(), spec.sub_centers, count, width, tile, by_rows);
         let mut store = memory.take(store_lines(mode, &shards, &blocks));
         let prototypes = Prototypes { rows: weight, first: 0 };
         let parallel = is_worth_threads(count, positions.count(), width);
@@ -381,13 +381,13 @@ impl<'a> Begun<'a> {
         slope * (self.rows.scale * (f64::from(reference.0[lane]) - self.barrier.found(row).reference)).exp()
     }
 
-    /// The gradient of an embedding from what its rivals sum up to.
+    /// The gradient of an embedding from what its negatives sum up to.
     fn finish_row(&self, row: usize, sum: &[f64], out: &mut ArrayViewMut1<'_, f32>) {
         let (x, of_x) = (contiguous(self.request.batch.embeddings.row(row)), inverse(self.rows.norms[row]));
         let unit = divisor(self.rows.norms[row]);
         let by_norm = self.of_loss.embedding_norms.as_ref().map_or(0.0, |by_norm| f64::from(by_norm[row]));
         let (along, factor) =
-            if self.sweep.geometry.normalises_embeddings() { (unit * unit, of_x) } else { (0.0, 1.0) };
+            if self.sweep.geometry.normalizes_embeddings() { (unit * unit, of_x) } else { (0.0, 1.0) };
         let pulled = self.pulled.row(row).to_slice().expect("a fresh array lies in order");
         let finish = |out: &mut [f32]| {
             run_on(self.sweep.set, FinishRow { sum, x: &x, along, factor, pulled, radial: by_norm * of_x, out });

@@ -9,7 +9,7 @@
 //! second    dW = E^T X',  X' the embeddings times what their rows' slopes are multiplied by
 //! ```
 //!
-//! The margin changes one score of a row, in f64, outside the sweeps (`rows.rs`); the rivals go through one of three
+//! The margin changes one score of a row, in f64, outside the sweeps (`rows.rs`); the negatives go through one of three
 //! kinds of work on a tile (`tile.rs`). [`Mode`] says what is kept of E between the sweeps.
 //!
 //! ```
@@ -39,7 +39,7 @@ mod chunk;
 mod first;
 mod fused;
 mod memory;
-mod optimiser;
+mod optimizer;
 mod options;
 mod panels;
 mod product;
@@ -54,7 +54,7 @@ mod unfused;
 mod value;
 
 pub use batch::HeadBatch;
-pub use optimiser::{Optimiser, Rule};
+pub use optimizer::{Optimizer, Rule};
 pub use options::{HeadOptions, Mode, Precision};
 pub use sampling::SampledClasses;
 pub use value::{Distribution, HeadValue, RowStatistics};
@@ -115,9 +115,9 @@ impl Head {
         &self.options
     }
 
-    /// Rows of the weight: C, or C K with K sub-centres.
+    /// Rows of the weight: C, or C K with K sub-centers.
     pub fn num_prototypes(&self) -> usize {
-        self.loss.num_classes() * self.loss.spec().sub_centres
+        self.loss.num_classes() * self.loss.spec().sub_centers
     }
 
     /// Gives the memory that calls work in back to the system; the next call takes it anew.
@@ -247,27 +247,27 @@ impl Head {
     }
 
     /// A step of training: the gradients of [`value_and_grad`](Self::value_and_grad), of which that by the weight never
-    /// is. Each of its rows is used up by the optimiser where it is made; the field of the answer is empty. Prototypes
+    /// is. Each of its rows is used up by the optimizer where it is made; the field of the answer is empty. Prototypes
     /// of classes that were not sampled are not touched.
     ///
-    /// The gradient cannot be clipped by its norm here, which is known only when all of it is; see [`Optimiser`].
+    /// The gradient cannot be clipped by its norm here, which is known only when all of it is; see [`Optimizer`].
     ///
     /// # Errors
-    /// As [`value`](Self::value), and when the optimiser is of another shape; weight and optimiser are then as they were.
+    /// As [`value`](Self::value), and when the optimizer is of another shape; weight and optimizer are then as they were.
     ///
     /// ```
     /// use ndarray::{Array2, array};
-    /// use softmargin::head::{Head, HeadBatch, Optimiser, Rule};
+    /// use softmargin::head::{Head, HeadBatch, Optimizer, Rule};
     /// use softmargin::{Reduction, presets};
     /// let head = Head::new(presets::find("am-softmax")?.spec().build(3)?);
     /// let mut weight = array![[1.0_f32, 0.2], [0.1, 1.0], [-1.0, -1.0]];
     /// let rule = Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.0 };
-    /// let mut optimiser = Optimiser::new(rule, 0.1, weight.dim())?;
+    /// let mut optimizer = Optimizer::new(rule, 0.1, weight.dim())?;
     /// let (x, targets) = (array![[1.0_f32, 1.0], [-1.0, 0.0]], array![1, 2]);
     /// let batch = HeadBatch::new(x.view(), targets.view());
     /// let mut losses = Vec::new();
     /// for _ in 0..5 {
-    ///     let (value, gradients) = head.step(&batch, weight.view_mut(), &mut optimiser, Reduction::Mean)?;
+    ///     let (value, gradients) = head.step(&batch, weight.view_mut(), &mut optimizer, Reduction::Mean)?;
     ///     losses.push(value.total); // gradients.embeddings goes back into the network
     /// }
     /// assert!(losses.is_sorted_by(|a, b| a > b));
@@ -277,32 +277,32 @@ impl Head {
         &self,
         batch: &HeadBatch<'_, f32>,
         weight: ArrayViewMut2<'_, f32>,
-        optimiser: &mut Optimiser,
+        optimizer: &mut Optimizer,
         reduction: Reduction,
     ) -> Result<(HeadValue<f32>, HeadGradients<f32>)> {
         self.check(batch, weight.view())?;
-        optimiser.check_shape("optimiser", weight.dim())?;
-        among_threads(size_of_call(batch, weight.view()), || self.step_of(batch, weight, optimiser, reduction))
+        optimizer.check_shape("optimizer", weight.dim())?;
+        among_threads(size_of_call(batch, weight.view()), || self.step_of(batch, weight, optimizer, reduction))
     }
 
     fn step_of(
         &self,
         batch: &HeadBatch<'_, f32>,
         weight: ArrayViewMut2<'_, f32>,
-        optimiser: &mut Optimiser,
+        optimizer: &mut Optimizer,
         reduction: Reduction,
     ) -> Result<(HeadValue<f32>, HeadGradients<f32>)> {
         let mut embeddings = buffer::zeros(batch.embeddings.nrows(), batch.embeddings.ncols());
         let begun = self.begin(batch.reborrow(), weight.view(), reduction, true)?;
         let Some(begun) = begun else {
-            return self.unfused_step(batch, weight, optimiser, reduction);
+            return self.unfused_step(batch, weight, optimizer, reduction);
         };
         let starts = begun.starts(weight.nrows());
         let firsts = starts.clone();
-        let rows = optimiser.split(weight, &starts);
+        let rows = optimizer.split(weight, &starts);
         let chunks = firsts.into_iter().zip(rows).map(|(first, rows)| Chunk::Step { first, rows }).collect();
         let (value, gradients) = begun.finish(chunks, embeddings.view_mut());
-        optimiser.count_step();
+        optimizer.count_step();
         Ok((value, HeadGradients { embeddings, ..gradients }))
     }
 
@@ -331,18 +331,18 @@ impl Head {
 
     /// (N, 1): the score of each row and its target; 0 where that is no class.
     fn target_column<F: Real>(&self, batch: &HeadBatch<'_, F>, weight: ArrayView2<'_, F>) -> Result<Array2<F>> {
-        let sub_centres = self.loss.spec().sub_centres;
+        let sub_centers = self.loss.spec().sub_centers;
         let mut column = Array2::zeros((batch.embeddings.nrows(), 1));
         let crate::batch::Targets::Hard(labels) = batch.targets else { return Ok(column) };
         for (row, &label) in labels.iter().enumerate().take(column.nrows()) {
             let Some(class) = usize::try_from(label).ok().filter(|&class| class < self.loss.num_classes()) else {
                 continue;
             };
-            let own = class * sub_centres..(class + 1) * sub_centres;
+            let own = class * sub_centers..(class + 1) * sub_centers;
             let bias = batch.bias.map(|bias| bias.slice_move(ndarray::s![own.clone()]));
             let (x, w) = (batch.embeddings.slice(ndarray::s![row..=row, ..]), weight.slice(ndarray::s![own, ..]));
             let scored = self.loss.spec().geometry.scores(x, w, bias)?;
-            column[[row, 0]] = crate::sub_centres::pool(scored.scores.view(), sub_centres)?.scores[[0, 0]];
+            column[[row, 0]] = crate::sub_centers::pool(scored.scores.view(), sub_centers)?.scores[[0, 0]];
         }
         Ok(column)
     }
@@ -393,14 +393,14 @@ impl Head {
         &self,
         batch: &HeadBatch<'_, f32>,
         weight: ArrayViewMut2<'_, f32>,
-        optimiser: &mut Optimiser,
+        optimizer: &mut Optimizer,
         reduction: Reduction,
     ) -> Result<(HeadValue<f32>, HeadGradients<f32>)> {
         let (value, gradients) = self.unfused(batch, weight.view(), reduction, true)?;
         let gradients = gradients.expect("they were asked for");
-        let sub_centres = self.loss.spec().sub_centres;
-        optimiser.apply_where(weight, gradients.weight.view(), |row| {
-            batch.sampled.is_none_or(|sampled| sampled.classes().binary_search(&(row / sub_centres)).is_ok())
+        let sub_centers = self.loss.spec().sub_centers;
+        optimizer.apply_where(weight, gradients.weight.view(), |row| {
+            batch.sampled.is_none_or(|sampled| sampled.classes().binary_search(&(row / sub_centers)).is_ok())
         });
         Ok((value, HeadGradients { weight: Array2::zeros((0, 0)), ..gradients }))
     }

@@ -14,7 +14,7 @@ pub enum Mode {
     #[default]
     Auto,
     /// A number of single precision for each score: 4 N C bytes. With label smoothing, and where only the strongest
-    /// rival counts, there is nothing to keep: scores are recomputed.
+    /// negative counts, there is nothing to keep: scores are recomputed.
     Store,
     /// A bf16 number for each: 2 N C bytes. The gradient by the prototypes has their 8 bits. Else as [`Store`](Self::Store).
     StoreHalf,

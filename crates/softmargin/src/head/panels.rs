@@ -1,7 +1,7 @@
 //! The one layout of all matrices of a head: panels of sixteen columns.
 //!
 //! Line `p R + r` holds the columns `16 p` to `16 p + 15` of row `r`, of R rows; what lies beyond the last column is 0. So
-//! a product reads its right factor line by line, its left factor from neighbouring lines at fixed distances, and what it
+//! a product reads its right factor line by line, its left factor from neighboring lines at fixed distances, and what it
 //! writes is a factor of the next product as it lies.
 
 use crate::simd::{Instructions, LINE, Line, Work, pair};
@@ -93,7 +93,7 @@ pub(super) fn put_columns(rows: &[Cow<'_, [f32]>], factors: &[f64], panel: &mut 
     }
 }
 
-/// Neighbouring rows of a matrix as words of bf16: row `k` of the result has the rows `2 k` and `2 k + 1`.
+/// Neighboring rows of a matrix as words of bf16: row `k` of the result has the rows `2 k` and `2 k + 1`.
 pub(super) fn pair_rows(from: Panels<'_>, pairs: usize, to: &mut [Line]) {
     for (panel, out) in to.chunks_exact_mut(pairs.max(1)).enumerate() {
         let lines = from.panel(panel);
@@ -105,7 +105,7 @@ pub(super) fn pair_rows(from: Panels<'_>, pairs: usize, to: &mut [Line]) {
     }
 }
 
-/// Neighbouring columns of a matrix as words of bf16: column `k` of the result has the columns `2 k` and `2 k + 1`.
+/// Neighboring columns of a matrix as words of bf16: column `k` of the result has the columns `2 k` and `2 k + 1`.
 pub(super) fn pair_columns(from: Panels<'_>, to: &mut [Line]) {
     let rows = from.rows;
     let count = from.lines.len() / rows.max(1);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_neighbours() {
+    fn pairs_are_neighbors() {
         let lines: Vec<Line> = (0..2 * 3).map(|k| Line(std::array::from_fn(|l| (k * 20 + l) as f32))).collect();
         let from = Panels::new(&lines, 3);
         let halves = |word: f32| {

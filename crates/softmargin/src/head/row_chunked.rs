@@ -79,7 +79,7 @@ impl<'a> Sweep<'a> {
         let of_bias = if self.bias.is_some() { positions } else { 0 };
         let mut raw = gradients.then(|| (self.memory.take_zeros(self.width_panels() * positions), vec![0.0; of_bias]));
         let (mut barriers, mut found) = (Vec::new(), Vec::new());
-        // What label smoothing takes off every rival is known only when all sums are.
+        // What label smoothing takes off every negative is known only when all sums are.
         let stores = gradients && !self.look.smooths && has_products(self.look.kind);
         let most = blocks.iter().map(Block::padded).max().unwrap_or(0);
         let mut store = self.memory.take(if stores { stored_lines(positions, most, false) } else { 0 });

@@ -11,7 +11,7 @@ use crate::batch::Targets;
 use crate::buffer::contiguous;
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::loss::{Loss, Plan, RowAmounts};
+use crate::loss::{Loss, Plan, RowMarginPairs};
 use crate::margin::{ModifiedTarget, TargetContext};
 use crate::real::Real;
 use crate::simd::{Bend, InstructionSet};
@@ -92,9 +92,9 @@ impl Source<'_> {
     }
 
     /// The best of the prototypes of a class, from its first position on; the first on ties.
-    fn best(&self, row: usize, norm: f64, first: usize, sub_centres: usize) -> ExactScore {
+    fn best(&self, row: usize, norm: f64, first: usize, sub_centers: usize) -> ExactScore {
         let mut best = self.exact(row, norm, first);
-        for position in first + 1..first + sub_centres {
+        for position in first + 1..first + sub_centers {
             let other = self.exact(row, norm, position);
             if other.score > best.score {
                 best = other;
@@ -131,7 +131,7 @@ impl Rows {
         }
         of_scores.check(loss.needs())?;
         let (plans, weight) = loss.plan(&of_scores)?;
-        let amounts = loss.amounts(&of_scores, &plans);
+        let values = loss.values(&of_scores, &plans);
         let scale = loss.scale(&of_scores);
         let exact = exact_targets(loss, batch, source, &plans, &norms);
         if exact
@@ -154,7 +154,7 @@ impl Rows {
         all.targets = exact
             .iter()
             .enumerate()
-            .map(|(row, exact)| exact.map(|t| all.modify(loss, batch, &amounts, row, t)))
+            .map(|(row, exact)| exact.map(|t| all.modify(loss, batch, &values, row, t)))
             .collect();
         Ok(Some(all))
     }
@@ -164,7 +164,7 @@ impl Rows {
         &self,
         loss: &Loss,
         batch: &HeadBatch<'_, f32>,
-        [amount, minus]: &RowAmounts,
+        [value, minus]: &RowMarginPairs,
         row: usize,
         (first, exact): (usize, ExactScore),
     ) -> Target {
@@ -178,14 +178,14 @@ impl Rows {
             score: exact.score,
             scale: self.scale,
             norm,
-            amount: amount[row],
+            value: value[row],
             minus: minus[row],
             step: batch.state.map_or(0, |state| state.step),
             least_sine: f64::LEAST_SINE,
         };
         let modified = spec.margin.apply(&context);
         let mean = batch.state.map_or(0.0, |state| state.target_mean);
-        let bend = spec.rivals.bend(exact.score + modified.shift, || spec.margin.plain_psi(&context), mean);
+        let bend = spec.negatives.bend(exact.score + modified.shift, || spec.margin.plain_psi(&context), mean);
         Target { exact, first, modified, bend }
     }
 
@@ -204,13 +204,13 @@ fn exact_targets(
     norms: &[f64],
 ) -> Vec<Option<(usize, ExactScore)>> {
     let Targets::Hard(_) = batch.targets else { return vec![None; plans.len()] };
-    let sub_centres = loss.spec().sub_centres;
+    let sub_centers = loss.spec().sub_centers;
     let one = |(row, plan): (usize, &Plan)| {
         if plan.weight == 0.0 {
             return None;
         }
         let first = source.positions.of_class(plan.class)?;
-        Some((first, source.best(row, norms[row], first, sub_centres)))
+        Some((first, source.best(row, norms[row], first, sub_centers)))
     };
     plans.par_iter().with_min_len(ROWS_OF_A_TASK).enumerate().map(one).collect()
 }

@@ -1,6 +1,6 @@
 //! Some of the classes: those of the batch and a random share of the rest (An et al. 2022, PartialFC, arXiv 2203.15565).
 //!
-//! A step looks at `share C` rivals instead of all C. Prototypes that were not drawn are not read and not changed.
+//! A step looks at `share C` negatives instead of all C. Prototypes that were not drawn are not read and not changed.
 
 use crate::batch::Targets;
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
@@ -95,12 +95,12 @@ impl SampledClasses {
 pub(super) struct Positions<'a> {
     sampled: Option<&'a [usize]>,
     num_classes: usize,
-    sub_centres: usize,
+    sub_centers: usize,
 }
 
 impl<'a> Positions<'a> {
-    pub(super) fn new(sampled: Option<&'a SampledClasses>, num_classes: usize, sub_centres: usize) -> Self {
-        Self { sampled: sampled.map(SampledClasses::classes), num_classes, sub_centres }
+    pub(super) fn new(sampled: Option<&'a SampledClasses>, num_classes: usize, sub_centers: usize) -> Self {
+        Self { sampled: sampled.map(SampledClasses::classes), num_classes, sub_centers }
     }
 
     /// Classes that take part.
@@ -110,23 +110,23 @@ impl<'a> Positions<'a> {
 
     /// Prototypes that take part.
     pub(super) fn count(self) -> usize {
-        self.classes() * self.sub_centres
+        self.classes() * self.sub_centers
     }
 
     /// The prototype at a position; one past the last position gives one past the last prototype.
     #[inline]
     pub(super) fn prototype(self, position: usize) -> usize {
-        let (class, centre) = (position / self.sub_centres, position % self.sub_centres);
+        let (class, center) = (position / self.sub_centers, position % self.sub_centers);
         let class = match self.sampled {
             None => class,
             Some(classes) => classes.get(class).copied().unwrap_or(self.num_classes),
         };
-        class * self.sub_centres + centre
+        class * self.sub_centers + center
     }
 
     /// The class at a position.
     pub(super) fn class(self, position: usize) -> usize {
-        self.prototype(position) / self.sub_centres
+        self.prototype(position) / self.sub_centers
     }
 
     /// The first position of a class; `None` where it does not take part.
@@ -135,7 +135,7 @@ impl<'a> Positions<'a> {
             None => Some(class),
             Some(classes) => classes.binary_search(&class).ok(),
         };
-        index.map(|index| index * self.sub_centres)
+        index.map(|index| index * self.sub_centers)
     }
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A row of dW is finished while its tile is in the cache: the part along a unit prototype is taken off, targets pull, and
-//! either the gradient is written or a step of an optimiser is made.
+//! either the gradient is written or a step of an optimizer is made.
 
 use super::arithmetic::{dot, dot_in_lanes};
 use super::barrier::Barrier;
@@ -296,7 +296,7 @@ impl<'a> Sweep<'a> {
             next += own.len();
             chunk.take(self.positions.prototype(position), &mut room_of_row, |w, gradient| {
                 take_row(raw, row, tile.len(), gradient);
-                if self.geometry.normalises_weights() && has_products(self.look.kind) {
+                if self.geometry.normalizes_weights() && has_products(self.look.kind) {
                     let of_w = inverses.get(row).copied();
                     let of_w = of_w.unwrap_or_else(|| inverse(dot(self.set, w, w).sqrt()));
                     run_on(self.set, TakeOffAlong { gradient, w, of_w });
@@ -348,7 +348,7 @@ fn add_bias(slopes: &[Line], factors: &[Line], bias: &mut [f64]) {
     }
 }
 
-/// Words of two neighbouring columns of bf16, as panels of single precision.
+/// Words of two neighboring columns of bf16, as panels of single precision.
 fn widen(paired: &[Line], count: usize, whole: &mut [Line]) {
     for (panel, lines) in whole.chunks_exact_mut(count).enumerate() {
         let (half, offset) = (panel / 2, panel % 2 * LINE / 2);

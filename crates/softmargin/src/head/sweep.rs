@@ -21,9 +21,9 @@ pub(super) struct Sweep<'a> {
     pub(super) set: InstructionSet,
     pub(super) precision: Precision,
     pub(super) geometry: Geometry,
-    pub(super) sub_centres: usize,
+    pub(super) sub_centers: usize,
     pub(super) look: Look,
-    /// Whether rivals are bent.
+    /// Whether negatives are bent.
     pub(super) bends: bool,
     pub(super) positions: Positions<'a>,
     pub(super) bias: Option<ArrayView1<'a, f32>>,
@@ -84,7 +84,7 @@ impl Block<'_> {
 
 /// What embeddings are multiplied by before products: their inverse norm under the cosine.
 pub(super) fn factor_of_row(geometry: Geometry, norm: f64) -> f64 {
-    if geometry.normalises_embeddings() { divisor(norm) } else { 1.0 }
+    if geometry.normalizes_embeddings() { divisor(norm) } else { 1.0 }
 }
 
 impl<'a> Sweep<'a> {
@@ -193,7 +193,7 @@ impl<'a> Sweep<'a> {
             {
                 prefetch(next);
             }
-            let length = if self.geometry.normalises_weights() { dot(self.set, &values, &values).sqrt() } else { 1.0 };
+            let length = if self.geometry.normalizes_weights() { dot(self.set, &values, &values).sqrt() } else { 1.0 };
             room.inverse[row] = inverse(length);
             room.sound &= length.is_finite();
             let factor = divisor(length);
@@ -202,7 +202,7 @@ impl<'a> Sweep<'a> {
                 room.bias[row] = bias[prototype];
             }
         }
-        if !self.geometry.normalises_weights() {
+        if !self.geometry.normalizes_weights() {
             room.sound &= run_on(self.set, AreModest(&room.prototypes[..self.width_panels() * count]));
         }
         if self.pairs() {
@@ -230,7 +230,7 @@ impl<'a> Sweep<'a> {
     ) -> TileOf<'b> {
         TileOf {
             first: tile.start,
-            sub_centres: self.sub_centres,
+            sub_centers: self.sub_centers,
             bounded: self.geometry.is_bounded(),
             bias: self.bias.is_some().then_some(bias),
             targets,
@@ -242,10 +242,10 @@ impl<'a> Sweep<'a> {
 pub(super) struct Room<'a> {
     /// The prototypes of the tile.
     pub(super) prototypes: Buffer<'a>,
-    /// The same as words of bf16: neighbouring columns, and neighbouring rows.
+    /// The same as words of bf16: neighboring columns, and neighboring rows.
     by_column: Buffer<'a>,
     pub(super) by_row: Buffer<'a>,
-    /// Of bent rivals.
+    /// Of bent negatives.
     pub(super) slopes: Buffer<'a>,
     /// Slopes as words of bf16.
     pub(super) paired: Buffer<'a>,
@@ -258,7 +258,7 @@ pub(super) struct Room<'a> {
     pub(super) count: usize,
 }
 
-/// The part of a panel of the room for slopes of bent rivals; none where nothing is bent.
+/// The part of a panel of the room for slopes of bent negatives; none where nothing is bent.
 pub(super) fn slopes_of_panel(slopes: &mut [Line], panel: usize, count: usize) -> &mut [Line] {
     if slopes.is_empty() { &mut [] } else { &mut slopes[panel * count..][..count] }
 }
@@ -285,7 +285,7 @@ impl Work for AreModest<'_> {
     }
 }
 
-/// A score and what is pulled along it, in f64: the target of a row, or its one rival that counts.
+/// A score and what is pulled along it, in f64: the target of a row, or its one negative that counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pull {
     pub(super) position: usize,
@@ -303,8 +303,8 @@ impl Pull {
     pub(super) fn add_to_embedding(&self, source: &Source<'_>, norm: f64, gradient: &mut [f64]) {
         let w = contiguous(source.weight.row(source.positions.prototype(self.position)));
         let x = contiguous(source.embeddings.row(self.row));
-        let of_w = if source.geometry.normalises_weights() { divisor(self.weight_norm) } else { 1.0 };
-        let (of_x, along) = if source.geometry.normalises_embeddings() {
+        let of_w = if source.geometry.normalizes_weights() { divisor(self.weight_norm) } else { 1.0 };
+        let (of_x, along) = if source.geometry.normalizes_embeddings() {
             (inverse(norm), self.score * divisor(norm))
         } else {
             (1.0, 0.0)
@@ -323,7 +323,7 @@ impl Pull {
         gradient: &mut [f32],
     ) {
         let of_x = factor_of_row(sweep.geometry, norm);
-        let (of_w, along) = if sweep.geometry.normalises_weights() {
+        let (of_w, along) = if sweep.geometry.normalizes_weights() {
             (inverse(self.weight_norm), self.score * divisor(self.weight_norm))
         } else {
             (1.0, 0.0)
@@ -334,7 +334,7 @@ impl Pull {
     }
 }
 
-/// Whether products of rivals' slopes are needed at all.
+/// Whether products of negatives' slopes are needed at all.
 pub(super) fn has_products(kind: Kind) -> bool {
     kind != Kind::Largest
 }

@@ -1,7 +1,7 @@
-//! One tile of prototypes against one block of rows: scores, and what becomes of the rivals' ones, sixteen rows at a time.
+//! One tile of prototypes against one block of rows: scores, and what becomes of the negatives' ones, sixteen rows at a time.
 //!
 //! Panels are class by class, so a line has the scores of sixteen rows and one prototype. Everything that belongs to a
-//! row (its reference, where its rivals bend, its sums) is a line too, and no sum goes across a line.
+//! row (its reference, where its negatives bend, its sums) is a line too, and no sum goes across a line.
 
 #![expect(clippy::needless_range_loop, reason = "the lanes of several lines at once")]
 
@@ -16,11 +16,11 @@ use crate::simd::{curricular, hinge, misclassified, present, soft_hinge};
 /// Classes that a sum of single precision runs over before it is widened.
 const GROUP: usize = 32;
 
-/// A rival this much above the reference of its row, scaled, makes it the new reference. Far from what overflows, and
+/// A negative this much above the reference of its row, scaled, makes it the new reference. Far from what overflows, and
 /// what lies as far below keeps its digits.
 const HEADROOM: f32 = 20.0;
 
-/// What a sweep makes of the rivals of a row.
+/// What a sweep makes of the negatives of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     /// Their exponentials relative to a reference.
@@ -52,7 +52,7 @@ pub(super) struct PanelRows {
     bend: Bending,
 }
 
-/// How the rivals of sixteen rows are bent.
+/// How the negatives of sixteen rows are bent.
 #[derive(Clone, Copy, Debug)]
 enum Bending {
     None,
@@ -62,7 +62,7 @@ enum Bending {
 }
 
 impl PanelRows {
-    /// Of the rows from `first` on. A row that does not count, and one that is not there, has rivals like any other.
+    /// Of the rows from `first` on. A row that does not count, and one that is not there, has negatives like any other.
     pub(super) fn of(rows: &Rows, kind: Kind, first: usize) -> Self {
         let at = |l: usize| rows.targets.get(first + l).and_then(Option::as_ref);
         let line = |of: &dyn Fn(&Target) -> f32| Line(std::array::from_fn(|l| at(l).map_or(0.0, of)));
@@ -91,7 +91,7 @@ impl PanelRows {
 pub(super) struct PanelSums {
     /// Above 0 where a score was NaN or plus infinity.
     pub(super) odd: Line,
-    /// The largest rival as it is, and the first position that has it.
+    /// The largest negative as it is, and the first position that has it.
     pub(super) best: Line,
     pub(super) best_position: [u32; LINE],
     /// The largest after bending, where that is looked for.
@@ -101,10 +101,10 @@ pub(super) struct PanelSums {
     pub(super) reference: Line,
     pub(super) exponentials: [ExpSums; LINE],
     pub(super) gated: [GateSums; LINE],
-    /// Of rivals above minus infinity: `sum (z - reference)`, and how many.
+    /// Of negatives above minus infinity: `sum (z - reference)`, and how many.
     pub(super) above_reference: [f64; LINE],
     pub(super) present: [u32; LINE],
-    /// For the statistics: exponentials of the rivals as they are, relative to `best`.
+    /// For the statistics: exponentials of the negatives as they are, relative to `best`.
     pub(super) plain: [ExpSums; LINE],
 }
 
@@ -131,7 +131,7 @@ impl PanelSums {
 pub(super) struct TileOf<'a> {
     /// The position of its first prototype.
     pub(super) first: usize,
-    pub(super) sub_centres: usize,
+    pub(super) sub_centers: usize,
     /// Whether scores are cosines.
     pub(super) bounded: bool,
     /// One number a prototype of the tile.
@@ -163,11 +163,11 @@ pub(super) fn finish_scores(scores: &mut [Line], tile: &TileOf<'_>, odd: &mut Li
         }
     }
     odd.0 = found;
-    if tile.sub_centres > 1 {
-        scores.chunks_mut(tile.sub_centres).for_each(keep_best);
+    if tile.sub_centers > 1 {
+        scores.chunks_mut(tile.sub_centers).for_each(keep_best);
     }
     for &(lane, line) in tile.targets {
-        for line in &mut scores[line..line + tile.sub_centres] {
+        for line in &mut scores[line..line + tile.sub_centers] {
             line.0[lane] = f32::NEG_INFINITY;
         }
     }
@@ -205,7 +205,7 @@ fn look_for_largest(scores: &[Line], first: usize, best: &mut Line, position: &m
     (best.0, *position) = (most, at);
 }
 
-/// Exponentials of the rivals as they are, for the statistics of rows.
+/// Exponentials of the negatives as they are, for the statistics of rows.
 #[inline(always)]
 fn add_plain<I: Instructions>(scores: &mut [Line], scale: f32, before: &Line, sums: &mut PanelSums) {
     for l in 0..LINE {
@@ -298,7 +298,7 @@ pub(super) fn look<I: Instructions>(
     }
 }
 
-/// Bends the rivals, and writes their slopes; whether there is anything to bend.
+/// Bends the negatives, and writes their slopes; whether there is anything to bend.
 #[inline(always)]
 fn bend<I: Instructions>(scores: &mut [Line], slopes: &mut [Line], bending: Bending) -> bool {
     match bending {
@@ -336,7 +336,7 @@ fn multiply(lines: &mut [Line], factors: &[Line]) {
     }
 }
 
-/// Raises the reference of lanes where a rival is far above it.
+/// Raises the reference of lanes where a negative is far above it.
 #[inline(always)]
 fn move_reference(scores: &[Line], scale: f32, bent: bool, sums: &mut PanelSums, rebase: &mut dyn FnMut(usize, f32)) {
     // Plain scores have been looked at; bent ones are others.
@@ -417,7 +417,7 @@ pub(super) struct PanelSlopes {
     pub(super) reference: Line,
     /// What exponentials, or the slopes of a gate, are multiplied by.
     pub(super) factor: Line,
-    /// What every rival that takes part is given off: label smoothing.
+    /// What every negative that takes part is given off: label smoothing.
     pub(super) share: Line,
 }
 

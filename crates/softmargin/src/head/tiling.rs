@@ -57,33 +57,33 @@ pub(super) fn blocks(rows: usize, by_rows: bool) -> Vec<Range<usize>> {
 /// Shards of so many positions, each of whole classes; one where rows are gone through in chunks. `tile` is the size of a tile, if a test wants another.
 pub(super) fn shards(
     positions: usize,
-    sub_centres: usize,
+    sub_centers: usize,
     rows: usize,
     width: usize,
     tile: Option<usize>,
     by_rows: bool,
 ) -> Vec<Shard> {
     let of_width = (TILE_NUMBERS / width.max(1)).clamp(LEAST_TILE, MOST_TILE) / TILE_STEP * TILE_STEP;
-    let tile = whole_classes(tile.unwrap_or(of_width), sub_centres);
+    let tile = whole_classes(tile.unwrap_or(of_width), sub_centers);
     let tiles = positions.div_ceil(tile);
     let sum = panels_of(width) * rows.next_multiple_of(LINE) * size_of::<Line>();
     let afforded = (SHARD_BYTES / sum.max(1)).max(FEW_SHARDS);
     let count = if by_rows { 1 } else { (tiles / LEAST_SHARD).clamp(1, MOST_SHARDS).min(afforded) };
-    let classes = positions / sub_centres;
-    let first = |shard: usize| classes * shard / count * sub_centres;
+    let classes = positions / sub_centers;
+    let first = |shard: usize| classes * shard / count * sub_centers;
     let of = |shard: usize| {
         let positions = first(shard)..first(shard + 1);
         // Tiles of one size, rather than a small one at the end.
         let tiles = positions.len().div_ceil(tile).max(1);
         let even = positions.len().div_ceil(tiles).next_multiple_of(TILE_STEP.min(tile));
-        Shard { positions, tile: whole_classes(even, sub_centres) }
+        Shard { positions, tile: whole_classes(even, sub_centers) }
     };
     (0..count).map(of).filter(|shard| !shard.positions.is_empty()).collect()
 }
 
 /// The size of a tile that no class lies across.
-fn whole_classes(tile: usize, sub_centres: usize) -> usize {
-    (tile / sub_centres).max(1) * sub_centres
+fn whole_classes(tile: usize, sub_centers: usize) -> usize {
+    (tile / sub_centers).max(1) * sub_centers
 }
 
 #[cfg(test)]
@@ -103,17 +103,17 @@ mod tests {
                     .all(|block| block.len().is_multiple_of(LINE) && block.len() <= BLOCK + LINE)
             );
         }
-        for (classes, sub_centres) in [(0, 1), (1, 1), (1, 64), (10, 3), (1000, 1), (1000, 7), (100_000, 1)] {
+        for (classes, sub_centers) in [(0, 1), (1, 1), (1, 64), (10, 3), (1000, 1), (1000, 7), (100_000, 1)] {
             for (rows, width) in [(1, 1), (256, 512), (5000, 4096)] {
                 for tile in [None, Some(1), Some(50)] {
-                    let shards = shards(classes * sub_centres, sub_centres, rows, width, tile, false);
+                    let shards = shards(classes * sub_centers, sub_centers, rows, width, tile, false);
                     let mut next = 0;
                     for tile in shards.iter().flat_map(Shard::tiles) {
                         assert_eq!(tile.start, next);
-                        assert!(!tile.is_empty() && tile.len().is_multiple_of(sub_centres));
+                        assert!(!tile.is_empty() && tile.len().is_multiple_of(sub_centers));
                         next = tile.end;
                     }
-                    assert_eq!(next, classes * sub_centres);
+                    assert_eq!(next, classes * sub_centers);
                     assert!(shards.len() <= MOST_SHARDS);
                 }
             }

@@ -11,7 +11,7 @@ use crate::loss::{Gradients, Loss, Plan, without_faults};
 use crate::real::Real;
 use crate::reduction::Reduction;
 use crate::smooth::{arg_max, log_softmax, log_sum_exp};
-use crate::sub_centres::{Pooled, pool, spread};
+use crate::sub_centers::{Pooled, pool, spread};
 use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix1, Ix2, arr0, s};
 
 /// Matrices of scores that some rows take: scores, best of each class, slopes, and two products' factors.
@@ -41,7 +41,7 @@ pub(super) fn compute<F: Real>(
     of_scores.weight_norms = of_weight.as_ref().map(|norms| norms.view());
     of_scores.check(loss.needs())?;
     let (plans, total_weight) = loss.plan(&of_scores)?;
-    let amounts = loss.amounts(&of_scores, &plans);
+    let values = loss.values(&of_scores, &plans);
     let factor = reduction.factor(total_weight);
     let mut seen = Seen::new(rows, wanted.statistics);
     let mut outcomes = Vec::with_capacity(rows);
@@ -59,10 +59,10 @@ pub(super) fn compute<F: Real>(
         let chunk = Chunk::of(loss, batch, &selected, range.clone())?;
         seen.see(loss, &of_scores, &plans, first, &chunk);
         let part = chunk.batch(&of_scores, range.clone());
-        let amounts = amounts.each_ref().map(|all| all[range.clone()].to_vec());
+        let values = values.each_ref().map(|all| all[range.clone()].to_vec());
         let mut slopes = gradients.as_ref().map(|_| Array2::zeros(chunk.pooled.dim()));
         let view = slopes.as_mut().map(|slopes: &mut Array2<F>| slopes.view_mut());
-        outcomes.extend(loss.rows(&part, &plans[range.clone()], &amounts, factor, view));
+        outcomes.extend(loss.rows(&part, &plans[range.clone()], &values, factor, view));
         if let (Some(gradients), Some(slopes)) = (&mut gradients, slopes) {
             chunk.add(loss, batch, &selected, range, &slopes, gradients)?;
         }
@@ -95,29 +95,29 @@ struct Selected<'a, F> {
     bias: Option<CowArray<'a, F, Ix1>>,
     /// Their classes, where not all take part.
     classes: Option<&'a [usize]>,
-    sub_centres: usize,
+    sub_centers: usize,
 }
 
 impl<'a, F: Real> Selected<'a, F> {
     fn of(loss: &Loss, batch: HeadBatch<'a, F>, weight: ArrayView2<'a, F>) -> Self {
-        let sub_centres = loss.spec().sub_centres;
+        let sub_centers = loss.spec().sub_centers;
         let Some(sampled) = batch.sampled else {
-            return Self { weight: weight.into(), bias: batch.bias.map(Into::into), classes: None, sub_centres };
+            return Self { weight: weight.into(), bias: batch.bias.map(Into::into), classes: None, sub_centers };
         };
-        let of_class = |&class: &usize| class * sub_centres..(class + 1) * sub_centres;
+        let of_class = |&class: &usize| class * sub_centers..(class + 1) * sub_centers;
         let prototypes: Vec<usize> = sampled.classes().iter().flat_map(of_class).collect();
         Self {
             weight: weight.select(Axis(0), &prototypes).into(),
             bias: batch.bias.map(|bias| bias.select(Axis(0), &prototypes).into()),
             classes: Some(sampled.classes()),
-            sub_centres,
+            sub_centers,
         }
     }
 
     /// The prototype at each place of the selection, by rows of the selection.
     fn prototype(&self, row: usize) -> usize {
-        let (place, centre) = (row / self.sub_centres, row % self.sub_centres);
-        self.classes.map_or(place, |classes| classes[place]) * self.sub_centres + centre
+        let (place, center) = (row / self.sub_centers, row % self.sub_centers);
+        self.classes.map_or(place, |classes| classes[place]) * self.sub_centers + center
     }
 }
 
@@ -139,7 +139,7 @@ impl<F: Real> Chunk<F> {
         let x = batch.embeddings.slice(s![range, ..]);
         let bias = selected.bias.as_ref().map(|bias| bias.view());
         let scored = loss.spec().geometry.scores(x, selected.weight.view(), bias)?;
-        let Pooled { scores, winners } = pool(scored.scores.view(), loss.spec().sub_centres)?;
+        let Pooled { scores, winners } = pool(scored.scores.view(), loss.spec().sub_centers)?;
         let Some(classes) = selected.classes else { return Ok(Self { scored, pooled: scores, winners }) };
         let mut pooled = Array2::from_elem((scores.nrows(), loss.num_classes()), F::neg_infinity());
         for (column, &class) in scores.columns().into_iter().zip(classes) {
@@ -179,7 +179,7 @@ impl<F: Real> Chunk<F> {
         let spec = loss.spec();
         let of_selected = selected.classes.map(|classes| slopes.select(Axis(1), classes));
         let slopes = of_selected.as_ref().unwrap_or(slopes);
-        let scores = spread(slopes.view(), self.winners.view(), spec.sub_centres)?;
+        let scores = spread(slopes.view(), self.winners.view(), spec.sub_centers)?;
         let of_scores =
             Gradients { scores, scale: F::zero(), radius: F::zero(), embedding_norms: None, weight_norms: None };
         let x = batch.embeddings.slice(s![range.clone(), ..]);

@@ -6,7 +6,7 @@ use ndarray::Array1;
 /// The loss of a batch, and what is known of its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadValue<F> {
-    /// (N): the weighted loss of each row, its regulariser included; 0 for ignored rows.
+    /// (N): the weighted loss of each row, its regularizer included; 0 for ignored rows.
     pub rows: Array1<F>,
     /// The rows, reduced. Under [`Reduction::None`](crate::Reduction::None) their sum, whose gradient is the one given.
     pub total: F,
@@ -25,7 +25,7 @@ impl<F> HeadValue<F> {
     }
 }
 
-/// What the scores of each row show, as the geometry makes them: without margin, and with the rivals as they are.
+/// What the scores of each row show, as the geometry makes them: without margin, and with the negatives as they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowStatistics<F> {
     /// (N): the target's score; 0 for ignored rows and soft targets.

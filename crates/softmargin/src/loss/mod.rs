@@ -4,7 +4,7 @@
 //! multiplied by; compute the rows, each on its own, on all threads; add up in row order. No sum crosses threads, so
 //! the result has the same bits for any number of them.
 
-mod amounts;
+mod margin_values;
 mod plan;
 mod rows;
 mod totals;
@@ -19,9 +19,9 @@ use crate::reduction::Reduction;
 use crate::simd::InstructionSet;
 use crate::spec::LossSpec;
 use crate::state::LossState;
-use crate::sub_centres;
-pub use amounts::MarginAmounts;
-pub(crate) use amounts::RowAmounts;
+use crate::sub_centers;
+pub(crate) use margin_values::RowMarginPairs;
+pub use margin_values::RowMargins;
 use ndarray::{Array1, Array2, ArrayViewMut2};
 pub(crate) use plan::Plan;
 pub(crate) use rows::{RowOutcome, without_faults};
@@ -38,7 +38,7 @@ pub struct Loss {
 /// The loss of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value<F> {
-    /// (N): the weighted loss of each row, its regulariser included; 0 for ignored rows.
+    /// (N): the weighted loss of each row, its regularizer included; 0 for ignored rows.
     pub rows: Array1<F>,
     /// The rows, reduced. Under [`Reduction::None`] their sum, whose gradient is the one given.
     pub total: F,
@@ -57,8 +57,8 @@ pub struct Gradients<F> {
     pub scale: F,
     /// By the radius of ring loss.
     pub radius: F,
-    /// By the norms of the embeddings (N), where the loss looks at them: through margins on the angle, amounts that the norm
-    /// decides, and regularisers.
+    /// By the norms of the embeddings (N), where the loss looks at them: through margins on the angle, margin values that the norm
+    /// decides, and regularizers.
     pub embedding_norms: Option<Array1<F>>,
     /// By the norms of the prototypes (C), where the loss looks at them.
     pub weight_norms: Option<Array1<F>>,
@@ -82,13 +82,13 @@ impl Loss {
             return Err(Error::new(ErrorKind::Spec, "geometry.bias", expected, "one", advice));
         }
         spec.comparison.check(bounded, spec.scale)?;
-        if let Some(regulariser) = spec.regulariser {
-            regulariser.check(spec.geometry)?;
+        if let Some(regularizer) = spec.regularizer {
+            regularizer.check(spec.geometry)?;
         }
         check_class_weights(spec.class_weights.as_deref(), num_classes)?;
-        spec.rivals.check(spec.geometry)?;
+        spec.negatives.check(spec.geometry)?;
         let needs = needs(&spec, num_classes);
-        check_sub_centres(spec.sub_centres, needs.weight_norms == Need::Must)?;
+        check_sub_centers(spec.sub_centers, needs.weight_norms == Need::Must)?;
         Ok(Self { spec, num_classes, needs, instruction_set: InstructionSet::best() })
     }
 
@@ -228,8 +228,8 @@ impl Loss {
         gradient: Option<ArrayViewMut2<'_, F>>,
     ) -> Result<(Value<F>, Gradients<F>)> {
         let (plans, weight) = self.plan(batch)?;
-        let amounts = self.amounts(batch, &plans);
-        let outcomes = without_faults(self.rows(batch, &plans, &amounts, reduction.factor(weight), gradient))?;
+        let values = self.values(batch, &plans);
+        let outcomes = without_faults(self.rows(batch, &plans, &values, reduction.factor(weight), gradient))?;
         Ok(self.collect(batch, reduction, &plans, weight, &outcomes))
     }
 
@@ -246,29 +246,29 @@ impl Loss {
 /// What the parts of a loss look at, beside scores and targets.
 fn needs(spec: &LossSpec, num_classes: usize) -> Needs {
     let (angular, bounded) = (spec.margin.is_angular(), spec.geometry.is_bounded());
-    let regularised = spec.regulariser.is_some();
+    let regularized = spec.regularizer.is_some();
     let inner_product = matches!(spec.geometry, Geometry::InnerProduct { .. });
-    let averages = spec.rivals.momentum().is_some() || spec.margin.norm_momentum().is_some();
+    let averages = spec.negatives.momentum().is_some() || spec.margin.norm_momentum().is_some();
     Needs {
         num_classes,
         margins: Need::must_if(spec.margin.is_per_sample()),
-        embedding_norms: Need::must_if(regularised || spec.margin.is_from_norm() || (angular && !bounded)),
+        embedding_norms: Need::must_if(regularized || spec.margin.is_from_norm() || (angular && !bounded)),
         weight_norms: Need::must_if(angular && inner_product),
         scale: Need::may_if(spec.scale.is_learned()),
-        radius: Need::may_if(spec.regulariser.and_then(|term| term.initial_radius()).is_some()),
+        radius: Need::may_if(spec.regularizer.and_then(|term| term.initial_radius()).is_some()),
         state: Need::must_if(averages || spec.margin.is_drawn() || spec.margin.anneal().is_some()),
     }
 }
 
 /// Several prototypes a class do not go with an angle that the norm of the class's one prototype is a part of.
-fn check_sub_centres(count: usize, needs_weight_norms: bool) -> Result<()> {
-    sub_centres::check(count)?;
+fn check_sub_centers(count: usize, needs_weight_norms: bool) -> Result<()> {
+    sub_centers::check(count)?;
     if count == 1 || !needs_weight_norms {
         return Ok(());
     }
     let expected = "1 with a margin on the angle of inner products";
     let advice = "take cosines or unit weights, whose scores do not depend on the norms of prototypes";
-    Err(Error::new(ErrorKind::Spec, "sub_centres", expected, count.to_string(), advice))
+    Err(Error::new(ErrorKind::Spec, "sub_centers", expected, count.to_string(), advice))
 }
 
 fn check_class_weights(weights: Option<&[f64]>, num_classes: usize) -> Result<()> {

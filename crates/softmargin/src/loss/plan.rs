@@ -8,8 +8,8 @@ use crate::batch::{Batch, Targets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::margin::Margin;
 use crate::measures;
+use crate::negatives::Negatives;
 use crate::real::Real;
-use crate::rivals::Rivals;
 use ndarray::ArrayView1;
 
 /// What a row is compared with, and how much it counts.
@@ -78,22 +78,22 @@ impl Loss {
             "another comparison"
         } else if self.spec.margin != Margin::None {
             "a margin, which needs the one class that it belongs to"
-        } else if self.spec.rivals != Rivals::Plain {
-            "modified rivals, which are those of one class"
-        } else if self.spec.regulariser.is_some_and(|term| term.is_for_correct_rows()) {
+        } else if self.spec.negatives != Negatives::Plain {
+            "modified negatives, which are those of one class"
+        } else if self.spec.regularizer.is_some_and(|term| term.is_for_correct_rows()) {
             "feature incay, which needs to know the right class"
         } else {
             return Ok(());
         };
-        let expected = "classes, unless the loss is softmax cross-entropy without a margin, of plain rivals";
+        let expected = "classes, unless the loss is softmax cross-entropy without a margin, of plain negatives";
         Err(Error::new(ErrorKind::Input, "soft targets", expected, found, "give one class a row"))
     }
 
     fn check_margins<F: Real>(&self, batch: &Batch<'_, F>, plans: &[Plan]) -> Result<()> {
         let Some(margins) = batch.margins else { return Ok(()) };
         let kept = margins.iter().zip(plans).enumerate().filter(|(_, (_, plan))| plan.weight > 0.0);
-        for (row, (amount, _)) in kept {
-            let check = self.spec.margin.check_sample_amount(amount.widen(), self.spec.geometry.is_bounded());
+        for (row, (value, _)) in kept {
+            let check = self.spec.margin.check_sample_margin_value(value.widen(), self.spec.geometry.is_bounded());
             check.map_err(|error| error.about(format!("margins[{row}]")))?;
         }
         Ok(())

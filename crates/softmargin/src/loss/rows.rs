@@ -1,7 +1,7 @@
 //! The rows of a batch, each computed on its own.
 
 use super::Loss;
-use super::amounts::RowAmounts;
+use super::margin_values::RowMarginPairs;
 use super::plan::Plan;
 use crate::batch::{Batch, Targets};
 use crate::buffer::contiguous;
@@ -9,8 +9,8 @@ use crate::comparison::{Comparison, Row, RowFault, RowLoss, SoftRow, Work, soft_
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::COSINE_TOLERANCE;
 use crate::margin::{ModifiedTarget, TargetContext};
+use crate::negatives::Bent;
 use crate::real::Real;
-use crate::rivals::Bent;
 use crate::simd::{Bend, Sweeps};
 use crate::smooth::arg_max;
 use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2};
@@ -38,8 +38,8 @@ pub(crate) struct RowOutcome {
     pub(crate) scale_slope: f64,
     /// By the product of the norms that the geometry keeps.
     pub(crate) norm_slope: f64,
-    /// By the norm of the embedding, through amounts that it decides.
-    pub(crate) amount_slope: f64,
+    /// By the norm of the embedding, through margin values that it decides.
+    pub(crate) value_slope: f64,
     pub(crate) correct: bool,
 }
 
@@ -53,29 +53,29 @@ impl Loss {
         scale: f64,
         correct: bool,
     ) -> RowOutcome {
-        let RowLoss { loss, target_slope, rivals_scale_slope } = *row;
+        let RowLoss { loss, target_slope, negatives_scale_slope } = *row;
         let target_scale_slope = if target_slope == 0.0 || target_score.is_infinite() {
             0.0
         } else {
             target_slope * (target_score + modified.scale_shift)
         };
-        // Under the cosine r is 1, whatever the norms are that a regulariser looks at.
+        // Under the cosine r is 1, whatever the norms are that a regularizer looks at.
         let keeps_norms = !self.spec.geometry.is_bounded();
         RowOutcome {
             loss,
-            scale_slope: rivals_scale_slope + target_scale_slope,
+            scale_slope: negatives_scale_slope + target_scale_slope,
             norm_slope: if keeps_norms { target_slope * scale * modified.norm_slope } else { 0.0 },
-            amount_slope: target_slope * scale * modified.amount_slope,
+            value_slope: target_slope * scale * modified.value_slope,
             correct,
         }
     }
 
-    /// Computes rows; `amounts` are those of these rows.
+    /// Computes rows; `margin values` are those of these rows.
     pub(crate) fn rows<F: Real>(
         &self,
         batch: &Batch<'_, F>,
         plans: &[Plan],
-        amounts: &RowAmounts,
+        values: &RowMarginPairs,
         factor: f64,
         gradient: Option<ArrayViewMut2<'_, F>>,
     ) -> Vec<std::result::Result<RowOutcome, RowFault>> {
@@ -84,7 +84,7 @@ impl Loss {
             batch,
             sweeps: Sweeps::of(self.instruction_set),
             scale: self.scale(batch),
-            amounts,
+            values,
             step: batch.state.map_or(0, |state| state.step),
             target_mean: batch.state.map_or(0.0, |state| state.target_mean),
             factor,
@@ -134,7 +134,7 @@ struct Kernel<'a, 'b, F> {
     batch: &'a Batch<'b, F>,
     sweeps: Sweeps<F>,
     scale: f64,
-    amounts: &'a RowAmounts,
+    values: &'a RowMarginPairs,
     step: u64,
     target_mean: f64,
     factor: f64,
@@ -176,7 +176,11 @@ impl<F: Real> Kernel<'_, '_, F> {
                 let factor = self.factor * plan.weight;
                 let soft = SoftRow { scores: &scores, targets: &targets, scale: self.scale, factor };
                 let outcome = soft_row(self.loss.spec.comparison, &self.sweeps, &soft, &mut scratch.work, gradient)?;
-                Ok(RowOutcome { loss: outcome.loss, scale_slope: outcome.rivals_scale_slope, ..RowOutcome::default() })
+                Ok(RowOutcome {
+                    loss: outcome.loss,
+                    scale_slope: outcome.negatives_scale_slope,
+                    ..RowOutcome::default()
+                })
             }
         }
     }
@@ -199,15 +203,15 @@ impl<F: Real> Kernel<'_, '_, F> {
             Some(bend) => bent.row(bend, comparison, &self.sweeps, row, work, gradient)?,
             None => comparison.row(&self.sweeps, &row, work, gradient)?,
         };
-        let incay = self.loss.spec.regulariser.is_some_and(|term| term.is_for_correct_rows());
+        let incay = self.loss.spec.regularizer.is_some_and(|term| term.is_for_correct_rows());
         let correct = incay && arg_max(scores) == Some(plan.class);
         Ok(self.loss.row_outcome(&outcome, scores[plan.class].widen(), modified, self.scale, correct))
     }
 
-    /// What is done to the row's rivals.
+    /// What is done to the row's negatives.
     fn bend(&self, score: f64, context: Option<&TargetContext>, modified: ModifiedTarget) -> Option<Bend<F>> {
         let plain_psi = || context.map_or(score, |context| self.loss.spec.margin.plain_psi(context));
-        self.loss.spec.rivals.bend(score + modified.shift, plain_psi, self.target_mean)
+        self.loss.spec.negatives.bend(score + modified.shift, plain_psi, self.target_mean)
     }
 
     /// What the margin looks at; nothing where the target's score is infinite, which has no margin.
@@ -225,12 +229,12 @@ impl<F: Real> Kernel<'_, '_, F> {
         if self.loss.spec.margin.is_angular() && score.abs() > norm * (1.0 + COSINE_TOLERANCE) {
             return Err(RowFault::NotACosine(score));
         }
-        let [amount, minus] = self.amounts;
+        let [value, minus] = self.values;
         Ok(Some(TargetContext {
             score,
             scale: self.scale,
             norm,
-            amount: amount[row],
+            value: value[row],
             minus: minus[row],
             step: self.step,
             least_sine: F::LEAST_SINE,
@@ -273,11 +277,11 @@ pub(crate) fn without_faults(outcomes: Vec<std::result::Result<RowOutcome, RowFa
         }
         RowFault::NotACosine(score) => {
             let expected = "the target's score to be a cosine times the norms that were given";
-            let advice = "normalise embeddings and prototypes first, or give the norms that the scores were made with";
+            let advice = "normalize embeddings and prototypes first, or give the norms that the scores were made with";
             Error::new(ErrorKind::Number, subject, expected, format!("{score}"), advice)
         }
-        RowFault::RivalIsNotACosine(score) => {
-            let advice = "normalise embeddings and prototypes first";
+        RowFault::NegativeIsNotACosine(score) => {
+            let advice = "normalize embeddings and prototypes first";
             Error::new(ErrorKind::Number, subject, "all scores to be cosines", format!("{score}"), advice)
         }
     })

@@ -6,7 +6,7 @@ use super::{Gradients, Loss, Value};
 use crate::batch::Batch;
 use crate::real::Real;
 use crate::reduction::Reduction;
-use crate::regulariser::NormTerm;
+use crate::regularizer::NormTerm;
 use ndarray::{Array1, Array2};
 
 impl Loss {
@@ -54,21 +54,21 @@ impl Loss {
         (value, gradients)
     }
 
-    /// The regulariser's term of every row that it concerns.
+    /// The regularizer's term of every row that it concerns.
     fn norm_terms<F: Real>(
         &self,
         batch: &Batch<'_, F>,
         plans: &[Plan],
         outcomes: &[RowOutcome],
     ) -> Vec<Option<NormTerm>> {
-        let (Some(regulariser), Some(norms)) = (self.spec.regulariser, batch.embedding_norms) else {
+        let (Some(regularizer), Some(norms)) = (self.spec.regularizer, batch.embedding_norms) else {
             return vec![None; plans.len()];
         };
-        let radius = batch.radius.or_else(|| regulariser.initial_radius()).unwrap_or_default();
-        let all = !regulariser.is_for_correct_rows();
+        let radius = batch.radius.or_else(|| regularizer.initial_radius()).unwrap_or_default();
+        let all = !regularizer.is_for_correct_rows();
         let rows = plans.iter().zip(outcomes).zip(norms);
         rows.map(|((plan, row), norm)| {
-            (plan.weight > 0.0 && (all || row.correct)).then(|| regulariser.apply(norm.widen(), radius))
+            (plan.weight > 0.0 && (all || row.correct)).then(|| regularizer.apply(norm.widen(), radius))
         })
         .collect()
     }
@@ -93,7 +93,7 @@ impl NormGradients {
             let of_embedding = batch.embedding_norms.map_or(1.0, |norms| norms[row].widen());
             let of_weight = batch.weight_norms.map_or(1.0, |norms| norms[plan.class].widen());
             if let Some(embeddings) = &mut norms.embeddings {
-                embeddings[row] += slope * of_weight + factor * plan.weight * outcome.amount_slope;
+                embeddings[row] += slope * of_weight + factor * plan.weight * outcome.value_slope;
             }
             if let Some(weights) = &mut norms.weights {
                 weights[plan.class] += slope * of_embedding;

@@ -1,8 +1,8 @@
 //! Taking a batch into the averages of a [`LossState`], before the step's loss is computed with it.
 //!
 //! ```text
-//! T  <- momentum mean(cos_y) + (1 - momentum) T                 curricular rivals
-//! mu <- momentum mean(a) + (1 - momentum) mu                    standardised amounts, a = |x| kept from 0.001 to 100
+//! T  <- momentum mean(cos_y) + (1 - momentum) T                 curricular negatives
+//! mu <- momentum mean(a) + (1 - momentum) mu                    standardized margin values, a = |x| kept from 0.001 to 100
 //! sd <- momentum sd(a) + (1 - momentum) sd                      with n - 1 in the divisor
 //! ```
 //!
@@ -11,10 +11,10 @@
 
 use super::Loss;
 use super::plan::Plan;
-use crate::amount::bounded_norm;
 use crate::batch::{Batch, Need, Needs, Targets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::COSINE_TOLERANCE;
+use crate::margin_value::bounded_norm;
 use crate::real::Real;
 use crate::state::LossState;
 
@@ -47,7 +47,7 @@ impl Loss {
         batch.check(&Needs { state: Need::May, ..self.needs })?;
         state.check()?;
         let (plans, _) = self.plan(batch)?;
-        if let Some(momentum) = self.spec.rivals.momentum()
+        if let Some(momentum) = self.spec.negatives.momentum()
             && let Some(mean) = mean(&target_cosines(batch, &plans)?)
         {
             state.target_mean += momentum * (mean - state.target_mean);
@@ -57,8 +57,8 @@ impl Loss {
             if let Some(mean) = mean(&norms) {
                 state.norm_mean += momentum * (mean - state.norm_mean);
             }
-            if let Some(deviation) = deviation(&norms) {
-                state.norm_deviation += momentum * (deviation - state.norm_deviation);
+            if let Some(std) = std(&norms) {
+                state.norm_std += momentum * (std - state.norm_std);
             }
         }
         Ok(())
@@ -77,7 +77,7 @@ fn target_cosines<F: Real>(batch: &Batch<'_, F>, plans: &[Plan]) -> Result<Vec<f
             return Err(Error::new(ErrorKind::Number, subject, "numbers", "NaN", advice));
         }
         if score.is_finite() && score.abs() > 1.0 + COSINE_TOLERANCE {
-            let advice = "normalise embeddings and prototypes first";
+            let advice = "normalize embeddings and prototypes first";
             let (subject, expected) = (format!("scores of row {row}"), "the target's score to be a cosine");
             return Err(Error::new(ErrorKind::Number, subject, expected, score.to_string(), advice));
         }
@@ -97,7 +97,7 @@ fn mean(numbers: &[f64]) -> Option<f64> {
     (!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64)
 }
 
-fn deviation(numbers: &[f64]) -> Option<f64> {
+fn std(numbers: &[f64]) -> Option<f64> {
     let mean = mean(numbers).filter(|_| numbers.len() > 1)?;
     let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
     Some((squares / (numbers.len() as f64 - 1.0)).sqrt())

@@ -10,8 +10,8 @@
 //! from 20 and 100. `u` is taken for a constant. Usual: s = 64, m = 0.4, h = 0.333. Kim, Jain, Liu 2022, arXiv 2204.00964.
 
 use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::amount::{Amount, NormAmount};
 use crate::margin::{AngularMargin, BeyondPi, Margin};
+use crate::margin_value::{MarginValue, NormMargin};
 
 /// Softmax cross-entropy of cosines, the target's margin moved from angle to cosine by the embedding's norm.
 pub(super) const PRESET: Preset = Preset {
@@ -21,13 +21,13 @@ pub(super) const PRESET: Preset = Preset {
     equation: "L = softplus(LSE_{j!=y}(s cos_j) - s psi), psi = cos(clip(theta_y - m u, 0, pi)) - (m + m u), u = clip(0.333 (|x| - mu) / (sd + 0.001), -1, 1), mu and sd running averages",
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) sin(theta_y - m u) / sin(theta_y), 0 where the angle is clipped, t the argument of softplus",
     paper: "Kim, Jain and Liu 2022, AdaFace, arXiv 2204.00964",
-    margin: MarginParameter::Standardised,
+    margin: MarginParameter::Standardized,
     spec: || {
-        let amount = NormAmount::Standardised { amount: 0.4, concentration: 0.333, momentum: 0.01 };
+        let value = NormMargin::Standardized { value: 0.4, concentration: 0.333, momentum: 0.01 };
         let margin = AngularMargin {
-            minus: Amount::FromNorm(amount),
+            minus: MarginValue::FromNorm(value),
             beyond_pi: BeyondPi::Clamp,
-            ..added_angle(Amount::FromNorm(amount))
+            ..added_angle(MarginValue::FromNorm(value))
         };
         cosine(64.0, Margin::Angle(margin))
     },

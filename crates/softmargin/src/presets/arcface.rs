@@ -9,8 +9,8 @@
 //! s = 64, m = 0.5. Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
 
 use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::amount::{Amount, Radians};
 use crate::margin::Margin;
+use crate::margin_value::{MarginValue, Radians};
 
 /// Softmax cross-entropy of cosines, the target's angle enlarged by m.
 pub(super) const PRESET: Preset = Preset {
@@ -21,5 +21,5 @@ pub(super) const PRESET: Preset = Preset {
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) sin(theta_y + m) / sin(theta_y), t the argument of softplus",
     paper: "Deng, Guo, Xue and Zafeiriou 2018, ArcFace, arXiv 1801.07698",
     margin: MarginParameter::Plus,
-    spec: || cosine(64.0, Margin::Angle(added_angle(Amount::One(Radians(0.5))))),
+    spec: || cosine(64.0, Margin::Angle(added_angle(MarginValue::One(Radians(0.5))))),
 };

@@ -9,8 +9,8 @@
 //! (1, 0.3, 0.2) or (0.9, 0.4, 0.15). Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::amount::{Amount, Radians};
 use crate::margin::{AngularMargin, BeyondPi, Margin, MarginGradient};
+use crate::margin_value::{MarginValue, Radians};
 
 /// A margin that multiplies the angle, one added to it and one taken from its cosine.
 pub(super) const PRESET: Preset = Preset {
@@ -24,8 +24,8 @@ pub(super) const PRESET: Preset = Preset {
     spec: || {
         let margin = AngularMargin {
             times: 1.0,
-            plus: Amount::One(Radians(0.3)),
-            minus: Amount::One(0.2),
+            plus: MarginValue::One(Radians(0.3)),
+            minus: MarginValue::One(0.2),
             beyond_pi: BeyondPi::Continue,
             gradient: MarginGradient::Exact,
             anneal: None,

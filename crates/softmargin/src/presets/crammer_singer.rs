@@ -1,8 +1,8 @@
-//! The multi-class hinge against the strongest rival.
+//! The multi-class hinge against the strongest negative.
 //!
 //! ```text
 //! L = max(0, max_{j != y} z_j - z_y + m)
-//! dL/dz_y = -1 and dL/dz_k = 1 for the first largest rival k, where L > 0
+//! dL/dz_y = -1 and dL/dz_k = 1 for the first largest negative k, where L > 0
 //! ```
 //!
 //! Below softmax cross-entropy of the same modified scores, which is below this plus `ln C`. Crammer and Singer 2001, "On
@@ -14,13 +14,13 @@ use crate::gate::Gate;
 use crate::margin::Margin;
 use crate::spec::LossSpec;
 
-/// The hinge against the strongest rival.
+/// The hinge against the strongest negative.
 pub(super) const PRESET: Preset = Preset {
     name: "crammer-singer",
     aliases: &[],
-    summary: "the hinge against the strongest rival",
+    summary: "the hinge against the strongest negative",
     equation: "L = max(0, s (max_{j!=y} z_j - z_y + m))",
-    gradient: "dL/dz_y = -s, dL/dz_k = s for the strongest rival k, where L > 0",
+    gradient: "dL/dz_y = -s, dL/dz_k = s for the strongest negative k, where L > 0",
     paper: "Crammer and Singer 2001, On the algorithmic implementation of multiclass kernel-based vector machines, JMLR 2",
     margin: MarginParameter::Score,
     spec: || LossSpec { margin: Margin::score(1.0), comparison: Comparison::Hardest { gate: Gate::Relu }, ..plain() },

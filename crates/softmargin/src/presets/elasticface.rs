@@ -9,8 +9,8 @@
 //! 0.5. Boutros, Damer, Kirchbuchner, Kuijper 2021, arXiv 2109.09416.
 
 use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::amount::{Amount, Radians};
 use crate::margin::Margin;
+use crate::margin_value::{MarginValue, Radians};
 
 /// Arcface with a margin drawn for each sample, of mean m.
 pub(super) const PRESET: Preset = Preset {
@@ -22,7 +22,7 @@ pub(super) const PRESET: Preset = Preset {
     paper: "Boutros, Damer, Kirchbuchner and Kuijper 2021, ElasticFace, arXiv 2109.09416",
     margin: MarginParameter::DrawnPlus,
     spec: || {
-        let plus = Amount::Drawn { mean: Radians(0.5), deviation: Radians(0.0125) };
+        let plus = MarginValue::Drawn { mean: Radians(0.5), std: Radians(0.0125) };
         cosine(64.0, Margin::Angle(added_angle(plus)))
     },
 };

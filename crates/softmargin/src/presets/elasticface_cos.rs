@@ -9,8 +9,8 @@
 //! Kirchbuchner, Kuijper 2021, arXiv 2109.09416.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::amount::Amount;
 use crate::margin::Margin;
+use crate::margin_value::MarginValue;
 
 /// Am-softmax with a margin drawn for each sample, of mean m.
 pub(super) const PRESET: Preset = Preset {
@@ -21,5 +21,5 @@ pub(super) const PRESET: Preset = Preset {
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t), t the argument of softplus, q = softmax_{j!=y}(s cos)",
     paper: "Boutros, Damer, Kirchbuchner and Kuijper 2021, ElasticFace, arXiv 2109.09416",
     margin: MarginParameter::DrawnScore,
-    spec: || cosine(64.0, Margin::Score { amount: Amount::Drawn { mean: 0.35, deviation: 0.0125 } }),
+    spec: || cosine(64.0, Margin::Score { value: MarginValue::Drawn { mean: 0.35, std: 0.0125 } }),
 };

@@ -9,8 +9,8 @@
 //! Usual: m = 2 to 4. Liu, Wen, Yu, Yang 2016, arXiv 1612.02295.
 
 use super::{MarginParameter, Preset, plain};
-use crate::amount::{Amount, Radians};
 use crate::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
+use crate::margin_value::{MarginValue, Radians};
 use crate::spec::LossSpec;
 
 /// The target's angle multiplied by m, both norms kept.
@@ -25,8 +25,8 @@ pub(super) const PRESET: Preset = Preset {
     spec: || {
         let margin = AngularMargin {
             times: 2.0,
-            plus: Amount::One(Radians(0.0)),
-            minus: Amount::One(0.0),
+            plus: MarginValue::One(Radians(0.0)),
+            minus: MarginValue::One(0.0),
             beyond_pi: BeyondPi::Piecewise,
             gradient: MarginGradient::Exact,
             anneal: Some(Anneal::SPHEREFACE),

@@ -10,8 +10,8 @@
 //! Wei, Gaidon, Arechiga, Ma 2019, arXiv 1906.07413.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::amount::Amount;
 use crate::margin::Margin;
+use crate::margin_value::MarginValue;
 
 /// Softmax cross-entropy of cosines, the target's reduced the more, the rarer its class.
 pub(super) const PRESET: Preset = Preset {
@@ -22,5 +22,5 @@ pub(super) const PRESET: Preset = Preset {
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t), t the argument of softplus, q = softmax_{j!=y}(s cos)",
     paper: "Cao, Wei, Gaidon, Arechiga and Ma 2019, LDAM, arXiv 1906.07413",
     margin: MarginParameter::Largest,
-    spec: || cosine(30.0, Margin::Score { amount: Amount::ByFrequency { largest: 0.5, class_counts: None } }),
+    spec: || cosine(30.0, Margin::Score { value: MarginValue::ByFrequency { largest: 0.5, class_counts: None } }),
 };

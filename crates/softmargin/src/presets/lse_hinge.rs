@@ -1,11 +1,11 @@
-//! The hinge against the smooth maximum of the rivals.
+//! The hinge against the smooth maximum of the negatives.
 //!
 //! ```text
 //! L = max(0, LSE_{j != y}(z) - z_y + m)
-//! dL/dz_y = -1, dL/dz_j = q_j with q = softmax over the rivals, where L > 0
+//! dL/dz_y = -1, dL/dz_j = q_j with q = softmax over the negatives, where L > 0
 //! ```
 //!
-//! All rivals learn, and the slopes' sizes add to 2. Log-sum-exp lies above the maximum, which is a margin by itself, so
+//! All negatives learn, and the slopes' sizes add to 2. Log-sum-exp lies above the maximum, which is a margin by itself, so
 //! `m = 0` is usual. Half-way from crammer-singer to cross-entropy, which is at most `ln 2` above it: Wang 2018,
 //! <https://zhuanlan.zhihu.com/p/45014864>.
 
@@ -13,11 +13,11 @@ use super::{MarginParameter, Preset, plain};
 use crate::comparison::{Comparison, SmoothGate};
 use crate::spec::LossSpec;
 
-/// The hinge against the smooth maximum of the rivals.
+/// The hinge against the smooth maximum of the negatives.
 pub(super) const PRESET: Preset = Preset {
     name: "lse-hinge",
     aliases: &[],
-    summary: "the hinge against the smooth maximum of the rivals",
+    summary: "the hinge against the smooth maximum of the negatives",
     equation: "L = max(0, LSE_{j!=y}(s z_j) - s (z_y - m))",
     gradient: "dL/dz_y = -s, dL/dz_j = s softmax_{j!=y}(s z)_j, where L > 0",
     paper: "the step from the hinge to softmax cross-entropy: Wang 2018, https://zhuanlan.zhihu.com/p/45014864",

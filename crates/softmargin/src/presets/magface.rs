@@ -10,9 +10,9 @@
 //! Past `theta + m = pi` as ArcFace. Usual: s = 64, low = 0.45, high = 0.8. Meng, Zhao, Huang, Zhou 2021, arXiv 2103.06627.
 
 use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::amount::{Amount, NormAmount};
 use crate::margin::Margin;
-use crate::regulariser::Regulariser;
+use crate::margin_value::{MarginValue, NormMargin};
+use crate::regularizer::Regularizer;
 use crate::spec::LossSpec;
 
 /// Arcface with a margin that grows with the embedding's norm, and a term that draws norms up.
@@ -25,9 +25,9 @@ pub(super) const PRESET: Preset = Preset {
     paper: "Meng, Zhao, Huang and Zhou 2021, MagFace, arXiv 2103.06627",
     margin: MarginParameter::Linear,
     spec: || {
-        let plus = NormAmount::Linear { low: 0.45, high: 0.8, norm_low: 10.0, norm_high: 110.0 };
-        let term = Regulariser::Magnitude { weight: 20.0, low: 10.0, high: 110.0 };
-        let margin = Margin::Angle(added_angle(Amount::FromNorm(plus)));
-        LossSpec { regulariser: Some(term), ..cosine(64.0, margin) }
+        let plus = NormMargin::Linear { low: 0.45, high: 0.8, norm_low: 10.0, norm_high: 110.0 };
+        let term = Regularizer::Magnitude { weight: 20.0, low: 10.0, high: 110.0 };
+        let margin = Margin::Angle(added_angle(MarginValue::FromNorm(plus)));
+        LossSpec { regularizer: Some(term), ..cosine(64.0, margin) }
     },
 };

@@ -28,15 +28,15 @@ mod perceptron;
 mod sphereface;
 mod sphereface_r_v1;
 mod sphereface_r_v2;
-mod sub_centre_arcface;
+mod sub_center_arcface;
 mod weston_watkins;
 
-use crate::amount::{Amount, NormAmount, Radians};
 use crate::comparison::Comparison;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Geometry;
 use crate::margin::{AngularMargin, BeyondPi, Margin, MarginGradient};
-use crate::rivals::Rivals;
+use crate::margin_value::{MarginValue, NormMargin, Radians};
+use crate::negatives::Negatives;
 use crate::scale::Scale;
 use crate::spec::LossSpec;
 
@@ -81,10 +81,10 @@ pub enum MarginParameter {
     Largest,
     /// `m`, of which the embedding's norm adds up to as much to the angle (radians) or takes it off, and takes up to twice
     /// as much from the cosine.
-    Standardised,
+    Standardized,
     /// `low,high`: added to the angles of the smallest and of the largest norms, in radians.
     Linear,
-    /// `m`, dividing the angles of the rivals.
+    /// `m`, dividing the angles of the negatives.
     Divisor,
 }
 
@@ -115,7 +115,7 @@ pub fn all() -> &'static [Preset] {
         sphereface::PRESET,
         l_softmax::PRESET,
         combined_margin::PRESET,
-        sub_centre_arcface::PRESET,
+        sub_center_arcface::PRESET,
         sphereface_r_v1::PRESET,
         sphereface_r_v2::PRESET,
         ldam::PRESET,
@@ -168,13 +168,15 @@ impl Preset {
         let spec = self.spec();
         match (self.margin, &spec.margin) {
             (MarginParameter::None(_), _) => Vec::new(),
-            (MarginParameter::Divisor, _) => vec![if let Rivals::DividedAngle { by } = spec.rivals { by } else { 1.0 }],
+            (MarginParameter::Divisor, _) => {
+                vec![if let Negatives::DividedAngle { by } = spec.negatives { by } else { 1.0 }]
+            }
             (MarginParameter::Times, Margin::Angle(angle)) => vec![angle.times],
             (MarginParameter::Combined, Margin::Angle(angle)) => {
                 [vec![angle.times], numbers(&angle.plus), numbers(&angle.minus)].concat()
             }
             (_, Margin::Angle(angle)) => numbers(&angle.plus),
-            (_, Margin::Score { amount } | Margin::Logit { amount }) => numbers(amount),
+            (_, Margin::Score { value } | Margin::Logit { value }) => numbers(value),
             (_, Margin::None) => vec![0.0],
         }
     }
@@ -206,27 +208,27 @@ impl Preset {
         let found = || numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         match (self.margin, numbers, &mut spec.margin) {
             (MarginParameter::Score, &[m], margin) => *margin = Margin::score(m),
-            (MarginParameter::Plus, &[m], Margin::Angle(angle)) => angle.plus = Amount::One(Radians(m)),
+            (MarginParameter::Plus, &[m], Margin::Angle(angle)) => angle.plus = MarginValue::One(Radians(m)),
             (MarginParameter::Times, &[m], Margin::Angle(angle)) => angle.times = m,
             (MarginParameter::Combined, &[times, plus, minus], Margin::Angle(angle)) => {
                 angle.times = times;
-                angle.plus = Amount::One(Radians(plus));
-                angle.minus = Amount::One(minus);
+                angle.plus = MarginValue::One(Radians(plus));
+                angle.minus = MarginValue::One(minus);
             }
-            (MarginParameter::DrawnScore | MarginParameter::Largest, &[m], Margin::Score { amount }) => {
-                amount.set_size(m);
+            (MarginParameter::DrawnScore | MarginParameter::Largest, &[m], Margin::Score { value }) => {
+                value.set_size(m);
             }
             (MarginParameter::DrawnPlus, &[m], Margin::Angle(angle)) => angle.plus.set_size(Radians(m)),
-            (MarginParameter::Standardised, &[m], Margin::Angle(angle)) => {
-                angle.plus.set_standardised(m);
-                angle.minus.set_standardised(m);
+            (MarginParameter::Standardized, &[m], Margin::Angle(angle)) => {
+                angle.plus.set_standardized(m);
+                angle.minus.set_standardized(m);
             }
             (MarginParameter::Linear, &[first, last], Margin::Angle(angle)) => {
-                if let Amount::FromNorm(NormAmount::Linear { low, high, .. }) = &mut angle.plus {
+                if let MarginValue::FromNorm(NormMargin::Linear { low, high, .. }) = &mut angle.plus {
                     (*low, *high) = (first, last);
                 }
             }
-            (MarginParameter::Divisor, &[m], _) => spec.rivals = Rivals::DividedAngle { by: m },
+            (MarginParameter::Divisor, &[m], _) => spec.negatives = Negatives::DividedAngle { by: m },
             (MarginParameter::None(instead), ..) => {
                 let expected = format!("none: {} has no margin", self.name);
                 return Err(Error::new(ErrorKind::Spec, "margin", expected, found(), instead));
@@ -246,13 +248,15 @@ fn count(numbers: usize) -> String {
     if numbers == 1 { "one number".into() } else { format!("{numbers} numbers") }
 }
 
-/// The numbers of an amount that [`Preset::spec_with`] sets.
-fn numbers<T: Copy + Into<f64>>(amount: &Amount<T>) -> Vec<f64> {
-    match amount {
-        Amount::One(m) | Amount::Drawn { mean: m, .. } | Amount::ByFrequency { largest: m, .. } => vec![(*m).into()],
-        Amount::FromNorm(NormAmount::Linear { low, high, .. }) => vec![*low, *high],
-        Amount::FromNorm(NormAmount::Standardised { amount, .. }) => vec![*amount],
-        Amount::PerClass(_) | Amount::PerSample => vec![0.0],
+/// The numbers of a margin value that [`Preset::spec_with`] sets.
+fn numbers<T: Copy + Into<f64>>(value: &MarginValue<T>) -> Vec<f64> {
+    match value {
+        MarginValue::One(m) | MarginValue::Drawn { mean: m, .. } | MarginValue::ByFrequency { largest: m, .. } => {
+            vec![(*m).into()]
+        }
+        MarginValue::FromNorm(NormMargin::Linear { low, high, .. }) => vec![*low, *high],
+        MarginValue::FromNorm(NormMargin::Standardized { value, .. }) => vec![*value],
+        MarginValue::PerClass(_) | MarginValue::PerSample => vec![0.0],
     }
 }
 
@@ -262,10 +266,10 @@ fn plain() -> LossSpec {
         geometry: Geometry::InnerProduct { bias: false, temperature: 1.0 },
         scale: Scale::fixed(1.0),
         margin: Margin::None,
-        rivals: Rivals::Plain,
-        sub_centres: 1,
+        negatives: Negatives::Plain,
+        sub_centers: 1,
         comparison: Comparison::CROSS_ENTROPY,
-        regulariser: None,
+        regularizer: None,
         class_weights: None,
         ignored_label: None,
     }
@@ -276,12 +280,12 @@ fn cosine(scale: f64, margin: Margin) -> LossSpec {
     LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(scale), margin, ..plain() }
 }
 
-/// An amount added to the target's angle; past pi the margin goes on, and its gradient is exact.
-fn added_angle(plus: Amount<Radians>) -> AngularMargin {
+/// A margin value added to the target's angle; past pi the margin goes on, and its gradient is exact.
+fn added_angle(plus: MarginValue<Radians>) -> AngularMargin {
     AngularMargin {
         times: 1.0,
         plus,
-        minus: Amount::One(0.0),
+        minus: MarginValue::One(0.0),
         beyond_pi: BeyondPi::Continue,
         gradient: MarginGradient::Exact,
         anneal: None,

@@ -1,4 +1,4 @@
-//! AM-Softmax with rivals above the target raised: MV-Softmax.
+//! AM-Softmax with negatives above the target raised: MV-Softmax.
 //!
 //! ```text
 //! L = softplus(LSE_{j != y}(s n_j) - s (cos_y - m)),  n_j = 1.12 cos_j + 0.12 where cos_j > cos_y - m, else cos_j
@@ -9,17 +9,17 @@
 
 use super::{MarginParameter, Preset, cosine};
 use crate::margin::Margin;
-use crate::rivals::Rivals;
+use crate::negatives::Negatives;
 use crate::spec::LossSpec;
 
-/// Am-softmax, with rivals above the target raised.
+/// Am-softmax, with negatives above the target raised.
 pub(super) const PRESET: Preset = Preset {
     name: "mv-softmax",
     aliases: &["mv-am-softmax"],
-    summary: "am-softmax, with rivals above the target raised",
+    summary: "am-softmax, with negatives above the target raised",
     equation: "L = softplus(LSE_{j!=y}(s n_j) - s (cos_y - m)), n_j = 1.12 cos_j + 0.12 where cos_j > cos_y - m, else cos_j",
-    gradient: "dL/dcos_j = 1.12 s q_j sigma(t) where cos_j > cos_y - m, else s q_j sigma(t), dL/dcos_y = -s sigma(t), t the argument of softplus, q over the rivals' new scores",
+    gradient: "dL/dcos_j = 1.12 s q_j sigma(t) where cos_j > cos_y - m, else s q_j sigma(t), dL/dcos_y = -s sigma(t), t the argument of softplus, q over the negatives' new scores",
     paper: "Wang, Zhang, Wang, Fu, Shi and Mei 2019, MV-Softmax, arXiv 1912.00833",
     margin: MarginParameter::Score,
-    spec: || LossSpec { rivals: Rivals::Misclassified { factor: 1.12 }, ..cosine(32.0, Margin::score(0.35)) },
+    spec: || LossSpec { negatives: Negatives::Misclassified { factor: 1.12 }, ..cosine(32.0, Margin::score(0.35)) },
 };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! L = max_i z_i - z_y = max(0, max_{j != y} z_j - z_y)
-//! dL/dz_y = -1 and dL/dz_k = 1 for the strongest rival k, where it wins
+//! dL/dz_y = -1 and dL/dz_k = 1 for the strongest negative k, where it wins
 //! ```
 //!
 //! The hinge of crammer-singer without a margin: content with any lead. Rosenblatt 1958; for many classes Collins 2002,

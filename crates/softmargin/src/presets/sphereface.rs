@@ -9,9 +9,9 @@
 //! Usual: m = 4. Liu, Wen, Yu, Li, Raj, Song 2017, arXiv 1704.08063.
 
 use super::{MarginParameter, Preset, plain};
-use crate::amount::{Amount, Radians};
 use crate::geometry::Geometry;
 use crate::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
+use crate::margin_value::{MarginValue, Radians};
 use crate::spec::LossSpec;
 
 /// The target's angle multiplied by m, prototypes of norm 1.
@@ -26,8 +26,8 @@ pub(super) const PRESET: Preset = Preset {
     spec: || {
         let margin = AngularMargin {
             times: 4.0,
-            plus: Amount::One(Radians(0.0)),
-            minus: Amount::One(0.0),
+            plus: MarginValue::One(Radians(0.0)),
+            minus: MarginValue::One(0.0),
             beyond_pi: BeyondPi::Piecewise,
             gradient: MarginGradient::Exact,
             anneal: Some(Anneal::SPHEREFACE),

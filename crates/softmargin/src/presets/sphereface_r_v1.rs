@@ -9,8 +9,8 @@
 //! Weller 2021, arXiv 2109.05565.
 
 use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::amount::{Amount, Radians};
 use crate::margin::{AngularMargin, BeyondPi, Margin};
+use crate::margin_value::{MarginValue, Radians};
 
 /// Softmax cross-entropy of cosines, the target's angle multiplied by m, up to pi.
 pub(super) const PRESET: Preset = Preset {
@@ -22,7 +22,7 @@ pub(super) const PRESET: Preset = Preset {
     paper: "Liu, Wen, Raj, Singh and Weller 2021, SphereFace Revived, arXiv 2109.05565",
     margin: MarginParameter::Times,
     spec: || {
-        let plain = added_angle(Amount::One(Radians(0.0)));
+        let plain = added_angle(MarginValue::One(Radians(0.0)));
         cosine(30.0, Margin::Angle(AngularMargin { times: 1.5, beyond_pi: BeyondPi::Clamp, ..plain }))
     },
 };

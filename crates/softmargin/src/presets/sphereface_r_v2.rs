@@ -1,4 +1,4 @@
-//! Softmax cross-entropy of cosines, the rivals' angles divided by m: SphereFace-R, second form.
+//! Softmax cross-entropy of cosines, the negatives' angles divided by m: SphereFace-R, second form.
 //!
 //! ```text
 //! L = softplus(LSE_{j != y}(s cos(theta_j / m)) - s cos_y)
@@ -10,17 +10,17 @@
 
 use super::{MarginParameter, Preset, cosine};
 use crate::margin::Margin;
-use crate::rivals::Rivals;
+use crate::negatives::Negatives;
 use crate::spec::LossSpec;
 
-/// Softmax cross-entropy of cosines, the rivals' angles divided by m.
+/// Softmax cross-entropy of cosines, the negatives' angles divided by m.
 pub(super) const PRESET: Preset = Preset {
     name: "sphereface-r-v2",
     aliases: &["sphereface-r"],
-    summary: "softmax cross-entropy of cosines, the rivals' angles divided by m",
+    summary: "softmax cross-entropy of cosines, the negatives' angles divided by m",
     equation: "L = softplus(LSE_{j!=y}(s cos(theta_j / m)) - s cos_y)",
-    gradient: "dL/dcos_j = s q_j sigma(t) sin(theta_j / m) / (m sin theta_j), dL/dcos_y = -s sigma(t), t the argument of softplus, q over the rivals' new scores",
+    gradient: "dL/dcos_j = s q_j sigma(t) sin(theta_j / m) / (m sin theta_j), dL/dcos_y = -s sigma(t), t the argument of softplus, q over the negatives' new scores",
     paper: "Liu, Wen, Raj, Singh and Weller 2021, SphereFace Revived, arXiv 2109.05565",
     margin: MarginParameter::Divisor,
-    spec: || LossSpec { rivals: Rivals::DividedAngle { by: 1.5 }, ..cosine(30.0, Margin::None) },
+    spec: || LossSpec { negatives: Negatives::DividedAngle { by: 1.5 }, ..cosine(30.0, Margin::None) },
 };

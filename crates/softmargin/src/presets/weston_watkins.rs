@@ -14,11 +14,11 @@ use crate::gate::Gate;
 use crate::margin::Margin;
 use crate::spec::LossSpec;
 
-/// The hinge over all pairs of target and rival.
+/// The hinge over all pairs of target and negative.
 pub(super) const PRESET: Preset = Preset {
     name: "weston-watkins",
     aliases: &[],
-    summary: "the hinge over all pairs of target and rival",
+    summary: "the hinge over all pairs of target and negative",
     equation: "L = sum_{j!=y} max(0, s (z_j - z_y + m))",
     gradient: "dL/dz_j = s where z_j - z_y + m > 0, dL/dz_y = -s (number of these)",
     paper: "Weston and Watkins 1999, Support vector machines for multi-class pattern recognition, ESANN",

@@ -1,6 +1,6 @@
 //! The few loops over the classes of a row, each once for every instruction set.
 //!
-//! `sweep.rs` holds the loops, in plain code that a compiler vectorises; this file compiles them anew for each
+//! `sweep.rs` holds the loops, in plain code that a compiler vectorizes; this file compiles them anew for each
 //! instruction set and chooses among them at run time, once a batch. `work.rs` does so for loops that stand elsewhere, and
 //! `vector/` has the operations of matrix products. This is the only place that knows of processors.
 

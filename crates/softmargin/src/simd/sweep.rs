@@ -152,7 +152,7 @@ pub(crate) fn multiply_each<F: Real, const FMA: bool>(out: &mut [F], factors: &[
     }
 }
 
-/// What is done to rivals before they are compared; see `rivals.rs`.
+/// What is done to negatives before they are compared; see `negatives.rs`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Bend<F> {
     /// `t z + t - 1` where `z` is above.
@@ -163,13 +163,13 @@ pub(crate) enum Bend<F> {
     DividedAngle { by: F },
 }
 
-/// A rival that is raised where it is above, and its slope.
+/// A negative that is raised where it is above, and its slope.
 #[inline(always)]
 pub(crate) fn misclassified<F: Real>(z: F, above: F, factor: F) -> (F, F) {
     if z > above { (factor * z + (factor - F::one()), factor) } else { (z, F::one()) }
 }
 
-/// A rival that is weighed the more where it is above, and its slope.
+/// A negative that is weighed the more where it is above, and its slope.
 #[inline(always)]
 pub(crate) fn curricular<F: Real>(z: F, above: F, mean: F) -> (F, F) {
     if z > above { (z * (mean + z), mean + z + z) } else { (z, F::one()) }

@@ -1,6 +1,6 @@
 //! Pieces of work that are compiled anew for each instruction set, whoever writes them.
 //!
-//! A piece of work is plain code that a compiler vectorises. `inline(always)` all the way down makes it part of a
+//! A piece of work is plain code that a compiler vectorizes. `inline(always)` all the way down makes it part of a
 //! function that is compiled for an instruction set.
 
 use super::InstructionSet;

@@ -7,7 +7,7 @@ use crate::tolerances::{Conditions, Precision};
 use crate::twin::{judge, want};
 use ndarray::{Array2, array};
 use softmargin::{
-    Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regulariser, Result, Scale, SmoothGate,
+    Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regularizer, Result, Scale, SmoothGate,
     presets,
 };
 
@@ -79,8 +79,8 @@ fn nan_is_an_error_that_names_the_rows() {
 
 #[test]
 fn nan_and_infinities_beside_the_scores_are_errors() {
-    let ring = Regulariser::Ring { weight: 1.0, radius: 1.0 };
-    let spec = LossSpec { regulariser: Some(ring), ..presets::find("sphereface").unwrap().spec() };
+    let ring = Regularizer::Ring { weight: 1.0, radius: 1.0 };
+    let spec = LossSpec { regularizer: Some(ring), ..presets::find("sphereface").unwrap().spec() };
     let good = Problem {
         embedding_norms: Some(vec![1.0, 1.0]),
         sample_weights: Some(vec![1.0, 1.0]),
@@ -110,9 +110,9 @@ fn nan_and_infinities_beside_the_scores_are_errors() {
     let bad = Problem { weight_norms: Some(vec![NAN, 1.0]), ..good.clone() };
     let error = try_ask::<f64>(&l_softmax, &Problem { radius: None, ..bad }, Reduction::Mean).unwrap_err();
     assert_eq!(error.subject(), "weight norms[0]");
-    let margins = |amount: f64| {
-        let spec = LossSpec { margin: Margin::Score { amount: softmargin::Amount::PerSample }, ..cross_entropy() };
-        let problem = Problem { margins: Some(vec![0.1, amount]), ..Problem::new(Array2::zeros((2, 2)), vec![0, 1]) };
+    let margins = |value: f64| {
+        let spec = LossSpec { margin: Margin::Score { value: softmargin::MarginValue::PerSample }, ..cross_entropy() };
+        let problem = Problem { margins: Some(vec![0.1, value]), ..Problem::new(Array2::zeros((2, 2)), vec![0, 1]) };
         try_ask::<f64>(&spec, &problem, Reduction::Mean)
     };
     assert!(margins(0.3).is_ok());
@@ -122,7 +122,7 @@ fn nan_and_infinities_beside_the_scores_are_errors() {
 }
 
 #[test]
-fn minus_infinity_at_a_rival_is_out_of_the_comparison() {
+fn minus_infinity_at_a_negative_is_out_of_the_comparison() {
     for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
         let with_mask = row(&with(comparison), &[0.25, -INF, 0.5], 0);
         let without = row(&with(comparison), &[0.25, 0.5], 0);
@@ -133,7 +133,7 @@ fn minus_infinity_at_a_rival_is_out_of_the_comparison() {
 }
 
 #[test]
-fn without_rivals_there_is_no_loss() {
+fn without_negatives_there_is_no_loss() {
     for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
         for z in [0.5, INF, -INF] {
             let answer = row(&with(comparison), &[z], 0);
@@ -182,8 +182,8 @@ fn infinite_scores_give_limits() {
 }
 
 #[test]
-fn an_infinite_rival_leaves_the_margin_of_a_finite_target() {
-    // Each finite rival is still compared with z_y - m: 0.25 > 0.5 - 1, so it violates the margin.
+fn an_infinite_negative_leaves_the_margin_of_a_finite_target() {
+    // Each finite negative is still compared with z_y - m: 0.25 > 0.5 - 1, so it violates the margin.
     let spec = presets::find("weston-watkins").unwrap().spec();
     let answer = row(&spec, &[0.5, INF, 0.25, -0.75], 0);
     assert_eq!((answer.total, slopes(&answer)), (INF, vec![-2.0, 1.0, 1.0, 0.0]));
@@ -195,7 +195,7 @@ fn an_infinite_rival_leaves_the_margin_of_a_finite_target() {
 }
 
 #[test]
-fn infinite_scores_of_target_and_rival_contradict_each_other() {
+fn infinite_scores_of_target_and_negative_contradict_each_other() {
     for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
         let problem = Problem::new(array![[0.0, 1.0], [INF, INF]], vec![0, 0]);
         let error = try_ask::<f64>(&with(comparison), &problem, Reduction::Mean).unwrap_err();
@@ -214,7 +214,7 @@ fn soft_targets_at_infinity() {
     assert_eq!(ask(&plain, array![[-INF, 0.0]], array![[0.5, 0.5]]).unwrap().0, INF);
     assert_eq!(ask(&plain, array![[INF, 0.0]], array![[1.0, 0.0]]).unwrap(), (0.0, vec![0.0, 0.0]));
     assert_eq!(ask(&plain, array![[INF, 0.0]], array![[0.5, 0.5]]).unwrap(), (INF, vec![0.5, -0.5]));
-    // As with a label: several infinite rivals share, but a wanted one among them contradicts.
+    // As with a label: several infinite negatives share, but a wanted one among them contradicts.
     let beaten = ask(&plain, array![[0.0, INF, INF]], array![[1.0, 0.0, 0.0]]).unwrap();
     assert_eq!(beaten, (INF, vec![-1.0, 0.5, 0.5]));
     let error = ask(&plain, array![[0.0, INF, INF]], array![[0.5, 0.5, 0.0]]).unwrap_err();
@@ -321,8 +321,8 @@ fn a_million_classes() {
 fn nothing_to_average() {
     for (name, spec, problem) in preset_problems() {
         let spec = LossSpec { ignored_label: Some(-100), ..spec };
-        let regularised =
-            LossSpec { regulariser: Some(Regulariser::Ring { weight: 1.0, radius: 1.0 }), ..spec.clone() };
+        let regularized =
+            LossSpec { regularizer: Some(Regularizer::Ring { weight: 1.0, radius: 1.0 }), ..spec.clone() };
         let mut ignored = problem.clone();
         ignored.aim = Aim::Labels(vec![-100; 8]);
         let weightless = Problem { sample_weights: Some(vec![0.0; 8]), ..problem.clone() };
@@ -330,7 +330,7 @@ fn nothing_to_average() {
             embedding_norms: Some(Vec::new()),
             ..Problem { aim: Aim::Labels(Vec::new()), scores: Array2::zeros((0, 3)), ..problem.clone() }
         };
-        for spec in [&spec, &regularised] {
+        for spec in [&spec, &regularized] {
             for nothing in [&ignored, &weightless, &empty] {
                 for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan] {
                     let answer = try_ask::<f32>(spec, nothing, reduction).unwrap();
@@ -381,7 +381,7 @@ fn ties_go_to_the_lowest_index() {
     assert_eq!(slopes(&row(&with(Comparison::LogSumExp { gate: SmoothGate::Relu }), &[2.0, 2.0], 0)), [0.0, 0.0]);
     assert_eq!(slopes(&row(&with(Comparison::AgainstZero { gate: Gate::Relu }), &[0.0, 0.0], 0)), [0.0, 0.0]);
     // Incay counts a row as correct where the target is the first of the largest.
-    let incay = LossSpec { regulariser: Some(Regulariser::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let incay = LossSpec { regularizer: Some(Regularizer::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
     let tied = |label| {
         let problem = Problem { embedding_norms: Some(vec![2.0]), ..Problem::row(&[1.0, 1.0], label) };
         ask(&incay, &problem).embedding_norms.unwrap()
@@ -432,7 +432,7 @@ fn a_norm_of_0() {
         assert_eq!(answer.scores[[0, 0]], 0.0, "{name}");
         assert_eq!(answer.embedding_norms.unwrap()[0], 0.0, "{name}");
     }
-    let incay = LossSpec { regulariser: Some(Regulariser::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let incay = LossSpec { regularizer: Some(Regularizer::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
     let problem = Problem { embedding_norms: Some(vec![0.0]), ..Problem::row(&[1.0, 0.0], 0) };
     let answer = ask(&incay, &problem);
     assert!(answer.total.is_finite() && answer.embedding_norms.unwrap() == [0.0]);

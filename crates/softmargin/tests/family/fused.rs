@@ -3,7 +3,7 @@
 use crate::problem::{Random, some_state};
 use crate::tolerances::{BF16, FUSED_AGAINST_UNFUSED, WAYS};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
-use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimiser, Precision, Rule};
+use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimizer, Precision, Rule};
 use softmargin::{
     Comparison, ErrorKind, Geometry, HeadGradients, InstructionSet, LossSpec, LossState, Real, Reduction, Scale,
     SmoothGate, presets,
@@ -24,7 +24,7 @@ impl Data {
         let mut random = Random::new(seed);
         let exact = |v: f64| if short { f64::from(f32::from_bits((v as f32).to_bits() & 0xffff_0000)) } else { v };
         let x = random.matrix(rows, width, -1.0, 1.0).mapv(exact);
-        let w = random.matrix(classes * spec.sub_centres, width, -1.0, 1.0).mapv(exact);
+        let w = random.matrix(classes * spec.sub_centers, width, -1.0, 1.0).mapv(exact);
         let labels = Array1::from(random.labels(rows, classes.max(1)));
         Self { x, w, labels, state: some_state(&mut random) }
     }
@@ -33,7 +33,7 @@ impl Data {
     fn trained(seed: u64, spec: &LossSpec, shape: [usize; 3]) -> Self {
         let mut data = Self::random(seed, spec, shape, false);
         for (mut x, &label) in data.x.rows_mut().into_iter().zip(&data.labels) {
-            let w = data.w.row(label as usize * spec.sub_centres);
+            let w = data.w.row(label as usize * spec.sub_centers);
             x.zip_mut_with(&w, |x, &w| *x = f64::from((0.33 * *x + w) as f32));
         }
         data
@@ -133,7 +133,7 @@ fn errs_no_more_than_the_unfused_head() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for name in ["am-softmax", "cross-entropy", "sub-centre-arcface", "crammer-singer", "weston-watkins"] {
+    for name in ["am-softmax", "cross-entropy", "sub-center-arcface", "crammer-singer", "weston-watkins"] {
         let (rows, classes) = (70, 3000);
         let spec = spec_of(name, classes);
         let data = Data::random(5, &spec, [rows, classes, 40], false);
@@ -262,7 +262,7 @@ fn a_fused_step_is_a_step_with_the_gradient() {
         Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.01 },
         Rule::ADAM_W,
     ];
-    for name in ["am-softmax", "cross-entropy", "crammer-singer", "sub-centre-arcface"] {
+    for name in ["am-softmax", "cross-entropy", "crammer-singer", "sub-center-arcface"] {
         for rule in rules {
             for mode in [Mode::Store, Mode::Recompute, Mode::RowChunked, Mode::Unfused] {
                 let spec = spec_of(name, 200);
@@ -273,9 +273,9 @@ fn a_fused_step_is_a_step_with_the_gradient() {
                 let mut fused = data.w.mapv(|v| v as f32);
                 let mut apart = fused.clone();
                 let rates: Vec<f32> = (0..fused.nrows()).map(|row| if row % 3 == 0 { 0.5 } else { 1.0 }).collect();
-                let optimiser =
-                    || Optimiser::new(rule, 0.1, apart.dim()).unwrap().with_row_rates(rates.clone()).unwrap();
-                let (mut of_fused, mut of_apart) = (optimiser(), optimiser());
+                let optimizer =
+                    || Optimizer::new(rule, 0.1, apart.dim()).unwrap().with_row_rates(rates.clone()).unwrap();
+                let (mut of_fused, mut of_apart) = (optimizer(), optimizer());
                 for _ in 0..3 {
                     let (value, rest) = head.step(&batch, fused.view_mut(), &mut of_fused, Reduction::Mean).unwrap();
                     let (want, gradients) = head.value_and_grad(&batch, apart.view(), Reduction::Mean).unwrap();
@@ -300,9 +300,9 @@ fn rules_are_those_of_pytorch() {
     ];
     for (rule, want) in cases {
         let mut w = ndarray::array![[1.0_f32, -2.0]];
-        let mut optimiser = Optimiser::new(rule, 0.1, (1, 2)).unwrap();
+        let mut optimizer = Optimizer::new(rule, 0.1, (1, 2)).unwrap();
         for gradient in [ndarray::array![[0.5_f32, -1.0]], ndarray::array![[0.25_f32, 2.0]]] {
-            optimiser.apply(w.view_mut(), gradient.view()).unwrap();
+            optimizer.apply(w.view_mut(), gradient.view()).unwrap();
         }
         for (got, want) in w.iter().zip(want) {
             assert!((got - want).abs() <= 4.0 * f32::EPSILON * want.abs(), "{rule:?}: {w}, {want} wanted");
@@ -312,11 +312,11 @@ fn rules_are_those_of_pytorch() {
 
 #[test]
 fn sampled_classes_are_a_smaller_head() {
-    for name in ["am-softmax", "cross-entropy", "sub-centre-arcface", "arcface"] {
+    for name in ["am-softmax", "cross-entropy", "sub-center-arcface", "arcface"] {
         let spec = LossSpec { ignored_label: Some(-1), ..spec_of(name, 300) };
         let mut data = Data::random(11, &spec, [9, 300, 20], false);
         data.labels[4] = -1;
-        let sub_centres = spec.sub_centres;
+        let sub_centers = spec.sub_centers;
         for mode in [Mode::Store, Mode::Recompute, Mode::RowChunked, Mode::Unfused] {
             let head = with_mode(&spec, 300, mode);
             let sampled = head.sample(data.labels.view(), 0.2, 3, 4).unwrap();
@@ -326,7 +326,7 @@ fn sampled_classes_are_a_smaller_head() {
 
             let classes = sampled.classes();
             let prototypes: Vec<usize> =
-                classes.iter().flat_map(|class| class * sub_centres..(class + 1) * sub_centres).collect();
+                classes.iter().flat_map(|class| class * sub_centers..(class + 1) * sub_centers).collect();
             let labels =
                 data.labels.mapv(|label| classes.iter().position(|&c| c as i64 == label).map_or(-1, |at| at as i64));
             let small = with_mode(&spec, classes.len(), Mode::Unfused);
@@ -348,8 +348,8 @@ fn sampled_classes_are_a_smaller_head() {
             // A step leaves the prototypes of the other classes alone, decay and all.
             let mut stepped = w.clone();
             let rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.5 };
-            let mut optimiser = Optimiser::new(rule, 0.1, w.dim()).unwrap();
-            head.step(&batch, stepped.view_mut(), &mut optimiser, Reduction::Mean).unwrap();
+            let mut optimizer = Optimizer::new(rule, 0.1, w.dim()).unwrap();
+            head.step(&batch, stepped.view_mut(), &mut optimizer, Reduction::Mean).unwrap();
             for row in (0..w.nrows()).filter(rest) {
                 assert_eq!(stepped.row(row), w.row(row));
             }
@@ -360,7 +360,7 @@ fn sampled_classes_are_a_smaller_head() {
 
 #[test]
 fn statistics_are_those_of_the_scores() {
-    for name in ["am-softmax", "cross-entropy", "arcface", "crammer-singer", "sub-centre-arcface", "mv-softmax"] {
+    for name in ["am-softmax", "cross-entropy", "arcface", "crammer-singer", "sub-center-arcface", "mv-softmax"] {
         let spec = spec_of(name, 40);
         let data = Data::random(12, &spec, [20, 40, 16], false);
         let statistics = |mode, x: &Array2<f32>, w: &Array2<f32>| {
@@ -420,9 +420,9 @@ fn what_is_wrong_is_refused_before_anything_changes() {
         let batch = HeadBatch::new(x.view(), labels.view());
         let error = head.value_and_grad(&batch, w.view(), Reduction::Mean).unwrap_err();
         let mut stepped = w.clone();
-        let mut optimiser = Optimiser::new(Rule::ADAM_W, 0.1, w.dim()).unwrap();
-        let again = head.step(&batch, stepped.view_mut(), &mut optimiser, Reduction::Mean).unwrap_err();
-        assert_eq!((error.to_string(), optimiser.steps()), (again.to_string(), 0));
+        let mut optimizer = Optimizer::new(Rule::ADAM_W, 0.1, w.dim()).unwrap();
+        let again = head.step(&batch, stepped.view_mut(), &mut optimizer, Reduction::Mean).unwrap_err();
+        assert_eq!((error.to_string(), optimizer.steps()), (again.to_string(), 0));
         assert!(stepped.iter().zip(w).all(|(a, b)| a.to_bits() == b.to_bits()), "nothing changes");
         (error.kind(), error.subject().to_owned())
     };
@@ -441,11 +441,11 @@ fn what_is_wrong_is_refused_before_anything_changes() {
 
     let options = HeadOptions { memory: 1 << 20, ..HeadOptions::default() };
     assert_eq!(Head::with_options(spec.build(5).unwrap(), options).unwrap_err().subject(), "memory");
-    let mut optimiser = Optimiser::new(Rule::ADAM_W, 0.1, (4, 3)).unwrap();
+    let mut optimizer = Optimizer::new(Rule::ADAM_W, 0.1, (4, 3)).unwrap();
     let (labels, mut weight) = (Array1::from(vec![0, 1]), w.clone());
     let batch = HeadBatch::new(x.view(), labels.view());
-    let error = head.step(&batch, weight.view_mut(), &mut optimiser, Reduction::Mean).unwrap_err();
-    assert_eq!(error.subject(), "optimiser");
+    let error = head.step(&batch, weight.view_mut(), &mut optimizer, Reduction::Mean).unwrap_err();
+    assert_eq!(error.subject(), "optimizer");
     let sampled = Head::new(presets::find("arcface").unwrap().spec().build(9).unwrap());
     let sampled = sampled.sample(labels.view(), 0.5, 0, 0).unwrap();
     let error = head.value(&batch.with_sampled_classes(&sampled), w.view(), Reduction::Mean).unwrap_err();
@@ -473,7 +473,7 @@ fn what_is_wrong_is_refused_before_anything_changes() {
     let error = head.value_and_grad(&HeadBatch::new(x.view(), labels.view()), w.view(), Reduction::Mean).unwrap_err();
     assert_eq!(error.subject(), "memory");
     let nesterov = Rule::Sgd { momentum: 0.0, nesterov: true, weight_decay: 0.0 };
-    assert_eq!(Optimiser::new(nesterov, 0.1, (4, 3)).unwrap_err().subject(), "nesterov");
+    assert_eq!(Optimizer::new(nesterov, 0.1, (4, 3)).unwrap_err().subject(), "nesterov");
 }
 
 #[test]

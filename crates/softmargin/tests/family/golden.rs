@@ -7,8 +7,9 @@ use crate::twin::{Want, judge};
 use ndarray::Array2;
 use serde_json::Value;
 use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, LossState, Margin,
-    MarginGradient, NormAmount, Radians, Reduction, Regulariser, Result, Rivals, Scale, SmoothGate, presets,
+    AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, LossState, Margin,
+    MarginGradient, MarginValue, Negatives, NormMargin, Radians, Reduction, Regularizer, Result, Scale, SmoothGate,
+    presets,
 };
 
 pub(crate) fn path(name: &str) -> std::path::PathBuf {
@@ -92,43 +93,43 @@ fn comparison(case: &Value) -> Comparison {
     }
 }
 
-/// An amount, and the numbers that come with the batch.
-fn amount<T>(value: &Value, one: impl Fn(f64) -> T) -> (Amount<T>, Option<Vec<f64>>) {
+/// A margin value, and the numbers that come with the batch.
+fn margin_value<T>(value: &Value, one: impl Fn(f64) -> T) -> (MarginValue<T>, Option<Vec<f64>>) {
     let values = || list(&value["values"]).expect("values");
     let field = |key: &str| number(&value[key]);
-    let amount = match word(&value["per"]) {
-        "one" => Amount::One(one(values()[0])),
-        "class" => Amount::PerClass(values().into_iter().map(one).collect()),
-        "sample" => return (Amount::PerSample, Some(values())),
-        "drawn" => Amount::Drawn { mean: one(field("mean")), deviation: one(field("deviation")) },
+    let value = match word(&value["per"]) {
+        "one" => MarginValue::One(one(values()[0])),
+        "class" => MarginValue::PerClass(values().into_iter().map(one).collect()),
+        "sample" => return (MarginValue::PerSample, Some(values())),
+        "drawn" => MarginValue::Drawn { mean: one(field("mean")), std: one(field("std")) },
         "frequency" => {
             let counts = value["class_counts"].as_array();
             let class_counts = counts.map(|all| all.iter().map(|count| count.as_u64().expect("a count")).collect());
-            Amount::ByFrequency { largest: one(field("largest")), class_counts }
+            MarginValue::ByFrequency { largest: one(field("largest")), class_counts }
         }
-        "norm-linear" => Amount::FromNorm(NormAmount::Linear {
+        "norm-linear" => MarginValue::FromNorm(NormMargin::Linear {
             low: field("low"),
             high: field("high"),
             norm_low: field("norm_low"),
             norm_high: field("norm_high"),
         }),
-        "norm-standardised" => Amount::FromNorm(NormAmount::Standardised {
-            amount: field("amount"),
+        "norm-standardized" => MarginValue::FromNorm(NormMargin::Standardized {
+            value: field("value"),
             concentration: field("concentration"),
             momentum: field("momentum"),
         }),
-        other => panic!("amount per {other}"),
+        other => panic!("margin value per {other}"),
     };
-    (amount, None)
+    (value, None)
 }
 
-fn rivals(value: &Value) -> Rivals {
+fn negatives(value: &Value) -> Negatives {
     match word(&value["kind"]) {
-        "plain" => Rivals::Plain,
-        "misclassified" => Rivals::Misclassified { factor: number(&value["factor"]) },
-        "curricular" => Rivals::Curricular { momentum: number(&value["momentum"]) },
-        "divided-angle" => Rivals::DividedAngle { by: number(&value["by"]) },
-        other => panic!("rivals {other}"),
+        "plain" => Negatives::Plain,
+        "misclassified" => Negatives::Misclassified { factor: number(&value["factor"]) },
+        "curricular" => Negatives::Curricular { momentum: number(&value["momentum"]) },
+        "divided-angle" => Negatives::DividedAngle { by: number(&value["by"]) },
+        other => panic!("negatives {other}"),
     }
 }
 
@@ -140,27 +141,27 @@ pub(crate) fn state(value: &Value) -> Option<LossState> {
         state.step = whole("step");
         state.target_mean = number(&value["target_mean"]);
         state.norm_mean = number(&value["norm_mean"]);
-        state.norm_deviation = number(&value["norm_deviation"]);
+        state.norm_std = number(&value["norm_std"]);
         state
     })
 }
 
 /// K.
-fn sub_centres(value: &Value) -> usize {
-    value["sub_centres"].as_u64().expect("a number of prototypes") as usize
+fn sub_centers(value: &Value) -> usize {
+    value["sub_centers"].as_u64().expect("a number of prototypes") as usize
 }
 
-/// The margin, and the amounts that come with the batch.
+/// The margin, and the margin values that come with the batch.
 fn margin(value: &Value) -> (Margin, Option<Vec<f64>>) {
     match word(&value["kind"]) {
         "none" => (Margin::None, None),
         "score" => {
-            let (amount, margins) = amount(&value["amount"], |m| m);
-            (Margin::Score { amount }, margins)
+            let (value, margins) = margin_value(&value["value"], |m| m);
+            (Margin::Score { value }, margins)
         }
         "logit" => {
-            let (amount, margins) = amount(&value["amount"], |m| m);
-            (Margin::Logit { amount }, margins)
+            let (value, margins) = margin_value(&value["value"], |m| m);
+            (Margin::Logit { value }, margins)
         }
         "angle" => angle(value),
         other => panic!("margin {other}"),
@@ -168,8 +169,8 @@ fn margin(value: &Value) -> (Margin, Option<Vec<f64>>) {
 }
 
 fn angle(value: &Value) -> (Margin, Option<Vec<f64>>) {
-    let (plus, of_plus) = amount(&value["plus"], Radians);
-    let (minus, of_minus) = amount(&value["minus"], |m| m);
+    let (plus, of_plus) = margin_value(&value["plus"], Radians);
+    let (minus, of_minus) = margin_value(&value["minus"], |m| m);
     let angle = AngularMargin {
         times: number(&value["times"]),
         plus,
@@ -207,31 +208,31 @@ pub(crate) fn reduction(case: &Value) -> Reduction {
     }
 }
 
-fn regulariser(value: &Value) -> Option<Regulariser> {
+fn regularizer(value: &Value) -> Option<Regularizer> {
     let weight = || number(&value["weight"]);
     match if value.is_null() { "" } else { word(&value["kind"]) } {
         "" => None,
-        "feature-incay" => Some(Regulariser::FeatureIncay { weight: weight() }),
-        "ring" => Some(Regulariser::Ring { weight: weight(), radius: number(&value["radius"]) }),
+        "feature-incay" => Some(Regularizer::FeatureIncay { weight: weight() }),
+        "ring" => Some(Regularizer::Ring { weight: weight(), radius: number(&value["radius"]) }),
         "magnitude" => {
             let (low, high) = (number(&value["low"]), number(&value["high"]));
-            Some(Regulariser::Magnitude { weight: weight(), low, high })
+            Some(Regularizer::Magnitude { weight: weight(), low, high })
         }
-        other => panic!("regulariser {other}"),
+        other => panic!("regularizer {other}"),
     }
 }
 
-/// The loss of a case, and the amounts that come with its batch.
+/// The loss of a case, and the margin values that come with its batch.
 pub(crate) fn loss(case: &Value) -> (LossSpec, Option<Vec<f64>>) {
     let (margin, margins) = margin(&case["margin"]);
     let spec = LossSpec {
         geometry: geometry(case),
         scale: Scale::fixed(number(&case["scale"])),
         margin,
-        rivals: rivals(&case["rivals"]),
-        sub_centres: sub_centres(case),
+        negatives: negatives(&case["negatives"]),
+        sub_centers: sub_centers(case),
         comparison: comparison(case),
-        regulariser: regulariser(&case["regulariser"]),
+        regularizer: regularizer(&case["regularizer"]),
         class_weights: list(&case["class_weights"]),
         ignored_label: case["ignored"].as_i64(),
     };
@@ -260,7 +261,7 @@ fn case(case: &Value) -> (LossSpec, Problem) {
 fn wanted(case: &Value, precision: Precision) -> Want {
     let expected = &case["expected"];
     // The slope at a pole is pinned only for the floor of one precision.
-    let floors = [&case["margin"]["sin_floor"], &case["rivals"]["sin_floor"]].into_iter().filter_map(optional);
+    let floors = [&case["margin"]["sin_floor"], &case["negatives"]["sin_floor"]].into_iter().filter_map(optional);
     let pinned = floors.into_iter().all(|floor| floor == precision.least_sine());
     let gradient = |key: &str| if pinned { list(&expected[key]) } else { None };
     Want {
@@ -275,14 +276,16 @@ fn wanted(case: &Value, precision: Precision) -> Want {
     }
 }
 
-/// Why the family refuses what a file has: losses without a minimum, and two amounts a row where a batch brings one.
+/// Why the family refuses what a file has: losses without a minimum, and two margin values a row where a batch brings one.
 fn refused(spec: &LossSpec) -> Option<&'static str> {
-    if let Margin::Angle(AngularMargin { plus: Amount::PerSample, minus: Amount::PerSample, .. }) = spec.margin {
+    if let Margin::Angle(AngularMargin { plus: MarginValue::PerSample, minus: MarginValue::PerSample, .. }) =
+        spec.margin
+    {
         return Some("margin");
     }
-    let incay = matches!(spec.regulariser, Some(Regulariser::FeatureIncay { .. }));
+    let incay = matches!(spec.regularizer, Some(Regularizer::FeatureIncay { .. }));
     if incay && spec.geometry == Geometry::Cosine {
-        return Some("regulariser");
+        return Some("regularizer");
     }
     (spec.comparison.gate() == Gate::Identity && spec.geometry != Geometry::Cosine).then_some("comparison.gate")
 }
@@ -370,9 +373,9 @@ fn defaults_are_those_of_the_files() {
         };
         let same = still(spec.margin.clone()) == wanted || (nothing(&spec.margin) && nothing(&wanted));
         assert!(same, "{}: {:?}, expected {wanted:?}", preset.name, spec.margin);
-        assert_eq!(spec.rivals, rivals(&defaults["rivals"]), "{}", preset.name);
-        assert_eq!(spec.sub_centres, sub_centres(defaults), "{}", preset.name);
-        assert_eq!(spec.regulariser, regulariser(&defaults["regulariser"]), "{}", preset.name);
+        assert_eq!(spec.negatives, negatives(&defaults["negatives"]), "{}", preset.name);
+        assert_eq!(spec.sub_centers, sub_centers(defaults), "{}", preset.name);
+        assert_eq!(spec.regularizer, regularizer(&defaults["regularizer"]), "{}", preset.name);
         let initial = crate::grid::spec_of(preset, 3).build(3).unwrap().initial_state();
         // A file's schedules stand still, so that annealing is no state there.
         let anneals = golden["anneal"].is_array();
@@ -418,7 +421,7 @@ fn updates_follow_the_files() {
             for (got, want) in [
                 (found.target_mean, want.target_mean),
                 (found.norm_mean, want.norm_mean),
-                (found.norm_deviation, want.norm_deviation),
+                (found.norm_std, want.norm_std),
             ] {
                 let allowed = crate::tolerances::PLAIN * want.abs();
                 gauge.check("averages", || place.clone(), got, want, allowed);

@@ -1,16 +1,16 @@
 //! Numerical derivatives of the core's own value, for every preset and every option, the state held fixed. A
-//! straight-through gradient is no derivative of the value, and a standardised amount counts as a constant: these are
+//! straight-through gradient is no derivative of the value, and a standardized margin value counts as a constant: these are
 //! compared with the differences of the twin's surrogate.
 
 use crate::gauge::Gauge;
-use crate::grid::{bare, comparisons, geometries, is_sound, margins, norm_range, some_rivals, spec_of};
+use crate::grid::{bare, comparisons, geometries, is_sound, margins, norm_range, some_negatives, spec_of};
 use crate::problem::{Problem, Random, answer, some_state, state, total};
 use crate::tolerances::{STEP, of_difference, step_of_scores};
 use crate::twin::{batch, describe};
 use ndarray::Array2;
 use softmargin::{
-    BeyondPi, Comparison, Gate, Geometry, Loss, LossSpec, Margin, MarginGradient, Real, Reduction, Regulariser, Rivals,
-    Scale, presets,
+    BeyondPi, Comparison, Gate, Geometry, Loss, LossSpec, Margin, MarginGradient, Negatives, Real, Reduction,
+    Regularizer, Scale, presets,
 };
 use softmargin_oracle::margin::Place;
 use softmargin_oracle::{Oracle, Surrogate, five_point_difference};
@@ -21,9 +21,9 @@ const CLEAR: f64 = 0.03;
 /// The least sine of a target's angle: derivatives of psi grow with its inverse.
 const LEAST_SINE: f64 = 0.35;
 
-/// Whether an amount goes by the norm, and counts as a constant.
-pub(crate) fn is_standardised(spec: &LossSpec) -> bool {
-    format!("{:?}", spec.margin).contains("Standardised")
+/// Whether a margin value goes by the norm, and counts as a constant.
+pub(crate) fn is_standardized(spec: &LossSpec) -> bool {
+    format!("{:?}", spec.margin).contains("Standardized")
 }
 
 pub(crate) fn is_straight_through(spec: &LossSpec) -> bool {
@@ -40,22 +40,22 @@ pub(crate) fn is_smooth(spec: &LossSpec, problem: &Problem, row: usize) -> bool 
     let u = description.margin.target(scores[label], s, description.geometry, place, None).u;
     let against = description.threshold(scores[label], place);
     let others = || (0..scores.len()).filter(|&k| k != label).map(|k| scores[k]);
-    let mut rivals: Vec<f64> = others().map(|z| s * description.rivals.modify(z, against).score).collect();
-    rivals.sort_by(|a, b| b.total_cmp(a));
+    let mut negatives: Vec<f64> = others().map(|z| s * description.negatives.modify(z, against).score).collect();
+    negatives.sort_by(|a, b| b.total_cmp(a));
     let far = |x: f64| x.abs() > CLEAR;
     let relu = spec.comparison.gate() == Gate::Relu;
-    let top_stands_out = rivals.len() < 2 || far(rivals[0] - rivals[1]);
+    let top_stands_out = negatives.len() < 2 || far(negatives[0] - negatives[1]);
     let compared = match spec.comparison {
-        Comparison::EachPair { .. } => !relu || rivals.iter().all(|v| far(v - u)),
-        Comparison::AgainstZero { .. } => !relu || (far(u) && rivals.iter().all(|v| far(*v))),
-        Comparison::Hardest { .. } => top_stands_out && (!relu || far(rivals[0] - u)),
-        Comparison::LogSumExp { .. } => !relu || far(softmargin_oracle::smooth::log_sum_exp(&rivals) - u),
+        Comparison::EachPair { .. } => !relu || negatives.iter().all(|v| far(v - u)),
+        Comparison::AgainstZero { .. } => !relu || (far(u) && negatives.iter().all(|v| far(*v))),
+        Comparison::Hardest { .. } => top_stands_out && (!relu || far(negatives[0] - u)),
+        Comparison::LogSumExp { .. } => !relu || far(softmargin_oracle::smooth::log_sum_exp(&negatives) - u),
     };
-    // Where a rival begins to be modified the loss jumps.
-    let chosen = match spec.rivals {
-        Rivals::Misclassified { .. } => others().all(|z| far(s * (z - against.psi))),
-        Rivals::Curricular { .. } => others().all(|z| far(s * (z - against.plain))),
-        Rivals::DividedAngle { .. } => others().all(is_off_the_poles),
+    // Where a negative begins to be modified the loss jumps.
+    let chosen = match spec.negatives {
+        Negatives::Misclassified { .. } => others().all(|z| far(s * (z - against.psi))),
+        Negatives::Curricular { .. } => others().all(|z| far(s * (z - against.plain))),
+        Negatives::DividedAngle { .. } => others().all(is_off_the_poles),
         _ => true,
     };
     // Incay looks at the largest of the scores themselves.
@@ -71,7 +71,7 @@ fn is_off_the_poles(cos: f64) -> bool {
     cos.abs() < (1.0 - LEAST_SINE * LEAST_SINE).sqrt()
 }
 
-/// Whether the norm of the embedding is not where an amount or a term begins to be held.
+/// Whether the norm of the embedding is not where a margin value or a term begins to be held.
 fn is_clear_of_ends(spec: &LossSpec, problem: &Problem, row: usize) -> bool {
     let Some(norms) = &problem.embedding_norms else { return true };
     let (low, high) = norm_range(spec);
@@ -84,7 +84,7 @@ fn is_clear_of_pi(spec: &LossSpec, description: &Oracle, place: Place, score: f6
     if !is_off_the_poles(cos) {
         return false;
     }
-    let (plus, role) = description.margin.amounts()[0];
+    let (plus, role) = description.margin.margin_values()[0];
     let phi = angle.times * cos.acos() + plus.at(place, role).value;
     let turns = phi / std::f64::consts::PI;
     // Piecewise has a kink in its curvature at every multiple of pi, the others at the first; all stop at 0.
@@ -96,7 +96,7 @@ fn is_clear_of_pi(spec: &LossSpec, description: &Oracle, place: Place, score: f6
 /// A problem all rows of which are smooth; rows that are not are drawn anew.
 fn smooth_problem(random: &mut Random, spec: &LossSpec, rows: usize, classes: usize) -> Problem {
     let w = random.vector(classes, 0.8, 1.6);
-    // Under the cosine the norm decides amounts and terms alone.
+    // Under the cosine the norm decides margin values and terms alone.
     let (low, high) = if spec.geometry == Geometry::Cosine { norm_range(spec) } else { (1.0, 2.0) };
     let (low, high) = (0.8 * low, 1.25 * high);
     let mut problem = Problem {
@@ -127,7 +127,7 @@ fn smooth_problem(random: &mut Random, spec: &LossSpec, rows: usize, classes: us
 
 /// The value as a function: the core's own, or the twin's surrogate for a straight-through margin.
 fn value(spec: &LossSpec, loss: &Loss, at: &Problem, reduction: Reduction) -> impl Fn(&Problem) -> f64 {
-    let frozen = (is_straight_through(spec) || is_standardised(spec)).then(|| {
+    let frozen = (is_straight_through(spec) || is_standardized(spec)).then(|| {
         let description = describe(spec, at, reduction, f64::LEAST_SINE);
         Surrogate::frozen_at(&description, &batch(spec, at))
     });
@@ -206,13 +206,13 @@ fn every_margin_with_every_comparison() {
             for comparison in comparisons() {
                 let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
                 let mut spec = bare(geometry, scale, margin.clone(), comparison);
-                spec.rivals = some_rivals(geometry, losses);
-                let ring = Regulariser::Ring { weight: 0.25, radius: 1.0 };
-                let magnitude = Regulariser::Magnitude { weight: 2.0, low: 1.0, high: 2.0 };
-                let incay = Regulariser::FeatureIncay { weight: 0.25 };
-                spec.regulariser = [None, Some(ring), Some(incay), Some(magnitude)][losses % 4];
+                spec.negatives = some_negatives(geometry, losses);
+                let ring = Regularizer::Ring { weight: 0.25, radius: 1.0 };
+                let magnitude = Regularizer::Magnitude { weight: 2.0, low: 1.0, high: 2.0 };
+                let incay = Regularizer::FeatureIncay { weight: 0.25 };
+                spec.regularizer = [None, Some(ring), Some(incay), Some(magnitude)][losses % 4];
                 if !is_sound(&spec) {
-                    spec.regulariser = None;
+                    spec.regularizer = None;
                 }
                 if !is_sound(&spec) {
                     continue;
@@ -223,7 +223,7 @@ fn every_margin_with_every_comparison() {
                 if !(0..2).all(|row| is_smooth(&spec, &problem, row)) {
                     problem.scale = None;
                 }
-                if matches!(spec.regulariser, Some(Regulariser::Ring { .. })) {
+                if matches!(spec.regularizer, Some(Regularizer::Ring { .. })) {
                     problem.radius = Some(1.25);
                 }
                 let reduction = [Reduction::Sum, Reduction::Mean][losses % 2];
@@ -250,7 +250,7 @@ pub(crate) fn preset_entries() -> Vec<(&'static str, LossSpec)> {
         "sphereface",
         "l-softmax",
         "combined-margin",
-        "sub-centre-arcface",
+        "sub-center-arcface",
         "sphereface-r-v1",
         "sphereface-r-v2",
         "ldam",
@@ -289,7 +289,7 @@ fn every_preset() {
                 problem.scale = None;
             }
             if turn % 4 == 2 {
-                spec.regulariser = Some(Regulariser::Ring { weight: 0.5, radius: 1.0 });
+                spec.regularizer = Some(Regularizer::Ring { weight: 0.5, radius: 1.0 });
                 problem.radius = Some(0.75);
             }
             if is_annealed(&spec) {

@@ -9,8 +9,8 @@ use crate::tolerances::{Conditions, Precision};
 use crate::twin::{judge, want};
 use softmargin::presets::{self, Preset};
 use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, NormAmount,
-    Radians, Reduction, Regulariser, Rivals, Scale, SmoothGate,
+    AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, MarginValue,
+    Negatives, NormMargin, Radians, Reduction, Regularizer, Scale, SmoothGate,
 };
 
 pub(crate) const REDUCTIONS: [Reduction; 4] = [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan];
@@ -18,19 +18,19 @@ pub(crate) const REDUCTIONS: [Reduction; 4] = [Reduction::None, Reduction::Sum, 
 /// A schedule that has come some way after 3 steps.
 const FALLING: Anneal = Anneal { initial: 40.0, rate: 0.25, power: 5.0, min: 0.5 };
 
-/// Amounts that the norm decides, with ends among the norms of [`problem`].
-const RISING: NormAmount = NormAmount::Linear { low: 0.1, high: 0.6, norm_low: 1.0, norm_high: 2.0 };
-const FALLING_AMOUNT: NormAmount = NormAmount::Linear { low: 0.4, high: 0.0, norm_low: 1.0, norm_high: 2.0 };
-const USUAL: NormAmount = NormAmount::Standardised { amount: 0.4, concentration: 0.5, momentum: 0.01 };
+/// Margin values that the norm decides, with ends among the norms of [`problem`].
+const RISING: NormMargin = NormMargin::Linear { low: 0.1, high: 0.6, norm_low: 1.0, norm_high: 2.0 };
+const FALLING_MARGIN: NormMargin = NormMargin::Linear { low: 0.4, high: 0.0, norm_low: 1.0, norm_high: 2.0 };
+const USUAL: NormMargin = NormMargin::Standardized { value: 0.4, concentration: 0.5, momentum: 0.01 };
 
-/// Rivals that go round: mostly plain ones, and none else without the cosine.
-pub(crate) fn some_rivals(geometry: Geometry, turn: usize) -> Rivals {
+/// Negatives that go round: mostly plain ones, and none else without the cosine.
+pub(crate) fn some_negatives(geometry: Geometry, turn: usize) -> Negatives {
     match (geometry, turn % 7) {
-        (Geometry::Cosine, 1) => Rivals::Misclassified { factor: 1.12 },
-        (Geometry::Cosine, 3) => Rivals::Curricular { momentum: 0.01 },
-        (Geometry::Cosine, 4) => Rivals::DividedAngle { by: 1.5 },
-        (Geometry::Cosine, 6) => Rivals::DividedAngle { by: 4.0 },
-        _ => Rivals::Plain,
+        (Geometry::Cosine, 1) => Negatives::Misclassified { factor: 1.12 },
+        (Geometry::Cosine, 3) => Negatives::Curricular { momentum: 0.01 },
+        (Geometry::Cosine, 4) => Negatives::DividedAngle { by: 1.5 },
+        (Geometry::Cosine, 6) => Negatives::DividedAngle { by: 4.0 },
+        _ => Negatives::Plain,
     }
 }
 
@@ -55,37 +55,41 @@ pub(crate) fn comparisons() -> Vec<Comparison> {
     all
 }
 
-/// Every margin, its amounts for `classes` classes.
+/// Every margin, its margin values for `classes` classes.
 pub(crate) fn margins(classes: usize) -> Vec<Margin> {
     let mut random = Random::new(7);
     let mut all = vec![Margin::None];
     let of_classes = |random: &mut Random, high| random.vector(classes, 0.0, high);
-    for amount in [Amount::One(0.35), Amount::PerClass(of_classes(&mut random, 0.5)), Amount::PerSample] {
-        all.push(Margin::Score { amount: amount.clone() });
-        all.push(Margin::Logit { amount });
+    for value in [MarginValue::One(0.35), MarginValue::PerClass(of_classes(&mut random, 0.5)), MarginValue::PerSample] {
+        all.push(Margin::Score { value: value.clone() });
+        all.push(Margin::Logit { value });
     }
     let plus_of_classes =
-        || Amount::PerClass(Random::new(8).vector(classes, 0.0, 0.8).into_iter().map(Radians).collect());
+        || MarginValue::PerClass(Random::new(8).vector(classes, 0.0, 0.8).into_iter().map(Radians).collect());
     let pairs = [
-        (Amount::One(Radians(0.5)), Amount::One(0.0)),
-        (Amount::One(Radians(0.0)), Amount::One(0.2)),
-        (plus_of_classes(), Amount::One(0.1)),
-        (Amount::PerSample, Amount::PerClass(of_classes(&mut random, 0.3))),
-        (Amount::One(Radians(0.3)), Amount::PerSample),
+        (MarginValue::One(Radians(0.5)), MarginValue::One(0.0)),
+        (MarginValue::One(Radians(0.0)), MarginValue::One(0.2)),
+        (plus_of_classes(), MarginValue::One(0.1)),
+        (MarginValue::PerSample, MarginValue::PerClass(of_classes(&mut random, 0.3))),
+        (MarginValue::One(Radians(0.3)), MarginValue::PerSample),
     ];
-    let counted = |largest| Amount::ByFrequency { largest, class_counts: Some(class_counts(classes)) };
-    let made =
-        [Amount::Drawn { mean: 0.3, deviation: 0.2 }, counted(0.6), Amount::FromNorm(RISING), Amount::FromNorm(USUAL)];
-    for amount in made {
-        all.push(Margin::Score { amount: amount.clone() });
-        all.push(Margin::Logit { amount });
+    let counted = |largest| MarginValue::ByFrequency { largest, class_counts: Some(class_counts(classes)) };
+    let made = [
+        MarginValue::Drawn { mean: 0.3, std: 0.2 },
+        counted(0.6),
+        MarginValue::FromNorm(RISING),
+        MarginValue::FromNorm(USUAL),
+    ];
+    for value in made {
+        all.push(Margin::Score { value: value.clone() });
+        all.push(Margin::Logit { value });
     }
-    let counted_angle = Amount::ByFrequency { largest: Radians(0.7), class_counts: Some(class_counts(classes)) };
+    let counted_angle = MarginValue::ByFrequency { largest: Radians(0.7), class_counts: Some(class_counts(classes)) };
     let pairs = pairs.into_iter().chain([
-        (Amount::Drawn { mean: Radians(0.4), deviation: Radians(0.3) }, Amount::FromNorm(RISING)),
-        (Amount::FromNorm(RISING), Amount::FromNorm(FALLING_AMOUNT)),
-        (Amount::FromNorm(USUAL), Amount::FromNorm(USUAL)),
-        (counted_angle, Amount::Drawn { mean: 0.1, deviation: 0.1 }),
+        (MarginValue::Drawn { mean: Radians(0.4), std: Radians(0.3) }, MarginValue::FromNorm(RISING)),
+        (MarginValue::FromNorm(RISING), MarginValue::FromNorm(FALLING_MARGIN)),
+        (MarginValue::FromNorm(USUAL), MarginValue::FromNorm(USUAL)),
+        (counted_angle, MarginValue::Drawn { mean: 0.1, std: 0.1 }),
     ]);
     let pairs: Vec<_> = pairs.collect();
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
@@ -116,7 +120,7 @@ pub(crate) fn spec_of(preset: &Preset, classes: usize) -> LossSpec {
     preset.spec().with_class_counts(&class_counts(classes))
 }
 
-/// A [`problem`] for a loss; where cosines leave the norms free, they go from below to above the range of the amounts and
+/// A [`problem`] for a loss; where cosines leave the norms free, they go from below to above the range of the margin values and
 /// terms that go by them.
 pub(crate) fn problem_of(random: &mut Random, spec: &LossSpec, rows: usize, classes: usize) -> Problem {
     let mut problem = problem(random, spec.geometry, rows, classes);
@@ -129,19 +133,20 @@ pub(crate) fn problem_of(random: &mut Random, spec: &LossSpec, rows: usize, clas
 
 /// Where the norms of embeddings change something.
 pub(crate) fn norm_range(spec: &LossSpec) -> (f64, f64) {
-    let linear = |amount: NormAmount| match amount {
-        NormAmount::Linear { norm_low, norm_high, .. } => (norm_low, norm_high),
+    let linear = |value: NormMargin| match value {
+        NormMargin::Linear { norm_low, norm_high, .. } => (norm_low, norm_high),
         // One deviation of the state at its start, and far from its ends.
         _ => (5.0, 60.0),
     };
-    match (spec.regulariser, &spec.margin) {
-        (_, Margin::Angle(AngularMargin { plus: Amount::FromNorm(amount), .. })) => linear(*amount),
-        (_, Margin::Angle(AngularMargin { minus: Amount::FromNorm(amount), .. })) => linear(*amount),
+    match (spec.regularizer, &spec.margin) {
+        (_, Margin::Angle(AngularMargin { plus: MarginValue::FromNorm(value), .. })) => linear(*value),
+        (_, Margin::Angle(AngularMargin { minus: MarginValue::FromNorm(value), .. })) => linear(*value),
         (
             _,
-            Margin::Score { amount: Amount::FromNorm(amount) } | Margin::Logit { amount: Amount::FromNorm(amount) },
-        ) => linear(*amount),
-        (Some(Regulariser::Magnitude { low, high, .. }), _) => (low, high),
+            Margin::Score { value: MarginValue::FromNorm(value) }
+            | Margin::Logit { value: MarginValue::FromNorm(value) },
+        ) => linear(*value),
+        (Some(Regularizer::Magnitude { low, high, .. }), _) => (low, high),
         _ => (0.8, 1.6),
     }
 }
@@ -152,10 +157,10 @@ pub(crate) fn bare(geometry: Geometry, scale: Scale, margin: Margin, comparison:
         geometry,
         scale,
         margin,
-        rivals: Rivals::Plain,
-        sub_centres: 1,
+        negatives: Negatives::Plain,
+        sub_centers: 1,
         comparison,
-        regulariser: None,
+        regularizer: None,
         class_weights: None,
         ignored_label: None,
     }
@@ -164,7 +169,7 @@ pub(crate) fn bare(geometry: Geometry, scale: Scale, margin: Margin, comparison:
 /// Whether the family is to take a loss: three pairings have no minimum, and with a bias there is no angle.
 pub(crate) fn is_sound(spec: &LossSpec) -> bool {
     let bounded = spec.geometry == Geometry::Cosine;
-    let incay = matches!(spec.regulariser, Some(Regulariser::FeatureIncay { .. }));
+    let incay = matches!(spec.regularizer, Some(Regularizer::FeatureIncay { .. }));
     let gate = spec.comparison.gate();
     // Under these a larger scale multiplies the loss; under the identity of log-sum-exp nearly so.
     let runs_away =
@@ -198,7 +203,7 @@ struct Round {
 
 impl Round {
     fn next(&mut self, count: usize) -> usize {
-        // A different bit pattern each time: neighbours on the grid do not share their surroundings.
+        // A different bit pattern each time: neighbors on the grid do not share their surroundings.
         self.turn += 1;
         (self.random.bits() as usize) % count
     }
@@ -243,12 +248,12 @@ impl Round {
         }
     }
 
-    fn regulariser(&mut self, spec: &LossSpec) -> (Option<Regulariser>, Option<f64>) {
+    fn regularizer(&mut self, spec: &LossSpec) -> (Option<Regularizer>, Option<f64>) {
         match self.next(5) {
-            4 => (Some(Regulariser::Magnitude { weight: 2.0, low: 1.0, high: 2.0 }), None),
-            0 if spec.geometry != Geometry::Cosine => (Some(Regulariser::FeatureIncay { weight: 0.5 }), None),
-            1 => (Some(Regulariser::Ring { weight: 0.25, radius: 1.5 }), None),
-            2 => (Some(Regulariser::Ring { weight: 0.25, radius: 1.5 }), Some(0.75)),
+            4 => (Some(Regularizer::Magnitude { weight: 2.0, low: 1.0, high: 2.0 }), None),
+            0 if spec.geometry != Geometry::Cosine => (Some(Regularizer::FeatureIncay { weight: 0.5 }), None),
+            1 => (Some(Regularizer::Ring { weight: 0.25, radius: 1.5 }), None),
+            2 => (Some(Regularizer::Ring { weight: 0.25, radius: 1.5 }), Some(0.75)),
             _ => (None, None),
         }
     }
@@ -289,10 +294,10 @@ fn geometry_by_margin_by_comparison() {
                     if classes == 70 && round.next(3) > 0 {
                         continue;
                     }
-                    spec.rivals = some_rivals(geometry, round.next(7));
+                    spec.negatives = some_negatives(geometry, round.next(7));
                     let mut problem = problem(&mut round.random, geometry, 4, classes);
-                    let (regulariser, radius) = round.regulariser(&spec);
-                    spec.regulariser = regulariser;
+                    let (regularizer, radius) = round.regularizer(&spec);
+                    spec.regularizer = regularizer;
                     round.weigh(&mut spec, &mut problem);
                     problem.scale = parameter;
                     problem.radius = radius;
@@ -328,10 +333,10 @@ fn preset_by_batch() {
                             let initial = spec.scale.initial();
                             spec.scale = Scale::Learned { initial, min: initial / 2.0, max: initial * 4.0 };
                         }
-                        spec.regulariser = match incay {
-                            Some(true) => Some(Regulariser::FeatureIncay { weight: 0.125 }),
-                            Some(false) => Some(Regulariser::Ring { weight: 0.5, radius: 1.0 }),
-                            None => spec.regulariser,
+                        spec.regularizer = match incay {
+                            Some(true) => Some(Regularizer::FeatureIncay { weight: 0.125 }),
+                            Some(false) => Some(Regularizer::Ring { weight: 0.5, radius: 1.0 }),
+                            None => spec.regularizer,
                         };
                         if !is_sound(&spec) {
                             assert!(spec.build(6).is_err(), "{}", preset.name);
@@ -384,7 +389,7 @@ fn soft_targets_by_option() {
                         let mut problem = Problem::soft(scores, targets);
                         problem.embedding_norms = hard.embedding_norms;
                         problem.scale = parameter;
-                        spec.regulariser = ring.then_some(Regulariser::Ring { weight: 0.5, radius: 1.0 });
+                        spec.regularizer = ring.then_some(Regularizer::Ring { weight: 0.5, radius: 1.0 });
                         round.weigh(&mut spec, &mut problem);
                         check(
                             &mut gauge,
@@ -419,7 +424,7 @@ fn long_rows() {
                 };
                 if is_sound(&spec) {
                     turn += 1;
-                    let spec = LossSpec { rivals: some_rivals(geometry, turn), ..spec };
+                    let spec = LossSpec { negatives: some_negatives(geometry, turn), ..spec };
                     let mut problem = problem(&mut random, geometry, 3, classes);
                     problem.state = Some(some_state(&mut random));
                     // The first and the last class too: tiles begin and end there.

@@ -2,8 +2,8 @@
 
 use crate::gauge::Gauge;
 use crate::golden::{self, file, items, matrix};
-use crate::gradients::{is_smooth, is_standardised, is_straight_through};
-use crate::grid::{comparisons, geometries, is_sound, margins, some_rivals, spec_of};
+use crate::gradients::{is_smooth, is_standardized, is_straight_through};
+use crate::grid::{comparisons, geometries, is_sound, margins, some_negatives, spec_of};
 use crate::problem::{Problem, Random, some_state};
 use crate::tolerances::{HeadConditions, Precision, of_difference, step_of_scores};
 use crate::twin::describe;
@@ -11,8 +11,8 @@ use ndarray::{Array1, Array2, ArrayView2};
 use serde_json::Value;
 use softmargin::head::{Head as FusedHead, HeadBatch, HeadOptions, Mode};
 use softmargin::{
-    Batch, Comparison, Geometry, Gradients, HeadGradients, InstructionSet, LossSpec, LossState, Margin, Real,
-    Reduction, Regulariser, Rivals, Scale, SmoothGate, presets, sub_centres,
+    Batch, Comparison, Geometry, Gradients, HeadGradients, InstructionSet, LossSpec, LossState, Margin, Negatives,
+    Real, Reduction, Regularizer, Scale, SmoothGate, presets, sub_centers,
 };
 use softmargin_oracle::{Head as Twin, Surrogate, Targets, five_point_difference};
 
@@ -32,8 +32,8 @@ impl Head {
     fn random(random: &mut Random, spec: &LossSpec, (rows, classes, width): (usize, usize, usize)) -> Self {
         Self {
             x: random.matrix(rows, width, -1.0, 1.0),
-            w: random.matrix(classes * spec.sub_centres, width, -1.0, 1.0),
-            bias: spec.geometry.has_bias().then(|| random.vector(classes * spec.sub_centres, -0.5, 0.5)),
+            w: random.matrix(classes * spec.sub_centers, width, -1.0, 1.0),
+            bias: spec.geometry.has_bias().then(|| random.vector(classes * spec.sub_centers, -0.5, 0.5)),
             labels: random.labels(rows, classes),
             margins: format!("{:?}", spec.margin).contains("PerSample").then(|| random.vector(rows, 0.05, 0.6)),
             sample_weights: None,
@@ -66,7 +66,7 @@ impl Head {
 
     /// A problem without scores.
     fn outline(&self, spec: &LossSpec) -> Problem {
-        let scores = Array2::zeros((self.x.nrows(), self.w.nrows() / spec.sub_centres));
+        let scores = Array2::zeros((self.x.nrows(), self.w.nrows() / spec.sub_centers));
         let mut problem = Problem { margins: self.margins.clone(), ..Problem::new(scores, self.labels.clone()) };
         problem.sample_weights = self.sample_weights.clone();
         problem.state = Some(self.state.clone());
@@ -77,7 +77,7 @@ impl Head {
     fn has_clear_winners(&self, spec: &LossSpec) -> bool {
         let bias = self.bias.as_ref().map(|bias| Array1::from(bias.clone()));
         let all = spec.geometry.scores(self.x.view(), self.w.view(), bias.as_ref().map(|b| b.view())).unwrap().scores;
-        all.exact_chunks((1, spec.sub_centres)).into_iter().all(|class| {
+        all.exact_chunks((1, spec.sub_centers)).into_iter().all(|class| {
             let mut scores: Vec<f64> = class.iter().copied().collect();
             scores.sort_by(|a, b| b.total_cmp(a));
             scores.len() < 2 || scores[0] - scores[1] > 0.01
@@ -86,7 +86,7 @@ impl Head {
 
     /// The loss and the gradients, through the core in one precision.
     fn evaluate<F: Real>(&self, spec: &LossSpec, reduction: Reduction) -> (f64, HeadGradients<F>) {
-        let loss = spec.clone().build(self.w.nrows() / spec.sub_centres).expect("a sound loss");
+        let loss = spec.clone().build(self.w.nrows() / spec.sub_centers).expect("a sound loss");
         let (x, w) = (self.x.mapv(F::round_from), self.w.mapv(F::round_from));
         let vector =
             |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>());
@@ -94,7 +94,7 @@ impl Head {
         let sample_weights = vector(&self.sample_weights);
         let labels = Array1::from(self.labels.clone());
         let scored = spec.geometry.scores(x.view(), w.view(), bias.as_ref().map(|b| b.view())).expect("shapes agree");
-        let pooled = sub_centres::pool(scored.scores.view(), spec.sub_centres).expect("as many for each class");
+        let pooled = sub_centers::pool(scored.scores.view(), spec.sub_centers).expect("as many for each class");
         let mut batch = Batch::new(pooled.scores.view(), labels.view());
         if loss.needs_embedding_norms() {
             batch = batch.with_embedding_norms(scored.embedding_norms.view());
@@ -112,7 +112,7 @@ impl Head {
             batch = batch.with_state(&self.state);
         }
         let (value, gradients) = loss.value_and_grad(&batch, reduction).expect("a sound batch");
-        let scores = sub_centres::spread(gradients.scores.view(), pooled.winners.view(), spec.sub_centres);
+        let scores = sub_centers::spread(gradients.scores.view(), pooled.winners.view(), spec.sub_centers);
         let gradients = Gradients { scores: scores.expect("winners of the same scores"), ..gradients };
         let back = spec.geometry.backward(x.view(), w.view(), &scored, &gradients).expect("shapes agree");
         (value.total.widen(), back)
@@ -122,7 +122,7 @@ impl Head {
 impl Head {
     /// The loss and the gradients, through a fused head, in single precision.
     fn fused(&self, spec: &LossSpec, reduction: Reduction, way: Way) -> (f64, HeadGradients<f32>) {
-        let loss = spec.clone().build(self.w.nrows() / spec.sub_centres).expect("a sound loss");
+        let loss = spec.clone().build(self.w.nrows() / spec.sub_centers).expect("a sound loss");
         let has_state = loss.initial_state().is_some();
         let options = HeadOptions { mode: way.mode, ..HeadOptions::default() };
         let head = FusedHead::with_options(loss.with_instruction_set(way.set), options).expect("enough memory");
@@ -181,7 +181,7 @@ fn norms(vectors: ArrayView2<'_, f64>) -> Vec<f64> {
 
 /// The sizes of the terms of each gradient: rows of x, rows of w, entries of the bias.
 fn sizes(spec: &LossSpec, head: &Head, outcome: &softmargin_oracle::HeadOutcome) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-    let (n, c) = (head.x.nrows(), head.w.nrows() / spec.sub_centres);
+    let (n, c) = (head.x.nrows(), head.w.nrows() / spec.sub_centers);
     // Softmax and label smoothing may cancel: each has its own roundings.
     let smoothing = match spec.comparison {
         Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } => label_smoothing,
@@ -234,11 +234,11 @@ fn conditions(spec: &LossSpec, head: &Head, problem: &Problem) -> HeadConditions
     }
     let cosine = |entry: &f64| (1.0 - entry * entry).sqrt();
     let least_sine = problem.scores.iter().map(cosine).fold(1.0, f64::min);
-    // What modified rivals have for slope and for its own slope.
-    let (slope, own) = match spec.rivals {
-        Rivals::Misclassified { factor } => (factor, 0.0),
-        Rivals::Curricular { .. } => (head.state.target_mean.abs() + 2.0, 2.0),
-        Rivals::DividedAngle { by } => (1.0 / (by * least_sine), 2.0 / (by * least_sine.powi(3))),
+    // What modified negatives have for slope and for its own slope.
+    let (slope, own) = match spec.negatives {
+        Negatives::Misclassified { factor } => (factor, 0.0),
+        Negatives::Curricular { .. } => (head.state.target_mean.abs() + 2.0, 2.0),
+        Negatives::DividedAngle { by } => (1.0 / (by * least_sine), 2.0 / (by * least_sine.powi(3))),
         _ => (1.0, 0.0),
     };
     (steepness, bend) = (steepness.max(slope), bend.max(own));
@@ -305,13 +305,13 @@ impl Relative {
     }
 }
 
-/// The losses of the sweep: every margin under cross-entropy, every comparison under two margins, with regularisers.
+/// The losses of the sweep: every margin under cross-entropy, every comparison under two margins, with regularizers.
 fn losses(classes: usize) -> Vec<LossSpec> {
     let mut all = Vec::new();
     let plain = presets::find("cross-entropy").unwrap().spec();
     for geometry in geometries() {
         let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
-        let base = LossSpec { geometry, scale, rivals: Rivals::Plain, ..plain.clone() };
+        let base = LossSpec { geometry, scale, negatives: Negatives::Plain, ..plain.clone() };
         let smooth = Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.01 } };
         for margin in margins(classes) {
             all.push(LossSpec { margin: margin.clone(), ..base.clone() });
@@ -321,21 +321,25 @@ fn losses(classes: usize) -> Vec<LossSpec> {
             all.push(LossSpec { comparison, ..base.clone() });
             all.push(LossSpec { comparison, margin: Margin::score(0.3), ..base.clone() });
         }
-        let magnitude = Regulariser::Magnitude { weight: 2.0, low: 0.8, high: 1.5 };
+        let magnitude = Regularizer::Magnitude { weight: 2.0, low: 0.8, high: 1.5 };
         for term in
-            [Regulariser::Ring { weight: 0.5, radius: 1.0 }, Regulariser::FeatureIncay { weight: 0.25 }, magnitude]
+            [Regularizer::Ring { weight: 0.5, radius: 1.0 }, Regularizer::FeatureIncay { weight: 0.25 }, magnitude]
         {
-            all.push(LossSpec { regulariser: Some(term), ..base.clone() });
+            all.push(LossSpec { regularizer: Some(term), ..base.clone() });
             let margin = presets::find("arcface").unwrap().spec().margin;
-            all.push(LossSpec { regulariser: Some(term), margin, ..base.clone() });
+            all.push(LossSpec { regularizer: Some(term), margin, ..base.clone() });
         }
     }
     for turn in 0..7 {
         let base = presets::find("arcface").unwrap().spec();
-        all.push(LossSpec { rivals: some_rivals(Geometry::Cosine, turn), scale: Scale::fixed(8.0), ..base.clone() });
+        all.push(LossSpec {
+            negatives: some_negatives(Geometry::Cosine, turn),
+            scale: Scale::fixed(8.0),
+            ..base.clone()
+        });
         let geometry = geometries()[turn % 4];
         let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
-        all.push(LossSpec { sub_centres: 1 + turn % 4, geometry, scale, ..plain.clone() });
+        all.push(LossSpec { sub_centers: 1 + turn % 4, geometry, scale, ..plain.clone() });
     }
     all.extend(presets::all().iter().map(|preset| spec_of(preset, classes)));
     all.retain(is_sound);
@@ -401,7 +405,7 @@ fn is_the_derivative_of_its_value() {
         let targets = Targets::Labels(head.labels.clone());
         let frozen = Surrogate::frozen_at(&description, &head.scored(&spec).0);
         let value = |head: &Head| {
-            if is_straight_through(&spec) || is_standardised(&spec) {
+            if is_straight_through(&spec) || is_standardized(&spec) {
                 head.twin().frozen_loss(&description, &targets, &frozen).expect("a loss")
             } else {
                 head.evaluate::<f64>(&spec, Reduction::Sum).0

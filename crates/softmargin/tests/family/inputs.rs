@@ -3,7 +3,7 @@
 use crate::edges::{cross_entropy, try_ask};
 use crate::problem::{Problem, answer, state};
 use ndarray::{Array2, array};
-use softmargin::{Batch, Error, ErrorKind, LossSpec, Margin, Reduction, Regulariser, presets};
+use softmargin::{Batch, Error, ErrorKind, LossSpec, Margin, Reduction, Regularizer, presets};
 
 fn refusal(problem: &Problem, preset: &str) -> Error {
     let loss = presets::find(preset).unwrap().spec().build(2).unwrap();
@@ -45,10 +45,10 @@ fn inputs_that_are_missing_or_not_needed_are_refused() {
             "some",
         );
     }
-    for name in ["mv-softmax", "sphereface-r-v1", "sphereface-r-v2", "sub-centre-arcface"] {
+    for name in ["mv-softmax", "sphereface-r-v1", "sphereface-r-v2", "sub-center-arcface"] {
         check(Problem { state: Some(state(0)), ..plain.clone() }, name, "state", "some");
     }
-    let spec = LossSpec { margin: Margin::Score { amount: softmargin::Amount::PerSample }, ..cross_entropy() };
+    let spec = LossSpec { margin: Margin::Score { value: softmargin::MarginValue::PerSample }, ..cross_entropy() };
     let error = try_ask::<f32>(&spec, &plain, Reduction::Mean).unwrap_err();
     assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, "margins", "nothing"));
 }
@@ -65,8 +65,8 @@ fn shapes_that_disagree_are_refused() {
     refused(Problem::soft(Array2::zeros((2, 3)), Array2::zeros((2, 2))), "targets");
     let good = Problem::new(Array2::zeros((2, 3)), vec![0, 1]);
     refused(Problem { sample_weights: Some(vec![1.0]), ..good.clone() }, "sample weights");
-    let ring = Regulariser::Ring { weight: 1.0, radius: 1.0 };
-    let l_softmax = LossSpec { regulariser: Some(ring), ..presets::find("l-softmax").unwrap().spec() };
+    let ring = Regularizer::Ring { weight: 1.0, radius: 1.0 };
+    let l_softmax = LossSpec { regularizer: Some(ring), ..presets::find("l-softmax").unwrap().spec() };
     let given = Problem { state: Some(state(0)), embedding_norms: Some(vec![1.0; 2]), ..good };
     for (x, w, subject) in [(1, 3, "embedding norms"), (2, 2, "weight norms")] {
         let problem =
@@ -101,7 +101,7 @@ fn soft_targets_are_distributions_for_cross_entropy_alone() {
         refused(&presets::find(name).unwrap().spec(), "comparison");
     }
     refused(&presets::find("am-softmax").unwrap().spec(), "margin");
-    let incay = LossSpec { regulariser: Some(Regulariser::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let incay = LossSpec { regularizer: Some(Regularizer::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
     let mut problem = Problem::soft(Array2::zeros((2, 2)), half.clone());
     problem.embedding_norms = Some(vec![1.0; 2]);
     let error = try_ask::<f64>(&incay, &problem, Reduction::Mean).unwrap_err();

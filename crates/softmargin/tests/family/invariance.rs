@@ -20,7 +20,7 @@ fn losses(classes: usize) -> Vec<Loss> {
     let plain = presets::find("am-softmax").unwrap().spec();
     let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| spec_of(preset, classes)).collect();
     specs.extend(comparisons().into_iter().map(|comparison| LossSpec { comparison, ..plain.clone() }));
-    specs.extend(crate::rivals::ALL.map(|rivals| LossSpec { rivals, ..plain.clone() }));
+    specs.extend(crate::negatives::ALL.map(|negatives| LossSpec { negatives, ..plain.clone() }));
     specs.retain(is_sound);
     specs.into_iter().map(|spec| spec.build(classes).unwrap()).collect()
 }

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its tests do")]
 #![allow(clippy::cast_precision_loss, reason = "counts of rows and classes are small")]
 
-mod amounts;
 mod coverage;
 mod edges;
 mod extremes;
@@ -17,13 +16,14 @@ mod head;
 mod inputs;
 mod instructions;
 mod invariance;
+mod margin_values;
 mod margins;
 mod measures_and_smooth;
+mod negatives;
 mod problem;
 mod properties;
 mod refusals;
-mod rivals;
 mod spec_files;
-mod sub_centres;
+mod sub_centers;
 mod tolerances;
 mod twin;

@@ -5,42 +5,42 @@ use crate::problem::{Owned, Problem, Random, answer, bits, matrix_bits, state};
 use crate::properties::{ask, with};
 use crate::tolerances::{Precision, V};
 use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, LossState, Margin, MarginGradient,
-    NormAmount, Radians, Reduction, Rivals, Scale, presets,
+    AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, LossState, Margin, MarginGradient,
+    MarginValue, Negatives, NormMargin, Radians, Reduction, Scale, presets,
 };
 
-/// Amounts from the norm that are 0 for every norm.
-const FLAT: NormAmount = NormAmount::Linear { low: 0.0, high: 0.0, norm_low: 1.0, norm_high: 2.0 };
-const OFF: NormAmount = NormAmount::Standardised { amount: 0.0, concentration: 0.333, momentum: 0.01 };
+/// Margin values from the norm that are 0 for every norm.
+const FLAT: NormMargin = NormMargin::Linear { low: 0.0, high: 0.0, norm_low: 1.0, norm_high: 2.0 };
+const OFF: NormMargin = NormMargin::Standardized { value: 0.0, concentration: 0.333, momentum: 0.01 };
 
-/// Amounts that change nothing.
+/// Margin values that change nothing.
 fn neutral_margins(classes: usize) -> Vec<Margin> {
     let zeros = || vec![0.0; classes];
     let mut all = vec![
         Margin::score(0.0),
-        Margin::Logit { amount: Amount::One(0.0) },
-        Margin::Score { amount: Amount::PerClass(zeros()) },
-        Margin::Logit { amount: Amount::PerClass(zeros()) },
-        Margin::Score { amount: Amount::PerSample },
-        Margin::Logit { amount: Amount::PerSample },
-        Margin::Score { amount: Amount::Drawn { mean: 0.0, deviation: 0.0 } },
-        Margin::Logit { amount: Amount::ByFrequency { largest: 0.0, class_counts: Some(class_counts(classes)) } },
-        Margin::Score { amount: Amount::FromNorm(FLAT) },
-        Margin::Logit { amount: Amount::FromNorm(OFF) },
+        Margin::Logit { value: MarginValue::One(0.0) },
+        Margin::Score { value: MarginValue::PerClass(zeros()) },
+        Margin::Logit { value: MarginValue::PerClass(zeros()) },
+        Margin::Score { value: MarginValue::PerSample },
+        Margin::Logit { value: MarginValue::PerSample },
+        Margin::Score { value: MarginValue::Drawn { mean: 0.0, std: 0.0 } },
+        Margin::Logit { value: MarginValue::ByFrequency { largest: 0.0, class_counts: Some(class_counts(classes)) } },
+        Margin::Score { value: MarginValue::FromNorm(FLAT) },
+        Margin::Logit { value: MarginValue::FromNorm(OFF) },
     ];
-    let angles = || Amount::PerClass(vec![Radians(0.0); classes]);
-    let amounts = [
-        (Amount::One(Radians(0.0)), Amount::One(0.0)),
-        (angles(), Amount::PerClass(zeros())),
-        (Amount::PerSample, Amount::One(0.0)),
-        (angles(), Amount::PerSample),
-        (Amount::Drawn { mean: Radians(0.0), deviation: Radians(0.0) }, Amount::FromNorm(FLAT)),
-        (Amount::FromNorm(OFF), Amount::FromNorm(OFF)),
+    let angles = || MarginValue::PerClass(vec![Radians(0.0); classes]);
+    let values = [
+        (MarginValue::One(Radians(0.0)), MarginValue::One(0.0)),
+        (angles(), MarginValue::PerClass(zeros())),
+        (MarginValue::PerSample, MarginValue::One(0.0)),
+        (angles(), MarginValue::PerSample),
+        (MarginValue::Drawn { mean: Radians(0.0), std: Radians(0.0) }, MarginValue::FromNorm(FLAT)),
+        (MarginValue::FromNorm(OFF), MarginValue::FromNorm(OFF)),
     ];
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
         for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
             for anneal in [None, Some(Anneal::SPHEREFACE), Some(Anneal { min: 0.0, ..Anneal::SPHEREFACE })] {
-                for (plus, minus) in &amounts {
+                for (plus, minus) in &values {
                     let (plus, minus) = (plus.clone(), minus.clone());
                     all.push(Margin::Angle(AngularMargin { times: 1.0, plus, minus, beyond_pi, gradient, anneal }));
                 }
@@ -96,7 +96,7 @@ fn a_neutral_margin_gives_the_bits_of_none() {
 }
 
 #[test]
-fn neutral_rivals_give_the_bits_of_plain_ones() {
+fn neutral_negatives_give_the_bits_of_plain_ones() {
     let mut random = Random::new(46);
     for comparison in comparisons() {
         let plain = LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(13.7), ..with(comparison) };
@@ -104,8 +104,8 @@ fn neutral_rivals_give_the_bits_of_plain_ones() {
         problem.scores[[1, 3]] = 1.0;
         problem.scores[[2, 4]] = -1.0;
         problem.scores[[3, 5]] = f64::NEG_INFINITY;
-        for rivals in [Rivals::Misclassified { factor: 1.0 }, Rivals::DividedAngle { by: 1.0 }] {
-            let neutral = LossSpec { rivals, ..plain.clone() };
+        for negatives in [Negatives::Misclassified { factor: 1.0 }, Negatives::DividedAngle { by: 1.0 }] {
+            let neutral = LossSpec { negatives, ..plain.clone() };
             let (a, b) = (ask(&plain, &problem, Reduction::Mean), ask(&neutral, &problem, Reduction::Mean));
             assert_eq!((bits(&a.rows), matrix_bits(&a.scores)), (bits(&b.rows), matrix_bits(&b.scores)), "{neutral:?}");
             assert_eq!(a.scale.to_bits(), b.scale.to_bits(), "{neutral:?}");
@@ -113,7 +113,7 @@ fn neutral_rivals_give_the_bits_of_plain_ones() {
     }
 }
 
-/// `psi` at an angle: the identity of a gap to a rival at right angles.
+/// `psi` at an angle: the identity of a gap to a negative at right angles.
 fn psi(angle: &AngularMargin, theta: f64) -> f64 {
     let gate = Gate::Identity;
     let spec = LossSpec {
@@ -136,8 +136,8 @@ fn beyond_pi_as_the_names_say() {
             }
             let angle = AngularMargin {
                 times,
-                plus: Amount::One(Radians(plus)),
-                minus: Amount::One(minus),
+                plus: MarginValue::One(Radians(plus)),
+                minus: MarginValue::One(minus),
                 beyond_pi,
                 gradient: MarginGradient::Exact,
                 anneal: None,
@@ -160,8 +160,8 @@ fn beyond_pi_as_the_names_say() {
     }
     let arcface = |beyond_pi| AngularMargin {
         times: 1.0,
-        plus: Amount::One(Radians(0.5)),
-        minus: Amount::One(0.0),
+        plus: MarginValue::One(Radians(0.5)),
+        minus: MarginValue::One(0.0),
         beyond_pi,
         gradient: MarginGradient::Exact,
         anneal: None,
@@ -174,7 +174,7 @@ fn beyond_pi_as_the_names_say() {
     }
     let jump = psi(&arcface(BeyondPi::Extend), PI - 0.5 + 1e-9);
     assert!((jump + 1.117).abs() < 5e-4, "{jump}");
-    let sphereface = AngularMargin { times: 4.0, plus: Amount::One(Radians(0.0)), ..arcface(BeyondPi::Piecewise) };
+    let sphereface = AngularMargin { times: 4.0, plus: MarginValue::One(Radians(0.0)), ..arcface(BeyondPi::Piecewise) };
     assert!((psi(&sphereface, PI) + 7.0).abs() <= 64.0 * V, "from 1 down to -7");
 }
 

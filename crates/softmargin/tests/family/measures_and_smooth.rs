@@ -110,8 +110,8 @@ fn smooth_functions_agree_with_golden_values() {
             let condition = 1.0 + (high - low) / t;
             let u = precision.unit();
             let least = if precision == Precision::F32 { f64::from(f32::from_bits(1)) } else { 0.0 };
-            let mut check = |what: &str, got: f64, want: f64, cancelled: f64| {
-                let allowed = 2.0 * u * want.abs() + PLAIN * (condition * want.abs() + cancelled) + least;
+            let mut check = |what: &str, got: f64, want: f64, canceled: f64| {
+                let allowed = 2.0 * u * want.abs() + PLAIN * (condition * want.abs() + canceled) + least;
                 gauge.check(&format!("{what} {precision:?}"), || name.to_owned(), got, want, allowed);
             };
             check("log-sum-exp", lse, number(&case["log_sum_exp"]), high.abs().min(1e300));

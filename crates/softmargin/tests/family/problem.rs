@@ -88,7 +88,7 @@ pub(crate) fn some_state(random: &mut Random) -> LossState {
     let mut state = state([0, 1, 100, 3000][random.below(4)]).with_seed(random.bits() >> 12);
     state.target_mean = random.between(-0.2, 0.9);
     state.norm_mean = random.between(10.0, 40.0);
-    state.norm_deviation = random.between(2.0, 30.0);
+    state.norm_std = random.between(2.0, 30.0);
     state
 }
 

@@ -5,7 +5,7 @@ use crate::problem::{Aim, Answer, Problem, Random, answer, bits};
 use crate::tolerances::{Conditions, Precision, V};
 use crate::twin::{Want, judge};
 use ndarray::{Array2, Axis};
-use softmargin::{Amount, Comparison, Gate, Geometry, LossSpec, Margin, Reduction, Scale, SmoothGate, presets};
+use softmargin::{Comparison, Gate, Geometry, LossSpec, Margin, MarginValue, Reduction, Scale, SmoothGate, presets};
 
 /// Cross-entropy over inner products with another comparison.
 pub(crate) fn with(comparison: Comparison) -> LossSpec {
@@ -42,12 +42,12 @@ fn gradients_sum_as_the_formulas_say() {
         let y = random.below(classes);
         let problem = Problem::row(&z, y as i64);
         let at = |comparison| ask(&with(comparison), &problem, Reduction::Sum);
-        let rivals = |answer: &Answer| answer.scores.sum() - answer.scores[[0, y]];
+        let negatives = |answer: &Answer| answer.scores.sum() - answer.scores[[0, y]];
         let near = |a: f64, b: f64| (a - b).abs() <= 64.0 * V;
 
         let hinge = at(Comparison::LogSumExp { gate: SmoothGate::Relu });
         let active = hinge.rows[0] > 0.0;
-        let (own, others) = (hinge.scores[[0, y]], rivals(&hinge));
+        let (own, others) = (hinge.scores[[0, y]], negatives(&hinge));
         assert!(if active { own == -1.0 && near(others, 1.0) } else { own == 0.0 && others == 0.0 });
         if active {
             assert!(near(hinge.scores.iter().map(|g| g.abs()).sum(), 2.0), "the absolute sum is 2");
@@ -55,11 +55,11 @@ fn gradients_sum_as_the_formulas_say() {
         // Softplus multiplies all of them by 1 - p_y.
         let smooth = at(Comparison::CROSS_ENTROPY);
         let p = softmargin::smooth::softmax(&z, 1.0).unwrap();
-        assert!(near(smooth.scores[[0, y]], p[y] - 1.0) && near(rivals(&smooth), 1.0 - p[y]));
+        assert!(near(smooth.scores[[0, y]], p[y] - 1.0) && near(negatives(&smooth), 1.0 - p[y]));
         for (k, slope) in smooth.scores.iter().enumerate().filter(|(k, _)| *k != y) {
             assert!(near(*slope, p[k]));
         }
-        // Crammer-Singer: at most one +1 and one -1, by the strongest rival.
+        // Crammer-Singer: at most one +1 and one -1, by the strongest negative.
         let hardest = at(Comparison::Hardest { gate: RELU });
         let best = (0..classes).filter(|k| *k != y).reduce(|a, b| if z[b] > z[a] { b } else { a }).unwrap();
         for (k, slope) in hardest.scores.iter().enumerate() {
@@ -114,7 +114,7 @@ fn bounds_between_the_comparisons() {
         (Geometry::Cosine, 64.0, presets::find("arcface").unwrap().spec().margin),
         (Geometry::Cosine, 0.25, presets::find("combined-margin").unwrap().spec().margin),
         (Geometry::UnitWeights, 2.0, presets::find("sphereface").unwrap().spec().margin),
-        (Geometry::InnerProduct { bias: false, temperature: 0.5 }, 1.0, Margin::Logit { amount: Amount::One(1.5) }),
+        (Geometry::InnerProduct { bias: false, temperature: 0.5 }, 1.0, Margin::Logit { value: MarginValue::One(1.5) }),
     ];
     for _ in 0..200 {
         for (geometry, scale, margin) in &margins {

@@ -2,8 +2,8 @@
 
 use crate::grid::{class_counts, spec_of};
 use softmargin::{
-    Amount, AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, NormAmount,
-    Radians, Regulariser, Rivals, Scale, SmoothGate, presets,
+    AngularMargin, Anneal, BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, MarginValue, Negatives,
+    NormMargin, Radians, Regularizer, Scale, SmoothGate, presets,
 };
 
 const NAN: f64 = f64::NAN;
@@ -33,52 +33,46 @@ fn angle(change: impl FnOnce(&mut AngularMargin)) -> LossSpec {
 
 #[test]
 fn angles_in_degrees_and_beyond_pi() {
-    let plus = |radians: f64| angle(|margin| margin.plus = Amount::One(Radians(radians)));
+    let plus = |radians: f64| angle(|margin| margin.plus = MarginValue::One(Radians(radians)));
     refused(plus(28.6), "margin.plus", "radians from 0 to pi", "28.6", "if that is in degrees, give 0.4992");
     refused(plus(3.2), "margin.plus", "radians", "3.2", "degrees");
     refused(plus(500.0), "margin.plus", "radians", "500", "give radians");
     for bad in [-0.1, NAN, INF] {
         refused(plus(bad), "margin.plus", "radians", &bad.to_string(), "radians");
     }
-    let per_class = angle(|margin| margin.plus = Amount::PerClass([0.1, 28.6, 0.1].map(Radians).to_vec()));
+    let per_class = angle(|margin| margin.plus = MarginValue::PerClass([0.1, 28.6, 0.1].map(Radians).to_vec()));
     refused(per_class, "margin.plus of class 1", "radians", "28.6", "degrees");
     assert!(plus(std::f64::consts::PI).build(3).is_ok() && plus(0.0).build(3).is_ok());
 }
 
 #[test]
-fn amounts_out_of_range() {
+fn margin_values_out_of_range() {
     for bad in [-0.1, NAN, INF, -INF] {
         let cosine = LossSpec { margin: Margin::score(bad), ..spec("am-softmax") };
-        refused(cosine, "margin.amount", "from 0 to 2", &bad.to_string(), "a cosine lies from -1 to 1");
+        refused(cosine, "margin.value", "from 0 to 2", &bad.to_string(), "a cosine lies from -1 to 1");
         let plain = LossSpec { margin: Margin::score(bad), ..spec("crammer-singer") };
-        refused(plain, "margin.amount", "0 or above", &bad.to_string(), "in that range");
-        let margin = Margin::Logit { amount: Amount::One(bad) };
-        refused(LossSpec { margin, ..spec("am-softmax") }, "margin.amount", "0 or above", &bad.to_string(), "range");
-        refused(angle(|m| m.minus = Amount::One(bad)), "margin.minus", "from 0 to 2", &bad.to_string(), "cosine");
+        refused(plain, "margin.value", "0 or above", &bad.to_string(), "in that range");
+        let margin = Margin::Logit { value: MarginValue::One(bad) };
+        refused(LossSpec { margin, ..spec("am-softmax") }, "margin.value", "0 or above", &bad.to_string(), "range");
+        refused(angle(|m| m.minus = MarginValue::One(bad)), "margin.minus", "from 0 to 2", &bad.to_string(), "cosine");
         refused(angle(|m| m.times = bad), "margin.times", "above 0", &bad.to_string(), "range");
     }
     refused(angle(|m| m.times = 0.0), "margin.times", "above 0", "0", "range");
     let large = LossSpec { margin: Margin::score(28.6), ..spec("am-softmax") };
-    refused(large, "margin.amount", "from 0 to 2", "28.6", "an angle belongs to an angular margin");
+    refused(large, "margin.value", "from 0 to 2", "28.6", "an angle belongs to an angular margin");
     assert!(LossSpec { margin: Margin::score(28.6), ..spec("crammer-singer") }.build(3).is_ok());
-    let of_class = Margin::Score { amount: Amount::PerClass(vec![0.1, -0.2, 0.1]) };
-    refused(
-        LossSpec { margin: of_class, ..spec("am-softmax") },
-        "margin.amount of class 1",
-        "from 0",
-        "-0.2",
-        "cosine",
-    );
+    let of_class = Margin::Score { value: MarginValue::PerClass(vec![0.1, -0.2, 0.1]) };
+    refused(LossSpec { margin: of_class, ..spec("am-softmax") }, "margin.value of class 1", "from 0", "-0.2", "cosine");
 }
 
 #[test]
-fn amounts_of_another_number_of_classes() {
-    let margin = Margin::Score { amount: Amount::PerClass(vec![0.1; 4]) };
-    refused(LossSpec { margin, ..spec("am-softmax") }, "margin.amount", "3 amounts", "4", "as many amounts as classes");
-    let plus = angle(|margin| margin.plus = Amount::PerClass(vec![Radians(0.1); 2]));
-    refused(plus, "margin.plus", "3 amounts", "2", "as many");
-    let minus = angle(|margin| margin.minus = Amount::PerClass(Vec::new()));
-    refused(minus, "margin.minus", "3 amounts", "0", "as many");
+fn margin_values_of_another_number_of_classes() {
+    let margin = Margin::Score { value: MarginValue::PerClass(vec![0.1; 4]) };
+    refused(LossSpec { margin, ..spec("am-softmax") }, "margin.value", "3 values", "4", "as many values as classes");
+    let plus = angle(|margin| margin.plus = MarginValue::PerClass(vec![Radians(0.1); 2]));
+    refused(plus, "margin.plus", "3 values", "2", "as many");
+    let minus = angle(|margin| margin.minus = MarginValue::PerClass(Vec::new()));
+    refused(minus, "margin.minus", "3 values", "0", "as many");
     let weights = LossSpec { class_weights: Some(vec![1.0; 5]), ..spec("arcface") };
     refused(weights, "class_weights", "3 numbers", "5", "as many weights as classes");
 }
@@ -94,10 +88,10 @@ fn class_weights_out_of_range() {
 #[test]
 fn margins_that_do_not_go_together() {
     let both = angle(|margin| {
-        margin.plus = Amount::PerSample;
-        margin.minus = Amount::PerSample;
+        margin.plus = MarginValue::PerSample;
+        margin.minus = MarginValue::PerSample;
     });
-    refused(both, "margin", "one per-sample amount", "both", "fix one");
+    refused(both, "margin", "one per-sample value", "both", "fix one");
     let extend = angle(|margin| {
         margin.times = 2.0;
         margin.beyond_pi = BeyondPi::Extend;
@@ -217,50 +211,48 @@ fn options_of_cross_entropy_out_of_range() {
 }
 
 #[test]
-fn regularisers() {
-    let with = |geometry, term| LossSpec { geometry, regulariser: Some(term), ..spec("cross-entropy") };
+fn regularizers() {
+    let with = |geometry, term| LossSpec { geometry, regularizer: Some(term), ..spec("cross-entropy") };
     let plain = Geometry::InnerProduct { bias: false, temperature: 1.0 };
-    let incay = Regulariser::FeatureIncay { weight: 0.1 };
-    refused(with(Geometry::Cosine, incay), "regulariser", "grow with the norm", "cosine", "ring loss");
+    let incay = Regularizer::FeatureIncay { weight: 0.1 };
+    refused(with(Geometry::Cosine, incay), "regularizer", "grow with the norm", "cosine", "ring loss");
     assert!(with(Geometry::UnitWeights, incay).build(3).is_ok() && with(plain, incay).build(3).is_ok());
     for bad in [0.0, -1.0, NAN, INF] {
         let found = bad.to_string();
-        let term = Regulariser::FeatureIncay { weight: bad };
-        refused(with(plain, term), "regulariser.weight", "above 0", &found, "range");
-        let term = Regulariser::Ring { weight: bad, radius: 1.0 };
-        refused(with(Geometry::Cosine, term), "regulariser.weight", "above 0", &found, "range");
+        let term = Regularizer::FeatureIncay { weight: bad };
+        refused(with(plain, term), "regularizer.weight", "above 0", &found, "range");
+        let term = Regularizer::Ring { weight: bad, radius: 1.0 };
+        refused(with(Geometry::Cosine, term), "regularizer.weight", "above 0", &found, "range");
     }
     for bad in [-1.0, NAN, INF] {
-        let term = Regulariser::Ring { weight: 1.0, radius: bad };
-        refused(with(plain, term), "regulariser.radius", "0 or above", &bad.to_string(), "range");
+        let term = Regularizer::Ring { weight: 1.0, radius: bad };
+        refused(with(plain, term), "regularizer.radius", "0 or above", &bad.to_string(), "range");
     }
 }
 
 #[test]
-fn drawn_and_counted_amounts_out_of_range() {
-    let drawn = |mean: f64, deviation: f64| {
-        angle(|m| m.plus = Amount::Drawn { mean: Radians(mean), deviation: Radians(deviation) })
-    };
+fn drawn_and_counted_values_out_of_range() {
+    let drawn = |mean: f64, std: f64| angle(|m| m.plus = MarginValue::Drawn { mean: Radians(mean), std: Radians(std) });
     refused(drawn(28.6, 0.1), "margin.plus.mean", "radians", "28.6", "degrees");
     for bad in [-0.1, NAN, INF] {
-        refused(drawn(0.5, bad), "margin.plus.deviation", "0 or above", &bad.to_string(), "range");
-        let counted = |largest| Margin::Score { amount: Amount::ByFrequency { largest, class_counts: None } };
+        refused(drawn(0.5, bad), "margin.plus.std", "0 or above", &bad.to_string(), "range");
+        let counted = |largest| Margin::Score { value: MarginValue::ByFrequency { largest, class_counts: None } };
         let largest = LossSpec { margin: counted(bad), ..spec("ldam") }.with_class_counts(&[1, 2, 3]);
-        refused(largest, "margin.amount.largest", "from 0 to 2", &bad.to_string(), "cosine");
+        refused(largest, "margin.value.largest", "from 0 to 2", &bad.to_string(), "cosine");
     }
-    refused(spec("ldam"), "margin.amount.class-counts", "3 counts", "none", "with_class_counts");
-    refused(spec("ldam").with_class_counts(&[1; 4]), "margin.amount.class-counts", "3 counts", "4", "as many counts");
+    refused(spec("ldam"), "margin.value.class-counts", "3 counts", "none", "with_class_counts");
+    refused(spec("ldam").with_class_counts(&[1; 4]), "margin.value.class-counts", "3 counts", "4", "as many counts");
     let both = angle(|margin| {
-        margin.plus = Amount::Drawn { mean: Radians(0.5), deviation: Radians(0.1) };
-        margin.minus = Amount::Drawn { mean: 0.1, deviation: 0.1 };
+        margin.plus = MarginValue::Drawn { mean: Radians(0.5), std: Radians(0.1) };
+        margin.minus = MarginValue::Drawn { mean: 0.1, std: 0.1 };
     });
-    refused(both, "margin", "one drawn amount", "both", "fix one");
+    refused(both, "margin", "one drawn value", "both", "fix one");
 }
 
 #[test]
-fn amounts_from_the_norm_out_of_range() {
+fn margin_values_from_the_norm_out_of_range() {
     let line = |low, high, norm_low, norm_high| {
-        angle(|m| m.plus = Amount::FromNorm(NormAmount::Linear { low, high, norm_low, norm_high }))
+        angle(|m| m.plus = MarginValue::FromNorm(NormMargin::Linear { low, high, norm_low, norm_high }))
     };
     refused(line(28.6, 0.5, 1.0, 2.0), "margin.plus.low", "radians", "28.6", "degrees");
     refused(line(0.1, NAN, 1.0, 2.0), "margin.plus.high", "radians", "NaN", "radians");
@@ -269,11 +261,11 @@ fn amounts_from_the_norm_out_of_range() {
     for (low, high) in [(2.0, 2.0), (3.0, 2.0)] {
         refused(line(0.1, 0.5, low, high), "margin.plus.norm-high", "above norm-low", "2", "smaller norm first");
     }
-    let usual = |amount, concentration, momentum| NormAmount::Standardised { amount, concentration, momentum };
-    let plus = |amount| angle(|m| m.plus = Amount::FromNorm(amount));
-    let minus = |amount| angle(|m| m.minus = Amount::FromNorm(amount));
-    refused(plus(usual(3.2, 1.0, 0.1)), "margin.plus.amount", "radians", "3.2", "degrees");
-    refused(minus(usual(1.5, 1.0, 0.1)), "margin.minus.amount", "at most 1", "1.5", "smaller");
+    let usual = |value, concentration, momentum| NormMargin::Standardized { value, concentration, momentum };
+    let plus = |value| angle(|m| m.plus = MarginValue::FromNorm(value));
+    let minus = |value| angle(|m| m.minus = MarginValue::FromNorm(value));
+    refused(plus(usual(3.2, 1.0, 0.1)), "margin.plus.value", "radians", "3.2", "degrees");
+    refused(minus(usual(1.5, 1.0, 0.1)), "margin.minus.value", "at most 1", "1.5", "smaller");
     assert!(minus(usual(1.0, 1.0, 0.1)).build(3).is_ok() && plus(usual(1.5, 1.0, 0.1)).build(3).is_ok());
     for bad in [0.0, -1.0, NAN, INF] {
         let concentration = plus(usual(0.4, bad, 0.1));
@@ -282,8 +274,8 @@ fn amounts_from_the_norm_out_of_range() {
     }
     refused(plus(usual(0.4, 1.0, 1.5)), "margin.plus.momentum", "up to 1", "1.5", "range");
     let two = angle(|margin| {
-        margin.plus = Amount::FromNorm(usual(0.4, 1.0, 0.1));
-        margin.minus = Amount::FromNorm(usual(0.4, 1.0, 0.2));
+        margin.plus = MarginValue::FromNorm(usual(0.4, 1.0, 0.1));
+        margin.minus = MarginValue::FromNorm(usual(0.4, 1.0, 0.2));
     });
     refused(two, "margin", "one momentum", "0.1 for plus and 0.2 for minus", "the same");
 }
@@ -291,15 +283,15 @@ fn amounts_from_the_norm_out_of_range() {
 #[test]
 fn magnitude_terms_out_of_range() {
     let term = |weight, low, high| {
-        let regulariser = Some(Regulariser::Magnitude { weight, low, high });
-        LossSpec { regulariser, ..spec("arcface") }
+        let regularizer = Some(Regularizer::Magnitude { weight, low, high });
+        LossSpec { regularizer, ..spec("arcface") }
     };
     for bad in [0.0, -1.0, NAN, INF] {
-        refused(term(bad, 1.0, 2.0), "regulariser.weight", "above 0", &bad.to_string(), "range");
-        refused(term(1.0, bad, 2.0), "regulariser.low", "from 0.000000001", &bad.to_string(), "range");
-        refused(term(1.0, 1.0, bad), "regulariser.high", "from 0.000000001", &bad.to_string(), "range");
+        refused(term(bad, 1.0, 2.0), "regularizer.weight", "above 0", &bad.to_string(), "range");
+        refused(term(1.0, bad, 2.0), "regularizer.low", "from 0.000000001", &bad.to_string(), "range");
+        refused(term(1.0, 1.0, bad), "regularizer.high", "from 0.000000001", &bad.to_string(), "range");
     }
-    refused(term(1.0, 2.0, 2.0), "regulariser.high", "above low, 2", "2", "smaller norm first");
+    refused(term(1.0, 2.0, 2.0), "regularizer.high", "above low, 2", "2", "smaller norm first");
     assert!(term(1.0, 1.0, 2.0).build(3).is_ok());
 }
 
@@ -336,31 +328,34 @@ fn names_and_margins_of_presets() {
     }
     let combined = presets::find("combined-margin").unwrap().spec_with(None, Some(&[0.9, 0.4, 0.15])).unwrap();
     let Margin::Angle(margin) = combined.margin else { panic!("an angle") };
-    assert_eq!((margin.times, margin.plus, margin.minus), (0.9, Amount::One(Radians(0.4)), Amount::One(0.15)));
+    assert_eq!(
+        (margin.times, margin.plus, margin.minus),
+        (0.9, MarginValue::One(Radians(0.4)), MarginValue::One(0.15))
+    );
 }
 
 #[test]
 fn the_margin_of_every_kind_of_preset_can_be_set() {
     let set = |name: &str, numbers: &[f64]| presets::find(name).unwrap().spec_with(None, Some(numbers)).unwrap();
-    assert_eq!(set("sphereface-r-v2", &[2.0]).rivals, Rivals::DividedAngle { by: 2.0 });
+    assert_eq!(set("sphereface-r-v2", &[2.0]).negatives, Negatives::DividedAngle { by: 2.0 });
     assert_eq!(set("mv-softmax", &[0.25]).margin, Margin::score(0.25));
-    let largest = Amount::ByFrequency { largest: 0.25, class_counts: None };
-    assert_eq!(set("ldam", &[0.25]).margin, Margin::Score { amount: largest });
-    let drawn = Amount::Drawn { mean: 0.25, deviation: 0.0125 };
-    assert_eq!(set("elasticface-cos", &[0.25]).margin, Margin::Score { amount: drawn });
+    let largest = MarginValue::ByFrequency { largest: 0.25, class_counts: None };
+    assert_eq!(set("ldam", &[0.25]).margin, Margin::Score { value: largest });
+    let drawn = MarginValue::Drawn { mean: 0.25, std: 0.0125 };
+    assert_eq!(set("elasticface-cos", &[0.25]).margin, Margin::Score { value: drawn });
     let of_angle = |name: &str, numbers: &[f64]| {
         let Margin::Angle(angle) = set(name, numbers).margin else { panic!("{name} has an angle") };
         angle
     };
-    let drawn = Amount::Drawn { mean: Radians(0.25), deviation: Radians(0.0125) };
+    let drawn = MarginValue::Drawn { mean: Radians(0.25), std: Radians(0.0125) };
     assert_eq!(of_angle("elasticface", &[0.25]).plus, drawn);
-    let line = NormAmount::Linear { low: 0.1, high: 0.2, norm_low: 10.0, norm_high: 110.0 };
-    assert_eq!(of_angle("magface", &[0.1, 0.2]).plus, Amount::FromNorm(line));
-    let usual = NormAmount::Standardised { amount: 0.25, concentration: 0.333, momentum: 0.01 };
+    let line = NormMargin::Linear { low: 0.1, high: 0.2, norm_low: 10.0, norm_high: 110.0 };
+    assert_eq!(of_angle("magface", &[0.1, 0.2]).plus, MarginValue::FromNorm(line));
+    let usual = NormMargin::Standardized { value: 0.25, concentration: 0.333, momentum: 0.01 };
     let adaface = of_angle("adaface", &[0.25]);
-    assert_eq!((adaface.plus, adaface.minus), (Amount::FromNorm(usual), Amount::FromNorm(usual)));
+    assert_eq!((adaface.plus, adaface.minus), (MarginValue::FromNorm(usual), MarginValue::FromNorm(usual)));
     assert_eq!(of_angle("sphereface-r-v1", &[2.0]).times, 2.0);
-    for name in ["curricularface", "sub-centre-arcface"] {
-        assert_eq!(of_angle(name, &[0.25]).plus, Amount::One(Radians(0.25)), "{name}");
+    for name in ["curricularface", "sub-center-arcface"] {
+        assert_eq!(of_angle(name, &[0.25]).plus, MarginValue::One(Radians(0.25)), "{name}");
     }
 }

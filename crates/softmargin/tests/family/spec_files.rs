@@ -1,8 +1,8 @@
 //! Descriptions as files: through TOML and JSON and back, and what is not understood is refused.
 
 use crate::grid::{comparisons, geometries, margins, spec_of};
-use crate::rivals::ALL;
-use softmargin::{LossSpec, LossState, Regulariser, Rivals, Scale, presets};
+use crate::negatives::ALL;
+use softmargin::{LossSpec, LossState, Negatives, Regularizer, Scale, presets};
 
 fn round_trip(spec: &LossSpec) {
     let text = toml::to_string(spec).unwrap_or_else(|error| panic!("{spec:?}: {error}"));
@@ -18,9 +18,9 @@ fn every_description_survives_a_file() {
     let scales = [Scale::fixed(0.1), Scale::Learned { initial: 20.0, min: 1.0 / 3.0, max: 128.0 }];
     let terms = [
         None,
-        Some(Regulariser::FeatureIncay { weight: 0.1 }),
-        Some(Regulariser::Ring { weight: 0.2, radius: 0.0 }),
-        Some(Regulariser::Magnitude { weight: 0.2, low: 0.1, high: 1.0 / 3.0 }),
+        Some(Regularizer::FeatureIncay { weight: 0.1 }),
+        Some(Regularizer::Ring { weight: 0.2, radius: 0.0 }),
+        Some(Regularizer::Magnitude { weight: 0.2, low: 0.1, high: 1.0 / 3.0 }),
     ];
     let mut specs: Vec<LossSpec> =
         presets::all().iter().flat_map(|preset| [preset.spec(), spec_of(preset, 4)]).collect();
@@ -30,10 +30,10 @@ fn every_description_survives_a_file() {
                 geometry: geometries()[(k + l) % 4],
                 scale: scales[(k + l) % 2],
                 margin: margin.clone(),
-                rivals: [Rivals::Plain, ALL[0], ALL[1], ALL[2]][(k + l) % 4],
-                sub_centres: 1 + (k + l) % 3,
+                negatives: [Negatives::Plain, ALL[0], ALL[1], ALL[2]][(k + l) % 4],
+                sub_centers: 1 + (k + l) % 3,
                 comparison,
-                regulariser: terms[(k + l) % 4],
+                regularizer: terms[(k + l) % 4],
                 class_weights: (l % 2 == 0).then(|| vec![1.0, 0.0, 1e-9, 0.1]),
                 ignored_label: (k % 2 == 0).then_some(-100),
             });
@@ -60,7 +60,7 @@ beyond-pi = "continue"
 gradient = "straight-through"
 anneal = { initial = 1000.0, rate = 2.5e-5, power = 35.0, min = 5.0 }
 
-[regulariser]
+[regularizer]
 kind = "ring"
 weight = 0.1
 radius = 1.0
@@ -81,18 +81,18 @@ const MADE_FOR_EACH_ROW: &str = r#"
 geometry = { kind = "cosine" }
 scale = { kind = "fixed", value = 64.0 }
 comparison = { kind = "log-sum-exp", gate = { kind = "softplus" } }
-rivals = { kind = "divided-angle", by = 1.5 }
-sub-centres = 3
+negatives = { kind = "divided-angle", by = 1.5 }
+sub-centers = 3
 
 [margin]
 kind = "angle"
 times = 1.0
-plus = { drawn = { mean = 0.5, deviation = 0.0125 } }
+plus = { drawn = { mean = 0.5, std = 0.0125 } }
 minus = { from-norm = { kind = "linear", low = 0.1, high = 0.2, norm-low = 10.0, norm-high = 110.0 } }
 beyond-pi = "continue"
 gradient = "exact"
 
-[regulariser]
+[regularizer]
 kind = "magnitude"
 weight = 20.0
 low = 10.0
@@ -104,23 +104,23 @@ fn the_axes_of_the_later_losses_in_a_file() {
     let spec: LossSpec = toml::from_str(MADE_FOR_EACH_ROW).unwrap();
     assert!(spec.clone().build(2).is_ok());
     round_trip(&spec);
-    let plus = "plus = { drawn = { mean = 0.5, deviation = 0.0125 } }";
+    let plus = "plus = { drawn = { mean = 0.5, std = 0.0125 } }";
     for good in [
         "plus = { by-frequency = { largest = 0.5 } }",
         "plus = { by-frequency = { largest = 0.5, class-counts = [1, 2] } }",
-        "plus = { from-norm = { kind = \"standardised\", amount = 0.4, concentration = 0.333, momentum = 0.01 } }",
+        "plus = { from-norm = { kind = \"standardized\", value = 0.4, concentration = 0.333, momentum = 0.01 } }",
     ] {
         let text = MADE_FOR_EACH_ROW.replace(plus, good);
         round_trip(&toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}")));
     }
     for (good, bad) in [
-        ("deviation = 0.0125", "deviation = 0.0125, seed = 1"),
+        ("std = 0.0125", "std = 0.0125, seed = 1"),
         ("drawn = {", "drawn-from = {"),
         ("norm-low", "norm_low"),
-        ("kind = \"linear\", ", "kind = \"linear\", amount = 1.0, "),
+        ("kind = \"linear\", ", "kind = \"linear\", value = 1.0, "),
         ("by = 1.5", "by = 1.5, factor = 2.0"),
         ("kind = \"divided-angle\", by", "kind = \"misclassified\", by"),
-        ("sub-centres", "sub-centers"),
+        ("sub-centers", "sub-centres"),
         ("high = 110.0\n", "high = 110.0\nradius = 1.0\n"),
         ("low = 10.0\n", ""),
     ] {
@@ -140,10 +140,10 @@ fn what_is_not_understood_is_refused() {
         "/scale",
         "/margin",
         "/margin/anneal",
-        "/rivals",
+        "/negatives",
         "/comparison",
         "/comparison/gate",
-        "/regulariser",
+        "/regularizer",
     ];
     for table in tables {
         let mut changed = json.clone();
@@ -179,7 +179,7 @@ fn what_is_not_understood_is_refused() {
 #[test]
 fn the_state_survives_a_file() {
     let mut state = crate::problem::state(123_456_789_012).with_seed(7);
-    (state.target_mean, state.norm_mean, state.norm_deviation) = (-0.1, 1.0 / 3.0, 12.5);
+    (state.target_mean, state.norm_mean, state.norm_std) = (-0.1, 1.0 / 3.0, 12.5);
     let text = toml::to_string(&state).unwrap();
     assert_eq!(toml::from_str::<LossState>(&text).unwrap(), state);
     let text = serde_json::to_string(&state).unwrap();

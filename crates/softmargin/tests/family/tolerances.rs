@@ -10,9 +10,9 @@
 //! | a gap under each-pair, against zero | `4 u height + v (8 height + C + 8)` | difference, shift, scale and product round in the row's own type |
 //! | a gap under hardest | `v (8 height + C + 8)` | all in f64 |
 //! | psi of an angle | `+ s r psi_error` | arccos and cosine in f64; a radius other than 1 rounds the cosine, which moves the angle by `v / sin(theta)` |
-//! | an amount of margin | `+ s r v 8 (size of its terms)` | f64 on exact numbers: `h (a + mu) / sd`, `slope a`, a power or a draw |
-//! | modified rivals | height and spread `reach` times as large; `+ 2 s rival error` in a gap | `t z + t - 1`: two roundings and that of `t`, on at most `2 t`; `z (T + z)`: three on `T + 1`; divided angles: 21 u in f32 (`src/real.rs`), 8 v in f64 |
-//! | gradient by a modified rival | `+ want (slope error / slope)`, its natural size times `slope` | the slope multiplies what the comparison gives: one rounding of `t`; three of `T + 2 z`; 25 u of `1 / (m sin(theta))` |
+//! | a margin value | `+ s r v 8 (size of its terms)` | f64 on exact numbers: `h (a + mu) / sd`, `slope a`, a power or a draw |
+//! | modified negatives | height and spread `reach` times as large; `+ 2 s negative error` in a gap | `t z + t - 1`: two roundings and that of `t`, on at most `2 t`; `z (T + z)`: three on `T + 1`; divided angles: 21 u in f32 (`src/real.rs`), 8 v in f64 |
+//! | gradient by a modified negative | `+ want (slope error / slope)`, its natural size times `slope` | the slope multiplies what the comparison gives: one rounding of `t`; three of `T + 2 z`; 25 u of `1 / (m sin(theta))` |
 //! | loss of a row | `gap error * slopes + (additions + 8) u loss` | a gate has slope at most 1 in each gap; `slopes`, the sum of the gates' slopes, is under the loss for softplus |
 //! | label smoothing, z-loss, soft targets | their share of `height`, or of `2 lambda height`, in the same roundings | sums whose terms cancel have the error of their terms |
 //! | gradient by a score | `want (gap error + u (3 spread + additions + 8))` | the logarithm of softplus' slope has slope at most 1 in `t`; `q_j` has the error of its exponential, `3 u abs(d_j)` |
@@ -29,8 +29,8 @@
 use crate::problem::{Aim, Problem};
 use crate::twin::Want;
 use crate::twin::{batch, describe};
-use softmargin::{AngularMargin, Comparison, Gate, Geometry, LossSpec, Margin, Real, Reduction, Rivals, SmoothGate};
-use softmargin_oracle::NormAmount;
+use softmargin::{AngularMargin, Comparison, Gate, Geometry, LossSpec, Margin, Negatives, Real, Reduction, SmoothGate};
+use softmargin_oracle::NormMargin;
 
 /// Rounding of f64, in which margins, gaps and sums over rows are computed whatever the type of the scores.
 pub(crate) const V: f64 = f64::EPSILON / 2.0;
@@ -167,7 +167,7 @@ struct Row {
     /// What label smoothing, z-loss and soft targets add to the sum of the slopes' sizes.
     extras: f64,
     additions: f64,
-    rivals: RivalErrors,
+    negatives: NegativeErrors,
 }
 
 /// All that tolerances depend on.
@@ -198,7 +198,7 @@ impl Conditions<'_> {
             let row = self.row(index, weight * share, loss);
             let error = row.gap_error * (row.slopes + row.extras)
                 + u * (row.additions + CHAIN) * (loss.abs() + row.extras * row.height);
-            let term = self.regulariser_error(index);
+            let term = self.regularizer_error(index);
             // Each of C terms may have left the range of the type.
             allowed.rows[index] = weight * (error + term.value) + self.precision.tiny() * (1.0 + weight * c as f64);
             allowed.total += weight * (share * error + self.share(weight) * term.value);
@@ -264,40 +264,40 @@ impl Conditions<'_> {
         }
     }
 
-    /// The amounts of a row, as the twin has them: of a margin on score or logit, or `plus`; and `minus`.
-    fn amounts(&self, row: usize, class: usize) -> [AmountSize; 2] {
+    /// The margin values of a row, as the twin has them: of a margin on score or logit, or `plus`; and `minus`.
+    fn margin_values(&self, row: usize, class: usize) -> [MarginValueSize; 2] {
         let description = describe(self.spec, self.problem, self.reduction, self.precision.least_sine());
         let place = description.place(&batch(self.spec, self.problem), row, class);
-        let mut sizes = [AmountSize::default(); 2];
-        for (size, (amount, role)) in sizes.iter_mut().zip(description.margin.amounts()) {
-            let at = amount.at(place, role);
-            let terms = match amount {
-                softmargin_oracle::Amount::Drawn { mean, deviation } => mean + CHAIN * deviation,
-                softmargin_oracle::Amount::FromNorm(NormAmount::Linear { low, high, norm_low, norm_high }) => {
+        let mut sizes = [MarginValueSize::default(); 2];
+        for (size, (value, role)) in sizes.iter_mut().zip(description.margin.margin_values()) {
+            let at = value.at(place, role);
+            let terms = match value {
+                softmargin_oracle::MarginValue::Drawn { mean, std } => mean + CHAIN * std,
+                softmargin_oracle::MarginValue::FromNorm(NormMargin::Linear { low, high, norm_low, norm_high }) => {
                     low + high + (high - low).abs() / (norm_high - norm_low) * place.norm.min(*norm_high)
                 }
-                softmargin_oracle::Amount::FromNorm(NormAmount::Standardised { amount, concentration, .. }) => {
+                softmargin_oracle::MarginValue::FromNorm(NormMargin::Standardized { value, concentration, .. }) => {
                     let sum = place.norm.min(100.0) + place.state.norm_mean;
-                    amount * (2.0 + concentration * sum / (place.state.norm_deviation + 0.001))
+                    value * (2.0 + concentration * sum / (place.state.norm_std + 0.001))
                 }
                 _ => at.value.abs(),
             };
-            *size = AmountSize { value: at.value.abs(), error: CHAIN * V * terms, slope: at.by_norm.abs() };
+            *size = MarginValueSize { value: at.value.abs(), error: CHAIN * V * terms, slope: at.by_norm.abs() };
         }
         sizes
     }
 
-    /// What modified rivals add to the errors of a row.
-    fn rivals(&self) -> RivalErrors {
+    /// What modified negatives add to the errors of a row.
+    fn negatives(&self) -> NegativeErrors {
         let u = self.precision.unit();
-        match self.spec.rivals {
-            Rivals::Misclassified { factor } => RivalErrors { reach: 2.0 * factor, error: 6.0 * u * factor },
-            Rivals::Curricular { .. } => {
+        match self.spec.negatives {
+            Negatives::Misclassified { factor } => NegativeErrors { reach: 2.0 * factor, error: 6.0 * u * factor },
+            Negatives::Curricular { .. } => {
                 let reach = 1.0 + self.target_mean().abs();
-                RivalErrors { reach, error: 4.0 * u * reach }
+                NegativeErrors { reach, error: 4.0 * u * reach }
             }
-            Rivals::DividedAngle { .. } => RivalErrors { reach: 1.0, error: DIVIDED * u },
-            _ => RivalErrors { reach: 0.0, error: 0.0 },
+            Negatives::DividedAngle { .. } => NegativeErrors { reach: 1.0, error: DIVIDED * u },
+            _ => NegativeErrors { reach: 0.0, error: 0.0 },
         }
     }
 
@@ -305,21 +305,21 @@ impl Conditions<'_> {
         self.problem.state.as_ref().map_or(0.0, |state| state.target_mean)
     }
 
-    /// The slope of a modified rival, and its error.
-    fn rival_slope(&self, row: usize, class: usize) -> (f64, f64) {
+    /// The slope of a modified negative, and its error.
+    fn negative_slope(&self, row: usize, class: usize) -> (f64, f64) {
         let (u, z) = (self.precision.unit(), self.problem.scores[[row, class]]);
         let label = self.problem.label(row).filter(|label| *label != class as i64);
-        let Some(label) = label.filter(|_| z.is_finite() && self.spec.rivals != Rivals::Plain) else {
+        let Some(label) = label.filter(|_| z.is_finite() && self.spec.negatives != Negatives::Plain) else {
             return (1.0, 0.0);
         };
         let description = describe(self.spec, self.problem, self.reduction, self.precision.least_sine());
         let place = description.place(&batch(self.spec, self.problem), row, label as usize);
         let target = self.problem.scores[[row, label as usize]];
-        let slope = description.rivals.modify(z, description.threshold(target, place)).slope;
-        let error = match self.spec.rivals {
-            Rivals::Misclassified { .. } => u * slope,
-            Rivals::Curricular { .. } => 3.0 * u * (2.0 + self.target_mean().abs()),
-            Rivals::DividedAngle { by } => {
+        let slope = description.negatives.modify(z, description.threshold(target, place)).slope;
+        let error = match self.spec.negatives {
+            Negatives::Misclassified { .. } => u * slope,
+            Negatives::Curricular { .. } => 3.0 * u * (2.0 + self.target_mean().abs()),
+            Negatives::DividedAngle { by } => {
                 let sine = ((1.0 - z) * (1.0 + z)).max(0.0).sqrt().max(self.precision.least_sine());
                 DIVIDED_SLOPE * u * (slope + if z < 0.0 { 1.0 / (by * sine) } else { 0.0 })
             }
@@ -335,12 +335,12 @@ impl Conditions<'_> {
             self.problem.scores.row(index).iter().filter(|z| z.is_finite()).map(|z| scale * z).collect();
         let (low, high) = finite.iter().fold((0.0_f64, 0.0_f64), |(low, high), &z| (low.min(z), high.max(z)));
         let psi = self.psi(index, scale);
-        let rivals = self.rivals();
-        // Modified rivals lie within `reach` of 0, whatever they were.
-        let (low, high) = (low.min(-scale * rivals.reach), high.max(scale * rivals.reach));
+        let negatives = self.negatives();
+        // Modified negatives lie within `reach` of 0, whatever they were.
+        let (low, high) = (low.min(-scale * negatives.reach), high.max(scale * negatives.reach));
         let height = high.max(-low) + psi.height;
         let lowest = finite.iter().copied().fold(f64::INFINITY, f64::min);
-        let lowest = if rivals.reach > 0.0 { low } else { lowest };
+        let lowest = if negatives.reach > 0.0 { low } else { lowest };
         let spread = (high - lowest.min(high)).min(2.0 * height);
         let additions = (c.min(TILE) / LANES).ceil();
         let rounded = match self.spec.comparison {
@@ -353,13 +353,13 @@ impl Conditions<'_> {
             scale,
             height,
             spread,
-            gap_error: rounded + V * (CHAIN * height + c + CHAIN) + psi.error + 2.0 * scale * rivals.error,
+            gap_error: rounded + V * (CHAIN * height + c + CHAIN) + psi.error + 2.0 * scale * negatives.error,
             slope_error: psi.slope_error,
             slopes: self.slopes(loss),
             steepness: psi.steepness,
             extras: self.extras(height),
             additions,
-            rivals,
+            negatives,
         }
     }
 
@@ -401,7 +401,8 @@ impl Conditions<'_> {
         for class in 0..c {
             let entry = index * c + class;
             let is_target = self.problem.label(index) == Some(class as i64);
-            let (slope, slope_error) = if row.rivals.reach > 0.0 { self.rival_slope(index, class) } else { (1.0, 0.0) };
+            let (slope, slope_error) =
+                if row.negatives.reach > 0.0 { self.negative_slope(index, class) } else { (1.0, 0.0) };
             let inner = if slope == 0.0 { natural * (row.slopes + row.extras) } else { wanted[entry] / slope };
             let mut error = wanted[entry].abs() * chain + self.precision.tiny() * (1.0 + natural) * (1.0 + slope.abs());
             error += natural * row.extras * chain * slope.abs() + inner.abs() * slope_error;
@@ -423,7 +424,7 @@ impl Conditions<'_> {
     fn norms(&self, index: usize, row: &Row, allowed: &mut Allowed) {
         let Some(class) = self.problem.label(index).map(|label| label as usize) else { return };
         let chain = row.gap_error + self.precision.unit() * (row.additions + CHAIN);
-        allowed.embedding_norms[index] += self.by_amounts(index, class, row, chain);
+        allowed.embedding_norms[index] += self.by_margin_values(index, class, row, chain);
         let Margin::Angle(_) = &self.spec.margin else { return };
         let psi = row.height / row.scale / self.radius(index, class).max(f64::MIN_POSITIVE);
         let slopes = row.slopes + row.extras;
@@ -435,46 +436,46 @@ impl Conditions<'_> {
     }
 
     /// `dL/d|x| = w s slope_y dpsi/dm dm/d|x|`: `dpsi/dm` is at most `2 r`, and has the error of the angle and of `m`.
-    fn by_amounts(&self, index: usize, class: usize, row: &Row, chain: f64) -> f64 {
-        let amounts = self.amounts(index, class);
-        let (slope, error) = (amounts[0].slope + amounts[1].slope, amounts[0].error + amounts[1].error);
+    fn by_margin_values(&self, index: usize, class: usize, row: &Row, chain: f64) -> f64 {
+        let values = self.margin_values(index, class);
+        let (slope, error) = (values[0].slope + values[1].slope, values[0].error + values[1].error);
         let unit = if let Margin::Logit { .. } = self.spec.margin { 1.0 } else { row.scale };
         let of_psi = 2.0 * chain + row.slope_error + error + 2.0 * CHAIN * V;
         row.weight * unit * (row.slopes + row.extras) * slope * self.radius(index, class) * of_psi
     }
 
-    fn regulariser_error(&self, row: usize) -> TermError {
-        let (Some(term), Some(norms)) = (self.spec.regulariser, &self.problem.embedding_norms) else {
+    fn regularizer_error(&self, row: usize) -> TermError {
+        let (Some(term), Some(norms)) = (self.spec.regularizer, &self.problem.embedding_norms) else {
             return TermError { value: 0.0, slope: 0.0 };
         };
         let a = norms[row];
         let (weight, size, slope) = match term {
-            softmargin::Regulariser::Ring { weight, radius } => {
+            softmargin::Regularizer::Ring { weight, radius } => {
                 let off = a + self.problem.radius.unwrap_or(radius);
                 (weight, off * off, off)
             }
-            softmargin::Regulariser::Magnitude { weight, low, high } => {
+            softmargin::Regularizer::Magnitude { weight, low, high } => {
                 let a = a.clamp(low, high);
                 (weight, a / (high * high) + 1.0 / a, 1.0 / (high * high) + 1.0 / (a * a))
             }
-            softmargin::Regulariser::FeatureIncay { weight } if a > 0.0 => (weight, 1.0 / (a * a), 2.0 / (a * a * a)),
+            softmargin::Regularizer::FeatureIncay { weight } if a > 0.0 => (weight, 1.0 / (a * a), 2.0 / (a * a * a)),
             _ => (0.0, 0.0, 0.0),
         };
         TermError { value: CHAIN * V * weight * size, slope: CHAIN * V * weight * slope }
     }
 }
 
-/// What a margin's amount is, how far it may be off, and its slope by the norm.
+/// What a margin's margin value is, how far it may be off, and its slope by the norm.
 #[derive(Clone, Copy, Default)]
-struct AmountSize {
+struct MarginValueSize {
     value: f64,
     error: f64,
     slope: f64,
 }
 
-/// The size of modified rivals, and how far they may be off; 0 for plain ones.
+/// The size of modified negatives, and how far they may be off; 0 for plain ones.
 #[derive(Clone, Copy)]
-struct RivalErrors {
+struct NegativeErrors {
     reach: f64,
     error: f64,
 }
@@ -502,11 +503,11 @@ impl Conditions<'_> {
         match &self.spec.margin {
             Margin::None => nothing,
             Margin::Score { .. } => {
-                let [m, _] = self.amounts(index, class);
+                let [m, _] = self.margin_values(index, class);
                 Psi { height: scale * m.value, error: scale * m.error, ..nothing }
             }
             Margin::Logit { .. } => {
-                let [m, _] = self.amounts(index, class);
+                let [m, _] = self.margin_values(index, class);
                 Psi { height: m.value, error: m.error, ..nothing }
             }
             Margin::Angle(angle) => self.angle(angle, index, class, scale),
@@ -525,7 +526,7 @@ impl Conditions<'_> {
         let steepness = (times / sine).max(1.0);
         // Piecewise goes down to -2 k - 1, k at most times + 1; at most 2 is subtracted.
         let lowest = 2.0 * times + 5.0;
-        let [plus, minus] = self.amounts(index, class);
+        let [plus, minus] = self.margin_values(index, class);
         Psi {
             height: scale * radius * lowest,
             error: scale * radius * (times * angle_error + CHAIN * V + plus.error + minus.error),

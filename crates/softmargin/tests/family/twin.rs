@@ -1,12 +1,12 @@
-//! The same loss and batch for the naive twin, and the judgement of an answer by what is wanted.
+//! The same loss and batch for the naive twin, and the judgment of an answer by what is wanted.
 
 use crate::gauge::Gauge;
 use crate::problem::{Aim, Answer, Problem};
 use crate::tolerances::{Conditions, Precision};
 use softmargin::{
-    Amount, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, Reduction, SmoothGate,
+    BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, MarginValue, Reduction, SmoothGate,
 };
-use softmargin::{LossState, NormAmount, Regulariser, Rivals};
+use softmargin::{LossState, Negatives, NormMargin, Regularizer};
 use softmargin_oracle as oracle;
 
 /// Exact numbers, or nearly: from a file, or from the twin. `None` is not compared.
@@ -42,7 +42,7 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
             Geometry::Cosine => oracle::Geometry::Cosine,
         },
         margin: margin(spec, problem, least_sine),
-        rivals: rivals(spec.rivals, least_sine),
+        negatives: negatives(spec.negatives, least_sine),
         comparison: match spec.comparison {
             Comparison::EachPair { .. } => oracle::Comparison::EachPair,
             Comparison::Hardest { .. } => oracle::Comparison::Hardest,
@@ -59,13 +59,13 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
         class_weights: if soft { None } else { spec.class_weights.clone() },
         sample_weights: if soft { Some(soft_row_weights(spec, problem)) } else { problem.sample_weights.clone() },
         ignored: spec.ignored_label,
-        regulariser: match spec.regulariser {
-            Some(Regulariser::FeatureIncay { weight }) => oracle::Regulariser::FeatureIncay { weight },
-            Some(Regulariser::Ring { weight, radius }) => {
-                oracle::Regulariser::Ring { weight, radius: problem.radius.unwrap_or(radius) }
+        regularizer: match spec.regularizer {
+            Some(Regularizer::FeatureIncay { weight }) => oracle::Regularizer::FeatureIncay { weight },
+            Some(Regularizer::Ring { weight, radius }) => {
+                oracle::Regularizer::Ring { weight, radius: problem.radius.unwrap_or(radius) }
             }
-            Some(Regulariser::Magnitude { weight, low, high }) => oracle::Regulariser::Magnitude { weight, low, high },
-            _ => oracle::Regulariser::None,
+            Some(Regularizer::Magnitude { weight, low, high }) => oracle::Regularizer::Magnitude { weight, low, high },
+            _ => oracle::Regularizer::None,
         },
         reduction: match reduction {
             Reduction::None => oracle::Reduction::None,
@@ -73,7 +73,7 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
             Reduction::Mean | Reduction::MeanOrNan => oracle::Reduction::Mean,
         },
         nan_when_nothing_kept: reduction == Reduction::MeanOrNan,
-        sub_centres: spec.sub_centres,
+        sub_centers: spec.sub_centers,
         state: problem.state.as_ref().map_or_else(oracle::State::initial, memory),
     }
 }
@@ -85,39 +85,37 @@ pub(crate) fn memory(state: &LossState) -> oracle::State {
         seed: state.seed,
         target_mean: state.target_mean,
         norm_mean: state.norm_mean,
-        norm_deviation: state.norm_deviation,
+        norm_std: state.norm_std,
     }
 }
 
-fn rivals(rivals: Rivals, sin_floor: f64) -> oracle::Rivals {
-    match rivals {
-        Rivals::Misclassified { factor } => oracle::Rivals::Misclassified { factor },
-        Rivals::Curricular { momentum } => oracle::Rivals::Curricular { momentum },
-        Rivals::DividedAngle { by } => oracle::Rivals::DividedAngle { by, sin_floor },
-        _ => oracle::Rivals::Plain,
+fn negatives(negatives: Negatives, sin_floor: f64) -> oracle::Negatives {
+    match negatives {
+        Negatives::Misclassified { factor } => oracle::Negatives::Misclassified { factor },
+        Negatives::Curricular { momentum } => oracle::Negatives::Curricular { momentum },
+        Negatives::DividedAngle { by } => oracle::Negatives::DividedAngle { by, sin_floor },
+        _ => oracle::Negatives::Plain,
     }
 }
 
-/// An amount, its numbers in the twin's units.
-fn amount<T: Copy + Into<f64>>(amount: &Amount<T>, problem: &Problem) -> oracle::Amount {
-    match amount {
-        Amount::One(m) => oracle::Amount::One((*m).into()),
-        Amount::PerClass(all) => oracle::Amount::PerClass(all.iter().map(|&m| m.into()).collect()),
-        Amount::Drawn { mean, deviation } => {
-            oracle::Amount::Drawn { mean: (*mean).into(), deviation: (*deviation).into() }
+/// A margin value, its numbers in the twin's units.
+fn margin_value<T: Copy + Into<f64>>(value: &MarginValue<T>, problem: &Problem) -> oracle::MarginValue {
+    match value {
+        MarginValue::One(m) => oracle::MarginValue::One((*m).into()),
+        MarginValue::PerClass(all) => oracle::MarginValue::PerClass(all.iter().map(|&m| m.into()).collect()),
+        MarginValue::Drawn { mean, std } => oracle::MarginValue::Drawn { mean: (*mean).into(), std: (*std).into() },
+        MarginValue::ByFrequency { largest, class_counts } => {
+            oracle::MarginValue::ByFrequency { largest: (*largest).into(), class_counts: class_counts.clone() }
         }
-        Amount::ByFrequency { largest, class_counts } => {
-            oracle::Amount::ByFrequency { largest: (*largest).into(), class_counts: class_counts.clone() }
-        }
-        Amount::FromNorm(NormAmount::Linear { low, high, norm_low, norm_high }) => {
+        MarginValue::FromNorm(NormMargin::Linear { low, high, norm_low, norm_high }) => {
             let (low, high, norm_low, norm_high) = (*low, *high, *norm_low, *norm_high);
-            oracle::Amount::FromNorm(oracle::NormAmount::Linear { low, high, norm_low, norm_high })
+            oracle::MarginValue::FromNorm(oracle::NormMargin::Linear { low, high, norm_low, norm_high })
         }
-        Amount::FromNorm(NormAmount::Standardised { amount, concentration, momentum }) => {
-            let (amount, concentration, momentum) = (*amount, *concentration, *momentum);
-            oracle::Amount::FromNorm(oracle::NormAmount::Standardised { amount, concentration, momentum })
+        MarginValue::FromNorm(NormMargin::Standardized { value, concentration, momentum }) => {
+            let (value, concentration, momentum) = (*value, *concentration, *momentum);
+            oracle::MarginValue::FromNorm(oracle::NormMargin::Standardized { value, concentration, momentum })
         }
-        _ => oracle::Amount::PerSample(problem.margins.clone().expect("margins come with the batch")),
+        _ => oracle::MarginValue::PerSample(problem.margins.clone().expect("margins come with the batch")),
     }
 }
 
@@ -133,12 +131,12 @@ fn soft_row_weights(spec: &LossSpec, problem: &Problem) -> Vec<f64> {
 fn margin(spec: &LossSpec, problem: &Problem, least_sine: f64) -> oracle::Margin {
     match &spec.margin {
         Margin::None => oracle::Margin::None,
-        Margin::Score { amount: m } => oracle::Margin::Score(amount(m, problem)),
-        Margin::Logit { amount: m } => oracle::Margin::Logit(amount(m, problem)),
+        Margin::Score { value: m } => oracle::Margin::Score(margin_value(m, problem)),
+        Margin::Logit { value: m } => oracle::Margin::Logit(margin_value(m, problem)),
         Margin::Angle(angle) => oracle::Margin::Angle(oracle::Angle {
             times: angle.times,
-            plus: amount(&angle.plus, problem),
-            minus: amount(&angle.minus, problem),
+            plus: margin_value(&angle.plus, problem),
+            minus: margin_value(&angle.minus, problem),
             beyond_pi: match angle.beyond_pi {
                 BeyondPi::Continue => oracle::BeyondPi::Continue,
                 BeyondPi::Extend => oracle::BeyondPi::Extend,

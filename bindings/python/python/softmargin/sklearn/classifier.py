@@ -29,7 +29,7 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
 
     The default is logistic regression: with ``loss="cross-entropy"`` the objective is that of
     :class:`sklearn.linear_model.LogisticRegression`, ``C * sum_i weight_i loss_i + |coef|^2 / 2`` with the intercept
-    not penalised, and so is the answer. Two classes share one vector there, as they do with every loss that looks at
+    not penalized, and so is the answer. Two classes share one vector there, as they do with every loss that looks at
     nothing but differences of inner products (the hinges: support vector machines). Losses over cosines do not feel
     the length of their prototypes, and have no penalty.
 
@@ -66,9 +66,9 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
     batch_size : int, default=256
         Rows of a mini-batch, in ``fit`` and ``partial_fit``.
     learning_rate : float or "auto", default="auto"
-        Of mini-batches. "auto" goes by the root mean square ``a`` of the norms of the first rows (1 for normalised
+        Of mini-batches. "auto" goes by the root mean square ``a`` of the norms of the first rows (1 for normalized
         ones), and the scale ``s``: "sgd" ``1 / (s^2 (1 + a^2))``; "adamw" ``0.1 / sqrt(1 + a^2)``, or
-        ``0.1 / sqrt(D)`` where prototypes are normalised. Of "sgd" a rate ``r`` is ``r / (1 + r p)`` for the weight,
+        ``0.1 / sqrt(D)`` where prototypes are normalized. Of "sgd" a rate ``r`` is ``r / (1 + r p)`` for the weight,
         ``p`` being the curvature of the penalty, ``1 / (C sum_i weight_i)``, twice that for two classes that share a
         vector.
     random_state : int, RandomState instance or None, default=None
@@ -82,11 +82,11 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray (C)
     coef_ : ndarray (C, D), or (1, D) for two classes
-        Normalised where the geometry does. Not there where a class has several prototypes.
+        Normalized where the geometry does. Not there where a class has several prototypes.
     intercept_ : ndarray (C), or (1)
         Zeros where there is none. Not there where a class has several prototypes.
     prototypes_ : ndarray (C K, D)
-        As trained, K sub-centres a class.
+        As trained, K sub-centers a class.
     scale_ : float
         What scores are multiplied by, where it is learned the one found.
     loss_ : float
@@ -200,7 +200,7 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """One pass over rows in their order, in mini-batches of ``batch_size``.
 
-        From where the last call or ``fit`` ended, with the optimiser "sgd", or "adamw" for "auto", which starts afresh
+        From where the last call or ``fit`` ended, with the optimizer "sgd", or "adamw" for "auto", which starts afresh
         after ``fit`` and where ``set_params`` has changed loss, solver or learning rate; a learning rate
         that is "auto" is set by the rows of that call.
         The penalty goes by the weights of all rows that calls have brought so far, and so do counts of classes.
@@ -316,10 +316,10 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
         spec = form.spec
         if "ignored-label" in spec:
             raise ValueError("loss: expected no ignored-label, found one; leave such rows out")
-        if spec.get("regulariser", {}).get("kind") in ("ring", "feature-incay"):
-            raise ValueError("loss: expected no term on the norms of features, which are fixed, found a regulariser")
+        if spec.get("regularizer", {}).get("kind") in ("ring", "feature-incay"):
+            raise ValueError("loss: expected no term on the norms of features, which are fixed, found a regularizer")
         if not form.is_inner_product and self.C != 1.0:
-            raise ValueError(f"C: expected 1.0, there is no penalty where prototypes are normalised; found {self.C}")
+            raise ValueError(f"C: expected 1.0, there is no penalty where prototypes are normalized; found {self.C}")
         bias = self._wants_bias(form)
         if form.is_inner_product and spec["geometry"]["bias"] != bias:
             parts = {"geometry": {**spec["geometry"], "bias": bias}}
@@ -371,10 +371,10 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
         shape = (form.prototypes, X.shape[1])
         prototypes = np.zeros(shape)
         if not (form.is_inner_product and form.is_smooth):
-            centres = centres_of(form.features(X), codes, weights, form.loss.num_classes)
-            centres = np.repeat(centres, form.sub_centres, axis=0)
-            # Sub-centres have to differ, and no prototype may be 0, whose gradient is 0.
-            prototypes = centres + 0.1 * normalize(random.standard_normal(shape))
+            centers = centers_of(form.features(X), codes, weights, form.loss.num_classes)
+            centers = np.repeat(centers, form.sub_centers, axis=0)
+            # Sub-centers have to differ, and no prototype may be 0, whose gradient is 0.
+            prototypes = centers + 0.1 * normalize(random.standard_normal(shape))
         return Found(prototypes, None, form.initial_scale, form.loss.initial_state(seed))
 
     def _seed(self, random):
@@ -397,7 +397,7 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
         self._bias = np.zeros(form.prototypes) if found.bias is None else found.bias
         for name in ("coef_", "intercept_"):
             self.__dict__.pop(name, None)
-        if form.sub_centres > 1:
+        if form.sub_centers > 1:
             return
         directions, bias = form.directions(found.prototypes)[0], self._bias
         if len(self.classes_) == 2:
@@ -490,7 +490,7 @@ def codes_of(y, classes):
     return np.searchsorted(classes, y)
 
 
-def centres_of(features, codes, weights, num_classes):
+def centers_of(features, codes, weights, num_classes):
     """Directions (C, D) from the mean of all rows to that of each class."""
     rows = np.arange(len(codes))
     chosen = scipy.sparse.csr_array(

@@ -9,7 +9,7 @@ from sklearn.utils.extmath import row_norms
 from softmargin._loss import Loss, losses
 
 PAIR = np.array([-0.5, 0.5])  # of one vector of two classes, what each class has
-AMOUNTS = ("amount", "plus", "minus")  # of a margin
+VALUES = ("value", "plus", "minus")  # of a margin
 
 
 @dataclasses.dataclass
@@ -33,8 +33,8 @@ class Form:
         self.is_cosine = geometry["kind"] == "cosine"
         self.has_bias = geometry.get("bias", False)
         self.temperature = geometry.get("temperature", 1.0)
-        self.sub_centres = self.spec.get("sub-centres", 1)
-        self.prototypes = loss.num_classes * self.sub_centres
+        self.sub_centers = self.spec.get("sub-centers", 1)
+        self.prototypes = loss.num_classes * self.sub_centers
         scale = self.spec["scale"]
         self.learns_scale = scale["kind"] == "learned"
         self.initial_scale = scale["initial"] if self.learns_scale else scale["value"]
@@ -43,10 +43,10 @@ class Form:
         gate = gate if isinstance(gate, dict) else {"kind": gate}
         self.is_smooth = (
             loss.initial_state() is None
-            and self.sub_centres == 1
+            and self.sub_centers == 1
             and comparison["kind"] != "hardest"
             and gate["kind"] != "relu"
-            and self.spec["rivals"]["kind"] in ("plain", "divided-angle")
+            and self.spec["negatives"]["kind"] in ("plain", "divided-angle")
         )
         # Where only the difference of two scores counts, one vector has all of it.
         self.is_paired = (
@@ -70,9 +70,9 @@ class Form:
 
     def best(self, scores):
         """Of scores (N, C K) the best of each class (N, C), and which that was."""
-        if self.sub_centres == 1:
+        if self.sub_centers == 1:
             return scores, None
-        scores = scores.reshape(len(scores), -1, self.sub_centres)
+        scores = scores.reshape(len(scores), -1, self.sub_centers)
         winners = scores.argmax(axis=2)[:, :, None]
         return np.take_along_axis(scores, winners, axis=2)[:, :, 0], winners
 
@@ -80,7 +80,7 @@ class Form:
         """The gradient by all scores (N, C K) of that by the best ones (N, C)."""
         if winners is None:
             return slopes
-        spread = np.zeros((*slopes.shape, self.sub_centres))
+        spread = np.zeros((*slopes.shape, self.sub_centers))
         np.put_along_axis(spread, winners, slopes[:, :, None], axis=2)
         return spread.reshape(len(slopes), -1)
 
@@ -106,8 +106,8 @@ def lacks_counts(loss):
     preset = losses(section["name"])["spec"]["margin"]
     # A margin of another kind replaces the whole of the preset's.
     margins = [given] if given.get("kind", preset["kind"]) != preset["kind"] else [preset, given]
-    for amount in AMOUNTS:
-        tables = [table_under(margin, amount) for margin in margins]
+    for key in VALUES:
+        tables = [table_under(margin, key) for margin in margins]
         if any({"by-frequency", "by_frequency"} & set(table) for table in tables):
             keys = set().union(*(table_under(table, "by-frequency") for table in tables))
             return not keys & {"class-counts", "class_counts"}

@@ -20,7 +20,7 @@ class Objective:
     """Mean loss and penalty of all rows as a function of one vector, with its gradient.
 
     The vector has the prototypes (one for two classes that are paired), the bias, and the logarithm of a learned scale,
-    whose steps are relative ones. Inner products are conditioned: as if features were centred, where a bias makes up
+    whose steps are relative ones. Inner products are conditioned: as if features were centerd, where a bias makes up
     for that, and all had one curvature. The minimum is the same, and is found in fewer iterations.
     """
 

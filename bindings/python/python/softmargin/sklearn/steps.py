@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import scipy.sparse
 
-from softmargin._head import Head, Optimiser
+from softmargin._head import Head, Optimizer
 from softmargin.sklearn.form import Found
 
 DIVERGED = 1e12
@@ -57,7 +57,7 @@ class Steps:
         """
         if self.kind == "sgd":
             # The penalty has a curvature too, beside that of the loss, by which the rate was chosen.
-            self.weight.optimiser.learning_rate = self.weight.rate / (1.0 + self.weight.rate * decay)
+            self.weight.optimizer.learning_rate = self.weight.rate / (1.0 + self.weight.rate * decay)
         mean = 1.0 if weights is None else weights.mean()
         total = penalty = 0.0
         for first in range(0, len(order), batch_size):
@@ -85,39 +85,39 @@ class Steps:
             extras["state"] = self.state = self.head.update(self.state, x, self.weight.array, codes, **extras)
         outcome = self._step_of_weight(x, codes, extras, decay)
         if self.bias is not None:
-            self.bias.optimiser.apply(self.bias.array, outcome.grad_bias[None, :])
+            self.bias.optimizer.apply(self.bias.array, outcome.grad_bias[None, :])
         if self.log_scale is not None:
             gradient = np.array([[outcome.grad_scale * scale]], dtype=np.float32)
-            self.log_scale.optimiser.apply(self.log_scale.array, gradient)
+            self.log_scale.optimizer.apply(self.log_scale.array, gradient)
             self.log_scale.array[...] = np.log(self.scale)
         if self.state is not None:
             self.state = {**self.state, "step": self.state["step"] + 1}
         return outcome.value
 
     def _step_of_weight(self, x, codes, extras, decay):
-        weight, optimiser = self.weight.array, self.weight.optimiser
+        weight, optimizer = self.weight.array, self.weight.optimizer
         if not decay:
-            return self.head.step_and_run(x, weight, codes, optimiser, "sum", **extras)
-        # The penalty is a part of the gradient: decoupled from it, as in AdamW, another objective would be minimised.
+            return self.head.step_and_run(x, weight, codes, optimizer, "sum", **extras)
+        # The penalty is a part of the gradient: decoupled from it, as in AdamW, another objective would be minimized.
         outcome = self.head.run(x, weight, codes, "sum", **extras)
-        optimiser.apply(weight, outcome.grad_weight + np.float32(decay) * weight)
+        optimizer.apply(weight, outcome.grad_weight + np.float32(decay) * weight)
         return outcome
 
 
 class Parameter:
-    """A matrix in single precision with its optimiser."""
+    """A matrix in single precision with its optimizer."""
 
     def __init__(self, array, kind, rate, state=None):
         self.array, self.kind, self.rate = np.array(array, dtype=np.float32, order="C"), kind, rate
-        self.optimiser = Optimiser(kind, self.array, learning_rate=rate, **NUMBERS[kind])
+        self.optimizer = Optimizer(kind, self.array, learning_rate=rate, **NUMBERS[kind])
         if state is not None:
-            self.optimiser.load_state_dict(state)
+            self.optimizer.load_state_dict(state)
 
     def set_rate(self, rate):
-        self.rate = self.optimiser.learning_rate = rate
+        self.rate = self.optimizer.learning_rate = rate
 
     def __reduce__(self):
-        return Parameter, (self.array, self.kind, self.rate, self.optimiser.state_dict())
+        return Parameter, (self.array, self.kind, self.rate, self.optimizer.state_dict())
 
 
 class Schedule:

@@ -13,7 +13,7 @@ from softmargin.torch._functional import beside, head_loss, widened
 
 __all__ = ["MarginHead"]
 
-AVERAGES = ("target-mean", "norm-mean", "norm-deviation")
+AVERAGES = ("target-mean", "norm-mean", "norm-std")
 
 
 class MarginHead(nn.Module):
@@ -70,7 +70,7 @@ class MarginHead(nn.Module):
         rows = self._head.num_prototypes
         self.weight = nn.Parameter(torch.empty((rows, embedding_size), **place))
         self.bias = nn.Parameter(torch.empty(rows, **place)) if spec["geometry"].get("bias") else None
-        self._starts = {"scale": _start(spec["scale"], "initial"), "radius": _start(spec.get("regulariser"), "radius")}
+        self._starts = {"scale": _start(spec["scale"], "initial"), "radius": _start(spec.get("regularizer"), "radius")}
         for name, start in self._starts.items():
             self.register_parameter(name, None if start is None else nn.Parameter(torch.empty((), **place)))
         self._initial_state = made.initial_state(seed)
@@ -106,7 +106,7 @@ class MarginHead(nn.Module):
     ) -> torch.Tensor:
         """The loss of embeddings (N, D) with ``target``: labels (N), or distributions (N, C) for softmax cross-entropy.
 
-        ``sample_weights`` (N), 0 or above; ``margins`` (N), for an amount per sample; ``reduction`` in place of the
+        ``sample_weights`` (N), 0 or above; ``margins`` (N), for an value per sample; ``reduction`` in place of the
         head's.
         """
         embeddings = beside(widened("weight", self.weight), embeddings)

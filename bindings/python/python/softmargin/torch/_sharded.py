@@ -29,7 +29,7 @@ BLOCK = 1024
 class ShardedMarginHead(nn.Module):
     """Prototypes and loss of a last layer, the classes shared out among the processes of a group.
 
-    Of C classes each of W processes has C // W, the first C mod W one more: ``weight`` (c K, D), K sub-centres a class,
+    Of C classes each of W processes has C // W, the first C mod W one more: ``weight`` (c K, D), K sub-centers a class,
     is that of its own classes, as is ``bias`` (c K) where the geometry has one. A learned ``scale`` and the ``radius``
     of ring loss are the same in all processes, and so are their gradients.
 
@@ -44,7 +44,7 @@ class ShardedMarginHead(nn.Module):
     batch: the parameters of the network want their sum over the processes, and ``DistributedDataParallel`` takes their
     mean, so multiply by the number of processes there, or choose the learning rate for it.
 
-    ``RuntimeError`` where ``torch.distributed`` is not initialised; ``ValueError`` on numbers out of range;
+    ``RuntimeError`` where ``torch.distributed`` is not initialized; ``ValueError`` on numbers out of range;
     ``TypeError`` on arguments of a wrong type.
     """
 
@@ -79,22 +79,22 @@ class ShardedMarginHead(nn.Module):
             raise ValueError("process_group: expected one that this process belongs to, found another")
         self.first_class, self.num_local_classes = _share_of(self.num_classes, self.rank, self.world_size)
         self._spec = self.loss.spec
-        self.sub_centres = self._spec.get("sub-centres", 1)
+        self.sub_centers = self._spec.get("sub-centers", 1)
         self.step = 0
         """Training batches seen."""
         self._state = self.loss.initial_state(self.seed)
         self._make_parameters({"device": device, "dtype": dtype})
 
     def _make_parameters(self, options):
-        prototypes = self.num_local_classes * self.sub_centres
+        prototypes = self.num_local_classes * self.sub_centers
         self.weight = nn.Parameter(torch.empty(prototypes, self.embedding_size, **options))
         has_bias = self._spec["geometry"].get("bias", False)
         self.bias = nn.Parameter(torch.zeros(prototypes, **options)) if has_bias else None
-        scale, regulariser = self._spec["scale"], self._spec.get("regulariser") or {}
+        scale, regularizer = self._spec["scale"], self._spec.get("regularizer") or {}
         learned = scale["kind"] == "learned"
         self.scale = nn.Parameter(torch.tensor(scale["initial"], **options)) if learned else None
-        ring = regulariser.get("kind") == "ring"
-        self.radius = nn.Parameter(torch.tensor(regulariser["radius"], **options)) if ring else None
+        ring = regularizer.get("kind") == "ring"
+        self.radius = nn.Parameter(torch.tensor(regularizer["radius"], **options)) if ring else None
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -104,9 +104,9 @@ class ShardedMarginHead(nn.Module):
             for block in range(self.first_class // BLOCK, math.ceil(last / BLOCK)):
                 start, end = max(self.first_class, block * BLOCK), min(last, (block + 1) * BLOCK)
                 generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, block])))
-                rows = generator.standard_normal((BLOCK * self.sub_centres, self.embedding_size), dtype=np.float32)
-                rows = rows[(start - block * BLOCK) * self.sub_centres : (end - block * BLOCK) * self.sub_centres]
-                first, last_row = ((number - self.first_class) * self.sub_centres for number in (start, end))
+                rows = generator.standard_normal((BLOCK * self.sub_centers, self.embedding_size), dtype=np.float32)
+                rows = rows[(start - block * BLOCK) * self.sub_centers : (end - block * BLOCK) * self.sub_centers]
+                first, last_row = ((number - self.first_class) * self.sub_centers for number in (start, end))
                 self.weight[first:last_row] = torch.from_numpy(rows / math.sqrt(self.embedding_size)).to(self.weight)
 
     def extra_repr(self):
@@ -130,7 +130,7 @@ class ShardedMarginHead(nn.Module):
         """The loss of the batch of all processes, a scalar, the same in each.
 
         Every process gives its own rows, as many as it has, also none: ``embeddings`` (n, D), ``target`` (n) labels
-        from 0; ``sample_weights`` (n) and, for an amount of margin per sample, ``margins`` (n). ``reduction`` is
+        from 0; ``sample_weights`` (n) and, for an value of margin per sample, ``margins`` (n). ``reduction`` is
         ``"mean"``, ``"mean-or-nan"`` or ``"sum"``, over all rows of all processes. All processes must call it, and
         ``backward``, the same number of times, and multiply the loss by the same number.
 
@@ -181,7 +181,7 @@ class ShardedMarginHead(nn.Module):
             return Group(self.process_group, classes, most), self.weight, self.bias
         classes = self._sample(target) + first
         most = min(most, len(target) + math.ceil(self.sample_share * most))
-        prototypes = (classes.unsqueeze(1) - first) * self.sub_centres + torch.arange(self.sub_centres, device=device)
+        prototypes = (classes.unsqueeze(1) - first) * self.sub_centers + torch.arange(self.sub_centers, device=device)
         prototypes = prototypes.reshape(-1)
         bias = None if self.bias is None else self.bias[prototypes]
         return Group(self.process_group, classes, most), self.weight[prototypes], bias
@@ -233,7 +233,7 @@ class ShardedMarginHead(nn.Module):
     def full_weight(self):
         """The prototypes of all classes (C K, D), in all processes, detached. All processes must call it."""
         shares = (_share_of(self.num_classes, rank, self.world_size)[1] for rank in range(self.world_size))
-        return _all_rows(self.weight.detach(), [share * self.sub_centres for share in shares], self.process_group)
+        return _all_rows(self.weight.detach(), [share * self.sub_centers for share in shares], self.process_group)
 
     def save(self, path):
         """Writes parameters and state to a directory; any number of processes can :meth:`load` it. All must call it."""
@@ -270,13 +270,13 @@ class ShardedMarginHead(nn.Module):
         """Takes ``ShardedTensor`` of the same layout, this process's part, or the whole."""
         from torch.distributed._shard.sharded_tensor import ShardedTensor
 
-        start, count = self.first_class * self.sub_centres, self.num_local_classes * self.sub_centres
+        start, count = self.first_class * self.sub_centers, self.num_local_classes * self.sub_centers
         for name in ("weight", "bias"):
             found = state_dict.get(prefix + name)
             if isinstance(found, ShardedTensor):
                 parts = found.local_shards()
                 state_dict[prefix + name] = parts[0].tensor if parts else getattr(self, name).detach()
-            elif torch.is_tensor(found) and len(found) == self.num_classes * self.sub_centres:
+            elif torch.is_tensor(found) and len(found) == self.num_classes * self.sub_centers:
                 state_dict[prefix + name] = found[start : start + count]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -288,12 +288,12 @@ class ShardedMarginHead(nn.Module):
         tail, parts = list(local.shape[1:]), []
         for rank in range(self.world_size):
             first, count = _share_of(self.num_classes, rank, self.world_size)
-            sizes = [count * self.sub_centres, *tail]
-            offsets = [first * self.sub_centres, *[0] * len(tail)]
+            sizes = [count * self.sub_centers, *tail]
+            offsets = [first * self.sub_centers, *[0] * len(tail)]
             parts.append(ShardMetadata(offsets, sizes, placement=f"rank:{rank}/{local.device}"))
         metadata = sharded.ShardedTensorMetadata(
             shards_metadata=[part for part in parts if part.shard_sizes[0]],
-            size=torch.Size([self.num_classes * self.sub_centres, *tail]),
+            size=torch.Size([self.num_classes * self.sub_centers, *tail]),
             tensor_properties=sharded.TensorProperties(dtype=local.dtype),
         )
         own = [sharded.Shard(local.detach(), parts[self.rank])] if len(local) else []

@@ -1,7 +1,7 @@
 """The classification losses of pytorch-metric-learning by their names, arguments and results, on the fused kernels.
 
 Change ``from pytorch_metric_learning.losses import ArcFaceLoss`` to ``from softmargin.torch.metric_learning import
-ArcFaceLoss``: values and gradients are those of release 2.9, its checkpoints load, and its reducers, regularisers and
+ArcFaceLoss``: values and gradients are those of release 2.9, its checkpoints load, and its reducers, regularizers and
 miners go on working; pytorch-metric-learning itself is not needed. What differs is in ``COMPARE.md``, next to the tests
 that show it.
 
@@ -18,7 +18,7 @@ Keyword arguments that every loss has besides its own:
 - ``reducer``: called as there, with a dictionary of losses, the embeddings and the labels; the mean over the batch
   where not given.
 - ``distance``: ``CosineSimilarity()`` of that library, which is what these losses are made of;
-  :class:`NormalizedSoftmaxLoss` takes ``DotProductSimilarity`` too, with embeddings normalised or not. Others are a
+  :class:`NormalizedSoftmaxLoss` takes ``DotProductSimilarity`` too, with embeddings normalized or not. Others are a
   ``ValueError``.
 - ``collect_stats``: nothing is recorded here, so true is a ``ValueError``.
 
@@ -129,7 +129,7 @@ class _PrototypeLoss(nn.Module):
         labels = self._checked(embeddings, labels, ref_emb, ref_labels)
         x, weight = self._operands(embeddings)
         counts = row_weights(indices_tuple, len(labels), x)
-        terms = self._regularisation(weight, embeddings)
+        terms = self._regularization(weight, embeddings)
         if self.reducer is None:
             total = head_loss(self._loss, x, weight, labels, sample_weights=counts, reduction="sum")
             # A mean over all rows, those of weight 0 too; of no rows it is 0.
@@ -140,7 +140,7 @@ class _PrototypeLoss(nn.Module):
     def get_logits(self, embeddings):
         """Scaled scores without margin (N, C) of embeddings (N, D), differentiable.
 
-        A class's score is that of its best centre. ``RuntimeError`` on embeddings of another width.
+        A class's score is that of its best center. ``RuntimeError`` on embeddings of another width.
         """
         x, weight = self._operands(embeddings)
         x = normalize(x) if self._geometry == "cosine" else x
@@ -187,12 +187,12 @@ class _PrototypeLoss(nn.Module):
     def _operands(self, embeddings):
         """Embeddings and prototypes in the wider of their precisions, on the device of the embeddings."""
         if self.W.device != embeddings.device:
-            # The parameter stays the object that an optimiser has.
+            # The parameter stays the object that an optimizer has.
             self.W.data = self.W.data.to(embeddings.device)
         dtype = torch.promote_types(embeddings.dtype, self.W.dtype)
         return embeddings.to(dtype), self.weight.to(dtype)
 
-    def _regularisation(self, weight, embeddings):
+    def _regularization(self, weight, embeddings):
         """The terms besides the loss, by the names that reducers know them by."""
         terms = {}
         if self.weight_regularizer is not None:
@@ -353,20 +353,20 @@ class ArcFaceLoss(_MarginLoss):
 class SubCenterArcFaceLoss(ArcFaceLoss):
     """:class:`ArcFaceLoss` with ``sub_centers`` prototypes a class, from 1 to 64; the best one counts (ECCV 2020)."""
 
-    PRESET = "sub-centre-arcface"
+    PRESET = "sub-center-arcface"
 
     def __init__(self, num_classes, embedding_size, *, margin=28.6, scale=64, sub_centers=3, **options):
         super().__init__(num_classes, embedding_size, margin, scale, sub_centers=sub_centers, **options)
 
     def _parts(self):
-        return {"sub-centres": self.sub_centers}
+        return {"sub-centers": self.sub_centers}
 
     @torch.no_grad()
     def get_outliers(self, embeddings, labels, threshold=75, return_dominant_centers=True):
-        """Rows of embeddings (N, D) farther than ``threshold`` degrees from the dominant centre of their label's class.
+        """Rows of embeddings (N, D) farther than ``threshold`` degrees from the dominant center of their label's class.
 
-        The dominant centre of a class is the one that is the best for most of its rows. Gives the rows' numbers (M),
-        class by class, and, where ``return_dominant_centers``, the dominant centres (D, C), 0 for classes without rows.
+        The dominant center of a class is the one that is the best for most of its rows. Gives the rows' numbers (M),
+        class by class, and, where ``return_dominant_centers``, the dominant centers (D, C), 0 for classes without rows.
 
         ``ValueError`` on shapes that disagree; ``IndexError`` on labels that are no classes.
         """
@@ -374,17 +374,17 @@ class SubCenterArcFaceLoss(ArcFaceLoss):
         if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
             raise IndexError(f"labels: expected from 0 to {self.num_classes - 1}, found others")
         x, weight = self._operands(embeddings)
-        centres = weight.new_zeros(self.embedding_size, self.num_classes)
+        centers = weight.new_zeros(self.embedding_size, self.num_classes)
         outliers = [torch.zeros(0, dtype=torch.int64, device=x.device)]
         for label in labels.unique().tolist():
             rows = (labels == label).nonzero().flatten()
             own = weight[label * self.sub_centers : (label + 1) * self.sub_centers]
             cosines = normalize(x[rows]) @ normalize(own).t()
             dominant = torch.bincount(cosines.argmax(dim=1)).argmax()
-            centres[:, label] = own[dominant]
+            centers[:, label] = own[dominant]
             outliers.append(rows[cosines[:, dominant] < math.cos(math.radians(threshold))])
         outliers = torch.cat(outliers)
-        return (outliers, centres) if return_dominant_centers else outliers
+        return (outliers, centers) if return_dominant_centers else outliers
 
 
 def radians(margin, unit):
@@ -409,8 +409,8 @@ def row_weights(indices_tuple, rows, like):
     return counts.to(device=like.device, dtype=dtype) / counts.max()
 
 
-def check_reg_weight(name, regulariser, weight):
-    if regulariser is None and weight != 1:
+def check_reg_weight(name, regularizer, weight):
+    if regularizer is None and weight != 1:
         raise ValueError(f"{name}_reg_weight: has no effect without {name}_regularizer; give that too, or leave it out")
 
 

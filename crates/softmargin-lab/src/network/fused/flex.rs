@@ -3,7 +3,7 @@
 //! Tensors are (images, channels, height, width) to whoever looks at them; in memory the channels are innermost, from
 //! layer to layer, so that nothing is copied in between.
 
-use super::batch_normalisation::Statistics;
+use super::batch_normalization::Statistics;
 use super::convolution::Grid;
 use super::lanes::LANES;
 use super::layer::{Gradients, Kept, Parameters, Shape, backward, infer, train};
@@ -67,26 +67,26 @@ pub(crate) fn fits(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
     is_flex(&x.device()) && whole && x.dtype() == DType::F32 && weight.dtype() == DType::F32
 }
 
-/// The layer's output; in training the running statistics of `normalisation` move as Burn moves them.
-pub(crate) fn forward(x: Tensor<4>, weight: Tensor<4>, normalisation: &BatchNorm, request: Request) -> Tensor<4> {
+/// The layer's output; in training the running statistics of `normalization` move as Burn moves them.
+pub(crate) fn forward(x: Tensor<4>, weight: Tensor<4>, normalization: &BatchNorm, request: Request) -> Tensor<4> {
     let device = x.device();
     let of = |state: Tensor<1>| state.to_device(&device);
-    let (mean, variance) = (of(normalisation.running_mean.value()), of(normalisation.running_var.value()));
+    let (mean, variance) = (of(normalization.running_mean.value()), of(normalization.running_var.value()));
     let outcome = <Dispatch as LayerOperation>::layer(
         x.into_dispatch(),
         weight.into_dispatch(),
-        normalisation.gamma.val().into_dispatch(),
-        normalisation.beta.val().into_dispatch(),
+        normalization.gamma.val().into_dispatch(),
+        normalization.beta.val().into_dispatch(),
         mean.into_dispatch(),
         variance.into_dispatch(),
         Arc::new(request),
     );
     if request.training {
-        let momentum = normalisation.momentum;
+        let momentum = normalization.momentum;
         let moved = |old: Tensor<1>, new: Tensor<1>| of(old).mul_scalar(1.0 - momentum).add(new.mul_scalar(momentum));
         let [mean, variance] = [outcome.mean, outcome.variance].map(Tensor::from_dispatch);
-        normalisation.running_mean.update(moved(normalisation.running_mean.value_sync(), mean).detach());
-        normalisation.running_var.update(moved(normalisation.running_var.value_sync(), variance).detach());
+        normalization.running_mean.update(moved(normalization.running_mean.value_sync(), mean).detach());
+        normalization.running_var.update(moved(normalization.running_var.value_sync(), variance).detach());
     }
     Tensor::from_dispatch(outcome.output)
 }

@@ -1,18 +1,18 @@
 //! One layer of the network on plain memory, images with the channels innermost.
 //!
 //! ```text
-//! out = relu(pool(normalise(convolve(x, w)) + x))      pool and the sum with x where the layer has them
+//! out = relu(pool(normalize(convolve(x, w)) + x))      pool and the sum with x where the layer has them
 //! ```
 //!
 //! Forward keeps the framed input and what the convolution gave; backward computes the rest of it again, which costs
 //! less than to write it down and read it. Groups of images are shared among the threads. What is summed over images is
 //! summed in their order, so the bits are the same for any number of threads.
 
-use super::batch_normalisation::{Affine, Moments, SlopeSums, Slopes, Statistics};
+use super::batch_normalization::{Affine, Moments, SlopeSums, Slopes, Statistics};
 use super::convolution::{COLUMNS, Correlation, Grid, Input, Kernel, convolve, correlate, spread, starts};
 use super::lanes::{LANES, Lane, widest};
 use super::memory::Buffer;
-use super::{batch_normalisation, pooling};
+use super::{batch_normalization, pooling};
 use pooling::Source;
 use rayon::prelude::*;
 use softmargin::InstructionSet;
@@ -134,7 +134,7 @@ pub(super) fn convolved(shape: &Shape, x: &[f32], weight: &[f32]) -> Convolved {
     Convolved { framed, convolved, moments }
 }
 
-/// Normalises, pools and so on.
+/// Normalizes, pools and so on.
 pub(super) fn activated(shape: &Shape, kept: &Kept) -> Vec<f32> {
     let (grid, group, affine) = (shape.convolved(), shape.group(), &kept.affine);
     let mut out = vec![0.0; shape.images * shape.output().values()];
@@ -188,7 +188,7 @@ pub(super) fn backward(shape: &Shape, kept: &Kept, weight: &[f32], upstream: &[f
     Gradients { input, weight, gamma: slopes.gamma, beta: slopes.beta }
 }
 
-/// `dz`, and what normalisation makes of it.
+/// `dz`, and what normalization makes of it.
 pub(super) fn slopes(shape: &Shape, kept: &Kept, upstream: &[f32]) -> (Buffer, Slopes) {
     let Kept { framed, convolved, affine } = kept;
     let (grid, group) = (shape.convolved(), shape.group());
@@ -215,7 +215,7 @@ pub(super) fn input_gradient(
     let (grid, group, affine) = (shape.convolved(), shape.group(), &kept.affine);
     let groups = chunks_mut(slope, group * grid.values()).zip(chunks(&kept.convolved, group * grid.values()));
     if !wanted {
-        groups.for_each(|(slope, convolved)| run_on(shape.instructions, Centre { affine, slopes, convolved, slope }));
+        groups.for_each(|(slope, convolved)| run_on(shape.instructions, Center { affine, slopes, convolved, slope }));
         return None;
     }
     let kernel = Kernel::turned(weight, shape.kernel_shape(), shape.widest());
@@ -225,10 +225,10 @@ pub(super) fn input_gradient(
     groups.zip(chunks_mut(&mut gradient, group * shape.input.values())).for_each_init(
         || vec![0.0; group * spread.values()],
         |framed, ((slope, convolved), out)| {
-            let centre = Centre { affine, slopes, convolved, slope };
+            let center = Center { affine, slopes, convolved, slope };
             let images = out.len() / shape.input.values();
             let framed = &mut framed[..images * spread.values()];
-            run_on(shape.instructions, Return { shape, kernel: &kernel, starts: &starts, centre, framed, out });
+            run_on(shape.instructions, Return { shape, kernel: &kernel, starts: &starts, center, framed, out });
         },
     );
     Some(gradient)
@@ -308,13 +308,13 @@ impl Work for Convolve<'_> {
         let grid = self.shape.convolved();
         let mut moments = Vec::new();
         for y in self.out.chunks_exact(grid.values()) {
-            moments.push(batch_normalisation::moments::<I>(as_lanes(y), grid.width, self.shape.vectors()));
+            moments.push(batch_normalization::moments::<I>(as_lanes(y), grid.width, self.shape.vectors()));
         }
         moments
     }
 }
 
-/// Normalises some images and does the rest of the layer.
+/// Normalizes some images and does the rest of the layer.
 struct Activate<'a> {
     shape: &'a Shape,
     affine: &'a Affine,
@@ -362,7 +362,7 @@ impl Work for Infer<'_> {
     }
 }
 
-/// The gradient of some images back to the normalisation.
+/// The gradient of some images back to the normalization.
 struct Slope<'a> {
     shape: &'a Shape,
     affine: &'a Affine,
@@ -393,15 +393,15 @@ impl Work for Slope<'_> {
     }
 }
 
-/// The gradient of some images back through the normalisation.
-struct Centre<'a> {
+/// The gradient of some images back through the normalization.
+struct Center<'a> {
     affine: &'a Affine,
     slopes: &'a Slopes,
     convolved: &'a [f32],
     slope: &'a mut [f32],
 }
 
-impl Work for Centre<'_> {
+impl Work for Center<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -415,7 +415,7 @@ struct Return<'a> {
     shape: &'a Shape,
     kernel: &'a Kernel,
     starts: &'a [usize],
-    centre: Centre<'a>,
+    center: Center<'a>,
     framed: &'a mut [f32],
     out: &'a mut [f32],
 }
@@ -425,11 +425,11 @@ impl Work for Return<'_> {
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        let Self { shape, kernel, starts, centre: Centre { affine, slopes, convolved, slope }, framed, out } = self;
+        let Self { shape, kernel, starts, center: Center { affine, slopes, convolved, slope }, framed, out } = self;
         if shape.skip {
             out.copy_from_slice(slope);
         }
-        Centre { affine, slopes, convolved, slope: &mut *slope }.run::<I>();
+        Center { affine, slopes, convolved, slope: &mut *slope }.run::<I>();
         let (from, grid) = (shape.convolved(), Grid { channels: shape.channels, ..shape.framed() });
         for (slope, framed) in slope.chunks_exact(from.values()).zip(framed.chunks_exact_mut(grid.values())) {
             spread(slope, from, shape.stride, grid, framed);

@@ -1,6 +1,6 @@
 //! A layer of the network as one fused operation on the CPU: one formula a file, and the glue to Burn's Flex backend.
 
-mod batch_normalisation;
+mod batch_normalization;
 mod convolution;
 mod flex;
 mod lanes;

@@ -8,7 +8,7 @@
 //!
 //! Sides round down: a last row or column without a partner is left out. A NaN among the values is the maximum.
 
-use super::batch_normalisation::{Affine, Sums, accumulate};
+use super::batch_normalization::{Affine, Sums, accumulate};
 use super::convolution::Grid;
 use super::lanes::{LANES, Lane, multiply_add};
 use softmargin::simd::Instructions;

@@ -1,6 +1,6 @@
 //! Where the time of a layer goes.
 
-use super::batch_normalisation::Statistics;
+use super::batch_normalization::Statistics;
 use super::convolution::Grid;
 use super::layer::{Convolved, Kept, Shape, activated, convolved, input_gradient, slopes, weight_gradient};
 use crate::network::Plan;
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// The parts of a layer's forward and backward, in their order.
 pub const PARTS: [&str; 5] = [
     "convolution, moments",
-    "normalisation, maximum, ReLU",
+    "normalization, maximum, ReLU",
     "their gradient",
     "gradient by the input",
     "gradient by the kernel",

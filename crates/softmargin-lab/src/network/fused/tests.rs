@@ -1,7 +1,7 @@
 //! The layer against Burn's own operations, against a plain loop in f64 and its differences, and against itself on
 //! other numbers of threads and other instruction sets.
 
-use super::batch_normalisation::Statistics;
+use super::batch_normalization::Statistics;
 use super::convolution::Grid;
 use super::layer::{Gradients, Parameters, Shape, Trained, backward, infer, train};
 use crate::generator::{Generator, Purpose};
@@ -90,8 +90,8 @@ fn module(shape: &Shape, device: &Device) -> (Layer, Tensor<4>) {
     };
     let weight = Tensor::<4>::from_data(TensorData::new(weight, [shape.channels, channels, 3, 3]), device);
     layer.convolution.weight = Param::from_tensor(weight);
-    layer.normalisation.gamma = parameter(gamma);
-    layer.normalisation.beta = parameter(beta);
+    layer.normalization.gamma = parameter(gamma);
+    layer.normalization.beta = parameter(beta);
     let x = Tensor::<4>::from_data(TensorData::new(x, [shape.images, height, width, channels]), device);
     (layer, x.permute([0, 3, 1, 2]))
 }
@@ -106,15 +106,15 @@ fn differentiate(shape: &Shape, forward: impl Fn(&Layer, Tensor<4>) -> Tensor<4>
     let [.., upstream] = problem(shape);
     let upstream = Tensor::<4>::from_data(TensorData::new(upstream, [count, height, width, channels]), &device);
     let gradients = (out.clone() * upstream.permute([0, 3, 1, 2])).sum().backward();
-    let normalisation = &layer.normalisation;
+    let normalization = &layer.normalization;
     [
         values(out),
         values(x.grad(&gradients).unwrap()),
         values(layer.convolution.weight.grad(&gradients).unwrap()),
-        values(normalisation.gamma.grad(&gradients).unwrap()),
-        values(normalisation.beta.grad(&gradients).unwrap()),
-        values(normalisation.running_mean.value_sync()),
-        values(normalisation.running_var.value_sync()),
+        values(normalization.gamma.grad(&gradients).unwrap()),
+        values(normalization.beta.grad(&gradients).unwrap()),
+        values(normalization.running_mean.value_sync()),
+        values(normalization.running_var.value_sync()),
     ]
 }
 
@@ -150,10 +150,10 @@ fn inference_is_the_same_as_burn_composes_it() {
 fn other_channels_and_a_frozen_layer_are_composed() {
     let device = Device::flex().autodiff();
     let (mut layer, x) = module(&shape((3, [6, 6], [2, 16], 1, true, false)), &device);
-    let before = values(layer.normalisation.running_mean.value_sync());
+    let before = values(layer.normalization.running_mean.value_sync());
     layer = layer.freeze();
     near("frozen", &values(layer.forward(x.clone(), false)), &values(layer.composed(x)), 0.0);
-    assert_eq!(values(layer.normalisation.running_mean.value_sync()), before);
+    assert_eq!(values(layer.normalization.running_mean.value_sync()), before);
     let convolution = Convolution { channels: 10, stride: 1, pool: false, skip: false };
     let layer = Layer::new(2, &convolution, &Device::flex());
     let x = Tensor::ones([1, 2, 4, 4], &Device::flex());

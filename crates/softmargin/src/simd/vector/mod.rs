@@ -1,9 +1,9 @@
 //! Sixteen numbers of single precision at a time: what matrix products are made of.
 //!
-//! A compiler vectorises loops over lines well, but not the blocks of a product, whose sums must stay in registers. So
+//! A compiler vectorizes loops over lines well, but not the blocks of a product, whose sums must stay in registers. So
 //! these few operations are written once for each instruction set (`x86.rs`), and in plain code for all others.
 //!
-//! A *word* is one f32, or two numbers of bf16: an even one in the low half, its odd neighbour in the high half. bf16 is
+//! A *word* is one f32, or two numbers of bf16: an even one in the low half, its odd neighbor in the high half. bf16 is
 //! the upper half of an f32, so that a number is widened by a shift.
 
 #[cfg(target_arch = "x86_64")]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from softmargin.torch._composed import checks, geometry
-from softmargin.torch._composed.amounts import is_there
+from softmargin.torch._composed.margin_values import is_there
 from softmargin.torch._composed.rows import Composition
 from softmargin.torch._composed.shards import Whole
 from softmargin.torch._composed.slopes import wide
@@ -43,12 +43,12 @@ def row_losses(
     state=None,
     shards=None,
 ):
-    """The weighted loss of each row (N), 0 for ignored ones, its regulariser included; and the weights of the rows (N).
+    """The weighted loss of each row (N), 0 for ignored ones, its regularizer included; and the weights of the rows (N).
 
     ``loss`` is a :class:`softmargin.Loss`; ``embeddings`` (N, D); ``weight`` (C K, D), K prototypes a class; ``target``
     labels (N), or for softmax cross-entropy distributions (N, C). What a loss may want besides: ``bias`` (C K);
     ``scale`` and ``radius``, scalar tensors, where they are learned; ``sample_weights`` (N), 0 or above; ``margins``
-    (N), for an amount per sample; ``state``, a dictionary as :meth:`softmargin.Loss.initial_state` gives it.
+    (N), for an value per sample; ``state``, a dictionary as :meth:`softmargin.Loss.initial_state` gives it.
 
     With ``shards`` the weight and the bias are those of the classes that it names, all else is the same in all
     processes, and so is what is returned.
@@ -65,7 +65,7 @@ def batch_loss(loss, embeddings, weight, target, reduction="mean", *, shards=Non
     """The losses of the rows as one number, a scalar tensor.
 
     ``reduction`` is ``"mean"`` by the rows' weights, 0 where nothing counts, ``"mean-or-nan"``, NaN there, or
-    ``"sum"``. A regulariser is averaged over the rows that it concerns. Other arguments and errors as
+    ``"sum"``. A regularizer is averaged over the rows that it concerns. Other arguments and errors as
     :func:`row_losses`.
     """
     if reduction not in REDUCTIONS:
@@ -86,10 +86,10 @@ def scores(loss, embeddings, weight, bias=None, shards=None):
     """
     spec = _spec(loss)
     shards = shards or Whole(loss.num_classes, embeddings.device)
-    checks.check_scores(spec, embeddings, weight, bias, len(shards.classes) * spec.get("sub-centres", 1))
+    checks.check_scores(spec, embeddings, weight, bias, len(shards.classes) * spec.get("sub-centers", 1))
     x = geometry.embeddings_of(spec["geometry"], embeddings)
     w = geometry.prototypes_of(spec["geometry"], weight)
-    return geometry.scores_of(spec["geometry"], spec.get("sub-centres", 1), shards.spread(x.rows), w.rows, bias)
+    return geometry.scores_of(spec["geometry"], spec.get("sub-centers", 1), shards.spread(x.rows), w.rows, bias)
 
 
 def next_state(loss, state, embeddings, weight, target, *, sample_weights=None, margins=None, shards=None):
@@ -99,14 +99,14 @@ def next_state(loss, state, embeddings, weight, target, *, sample_weights=None, 
     :func:`row_losses`; labels only.
     """
     spec = _spec(loss)
-    curricular = spec["rivals"]["kind"] == "curricular"
-    standardised = is_there(spec["margin"], "from-norm")
-    if state is None or not (curricular or standardised):
+    curricular = spec["negatives"]["kind"] == "curricular"
+    standardized = is_there(spec["margin"], "from-norm")
+    if state is None or not (curricular or standardized):
         return state
     shards = shards or Whole(loss.num_classes, embeddings.device)
     given = _given(embeddings, weight, target, dict(sample_weights=sample_weights, margins=margins, state=state))
     with torch.no_grad():
-        checks.check(loss, spec, given, len(shards.classes) * spec.get("sub-centres", 1))
+        checks.check(loss, spec, given, len(shards.classes) * spec.get("sub-centers", 1))
         extras = {"sample_weights": sample_weights, "margins": margins}
         if loss.needs_embedding_norms:
             extras["embedding_norms"] = geometry.Directed.apply(embeddings)[1].squeeze(1)
@@ -133,7 +133,7 @@ def _rows(loss, given, shards):
     shards = shards or Whole(loss.num_classes, given["embeddings"].device)
     if given["target"].dim() == 2 and len(shards.classes) != loss.num_classes:
         raise ValueError("target: expected labels (N) where each process has some of the classes, found distributions")
-    checks.check(loss, spec, given, len(shards.classes) * spec.get("sub-centres", 1))
+    checks.check(loss, spec, given, len(shards.classes) * spec.get("sub-centers", 1))
     return Composition(loss, spec, given, shards).run()
 
 
@@ -150,7 +150,7 @@ def _reduced(values, weight, over, reduction):
 
 def _target_scores(spec, embeddings, weight, target, shards):
     """(N, 1): the cosine of each row's class; class 0 for ignored rows."""
-    count = spec.get("sub-centres", 1)
+    count = spec.get("sub-centers", 1)
     x, _ = geometry.Directed.apply(embeddings)
     w, _ = geometry.Directed.apply(weight)
     label, ignored = target.long().unsqueeze(1), spec.get("ignored-label")

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from softmargin.torch._composed import amounts
+from softmargin.torch._composed import margin_values
 from softmargin.torch._composed.slopes import wide
 
 SUM_TOLERANCE = 1e-5
@@ -72,24 +72,24 @@ def _check_soft_allowed(spec):
         found = "another comparison"
     elif spec["margin"]["kind"] != "none":
         found = "a margin, which needs the one class that it belongs to"
-    elif spec["rivals"]["kind"] != "plain":
-        found = "modified rivals, which are those of one class"
-    elif (spec.get("regulariser") or {}).get("kind") == "feature-incay":
+    elif spec["negatives"]["kind"] != "plain":
+        found = "modified negatives, which are those of one class"
+    elif (spec.get("regularizer") or {}).get("kind") == "feature-incay":
         found = "feature incay, which needs to know the right class"
     else:
         return
-    expected = "classes, unless the loss is softmax cross-entropy without a margin, of plain rivals"
+    expected = "classes, unless the loss is softmax cross-entropy without a margin, of plain negatives"
     raise ValueError(f"target: expected {expected}, found {found}; give one class a row")
 
 
 def _needs(loss, spec, rows, prototypes):
     """Of each input its name, whether it must (True), may (None) or must not (False) be there, and its length."""
     learned = spec["scale"]["kind"] == "learned"
-    ring = (spec.get("regulariser") or {}).get("kind") == "ring"
+    ring = (spec.get("regularizer") or {}).get("kind") == "ring"
     return (
         ("bias", spec["geometry"].get("bias", False), prototypes),
         ("sample_weights", None, rows),
-        ("margins", amounts.is_there(spec["margin"], "per-sample"), rows),
+        ("margins", margin_values.is_there(spec["margin"], "per-sample"), rows),
         ("scale", None if learned else False, 1),
         ("radius", None if ring else False, 1),
         ("state", loss.initial_state() is not None, None),
@@ -153,7 +153,7 @@ def _conditions(loss, spec, given):
 
 def _range_of_margins(spec):
     margin = spec["margin"]
-    if margin["kind"] == "angle" and amounts.kind_of(margin["plus"])[0] == "per-sample":
+    if margin["kind"] == "angle" and margin_values.kind_of(margin["plus"])[0] == "per-sample":
         return math.pi, "an angle in radians from 0 to pi (3.1416)"
     if margin["kind"] == "angle" or (margin["kind"] == "score" and spec["geometry"]["kind"] == "cosine"):
         return 2.0, "a number from 0 to 2"

@@ -22,7 +22,7 @@ LARGE_GAP = 40.0
 
 @dataclasses.dataclass
 class Aim:
-    """The target as its rivals are compared with it: columns (N, 1), and the scale, a number or a tensor."""
+    """The target as its negatives are compared with it: columns (N, 1), and the scale, a number or a tensor."""
 
     target: torch.Tensor
     """``z_y``"""
@@ -51,7 +51,7 @@ class Rows:
 
     scores: torch.Tensor
     """(N, c); finite where a class is out."""
-    rivals: torch.Tensor
+    negatives: torch.Tensor
     """(N, c): the classes that the target is compared with."""
     aim: Aim
     """For columns, which are the same in all processes."""
@@ -59,13 +59,13 @@ class Rows:
     """For scores, which belong to the classes of one."""
     shards: object
 
-    def over_rivals(self, values):
-        """(N, 1): the sum over the rivals of values (N, c)."""
-        return self.shards.sum(values.masked_fill(~self.rivals, 0).sum(1, keepdim=True))
+    def over_negatives(self, values):
+        """(N, 1): the sum over the negatives of values (N, c)."""
+        return self.shards.sum(values.masked_fill(~self.negatives, 0).sum(1, keepdim=True))
 
-    def rivals_alone(self):
-        """(N, c), detached: minus infinity at all but the rivals."""
-        return self.scores.detach().masked_fill(~self.rivals, -torch.inf)
+    def negatives_alone(self):
+        """(N, c), detached: minus infinity at all but the negatives."""
+        return self.scores.detach().masked_fill(~self.negatives, -torch.inf)
 
 
 def losses(comparison, rows):
@@ -79,13 +79,13 @@ def softplus(gap):
 
 
 def smooth_gap(rows):
-    """``t = ln sum_{j != y} e^(s z_j) - u`` (N, 1), and which rows have no rivals (N, 1); there t has no meaning."""
-    largest = rows.shards.largest(rows.rivals_alone())
+    """``t = ln sum_{j != y} e^(s z_j) - u`` (N, 1), and which rows have no negatives (N, 1); there t has no meaning."""
+    largest = rows.shards.largest(rows.negatives_alone())
     alone = largest == -torch.inf
     largest = largest.masked_fill(alone, 0)
     # The largest cancels, so it needs no gradient. Masked before the exponential, whose slope would be NaN after it.
     below = rows.spread.scale * (rows.scores - largest)
-    exponentials = below.masked_fill(~rows.rivals, -torch.inf).exp()
+    exponentials = below.masked_fill(~rows.negatives, -torch.inf).exp()
     total = rows.shards.sum(exponentials.sum(1, keepdim=True))
     return rows.aim.gap(largest) + total.masked_fill(alone, 1).log(), alone
 
@@ -97,15 +97,15 @@ def _bent(gate, gap):
 
 
 def _each_pair(gate, rows):
-    return rows.over_rivals(_bent(gate, rows.spread.gap(rows.scores)))
+    return rows.over_negatives(_bent(gate, rows.spread.gap(rows.scores)))
 
 
 def _against_zero(gate, rows):
-    return _bent(gate, -rows.aim.modified_target()) + rows.over_rivals(_bent(gate, rows.spread.scale * rows.scores))
+    return _bent(gate, -rows.aim.modified_target()) + rows.over_negatives(_bent(gate, rows.spread.scale * rows.scores))
 
 
 def _hardest(gate, rows):
-    candidates = rows.rivals_alone()
+    candidates = rows.negatives_alone()
     alone = rows.shards.largest(candidates) == -torch.inf
     strongest = rows.shards.of_rows(rows.scores, rows.shards.first_largest(candidates))
     return _bent(gate, rows.aim.gap(strongest)).masked_fill(alone, 0)
@@ -116,8 +116,8 @@ def _log_sum_exp(gate, rows):
     loss = _bent(gate["kind"], gap)
     if gate["kind"] == "softplus":
         if gate["label-smoothing"] > 0:
-            present = rows.over_rivals(torch.ones_like(gap).expand(rows.scores.shape)) + 1
-            lead = -rows.over_rivals(rows.spread.gap(rows.scores))
+            present = rows.over_negatives(torch.ones_like(gap).expand(rows.scores.shape)) + 1
+            lead = -rows.over_negatives(rows.spread.gap(rows.scores))
             loss = loss + lead * (gate["label-smoothing"] / present)
         if gate["z-loss"] > 0:
             loss = loss + gate["z-loss"] * (rows.aim.modified_target() + softplus(gap)).square()

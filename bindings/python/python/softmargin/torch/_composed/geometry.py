@@ -4,7 +4,7 @@
     unit weights    <x, w_j / |w_j|>
     cosine          <x / |x|, w_j / |w_j|>
 
-With K prototypes a class (sub-centres) the score of a class is that of its best one. A vector of norm 0 has direction
+With K prototypes a class (sub-centers) the score of a class is that of its best one. A vector of norm 0 has direction
 0: cosine 0 with everything, and gradient 0.
 """
 
@@ -75,16 +75,16 @@ def prototypes_of(geometry, rows, wants_norms=False):
     return Vectors(rows, geometry["kind"] != "inner-product", wants_norms)
 
 
-def scores_of(geometry, sub_centres, embeddings, prototypes, bias):
+def scores_of(geometry, sub_centers, embeddings, prototypes, bias):
     """Scores (N, c), at least in ``float32``, of the rows of two ``Vectors``; bias (c K) or None."""
     scores = _at_least_single(embeddings @ prototypes.T)
     if bias is not None:
         scores = scores + bias
     if geometry["kind"] == "cosine":
         scores = Held.apply(scores)
-    if sub_centres == 1:
+    if sub_centers == 1:
         return scores
-    return _best(scores.reshape(len(scores), scores.shape[1] // sub_centres, sub_centres))
+    return _best(scores.reshape(len(scores), scores.shape[1] // sub_centers, sub_centers))
 
 
 def _best(scores):

@@ -27,7 +27,7 @@ class Target:
     """``z_y``"""
     norm: torch.Tensor | None
     """The product of the norms that the geometry keeps; None where that is 1."""
-    amount: torch.Tensor | None
+    value: torch.Tensor | None
     """Of a margin on score or logit, or plus."""
     minus: torch.Tensor | None
     state: dict | None
@@ -39,9 +39,9 @@ def shift_of(margin, target):
     if margin["kind"] == "none":
         return None, None
     if margin["kind"] == "score":
-        return -target.amount.to(dtype), None
+        return -target.value.to(dtype), None
     if margin["kind"] == "logit":
-        return None, target.amount.to(dtype)
+        return None, target.value.to(dtype)
     return _angular(margin, target).to(dtype), None
 
 
@@ -57,7 +57,7 @@ def lambda_of(anneal, step):
 
 def _angular(angle, target):
     least = least_sine(target.score.dtype)
-    tracked, plus, minus = wide(target.score), target.amount, target.minus
+    tracked, plus, minus = wide(target.score), target.value, target.minus
     score = tracked.detach()
     norm = None if target.norm is None else wide(target.norm).detach()
     vanished = None if norm is None else norm == 0

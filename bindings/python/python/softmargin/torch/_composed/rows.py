@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from softmargin.torch._composed import geometry, regulariser, rivals
-from softmargin.torch._composed.amounts import amounts_of, is_there
+from softmargin.torch._composed import geometry, regularizer, negatives
+from softmargin.torch._composed.margin_values import values_of, is_there
 from softmargin.torch._composed.comparison import Aim, Rows, losses
 from softmargin.torch._composed.margin import Target, plain_shift_of, shift_of
 from softmargin.torch._composed.slopes import Bounded
@@ -25,7 +25,7 @@ class RowLosses:
     """Without its weight."""
     weight: torch.Tensor
     term: torch.Tensor | None
-    """On the norm, where there is a regulariser; 0 for rows that it does not concern."""
+    """On the norm, where there is a regularizer; 0 for rows that it does not concern."""
     concerned: torch.Tensor | None
     """Whether it concerns the row, where that is not all of them."""
 
@@ -44,7 +44,7 @@ class Columns:
     kept_norm: torch.Tensor | None
     classes: torch.Tensor
     weight: torch.Tensor
-    amount: torch.Tensor | None
+    value: torch.Tensor | None
     minus: torch.Tensor | None
     soft: torch.Tensor | None
 
@@ -60,10 +60,10 @@ class Composition:
     def __init__(self, loss, spec, given, shards):
         self.spec, self.state, self.shards = spec, given["state"], shards
         self.num_classes = loss.num_classes
-        self.sub_centres = spec.get("sub-centres", 1)
+        self.sub_centers = spec.get("sub-centers", 1)
         angular = spec["margin"]["kind"] == "angle"
         keeps_norms = angular and spec["geometry"]["kind"] != "cosine"
-        wants_norms = keeps_norms or spec.get("regulariser") is not None or is_there(spec["margin"], "from-norm")
+        wants_norms = keeps_norms or spec.get("regularizer") is not None or is_there(spec["margin"], "from-norm")
         both = keeps_norms and spec["geometry"]["kind"] == "inner-product"
         embeddings = geometry.embeddings_of(spec["geometry"], given["embeddings"], wants_norms)
         prototypes = geometry.prototypes_of(spec["geometry"], given["weight"], both)
@@ -79,19 +79,19 @@ class Composition:
         kept = norms if keeps_norms else None
         if prototype_norms is not None:
             kept = norms * self.shards.of_classes(prototype_norms, classes)
-        amount = minus = None
+        value = minus = None
         if self.spec["margin"]["kind"] != "none":
             margins, labels = given["margins"], given["target"]
             core_norms = norms if loss.needs_embedding_norms else None
-            amount, minus = amounts_of(loss, self.spec["margin"], classes, labels, core_norms, margins, self.state)
+            value, minus = values_of(loss, self.spec["margin"], classes, labels, core_norms, margins, self.state)
         soft = given["target"] if given["target"].dim() == 2 else None
         rows = self.shards.spread(embeddings.rows)
-        return Columns(rows, norms, kept, classes, weight, amount, minus, soft)
+        return Columns(rows, norms, kept, classes, weight, value, minus, soft)
 
     def run(self):
         """The rows, so many at a time that few scores live together; in the backward pass they are made again."""
         count = len(self.columns.classes)
-        step = max(1, MOST_SCORES // max(1, self.shards.most_classes * self.sub_centres))
+        step = max(1, MOST_SCORES // max(1, self.shards.most_classes * self.sub_centers))
         if count <= step:
             parts = [self._chunk(*self.columns.tensors(slice(None)))]
         else:
@@ -109,7 +109,7 @@ class Composition:
         """Loss, term and concern of some rows."""
         columns = Columns(*tensors)
         scores = geometry.scores_of(
-            self.spec["geometry"], self.sub_centres, columns.embeddings, self.prototypes, self.bias
+            self.spec["geometry"], self.sub_centers, columns.embeddings, self.prototypes, self.bias
         )
         scores = _sound(scores, columns.weight)
         if self.num_classes == 1:
@@ -130,7 +130,7 @@ class Composition:
         out = (scores.detach() == -torch.inf) & ~own
         scores = scores.masked_fill(out, 0)
         score = shards.of_rows(scores, columns.classes)
-        target = Target(score, columns.kept_norm, columns.amount, columns.minus, self.state)
+        target = Target(score, columns.kept_norm, columns.value, columns.minus, self.state)
         shift, logit = shift_of(spec["margin"], target)
         aim = Aim(score, shift, logit, self.scale)
 
@@ -141,18 +141,18 @@ class Composition:
             return None if column is None else shards.spread(column)
 
         of_scores = Aim(spread(score), spread(shift), spread(logit), self.scale_of_scores)
-        scores = rivals.modified(spec["rivals"], scores, aim, plain_aim, self.state)
+        scores = negatives.modified(spec["negatives"], scores, aim, plain_aim, self.state)
         return losses(spec["comparison"], Rows(scores, ~(own | out), aim, of_scores, shards))
 
     def _term(self, scores, columns):
         """The term on the norms, and which rows it concerns."""
-        regularised = self.spec.get("regulariser")
-        if regularised is None:
+        regularized = self.spec.get("regularizer")
+        if regularized is None:
             return None, None
         correct = None
-        if regulariser.is_for_correct_rows(regularised):
+        if regularizer.is_for_correct_rows(regularized):
             correct = self.shards.first_largest(scores) == columns.classes
-        term = regulariser.term(regularised, columns.norms, self.radius, correct)
+        term = regularizer.term(regularized, columns.norms, self.radius, correct)
         return term.to(scores.dtype), correct
 
 

@@ -1,6 +1,6 @@
 //! How large a margin is: one number for all, or one that a row's class, norm or turn decides.
 //!
-//! | amount | of a row of class `y`, embedding norm `a` | source |
+//! | margin value | of a row of class `y`, embedding norm `a` | source |
 //! |---|---|---|
 //! | one | `m` | |
 //! | per class | `m_y` | |
@@ -8,9 +8,9 @@
 //! | drawn | from a normal law of mean `m` and deviation `d`, within the allowed range | Boutros et al. 2021, arXiv 2109.09416 |
 //! | by frequency | `largest (n_y / n_min)^(-1/4)`, `n_y` samples of the class, `n_min` of the rarest that has any | Cao et al. 2019, arXiv 1906.07413 |
 //! | from the norm, linear | `low + (high - low) (a - norm_low) / (norm_high - norm_low)`, `a` kept from `norm_low` to `norm_high` | Meng et al. 2021, arXiv 2103.06627 |
-//! | from the norm, standardised | `-m u` on an angle, `m + m u` elsewhere, `u = clip(h (a - mu) / (sd + 0.001), -1, 1)` | Kim et al. 2022, arXiv 2204.00964 |
+//! | from the norm, standardized | `-m u` on an angle, `m + m u` elsewhere, `u = clip(h (a - mu) / (sd + 0.001), -1, 1)` | Kim et al. 2022, arXiv 2204.00964 |
 //!
-//! The linear amount has a slope by the norm, inside its range; the standardised one is taken for a constant. `mu` and
+//! The linear margin value has a slope by the norm, inside its range; the standardized one is taken for a constant. `mu` and
 //! `sd` are kept in [`LossState`](crate::LossState). A class without samples has the largest margin.
 
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
@@ -44,27 +44,27 @@ impl From<Radians> for f64 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
-pub enum Amount<T> {
+pub enum MarginValue<T> {
     /// The same for every row.
     One(T),
     /// (C): the entry of the row's target.
     PerClass(Vec<T>),
     /// The batch brings one for each row (N); see [`Batch::with_margins`](crate::Batch::with_margins).
     PerSample,
-    /// Drawn for each row of each step from a normal law, and kept in the range that the amount may have. Row `i` has the
+    /// Drawn for each row of each step from a normal law, and kept in the range that the margin value may have. Row `i` has the
     /// `i`-th normal value of the stream of (seed, [`Purpose::Margins`](crate::random::Purpose::Margins), step) of the
     /// [`LossState`].
     Drawn {
         /// The mean.
         mean: T,
         /// The standard deviation, 0 or above.
-        deviation: T,
+        std: T,
     },
     /// From the norm of the row's embedding.
-    FromNorm(NormAmount),
+    FromNorm(NormMargin),
     /// The rarer the class of the row's target, the larger.
     ByFrequency {
-        /// The amount of the rarest class.
+        /// The margin value of the rarest class.
         largest: T,
         /// (C): samples of each class in the training data; see
         /// [`LossSpec::with_class_counts`](crate::LossSpec::with_class_counts).
@@ -73,16 +73,16 @@ pub enum Amount<T> {
     },
 }
 
-/// An amount that the norm `a` of the embedding decides; in radians or units of the score, as its place is.
+/// A margin value that the norm `a` of the embedding decides; in radians or units of the score, as its place is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
-pub enum NormAmount {
+pub enum NormMargin {
     /// On a straight line from `low` to `high`; with a slope by the norm, which is 0 at and beyond the ends.
     Linear {
-        /// The amount of norms of `norm_low` and below.
+        /// The margin value of norms of `norm_low` and below.
         low: f64,
-        /// The amount of norms of `norm_high` and above.
+        /// The margin value of norms of `norm_high` and above.
         high: f64,
         /// The norm where the line starts, 0 or above.
         norm_low: f64,
@@ -90,10 +90,10 @@ pub enum NormAmount {
         norm_high: f64,
     },
     /// By how far the norm is from the usual one: `u = clip(h (a - mu) / (sd + 0.001), -1, 1)`, `a` kept from 0.001 to
-    /// 100. Added to an angle the amount is `-m u`, taken from a score or a cosine `m + m u`; without slope by the norm.
-    Standardised {
+    /// 100. Added to an angle the margin value is `-m u`, taken from a score or a cosine `m + m u`; without slope by the norm.
+    Standardized {
         /// `m`
-        amount: f64,
+        value: f64,
         /// `h`, above 0: how many deviations the range from -1 to 1 of `u` has, inverted.
         concentration: f64,
         /// The share of a new batch in `mu` and `sd`, above 0 and up to 1.
@@ -101,13 +101,13 @@ pub enum NormAmount {
     },
 }
 
-/// The norms that a standardised amount tells apart.
+/// The norms that a standardized margin value tells apart.
 const LEAST_NORM: f64 = 1e-3;
 const MOST_NORM: f64 = 100.0;
 /// What is added to the deviation that is divided by.
-const LEAST_DEVIATION: f64 = 1e-3;
+const LEAST_STD: f64 = 1e-3;
 
-/// Where an amount stands: what it may be, and which part of a standardised one it is.
+/// Where a margin value stands: what it may be, and which part of a standardized one it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) name: &'static str,
@@ -115,7 +115,7 @@ pub(crate) struct Place {
     pub(crate) is_added_to_angle: bool,
 }
 
-/// The numbers that an amount may be.
+/// The numbers that a margin value may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Range {
     /// Radians from 0 to pi.
@@ -137,28 +137,28 @@ impl Range {
         }
     }
 
-    /// Refuses an amount outside the range.
-    pub(crate) fn check(self, name: &str, amount: f64) -> Result<()> {
+    /// Refuses a margin value outside the range.
+    pub(crate) fn check(self, name: &str, value: f64) -> Result<()> {
         match self {
-            Self::Angle => check_angle(name, amount),
+            Self::Angle => check_angle(name, value),
             Self::Cosine => {
                 let advice =
                     "a cosine lies from -1 to 1, so no larger margin can be met; an angle belongs to an angular margin";
-                check_number(name, amount, Bound::AtMost(Self::COSINE, advice))
+                check_number(name, value, Bound::AtMost(Self::COSINE, advice))
             }
-            Self::NotNegative => check_number(name, amount, Bound::NotNegative),
+            Self::NotNegative => check_number(name, value, Bound::NotNegative),
         }
     }
 }
 
-/// An amount of a row, and its slope by the norm of the embedding.
+/// A margin value of a row, and its slope by the norm of the embedding.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct RowAmount {
+pub(crate) struct RowMargin {
     pub(crate) value: f64,
     pub(crate) slope: f64,
 }
 
-impl<T> Amount<T> {
+impl<T> MarginValue<T> {
     pub(crate) fn is_per_sample(&self) -> bool {
         matches!(self, Self::PerSample)
     }
@@ -171,10 +171,10 @@ impl<T> Amount<T> {
         matches!(self, Self::FromNorm(_))
     }
 
-    /// The share of a new batch in the averages that a standardised amount looks at.
+    /// The share of a new batch in the averages that a standardized margin value looks at.
     pub(crate) fn norm_momentum(&self) -> Option<f64> {
         match self {
-            Self::FromNorm(NormAmount::Standardised { momentum, .. }) => Some(*momentum),
+            Self::FromNorm(NormMargin::Standardized { momentum, .. }) => Some(*momentum),
             _ => None,
         }
     }
@@ -194,10 +194,10 @@ impl<T> Amount<T> {
         }
     }
 
-    /// Sets `m` of a standardised amount.
-    pub(crate) fn set_standardised(&mut self, m: f64) {
-        if let Self::FromNorm(NormAmount::Standardised { amount, .. }) = self {
-            *amount = m;
+    /// Sets `m` of a standardized margin value.
+    pub(crate) fn set_standardized(&mut self, m: f64) {
+        if let Self::FromNorm(NormMargin::Standardized { value, .. }) = self {
+            *value = m;
         }
     }
 
@@ -206,22 +206,22 @@ impl<T> Amount<T> {
     }
 }
 
-impl<T: Copy + Into<f64>> Amount<T> {
+impl<T: Copy + Into<f64>> MarginValue<T> {
     pub(crate) fn check(&self, place: Place, num_classes: usize) -> Result<()> {
         let Place { name, range, .. } = place;
         match self {
             Self::One(m) => range.check(name, (*m).into()),
             Self::PerSample => Ok(()),
             Self::PerClass(all) => {
-                check_length(name, "amounts", all.len(), num_classes)?;
+                check_length(name, "values", all.len(), num_classes)?;
                 let mut classes = all.iter().enumerate();
                 classes.try_for_each(|(class, &m)| range.check(&format!("{name} of class {class}"), m.into()))
             }
-            Self::Drawn { mean, deviation } => {
+            Self::Drawn { mean, std } => {
                 range.check(&format!("{name}.mean"), (*mean).into())?;
-                check_number(&format!("{name}.deviation"), (*deviation).into(), Bound::NotNegative)
+                check_number(&format!("{name}.std"), (*std).into(), Bound::NotNegative)
             }
-            Self::FromNorm(amount) => amount.check(place),
+            Self::FromNorm(value) => value.check(place),
             Self::ByFrequency { largest, class_counts } => {
                 range.check(&format!("{name}.largest"), (*largest).into())?;
                 check_counts(name, class_counts.as_deref(), num_classes)
@@ -230,7 +230,7 @@ impl<T: Copy + Into<f64>> Amount<T> {
     }
 }
 
-impl NormAmount {
+impl NormMargin {
     fn check(self, place: Place) -> Result<()> {
         let Place { name, range, is_added_to_angle } = place;
         let at = |part: &str| format!("{name}.{part}");
@@ -247,12 +247,12 @@ impl NormAmount {
                 let advice = "give the smaller norm first";
                 Err(Error::new(ErrorKind::Spec, at("norm-high"), expected, norm_high.to_string(), advice))
             }
-            Self::Standardised { amount, concentration, momentum } => {
-                range.check(&at("amount"), amount)?;
-                if !is_added_to_angle && 2.0 * amount > range.most() {
+            Self::Standardized { value, concentration, momentum } => {
+                range.check(&at("value"), value)?;
+                if !is_added_to_angle && 2.0 * value > range.most() {
                     let expected = format!("at most {}, since up to twice as much is taken", range.most() / 2.0);
-                    let advice = "give a smaller amount";
-                    return Err(Error::new(ErrorKind::Spec, at("amount"), expected, amount.to_string(), advice));
+                    let advice = "give a smaller value";
+                    return Err(Error::new(ErrorKind::Spec, at("value"), expected, value.to_string(), advice));
                 }
                 check_number(&at("concentration"), concentration, Bound::Positive)?;
                 check_number(&at("momentum"), momentum, Bound::Share)
@@ -260,33 +260,33 @@ impl NormAmount {
         }
     }
 
-    /// The amount of an embedding of norm `a`.
-    pub(crate) fn of(self, norm: f64, state: &LossState, is_added_to_angle: bool) -> RowAmount {
+    /// The margin value of an embedding of norm `a`.
+    pub(crate) fn of(self, norm: f64, state: &LossState, is_added_to_angle: bool) -> RowMargin {
         match self {
             Self::Linear { low, high, norm_low, norm_high } => {
                 let part = (norm.clamp(norm_low, norm_high) - norm_low) / (norm_high - norm_low);
                 let inside = norm > norm_low && norm < norm_high;
                 let slope = if inside { (high - low) / (norm_high - norm_low) } else { 0.0 };
-                RowAmount { value: if norm >= norm_high { high } else { low + (high - low) * part }, slope }
+                RowMargin { value: if norm >= norm_high { high } else { low + (high - low) * part }, slope }
             }
-            Self::Standardised { amount, concentration, .. } => {
+            Self::Standardized { value, concentration, .. } => {
                 let off = bounded_norm(norm) - state.norm_mean;
-                let u = (concentration * off / (state.norm_deviation + LEAST_DEVIATION)).clamp(-1.0, 1.0);
-                let value = if is_added_to_angle { -amount * u } else { amount + amount * u };
-                RowAmount { value, slope: 0.0 }
+                let u = (concentration * off / (state.norm_std + LEAST_STD)).clamp(-1.0, 1.0);
+                let value = if is_added_to_angle { -value * u } else { value + value * u };
+                RowMargin { value, slope: 0.0 }
             }
         }
     }
 }
 
-/// A norm as standardised amounts see it.
+/// A norm as standardized margin values see it.
 pub(crate) fn bounded_norm(norm: f64) -> f64 {
     norm.clamp(LEAST_NORM, MOST_NORM)
 }
 
 /// A draw, kept in its range.
-pub(crate) fn drawn(mean: f64, deviation: f64, normal: f64, range: Range) -> f64 {
-    (mean + deviation * normal).clamp(0.0, range.most())
+pub(crate) fn drawn(mean: f64, std: f64, normal: f64, range: Range) -> f64 {
+    (mean + std * normal).clamp(0.0, range.most())
 }
 
 /// `largest (n / n_min)^(-1/4)` of a class, by its number; a batch asks for those of its rows alone.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
-pub enum Regulariser {
+pub enum Regularizer {
     /// Pushes the norms of correctly classified embeddings up.
     FeatureIncay {
         /// Strength of the term, above 0.
@@ -52,7 +52,7 @@ pub(crate) struct NormTerm {
     pub(crate) radius_slope: f64,
 }
 
-impl Regulariser {
+impl Regularizer {
     /// Whether only correctly classified rows have the term.
     pub(crate) fn is_for_correct_rows(self) -> bool {
         matches!(self, Self::FeatureIncay { .. })
@@ -94,28 +94,28 @@ impl Regulariser {
     pub(crate) fn check(self, geometry: Geometry) -> Result<()> {
         match self {
             Self::FeatureIncay { weight } => {
-                check_number("regulariser.weight", weight, Bound::Positive)?;
+                check_number("regularizer.weight", weight, Bound::Positive)?;
                 if geometry != Geometry::Cosine {
                     return Ok(());
                 }
                 let expected = "a geometry whose scores grow with the norm of the embedding";
                 let advice = "under the cosine feature incay would only grow norms: use unit weights or inner products, or ring loss";
-                Err(Error::new(ErrorKind::Spec, "regulariser", expected, "the cosine", advice))
+                Err(Error::new(ErrorKind::Spec, "regularizer", expected, "the cosine", advice))
             }
             Self::Ring { weight, radius } => {
-                check_number("regulariser.weight", weight, Bound::Positive)?;
-                check_number("regulariser.radius", radius, Bound::NotNegative)
+                check_number("regularizer.weight", weight, Bound::Positive)?;
+                check_number("regularizer.radius", radius, Bound::NotNegative)
             }
             Self::Magnitude { weight, low, high } => {
-                check_number("regulariser.weight", weight, Bound::Positive)?;
-                check_number("regulariser.low", low, Bound::Between(LEAST_NORM, MOST_NORM))?;
-                check_number("regulariser.high", high, Bound::Between(LEAST_NORM, MOST_NORM))?;
+                check_number("regularizer.weight", weight, Bound::Positive)?;
+                check_number("regularizer.low", low, Bound::Between(LEAST_NORM, MOST_NORM))?;
+                check_number("regularizer.high", high, Bound::Between(LEAST_NORM, MOST_NORM))?;
                 if low < high {
                     return Ok(());
                 }
                 let expected = format!("a norm above low, {low}");
                 let advice = "give the smaller norm first";
-                Err(Error::new(ErrorKind::Spec, "regulariser.high", expected, high.to_string(), advice))
+                Err(Error::new(ErrorKind::Spec, "regularizer.high", expected, high.to_string(), advice))
             }
         }
     }

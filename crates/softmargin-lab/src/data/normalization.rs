@@ -1,7 +1,7 @@
 //! What is taken from the values of a sample and what they are divided by, so that a network meets numbers near 1.
 //!
 //! ```text
-//! v -> (v - mean) / deviation
+//! v -> (v - mean) / std
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 use super::samples::Samples;
 use crate::error::Error;
 
-/// Values `v` become `(v - mean) / deviation`. Kept with the model.
+/// Values `v` become `(v - mean) / std`. Kept with the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Normalisation {
+pub struct Normalization {
     /// Of images: the mean of all values. Of embeddings: 0, which leaves their directions as they are.
     pub mean: f32,
     /// Of images: the standard deviation of all values. Of embeddings: the root of the mean of their squares.
-    pub deviation: f32,
+    pub std: f32,
 }
 
 /// Below this, images are all alike, and dividing would only blow up rounding.
-const LEAST_DEVIATION: f64 = 1e-3;
+const LEAST_STD: f64 = 1e-3;
 
-impl Normalisation {
+impl Normalization {
     /// By the values of the training samples: all of them, or of more than 10,000 samples 10,000 that are spread evenly
     /// over them. Samples in memory and streamed ones give the same.
     ///
@@ -39,9 +39,9 @@ impl Normalisation {
         let count = counts.iter().sum::<u64>().max(1) as f64;
         let mean = values().map(|(byte, count)| byte * count).sum::<u64>() as f64 / count;
         let squares = values().map(|(byte, count)| (byte as f64 - mean).powi(2) * count as f64).sum::<f64>();
-        let deviation = ((squares / count).sqrt() / 255.0).max(LEAST_DEVIATION);
+        let std = ((squares / count).sqrt() / 255.0).max(LEAST_STD);
         #[expect(clippy::cast_possible_truncation, reason = "rounded to the precision of the inputs")]
-        Ok(Self { mean: (mean / 255.0) as f32, deviation: deviation as f32 })
+        Ok(Self { mean: (mean / 255.0) as f32, std: std as f32 })
     }
 
     fn of_embeddings(samples: &Samples) -> Result<Self, Error> {
@@ -54,14 +54,14 @@ impl Normalisation {
         }
         let root = (sum / count.max(1) as f64).sqrt();
         #[expect(clippy::cast_possible_truncation, reason = "rounded to the precision of the inputs")]
-        let deviation = (root as f32).max(f32::MIN_POSITIVE);
-        Ok(Self { mean: 0.0, deviation })
+        let std = (root as f32).max(f32::MIN_POSITIVE);
+        Ok(Self { mean: 0.0, std })
     }
 
-    /// Normalises values in place.
+    /// Normalizes values in place.
     pub fn apply(self, values: &mut [f32]) {
         for value in values {
-            *value = (*value - self.mean) / self.deviation;
+            *value = (*value - self.mean) / self.std;
         }
     }
 }
@@ -73,12 +73,12 @@ mod tests {
     #[test]
     fn images_get_mean_0_and_deviation_1() {
         let images = Samples::of_images((0..=255).collect(), [1, 4, 8]).unwrap();
-        let normalisation = Normalisation::of(&images).unwrap();
+        let normalization = Normalization::of(&images).unwrap();
         // Of the whole numbers 0 to n: n / 2, and the root of n (n + 2) / 12.
-        assert_eq!(normalisation.mean, 0.5);
-        assert!((normalisation.deviation - (255.0_f32 * 257.0 / 12.0).sqrt() / 255.0).abs() < 1e-7);
-        let mut values = [0.5, 0.5 + normalisation.deviation];
-        normalisation.apply(&mut values);
+        assert_eq!(normalization.mean, 0.5);
+        assert!((normalization.std - (255.0_f32 * 257.0 / 12.0).sqrt() / 255.0).abs() < 1e-7);
+        let mut values = [0.5, 0.5 + normalization.std];
+        normalization.apply(&mut values);
         assert_eq!(values[0], 0.0);
         assert!((values[1] - 1.0).abs() < 1e-6);
     }
@@ -86,18 +86,18 @@ mod tests {
     #[test]
     fn images_that_are_all_alike_are_not_blown_up() {
         let images = Samples::of_images(vec![51; 64], [1, 8, 8]).unwrap();
-        assert_eq!(Normalisation::of(&images).unwrap(), Normalisation { mean: 0.2, deviation: 1e-3 });
+        assert_eq!(Normalization::of(&images).unwrap(), Normalization { mean: 0.2, std: 1e-3 });
     }
 
     #[test]
     fn embeddings_keep_their_directions() {
         let embeddings = Samples::of_embeddings(vec![3.0, 4.0, -5.0, 0.0], 2).unwrap();
-        let normalisation = Normalisation::of(&embeddings).unwrap();
-        assert_eq!((normalisation.mean, normalisation.deviation), (0.0, (50.0_f32 / 4.0).sqrt()));
+        let normalization = Normalization::of(&embeddings).unwrap();
+        assert_eq!((normalization.mean, normalization.std), (0.0, (50.0_f32 / 4.0).sqrt()));
         for tiny in [f32::from_bits(1), 1e-38, 3e38] {
             let embeddings = Samples::of_embeddings(vec![tiny, 0.0, 0.0, 0.0], 4).unwrap();
-            let deviation = Normalisation::of(&embeddings).unwrap().deviation;
-            assert!(deviation > 0.0 && deviation.is_finite() && (tiny / deviation).is_finite(), "{tiny}");
+            let std = Normalization::of(&embeddings).unwrap().std;
+            assert!(std > 0.0 && std.is_finite() && (tiny / std).is_finite(), "{tiny}");
         }
     }
 }

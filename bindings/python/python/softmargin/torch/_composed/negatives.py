@@ -4,7 +4,7 @@
     curricular      z (T + z)       where z > psi, psi as it is where nothing is done about angles past pi
     divided angle   cos(theta / m), slope sin(theta / m) / (m sin theta), floored as that of a margin
 
-Which rivals are above ``psi`` is not differentiated.
+Which negatives are above ``psi`` is not differentiated.
 """
 
 import torch
@@ -12,16 +12,16 @@ import torch
 from softmargin.torch._composed.slopes import least_sine, with_slope
 
 
-def modified(rivals, scores, aim, plain_aim, state):
+def modified(negatives, scores, aim, plain_aim, state):
     """Scores (N, c) as they are compared; ``plain_aim`` makes the aim without a continuation past pi."""
-    kind = rivals["kind"]
-    if kind == "misclassified" and rivals["factor"] != 1:
-        factor = rivals["factor"]
+    kind = negatives["kind"]
+    if kind == "misclassified" and negatives["factor"] != 1:
+        factor = negatives["factor"]
         return torch.where(_hard(scores, aim), factor * scores + (factor - 1), scores)
     if kind == "curricular":
         return torch.where(_hard(scores, plain_aim()), scores * (scores + state["target-mean"]), scores)
-    if kind == "divided-angle" and rivals["by"] != 1:
-        return _divided_angle(scores, rivals["by"])
+    if kind == "divided-angle" and negatives["by"] != 1:
+        return _divided_angle(scores, negatives["by"])
     return scores
 
 

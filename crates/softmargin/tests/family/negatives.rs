@@ -1,4 +1,4 @@
-//! Laws of modified rivals: which are modified, what is left alone, and what is refused.
+//! Laws of modified negatives: which are modified, what is left alone, and what is refused.
 
 use crate::edges::try_ask;
 use crate::grid::comparisons;
@@ -6,18 +6,21 @@ use crate::problem::{Aim, Answer, Problem, state};
 use crate::properties::{ask, with};
 use ndarray::array;
 use softmargin::{
-    BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Reduction, Rivals, Scale, SmoothGate, presets,
+    BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Negatives, Reduction, Scale, SmoothGate, presets,
 };
 
 const INF: f64 = f64::INFINITY;
 
-pub(crate) const ALL: [Rivals; 3] =
-    [Rivals::Misclassified { factor: 1.25 }, Rivals::Curricular { momentum: 0.01 }, Rivals::DividedAngle { by: 2.0 }];
+pub(crate) const ALL: [Negatives; 3] = [
+    Negatives::Misclassified { factor: 1.25 },
+    Negatives::Curricular { momentum: 0.01 },
+    Negatives::DividedAngle { by: 2.0 },
+];
 
-/// The sum of the gaps to all rivals, which shows what they have become.
-fn spec(rivals: Rivals, margin: Margin) -> LossSpec {
+/// The sum of the gaps to all negatives, which shows what they have become.
+fn spec(negatives: Negatives, margin: Margin) -> LossSpec {
     let comparison = Comparison::EachPair { gate: Gate::Identity };
-    LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(1.0), rivals, margin, ..with(comparison) }
+    LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(1.0), negatives, margin, ..with(comparison) }
 }
 
 fn given(z: &[f64], label: i64) -> Problem {
@@ -26,21 +29,21 @@ fn given(z: &[f64], label: i64) -> Problem {
     Problem { state: Some(quarter), ..Problem::row(z, label) }
 }
 
-fn row(rivals: Rivals, margin: Margin, z: &[f64]) -> Answer {
-    ask(&spec(rivals, margin), &given(z, 0), Reduction::Sum)
+fn row(negatives: Negatives, margin: Margin, z: &[f64]) -> Answer {
+    ask(&spec(negatives, margin), &given(z, 0), Reduction::Sum)
 }
 
 #[test]
-fn only_rivals_above_the_modified_target_are_raised() {
-    // psi = 0.25: a rival that ties with it stays, 0.5 is modified.
+fn only_negatives_above_the_modified_target_are_raised() {
+    // psi = 0.25: a negative that ties with it stays, 0.5 is modified.
     let z = [0.5, 0.25, 0.5, -0.75];
-    let misclassified = row(Rivals::Misclassified { factor: 1.25 }, Margin::score(0.25), &z);
+    let misclassified = row(Negatives::Misclassified { factor: 1.25 }, Margin::score(0.25), &z);
     assert_eq!(misclassified.total, 0.25 + 0.875 - 0.75 - 3.0 * 0.25);
     assert_eq!(misclassified.scores, array![[-3.0, 1.0, 1.25, 1.0]]);
-    let curricular = row(Rivals::Curricular { momentum: 0.5 }, Margin::score(0.25), &z);
+    let curricular = row(Negatives::Curricular { momentum: 0.5 }, Margin::score(0.25), &z);
     assert_eq!(curricular.total, 0.25 + 0.5 * 0.75 - 0.75 - 3.0 * 0.25);
     assert_eq!(curricular.scores, array![[-3.0, 1.0, 1.25, 1.0]]);
-    let divided = row(Rivals::DividedAngle { by: 2.0 }, Margin::score(0.25), &[0.5, 1.0, 0.0, -1.0]);
+    let divided = row(Negatives::DividedAngle { by: 2.0 }, Margin::score(0.25), &[0.5, 1.0, 0.0, -1.0]);
     let quarter = std::f64::consts::FRAC_1_SQRT_2;
     assert!((divided.total - (1.0 + quarter - 0.75)).abs() < 1e-15, "{divided:?}");
     // At an angle of 0 the slope is the limit, at pi it is that of the floored sine.
@@ -50,7 +53,7 @@ fn only_rivals_above_the_modified_target_are_raised() {
 }
 
 #[test]
-fn curricular_rivals_are_held_against_the_plain_margin() {
+fn curricular_negatives_are_held_against_the_plain_margin() {
     let arcface = |beyond_pi| {
         let Margin::Angle(mut angle) = presets::find("arcface").unwrap().spec().margin else { panic!("an angle") };
         angle.beyond_pi = beyond_pi;
@@ -59,28 +62,28 @@ fn curricular_rivals_are_held_against_the_plain_margin() {
     // At an angle of 3 the plain cosine of 3.5 is -0.936, the continued one -1.112.
     let z = [3.0_f64.cos(), -0.95, -0.9];
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Plain, BeyondPi::Clamp] {
-        let answer = row(Rivals::Curricular { momentum: 0.01 }, arcface(beyond_pi), &z);
+        let answer = row(Negatives::Curricular { momentum: 0.01 }, arcface(beyond_pi), &z);
         assert_eq!(answer.scores[[0, 1]], 1.0, "{beyond_pi:?}: -0.95 is below");
         assert_eq!(answer.scores[[0, 2]], 0.25 - 1.8, "{beyond_pi:?}: -0.9 is above");
     }
     // Misclassified ones against the margin as it is.
-    let raised = row(Rivals::Misclassified { factor: 1.25 }, arcface(BeyondPi::Continue), &z);
+    let raised = row(Negatives::Misclassified { factor: 1.25 }, arcface(BeyondPi::Continue), &z);
     assert_eq!((raised.scores[[0, 1]], raised.scores[[0, 2]]), (1.25, 1.25));
 }
 
 #[test]
-fn a_masked_rival_stays_out() {
-    for rivals in ALL {
+fn a_masked_negative_stays_out() {
+    for negatives in ALL {
         for comparison in comparisons() {
-            let spec = LossSpec { comparison, ..spec(rivals, Margin::score(0.25)) };
+            let spec = LossSpec { comparison, ..spec(negatives, Margin::score(0.25)) };
             let at = |z: &[f64], label| ask(&spec, &given(z, label), Reduction::Sum);
             let (masked, deleted) = (at(&[0.3, -INF, 0.5, 0.1, -INF], 2), at(&[0.3, 0.5, 0.1], 1));
             assert_eq!((masked.total, masked.scale), (deleted.total, deleted.scale), "{spec:?}");
             let slopes: Vec<f64> = masked.scores.iter().copied().collect();
             let [a, b, c] = [deleted.scores[[0, 0]], deleted.scores[[0, 1]], deleted.scores[[0, 2]]];
             assert_eq!(slopes, [a, 0.0, b, c, 0.0], "{spec:?}");
-            // Without rivals there is nothing to modify.
-            let plain = LossSpec { rivals: Rivals::Plain, ..spec.clone() };
+            // Without negatives there is nothing to modify.
+            let plain = LossSpec { negatives: Negatives::Plain, ..spec.clone() };
             let alone = ask(&plain, &given(&[0.3, -INF, -INF], 0), Reduction::Sum);
             assert_eq!(at(&[0.3, -INF, -INF], 0), alone, "{spec:?}");
             let one = at(&[0.3], 0);
@@ -91,22 +94,26 @@ fn a_masked_rival_stays_out() {
 
 #[test]
 fn infinite_scores_have_the_limits_that_they_have_without() {
-    for rivals in ALL {
-        let cross_entropy = LossSpec { comparison: Comparison::CROSS_ENTROPY, ..spec(rivals, Margin::None) };
-        let infinite_rival = ask(&cross_entropy, &given(&[0.5, INF, 0.25], 0), Reduction::Sum);
-        assert_eq!((infinite_rival.total, &infinite_rival.scores), (INF, &array![[-1.0, 1.0, 0.0]]), "{rivals:?}");
+    for negatives in ALL {
+        let cross_entropy = LossSpec { comparison: Comparison::CROSS_ENTROPY, ..spec(negatives, Margin::None) };
+        let infinite_negative = ask(&cross_entropy, &given(&[0.5, INF, 0.25], 0), Reduction::Sum);
+        assert_eq!(
+            (infinite_negative.total, &infinite_negative.scores),
+            (INF, &array![[-1.0, 1.0, 0.0]]),
+            "{negatives:?}"
+        );
         let masked_target = ask(&cross_entropy, &given(&[-INF, -0.5, -0.25], 0), Reduction::Sum);
-        assert_eq!((masked_target.total, masked_target.scores[[0, 0]]), (INF, -1.0), "{rivals:?}");
+        assert_eq!((masked_target.total, masked_target.scores[[0, 0]]), (INF, -1.0), "{negatives:?}");
         assert!(masked_target.scores.iter().all(|slope| slope.is_finite()), "{masked_target:?}");
         let contradiction = try_ask::<f64>(&cross_entropy, &given(&[INF, INF], 0), Reduction::Sum);
         assert_eq!(contradiction.unwrap_err().kind(), ErrorKind::Number);
         let nan = try_ask::<f32>(&cross_entropy, &given(&[0.5, 0.1, f64::NAN], 0), Reduction::Sum);
-        assert_eq!(nan.unwrap_err().found(), "NaN", "{rivals:?}");
+        assert_eq!(nan.unwrap_err().found(), "NaN", "{negatives:?}");
     }
 }
 
 #[test]
-fn rivals_without_an_angle_are_refused() {
+fn negatives_without_an_angle_are_refused() {
     let v2 = presets::find("sphereface-r-v2").unwrap().spec();
     let rows = |bad: f64| Problem::new(array![[0.5, 0.25], [0.5, bad], [0.5, 0.1]], vec![0, 0, 0]);
     for bad in [1.01, -1.5, 1e30] {
@@ -128,29 +135,29 @@ fn rivals_without_an_angle_are_refused() {
 }
 
 #[test]
-fn modified_rivals_need_cosines_and_one_class_a_row() {
+fn modified_negatives_need_cosines_and_one_class_a_row() {
     let plain = presets::find("cross-entropy").unwrap().spec();
-    for rivals in ALL {
+    for negatives in ALL {
         for geometry in [Geometry::UnitWeights, plain.geometry] {
-            let error = LossSpec { rivals, geometry, ..plain.clone() }.build(3).unwrap_err();
-            assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "rivals"), "{error}");
+            let error = LossSpec { negatives, geometry, ..plain.clone() }.build(3).unwrap_err();
+            assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "negatives"), "{error}");
         }
-        let spec = LossSpec { rivals, geometry: Geometry::Cosine, ..plain.clone() };
+        let spec = LossSpec { negatives, geometry: Geometry::Cosine, ..plain.clone() };
         let soft = Problem::soft(array![[0.1, 0.2]], array![[0.5, 0.5]]);
         let error = try_ask::<f64>(&spec, &soft, Reduction::Mean).unwrap_err();
-        assert!(error.subject() == "soft targets" && error.found().contains("rivals"), "{error}");
+        assert!(error.subject() == "soft targets" && error.found().contains("negatives"), "{error}");
     }
     let out_of_range = [
-        (Rivals::Misclassified { factor: 0.99 }, "rivals.factor"),
-        (Rivals::Misclassified { factor: f64::NAN }, "rivals.factor"),
-        (Rivals::Misclassified { factor: 1e9 }, "rivals.factor"),
-        (Rivals::Curricular { momentum: 0.0 }, "rivals.momentum"),
-        (Rivals::Curricular { momentum: 1.5 }, "rivals.momentum"),
-        (Rivals::DividedAngle { by: 0.5 }, "rivals.by"),
-        (Rivals::DividedAngle { by: INF }, "rivals.by"),
+        (Negatives::Misclassified { factor: 0.99 }, "negatives.factor"),
+        (Negatives::Misclassified { factor: f64::NAN }, "negatives.factor"),
+        (Negatives::Misclassified { factor: 1e9 }, "negatives.factor"),
+        (Negatives::Curricular { momentum: 0.0 }, "negatives.momentum"),
+        (Negatives::Curricular { momentum: 1.5 }, "negatives.momentum"),
+        (Negatives::DividedAngle { by: 0.5 }, "negatives.by"),
+        (Negatives::DividedAngle { by: INF }, "negatives.by"),
     ];
-    for (rivals, subject) in out_of_range {
-        let error = LossSpec { rivals, geometry: Geometry::Cosine, ..plain.clone() }.build(3).unwrap_err();
+    for (negatives, subject) in out_of_range {
+        let error = LossSpec { negatives, geometry: Geometry::Cosine, ..plain.clone() }.build(3).unwrap_err();
         assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, subject), "{error}");
     }
 }
@@ -163,8 +170,8 @@ fn smoothing_and_the_z_loss_see_the_modified_scores() {
     for (label_smoothing, z_loss) in [(0.1, 0.0), (0.0, 0.05), (0.2, 0.01)] {
         let gate = SmoothGate::Softplus { label_smoothing, z_loss };
         let modified = LossSpec { comparison: Comparison::LogSumExp { gate }, ..spec(ALL[0], Margin::score(0.25)) };
-        // The modified rivals, given as they are, make the same loss.
-        let plain = LossSpec { rivals: Rivals::Plain, ..modified.clone() };
+        // The modified negatives, given as they are, make the same loss.
+        let plain = LossSpec { negatives: Negatives::Plain, ..modified.clone() };
         let a = ask(&modified, &Problem::row(&z, 0), Reduction::Sum);
         let b = ask(&plain, &Problem::row(&bent, 0), Reduction::Sum);
         assert!((a.total - b.total).abs() < 1e-15, "{a:?} {b:?}");

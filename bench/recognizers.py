@@ -1,10 +1,10 @@
-"""Test accuracy and time of the command's recognisers with its default choices, over seeds.
+"""Test accuracy and time of the command's recognizers with its default choices, over seeds.
 
 Each run is a whole `softmargin train`: reading the data, training, the test. The seconds are those that it reports.
 
-    python bench/recognisers.py                          # the built-in digits, ten runs, about a minute
-    python bench/recognisers.py --omniglot background/   # and Omniglot's background characters, about two minutes
-    python bench/recognisers.py --fashion fashion-mnist/ # and Fashion-MNIST, 10 epochs
+    python bench/recognizers.py                          # the built-in digits, ten runs, about a minute
+    python bench/recognizers.py --omniglot background/   # and Omniglot's background characters, about two minutes
+    python bench/recognizers.py --fashion fashion-mnist/ # and Fashion-MNIST, 10 epochs
 
 Prints a table, and keeps it in bench/results/.
 """
@@ -65,7 +65,7 @@ def main():
     ]
     for name, flags in data.items():
         lines.append(row(name, [train(executable, flags, seed) for seed in SEEDS[name]]))
-    keep("recognisers", lines)
+    keep("recognizers", lines)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@
 //!
 //! The choice itself has no derivative. Infinite scores stay as they are. All need cosines.
 
-/// How the scores of the rivals are modified.
+/// How the scores of the negatives are modified.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rivals {
+pub enum Negatives {
     /// Not at all.
     Plain,
     /// Those above the target are raised (MV-Softmax, arXiv 1912.00833).
@@ -32,7 +32,7 @@ pub enum Rivals {
     },
 }
 
-/// A rival's score after modification.
+/// A negative's score after modification.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Modified {
     /// The score.
@@ -41,7 +41,7 @@ pub struct Modified {
     pub slope: f64,
 }
 
-/// What a rival is held against.
+/// What a negative is held against.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threshold {
     /// The target's score after the margin.
@@ -52,19 +52,19 @@ pub struct Threshold {
     pub target_mean: f64,
 }
 
-impl Rivals {
-    /// A rival's score `z` after modification.
+impl Negatives {
+    /// A negative's score `z` after modification.
     pub fn modify(self, z: f64, against: Threshold) -> Modified {
         let same = Modified { score: z, slope: 1.0 };
         match self {
             _ if z.is_infinite() => same,
-            Rivals::Misclassified { factor } if z > against.psi => {
+            Negatives::Misclassified { factor } if z > against.psi => {
                 Modified { score: factor * z + factor - 1.0, slope: factor }
             }
-            Rivals::Curricular { .. } if z > against.plain => {
+            Negatives::Curricular { .. } if z > against.plain => {
                 Modified { score: z * (against.target_mean + z), slope: against.target_mean + 2.0 * z }
             }
-            Rivals::DividedAngle { by, sin_floor } if by != 1.0 => {
+            Negatives::DividedAngle { by, sin_floor } if by != 1.0 => {
                 let cosine = z.clamp(-1.0, 1.0);
                 let angle = cosine.acos() / by;
                 let sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt();
@@ -88,25 +88,25 @@ mod tests {
     #[test]
     fn slopes_are_derivatives() {
         let all = [
-            Rivals::Plain,
-            Rivals::Misclassified { factor: 1.12 },
-            Rivals::Curricular { momentum: 0.01 },
-            Rivals::DividedAngle { by: 1.5, sin_floor: 2f64.powi(-20) },
+            Negatives::Plain,
+            Negatives::Misclassified { factor: 1.12 },
+            Negatives::Curricular { momentum: 0.01 },
+            Negatives::DividedAngle { by: 1.5, sin_floor: 2f64.powi(-20) },
         ];
-        for rivals in all {
+        for negatives in all {
             for z in [-0.9, -0.1, 0.05, 0.4, 0.95] {
-                let d = five_point_difference(|v| rivals.modify(v[0], AGAINST).score, &[z], 1e-4)[0];
-                assert!((rivals.modify(z, AGAINST).slope - d).abs() < 1e-10, "{rivals:?} at {z}");
+                let d = five_point_difference(|v| negatives.modify(v[0], AGAINST).score, &[z], 1e-4)[0];
+                assert!((negatives.modify(z, AGAINST).slope - d).abs() < 1e-10, "{negatives:?} at {z}");
             }
         }
     }
 
     #[test]
     fn each_has_its_own_threshold_and_is_strict() {
-        let misclassified = Rivals::Misclassified { factor: 2.0 };
+        let misclassified = Negatives::Misclassified { factor: 2.0 };
         assert_eq!(misclassified.modify(0.1, AGAINST).score, 0.1);
         assert_eq!(misclassified.modify(0.5, AGAINST), Modified { score: 2.0, slope: 2.0 });
-        let curricular = Rivals::Curricular { momentum: 0.01 };
+        let curricular = Negatives::Curricular { momentum: 0.01 };
         assert_eq!(curricular.modify(-0.2, AGAINST).score, -0.2);
         assert_eq!(curricular.modify(0.0, AGAINST), Modified { score: 0.0, slope: 0.3 });
     }
@@ -114,12 +114,12 @@ mod tests {
     #[test]
     fn a_divided_angle_has_no_pole_but_at_pi() {
         let floor = 2f64.powi(-12);
-        let halved = Rivals::DividedAngle { by: 2.0, sin_floor: floor };
+        let halved = Negatives::DividedAngle { by: 2.0, sin_floor: floor };
         assert_eq!(halved.modify(1.0, AGAINST), Modified { score: 1.0, slope: 0.25 });
         let opposite = halved.modify(-1.0, AGAINST);
         assert!(opposite.score.abs() < 1e-16 && opposite.slope == 2048.0);
         assert_eq!(halved.modify(f64::INFINITY, AGAINST).score, f64::INFINITY);
-        let neutral = Rivals::DividedAngle { by: 1.0, sin_floor: floor };
+        let neutral = Negatives::DividedAngle { by: 1.0, sin_floor: floor };
         assert_eq!(neutral.modify(0.3, AGAINST), Modified { score: 0.3, slope: 1.0 });
     }
 }

@@ -1,4 +1,4 @@
-//! One step of an optimiser on the rows of a matrix, as PyTorch's SGD and AdamW have it.
+//! One step of an optimizer on the rows of a matrix, as PyTorch's SGD and AdamW have it.
 //!
 //! ```text
 //! SGD     g <- g + decay w;   b <- momentum b + g;   w <- w - rate b, Nesterov: rate (g + momentum b)
@@ -8,7 +8,7 @@
 //!
 //! Sutskever et al. 2013 (momentum); Loshchilov and Hutter 2019, arXiv 1711.05101. A rate may be multiplied by a number of
 //! the row. The norm of the whole gradient is known only when all of it is: clipping by it does not go with a step that is
-//! made row by row. Take [`Head::value_and_grad`](super::Head::value_and_grad), clip, and [`Optimiser::apply`] instead.
+//! made row by row. Take [`Head::value_and_grad`](super::Head::value_and_grad), clip, and [`Optimizer::apply`] instead.
 
 use crate::buffer::{self, contiguous};
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
@@ -68,22 +68,22 @@ impl Rule {
     }
 }
 
-/// An optimiser of one matrix (R, D), with what it remembers of each entry.
+/// An optimizer of one matrix (R, D), with what it remembers of each entry.
 ///
 /// ```
 /// use ndarray::array;
-/// use softmargin::head::{Optimiser, Rule};
+/// use softmargin::head::{Optimizer, Rule};
 /// let mut weight = array![[1.0_f32, -1.0]];
 /// let rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
-/// let mut optimiser = Optimiser::new(rule, 0.1, weight.dim())?;
+/// let mut optimizer = Optimizer::new(rule, 0.1, weight.dim())?;
 /// for _ in 0..2 {
-///     optimiser.apply(weight.view_mut(), array![[1.0_f32, 0.0]].view())?;
+///     optimizer.apply(weight.view_mut(), array![[1.0_f32, 0.0]].view())?;
 /// }
 /// assert_eq!(weight, array![[1.0 - 0.1 - 0.19, -1.0]]);
 /// # Ok::<(), softmargin::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Optimiser {
+pub struct Optimizer {
     rule: Rule,
     learning_rate: f64,
     row_rates: Option<Vec<f32>>,
@@ -95,8 +95,8 @@ pub struct Optimiser {
     shape: (usize, usize),
 }
 
-impl Optimiser {
-    /// An optimiser of a matrix of this shape.
+impl Optimizer {
+    /// An optimizer of a matrix of this shape.
     ///
     /// # Errors
     /// When a number is out of its range, or Nesterov's step has no momentum.
@@ -152,7 +152,7 @@ impl Optimiser {
     /// Goes on from what was saved after so many steps.
     ///
     /// # Errors
-    /// When the shapes are not those of this optimiser's own.
+    /// When the shapes are not those of this optimizer's own.
     pub fn restore(&mut self, steps: u64, first: Array2<f32>, second: Array2<f32>) -> Result<()> {
         for (name, own, given) in [("first moment", &self.first, &first), ("second moment", &self.second, &second)] {
             if own.dim() != given.dim() {
@@ -198,7 +198,7 @@ impl Optimiser {
         if found == self.shape {
             return Ok(());
         }
-        let advice = "make an optimiser of the weight's shape";
+        let advice = "make an optimizer of the weight's shape";
         Err(Error::new(ErrorKind::Shape, name, format!("{:?}", self.shape), format!("{found:?}"), advice))
     }
 

@@ -40,29 +40,29 @@ def greatest(case, role):
     return mpf(2) if bounded else mp.inf
 
 
-def amount_at(amount, place, role):
+def margin_value_at(value, place, role):
     """Value and derivative by the norm; `role` is "plus", "minus", "score" or "logit"."""
-    kind = amount["per"]
+    kind = value["per"]
     if kind in ("one", "class", "sample"):
-        return read(amount["values"][{"one": 0, "class": place.label, "sample": place.row}[kind]]), mpf(0)
+        return read(value["values"][{"one": 0, "class": place.label, "sample": place.row}[kind]]), mpf(0)
     state = place.case["state"]
     if kind == "frequency":
-        counts = amount["class_counts"]
+        counts = value["class_counts"]
         least = min((n for n in counts if n), default=1)
         count = counts[place.label] or least
-        return read(amount["largest"]) * (mpf(count) / least) ** (mpf(-1) / 4), mpf(0)
+        return read(value["largest"]) * (mpf(count) / least) ** (mpf(-1) / 4), mpf(0)
     if kind == "drawn":
-        drawn = read(amount["mean"]) + read(amount["deviation"]) * normal(state["seed"], state["step"], place.row)
+        drawn = read(value["mean"]) + read(value["std"]) * normal(state["seed"], state["step"], place.row)
         return min(max(drawn, mpf(0)), greatest(place.case, role)), mpf(0)
     if kind == "norm-linear":
-        low, high, first, last = (read(amount[k]) for k in ("low", "high", "norm_low", "norm_high"))
+        low, high, first, last = (read(value[k]) for k in ("low", "high", "norm_low", "norm_high"))
         slope = (high - low) / (last - first)
         held = min(max(place.norm, first), last)
         return low + slope * (held - first), slope if first < place.norm < last else mpf(0)
-    assert kind == "norm-standardised", kind
-    m, h = read(amount["amount"]), read(amount["concentration"])
+    assert kind == "norm-standardized", kind
+    m, h = read(value["value"]), read(value["concentration"])
     off = held_norm(place.seen) - read(state["norm_mean"])
-    u = h * off / (read(state["norm_deviation"]) + mpf(1) / 1000)
+    u = h * off / (read(state["norm_std"]) + mpf(1) / 1000)
     u = min(max(u, mpf(-1)), mpf(1))
     return (-m * u if role == "plus" else m + m * u), mpf(0)
 

@@ -1,32 +1,32 @@
-//! What becomes of the scores of the rivals (N, C), their slopes written down.
+//! What becomes of the scores of the negatives (N, C), their slopes written down.
 
 use super::comparison::Rows;
 use super::{least_sine, not_composed, with_slope};
 use burn::tensor::{Bool, Tensor};
-use softmargin::{LossState, Result, Rivals};
+use softmargin::{LossState, Negatives, Result};
 
 /// `plain` are the same rows, their target as it is where nothing is done about angles past pi.
 pub(super) fn modified(
-    rivals: Rivals,
+    negatives: Negatives,
     rows: &Rows,
     plain: impl FnOnce() -> Rows,
     state: Option<&LossState>,
 ) -> Result<Tensor<2>> {
     let scores = rows.scores.clone();
-    match rivals {
-        Rivals::Plain => Ok(scores),
-        Rivals::Misclassified { factor } => {
+    match negatives {
+        Negatives::Plain => Ok(scores),
+        Negatives::Misclassified { factor } => {
             let raised = scores.clone().mul_scalar(factor).add_scalar(factor - 1.0);
             Ok(scores.mask_where(hard(rows), raised))
         }
-        Rivals::Curricular { .. } => {
+        Negatives::Curricular { .. } => {
             let mean = state.map_or(0.0, |state| state.target_mean);
             let weighed = scores.clone() * scores.clone().add_scalar(mean);
             Ok(scores.mask_where(hard(&plain()), weighed))
         }
-        Rivals::DividedAngle { by: 1.0 } => Ok(scores),
-        Rivals::DividedAngle { by } => Ok(divided_angle(scores, by)),
-        _ => Err(not_composed("rivals", "a kind that is new")),
+        Negatives::DividedAngle { by: 1.0 } => Ok(scores),
+        Negatives::DividedAngle { by } => Ok(divided_angle(scores, by)),
+        _ => Err(not_composed("negatives", "a kind that is new")),
     }
 }
 

@@ -1,20 +1,20 @@
 //! What becomes of the scores of the classes that are not the target, before they are compared with it.
 //!
-//! With `psi` the target's modified score and `cos_j = cos theta_j` a rival's:
+//! With `psi` the target's modified score and `cos_j = cos theta_j` a negative's:
 //!
-//! | rivals | `cos_j` becomes | slope | source |
+//! | negatives | `cos_j` becomes | slope | source |
 //! |---|---|---|---|
 //! | plain | `cos_j` | 1 | |
 //! | misclassified | `t cos_j + t - 1` where `cos_j > psi` | `t` | Wang et al. 2019, arXiv 1912.00833 |
 //! | curricular | `cos_j (T + cos_j)` where `cos_j > psi` | `T + 2 cos_j` | Huang et al. 2020, arXiv 2004.00288 |
 //! | divided angle | `cos(theta_j / m)` | `sin(theta_j / m) / (m sin theta_j)` | Liu et al. 2021, arXiv 2109.05565 |
 //!
-//! Which rivals are above `psi` is not differentiated. Curricular rivals are compared with `psi` as it is where nothing
+//! Which negatives are above `psi` is not differentiated. Curricular negatives are compared with `psi` as it is where nothing
 //! is done about angles past pi, and `T` is the average cosine of the targets, kept in [`LossState`](crate::LossState).
 //! The last slope has a pole at `theta_j = pi`: `sin theta_j` is not taken below
 //! [`Real::LEAST_SINE`](crate::Real::LEAST_SINE). Infinite scores stay as they are. At `t = 1` and `m = 1` no bit changes.
 
-use crate::comparison::{Comparison, Row, RowFault, RowLoss, Work, rival_tiles};
+use crate::comparison::{Comparison, Row, RowFault, RowLoss, Work, negative_tiles};
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use crate::geometry::{COSINE_TOLERANCE, Geometry};
 use crate::real::Real;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
-pub enum Rivals {
+pub enum Negatives {
     /// They are compared as they are.
     #[default]
     #[serde(deserialize_with = "crate::spec::no_options")]
@@ -50,7 +50,7 @@ pub enum Rivals {
 /// Larger factors have no use.
 const MOST: f64 = 100.0;
 
-impl Rivals {
+impl Negatives {
     /// The share of a new batch in the average cosine of the targets, where that is looked at.
     pub(crate) fn momentum(self) -> Option<f64> {
         match self {
@@ -62,19 +62,19 @@ impl Rivals {
     pub(crate) fn check(self, geometry: Geometry) -> Result<()> {
         match self {
             Self::Plain => return Ok(()),
-            Self::Misclassified { factor } => check_number("rivals.factor", factor, Bound::Between(1.0, MOST))?,
-            Self::Curricular { momentum } => check_number("rivals.momentum", momentum, Bound::Share)?,
-            Self::DividedAngle { by } => check_number("rivals.by", by, Bound::Between(1.0, MOST))?,
+            Self::Misclassified { factor } => check_number("negatives.factor", factor, Bound::Between(1.0, MOST))?,
+            Self::Curricular { momentum } => check_number("negatives.momentum", momentum, Bound::Share)?,
+            Self::DividedAngle { by } => check_number("negatives.by", by, Bound::Between(1.0, MOST))?,
         }
         if geometry.is_bounded() {
             return Ok(());
         }
         let expected = "plain ones, unless scores are cosines";
-        let advice = "these rivals are defined for cosines: take the cosine geometry, or plain rivals";
-        Err(Error::new(ErrorKind::Spec, "rivals", expected, "modified ones", advice))
+        let advice = "these negatives are defined for cosines: take the cosine geometry, or plain negatives";
+        Err(Error::new(ErrorKind::Spec, "negatives", expected, "modified ones", advice))
     }
 
-    /// What is done to the rivals of a row; `None` where nothing is. `psi` is the target's modified score, `plain_psi`
+    /// What is done to the negatives of a row; `None` where nothing is. `psi` is the target's modified score, `plain_psi`
     /// the same without a continuation past pi.
     pub(crate) fn bend<F: Real>(self, psi: f64, plain_psi: impl Fn() -> f64, target_mean: f64) -> Option<Bend<F>> {
         match self {
@@ -90,7 +90,7 @@ impl Rivals {
     }
 }
 
-/// Room for the modified rivals of a row, and their slopes.
+/// Room for the modified negatives of a row, and their slopes.
 #[derive(Debug)]
 pub(crate) struct Bent<F> {
     scores: Vec<F>,
@@ -102,7 +102,7 @@ impl<F: Real> Bent<F> {
         Self { scores: Vec::new(), slopes: Vec::new() }
     }
 
-    /// The comparison of a row whose rivals are modified first; their slopes then multiply the gradient.
+    /// The comparison of a row whose negatives are modified first; their slopes then multiply the gradient.
     pub(crate) fn row(
         &mut self,
         bend: Bend<F>,
@@ -119,7 +119,7 @@ impl<F: Real> Bent<F> {
         self.scores.resize(classes, F::zero());
         self.slopes.resize(classes, F::zero());
         self.scores[row.target] = row.scores[row.target];
-        for range in rival_tiles(classes, row.target) {
+        for range in negative_tiles(classes, row.target) {
             let (scores, slopes) = (&mut self.scores[range.clone()], &mut self.slopes[range.clone()]);
             (sweeps.bend)(&row.scores[range], bend, scores, slopes);
         }
@@ -127,7 +127,7 @@ impl<F: Real> Bent<F> {
         let bent = Row { scores: &self.scores, ..row };
         let outcome = comparison.row(sweeps, &bent, work, gradient.as_deref_mut())?;
         if let Some(gradient) = gradient {
-            for range in rival_tiles(classes, target) {
+            for range in negative_tiles(classes, target) {
                 (sweeps.multiply_each)(&mut gradient[range.clone()], &self.slopes[range]);
             }
         }
@@ -135,14 +135,14 @@ impl<F: Real> Bent<F> {
     }
 }
 
-/// Refuses rivals that have no angle.
+/// Refuses negatives that have no angle.
 fn check_cosines<F: Real>(row: &Row<'_, F>) -> std::result::Result<(), RowFault> {
     let most = F::round_from(1.0 + COSINE_TOLERANCE);
     let has_none = |(class, score): (usize, &F)| {
         (class != row.target && score.is_finite() && score.abs() > most).then_some(score.widen())
     };
     match row.scores.iter().enumerate().find_map(has_none) {
-        Some(score) => Err(RowFault::RivalIsNotACosine(score)),
+        Some(score) => Err(RowFault::NegativeIsNotACosine(score)),
         None => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ one m | per class m_y | per sample, of the batch
 drawn            from a normal law, by the core: the same of the same state on any device
 by frequency     largest (n_y / n_min)^(-1/4)
 linear           low + (high - low) (a - norm_low) / (norm_high - norm_low), a = |x| kept from norm_low to norm_high
-standardised     -m u on an angle, m + m u elsewhere, u = clip(h (a - mu) / (sd + 0.001), -1, 1), a constant
+standardized     -m u on an angle, m + m u elsewhere, u = clip(h (a - mu) / (sd + 0.001), -1, 1), a constant
 """
 
 import numpy as np
@@ -12,37 +12,37 @@ import torch
 
 from softmargin.torch._composed.slopes import wide, with_slope
 
-LEAST_NORM, MOST_NORM, LEAST_DEVIATION = 1e-3, 100.0, 1e-3
+LEAST_NORM, MOST_NORM, LEAST_STD = 1e-3, 100.0, 1e-3
 
 
-def kind_of(amount):
-    """The name of an amount of a spec, and what it holds."""
-    return (amount, None) if isinstance(amount, str) else next(iter(amount.items()))
+def kind_of(value):
+    """The name of a margin value of a spec, and what it holds."""
+    return (value, None) if isinstance(value, str) else next(iter(value.items()))
 
 
 def places(margin):
-    """The amounts of a margin of a spec: of one on score or logit, or plus; and minus."""
+    """The margin values of a margin of a spec: of one on score or logit, or plus; and minus."""
     if margin["kind"] == "none":
         return None, None
-    return (margin["amount"], None) if "amount" in margin else (margin["plus"], margin["minus"])
+    return (margin["value"], None) if "value" in margin else (margin["plus"], margin["minus"])
 
 
 def is_there(margin, *kinds):
-    """Whether an amount of the margin is of one of these kinds."""
+    """Whether a margin value of the margin is of one of these kinds."""
     return any(place is not None and kind_of(place)[0] in kinds for place in places(margin))
 
 
-def amounts_of(loss, margin, classes, labels, norms, margins, state):
-    """Two columns (N, 1) or None: the amount or plus, and minus.
+def values_of(loss, margin, classes, labels, norms, margins, state):
+    """Two columns (N, 1) or None: the margin value or plus, and minus.
 
     ``classes`` (N, 1) are those of the targets, ``labels`` (N) what the batch has said, ``norms`` (N, 1) and
     ``margins`` (N) are None where the loss does not look at them. Gradients flow to norms and margins.
     """
     known = None
     if is_there(margin, "drawn"):
-        known = loss._core.margin_amounts(_host(labels), _host(norms), _host(margins), state)
+        known = loss._core.row_margins(_host(labels), _host(norms), _host(margins), state)
     columns = []
-    kinds = (("amount", margin["kind"] == "angle"), ("minus", False))
+    kinds = (("value", margin["kind"] == "angle"), ("minus", False))
     for place, (name, is_added_to_angle) in zip(places(margin), kinds, strict=True):
         if place is None:
             columns.append(None)
@@ -52,11 +52,11 @@ def amounts_of(loss, margin, classes, labels, norms, margins, state):
             drawn = torch.from_numpy(np.array(known[name])).unsqueeze(1)
             columns.append(_column(drawn, classes))
         else:
-            columns.append(_amount(kind, content, classes, norms, margins, state, is_added_to_angle))
+            columns.append(_margin_value(kind, content, classes, norms, margins, state, is_added_to_angle))
     return columns
 
 
-def _amount(kind, content, classes, norms, margins, state, is_added_to_angle):
+def _margin_value(kind, content, classes, norms, margins, state, is_added_to_angle):
     if kind == "one":
         return _column(torch.full((1, 1), float(content), dtype=torch.float64), classes).expand(classes.shape)
     if kind == "per-class":
@@ -67,11 +67,11 @@ def _amount(kind, content, classes, norms, margins, state, is_added_to_angle):
         return _of_class(by_frequency(content["largest"], content["class-counts"]), classes)
     if content["kind"] == "linear":
         return _linear(content, wide(norms))
-    return _standardised(content, wide(norms).detach(), state, is_added_to_angle)
+    return _standardized(content, wide(norms).detach(), state, is_added_to_angle)
 
 
 def by_frequency(largest, class_counts):
-    """(C): the amount of every class; the largest where there is no sample."""
+    """(C): the margin value of every class; the largest where there is no sample."""
     counts = np.asarray(class_counts, dtype=np.float64)
     present = counts > 0
     if not present.any():
@@ -88,10 +88,10 @@ def _linear(line, norms):
     return with_slope(value, (inside.to(norm.dtype) * ((high - low) / (end - start)), norms))
 
 
-def _standardised(amount, norms, state, is_added_to_angle):
-    m, h = amount["amount"], amount["concentration"]
+def _standardized(value, norms, state, is_added_to_angle):
+    m, h = value["value"], value["concentration"]
     off = norms.clamp(LEAST_NORM, MOST_NORM) - state["norm-mean"]
-    u = (h * off / (state["norm-deviation"] + LEAST_DEVIATION)).clamp(-1, 1)
+    u = (h * off / (state["norm-std"] + LEAST_STD)).clamp(-1, 1)
     return -m * u if is_added_to_angle else m + m * u
 
 

@@ -1,44 +1,44 @@
 """What becomes of the scores j != y, and how a batch is taken into the state."""
 
-from amounts import held_norm
+from margin_values import held_norm
 from mpmath import mp, mpf
 from reading import read
 
-INITIAL = {"step": 0, "seed": 0, "target_mean": 0.0, "norm_mean": 20.0, "norm_deviation": 100.0}
-# Nearer to its threshold than this a rival is no fair question.
+INITIAL = {"step": 0, "seed": 0, "target_mean": 0.0, "norm_mean": 20.0, "norm_std": 100.0}
+# Nearer to its threshold than this a negative is no fair question.
 CLEAR = mpf(2) ** -10
 
 
 def modify(case, z, psi, plain_psi):
     """The modified score and its derivative. `plain_psi` is psi without a continuation beyond pi."""
-    rivals = case["rivals"]
-    kind = rivals["kind"]
+    negatives = case["negatives"]
+    kind = negatives["kind"]
     if kind == "plain" or mp.isinf(z):
         return z, mpf(1)
     if kind == "divided-angle":
-        by, cosine = read(rivals["by"]), min(max(z, mpf(-1)), mpf(1))
+        by, cosine = read(negatives["by"]), min(max(z, mpf(-1)), mpf(1))
         if by == 1:
             return z, mpf(1)
         angle = mp.acos(cosine)
-        if rivals["sin_floor"] is None:
+        if negatives["sin_floor"] is None:
             assert mp.sin(angle) >= mpf(2) ** -12, f"{case['name']}: the floor matters"
-        sine = max(mp.sin(angle), read(rivals["sin_floor"] or 0))
+        sine = max(mp.sin(angle), read(negatives["sin_floor"] or 0))
         return mp.cos(angle / by), mp.sin(angle / by) / (by * sine)
     threshold = psi if kind == "misclassified" else plain_psi
-    assert abs(z - threshold) > CLEAR, f"{case['name']}: a rival on its threshold"
+    assert abs(z - threshold) > CLEAR, f"{case['name']}: a negative on its threshold"
     if z <= threshold:
         return z, mpf(1)
     if kind == "misclassified":
-        t = read(rivals["factor"])
+        t = read(negatives["factor"])
         return t * z + t - 1, t
     mean = read(case["state"]["target_mean"])
     return z * (mean + z), mean + 2 * z
 
 
 def momentum_of_norms(margin):
-    for amount in (margin["amount"], margin["plus"], margin["minus"]):
-        if amount and amount["per"] == "norm-standardised":
-            return read(amount["momentum"])
+    for value in (margin["value"], margin["plus"], margin["minus"]):
+        if value and value["per"] == "norm-standardized":
+            return read(value["momentum"])
     return None
 
 
@@ -49,13 +49,13 @@ def updated(case, inputs):
     blend = lambda momentum, new, old: momentum * new + (1 - momentum) * old
     mean = lambda values: sum(values) / len(values)
     finite = [z for z in (inputs.z[i][case["targets"][i]] for i in rows) if not mp.isinf(z)]
-    if case["rivals"]["kind"] == "curricular" and finite:
-        state["target_mean"] = blend(read(case["rivals"]["momentum"]), mean(finite), state["target_mean"])
+    if case["negatives"]["kind"] == "curricular" and finite:
+        state["target_mean"] = blend(read(case["negatives"]["momentum"]), mean(finite), state["target_mean"])
     momentum = momentum_of_norms(case["margin"])
     if momentum is not None and rows:
         norms = [held_norm(inputs.xn[i]) for i in rows]
         state["norm_mean"] = blend(momentum, mean(norms), state["norm_mean"])
         if len(norms) > 1:
-            deviation = mp.sqrt(sum((a - mean(norms)) ** 2 for a in norms) / (len(norms) - 1))
-            state["norm_deviation"] = blend(momentum, deviation, state["norm_deviation"])
+            std = mp.sqrt(sum((a - mean(norms)) ** 2 for a in norms) / (len(norms) - 1))
+            state["norm_std"] = blend(momentum, std, state["norm_std"])
     return state

@@ -2,7 +2,7 @@
 
 /// A term added to the loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Regulariser {
+pub enum Regularizer {
     /// Nothing.
     None,
     /// `weight / |x|^2` on every row whose arg max (the lowest index on ties) is its label.
@@ -39,24 +39,24 @@ pub struct Term {
     pub by_radius: f64,
 }
 
-impl Regulariser {
+impl Regularizer {
     /// The term of a row with norm `|x|`; none where the row does not count. An embedding of norm
     /// 0 has no direction to grow in and does not count for incay.
     pub fn term(&self, norm: f64, correct: bool) -> Option<Term> {
         match *self {
-            Regulariser::None => None,
-            Regulariser::FeatureIncay { .. } if !correct || norm == 0.0 => None,
-            Regulariser::FeatureIncay { weight } => Some(Term {
+            Regularizer::None => None,
+            Regularizer::FeatureIncay { .. } if !correct || norm == 0.0 => None,
+            Regularizer::FeatureIncay { weight } => Some(Term {
                 value: weight / (norm * norm),
                 by_norm: -2.0 * weight / (norm * norm * norm),
                 by_radius: 0.0,
             }),
-            Regulariser::Ring { weight, radius } => Some(Term {
+            Regularizer::Ring { weight, radius } => Some(Term {
                 value: weight / 2.0 * (norm - radius) * (norm - radius),
                 by_norm: weight * (norm - radius),
                 by_radius: -weight * (norm - radius),
             }),
-            Regulariser::Magnitude { weight, low, high } => {
+            Regularizer::Magnitude { weight, low, high } => {
                 let held = norm.clamp(low, high);
                 let inside = low < norm && norm < high;
                 let slope = weight / (high * high) - weight / (held * held);
@@ -78,17 +78,17 @@ mod tests {
     #[test]
     fn derivatives() {
         let ring = |v: &[f64]| {
-            let term = Regulariser::Ring { weight: 0.3, radius: v[1] };
+            let term = Regularizer::Ring { weight: 0.3, radius: v[1] };
             term.term(v[0], false).unwrap()
         };
         let d = five_point_difference(|v| ring(v).value, &[2.0, 1.5], 1e-3);
         let at = ring(&[2.0, 1.5]);
         assert!((d[0] - at.by_norm).abs() < 1e-11 && (d[1] - at.by_radius).abs() < 1e-11);
-        let incay = Regulariser::FeatureIncay { weight: 0.3 };
+        let incay = Regularizer::FeatureIncay { weight: 0.3 };
         let d = five_point_difference(|v| incay.term(v[0], true).unwrap().value, &[2.0], 1e-3);
         assert!((d[0] - incay.term(2.0, true).unwrap().by_norm).abs() < 1e-11);
         assert_eq!(incay.term(2.0, false), None);
-        let magnitude = Regulariser::Magnitude { weight: 0.3, low: 1.0, high: 4.0 };
+        let magnitude = Regularizer::Magnitude { weight: 0.3, low: 1.0, high: 4.0 };
         for norm in [0.5, 2.0, 5.0] {
             let d = five_point_difference(|v| magnitude.term(v[0], false).unwrap().value, &[norm], 1e-3);
             assert!((d[0] - magnitude.term(norm, false).unwrap().by_norm).abs() < 1e-11);

@@ -2,7 +2,7 @@
 
 use super::{first_maximum, not_composed, with_slope};
 use burn::tensor::{Int, Tensor};
-use softmargin::{Regulariser, Result};
+use softmargin::{Regularizer, Result};
 
 /// The term of every row (N, 1), and which rows it concerns: 1 or 0 (N, 1).
 pub(super) struct Term {
@@ -12,14 +12,14 @@ pub(super) struct Term {
 
 /// `classes` (N, 1) are the right ones.
 pub(super) fn term(
-    regulariser: Regulariser,
+    regularizer: Regularizer,
     norms: Tensor<2>,
     radius: Option<Tensor<1>>,
     scores: Tensor<2>,
     classes: Option<Tensor<2, Int>>,
 ) -> Result<Term> {
-    match (regulariser, classes) {
-        (Regulariser::FeatureIncay { weight }, Some(classes)) => {
+    match (regularizer, classes) {
+        (Regularizer::FeatureIncay { weight }, Some(classes)) => {
             let correct = first_maximum(scores).equal(classes);
             let vanished = norms.clone().detach().equal_elem(0.0);
             let inverse = norms.clone().mask_fill(vanished.clone(), 1.0).recip();
@@ -27,14 +27,14 @@ pub(super) fn term(
             let concerned = norms.zeros_like().mask_fill(correct, 1.0);
             Ok(Term { values: values * concerned.clone(), concerned })
         }
-        (Regulariser::Ring { weight, radius: start }, _) => {
+        (Regularizer::Ring { weight, radius: start }, _) => {
             let off = match radius {
                 Some(radius) => norms.clone() - radius.unsqueeze_dim::<2>(0),
                 None => norms.clone().sub_scalar(start),
             };
             Ok(Term { values: off.square().mul_scalar(weight / 2.0), concerned: norms.ones_like() })
         }
-        (Regulariser::Magnitude { weight, low, high }, _) => {
+        (Regularizer::Magnitude { weight, low, high }, _) => {
             let norm = norms.clone().detach();
             let clamped = norm.clone().clamp(low, high);
             let inside = norm.clone().equal(clamped.clone());
@@ -47,6 +47,6 @@ pub(super) fn term(
             let values = with_slope(value.mul_scalar(weight), slope.mul_scalar(weight), norms.clone());
             Ok(Term { values, concerned: norms.ones_like() })
         }
-        _ => Err(not_composed("regulariser", "a term of another kind")),
+        _ => Err(not_composed("regularizer", "a term of another kind")),
     }
 }

@@ -8,19 +8,19 @@ magnitude       weight (a / high^2 + 1 / a), a kept from low to high; no slope a
 from softmargin.torch._composed.slopes import with_slope
 
 
-def is_for_correct_rows(regulariser):
+def is_for_correct_rows(regularizer):
     """Whether only rows that are classified correctly have the term."""
-    return regulariser is not None and regulariser["kind"] == "feature-incay"
+    return regularizer is not None and regularizer["kind"] == "feature-incay"
 
 
-def term(regulariser, norms, radius, correct):
+def term(regularizer, norms, radius, correct):
     """The term of every row (N, 1), of norms (N, 1); ``correct`` (N, 1) where ``is_for_correct_rows``."""
-    if regulariser["kind"] == "feature-incay":
-        return _incay(regulariser["weight"], norms, correct)
-    if regulariser["kind"] == "ring":
-        off = norms - (regulariser["radius"] if radius is None else radius)
-        return regulariser["weight"] / 2 * off.square()
-    return _magnitude(regulariser["weight"], regulariser["low"], regulariser["high"], norms)
+    if regularizer["kind"] == "feature-incay":
+        return _incay(regularizer["weight"], norms, correct)
+    if regularizer["kind"] == "ring":
+        off = norms - (regularizer["radius"] if radius is None else radius)
+        return regularizer["weight"] / 2 * off.square()
+    return _magnitude(regularizer["weight"], regularizer["low"], regularizer["high"], norms)
 
 
 def _incay(weight, norms, correct):

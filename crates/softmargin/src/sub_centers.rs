@@ -25,34 +25,34 @@ pub struct Pooled<F> {
     pub winners: Array2<u8>,
 }
 
-/// The best of each class's `sub_centres` scores (N, C K).
+/// The best of each class's `sub_centers` scores (N, C K).
 ///
 /// # Errors
-/// When `sub_centres` is not from 1 to [`MOST`], or does not divide the number of columns.
+/// When `sub_centers` is not from 1 to [`MOST`], or does not divide the number of columns.
 ///
 /// ```
 /// use ndarray::array;
-/// use softmargin::sub_centres;
-/// let pooled = sub_centres::pool(array![[0.1_f32, 0.5, 0.2, 0.2]].view(), 2)?;
+/// use softmargin::sub_centers;
+/// let pooled = sub_centers::pool(array![[0.1_f32, 0.5, 0.2, 0.2]].view(), 2)?;
 /// assert_eq!((pooled.scores, pooled.winners), (array![[0.5, 0.2]], array![[1, 0]]));
 /// # Ok::<(), softmargin::Error>(())
 /// ```
-pub fn pool<F: Real>(scores: ArrayView2<'_, F>, sub_centres: usize) -> Result<Pooled<F>> {
-    check(sub_centres)?;
-    if !scores.ncols().is_multiple_of(sub_centres) {
-        let expected = format!("(N, C K) with K = {sub_centres} prototypes a class");
+pub fn pool<F: Real>(scores: ArrayView2<'_, F>, sub_centers: usize) -> Result<Pooled<F>> {
+    check(sub_centers)?;
+    if !scores.ncols().is_multiple_of(sub_centers) {
+        let expected = format!("(N, C K) with K = {sub_centers} prototypes a class");
         let found = format!("{:?}", scores.dim());
         return Err(Error::new(ErrorKind::Shape, "scores", expected, found, "give every class as many prototypes"));
     }
-    let shape = (scores.nrows(), scores.ncols() / sub_centres);
+    let shape = (scores.nrows(), scores.ncols() / sub_centers);
     let mut pooled = Pooled { scores: Array2::zeros(shape), winners: Array2::zeros(shape) };
     for ((row, mut best), mut winners) in
         scores.rows().into_iter().zip(pooled.scores.rows_mut()).zip(pooled.winners.rows_mut())
     {
-        let classes = row.axis_chunks_iter(Axis(0), sub_centres).zip(&mut best).zip(&mut winners);
-        for ((centres, best), winner) in classes {
-            *best = centres[0];
-            for (k, &score) in (0_u8..).zip(&centres).skip(1) {
+        let classes = row.axis_chunks_iter(Axis(0), sub_centers).zip(&mut best).zip(&mut winners);
+        for ((centers, best), winner) in classes {
+            *best = centers[0];
+            for (k, &score) in (0_u8..).zip(&centers).skip(1) {
                 if score > *best || score.is_nan() {
                     (*best, *winner) = (score, k);
                 }
@@ -65,45 +65,45 @@ pub fn pool<F: Real>(scores: ArrayView2<'_, F>, sub_centres: usize) -> Result<Po
 /// The gradient by all scores (N, C K) of that by the pooled ones (N, C): the winners have it, the others 0.
 ///
 /// # Errors
-/// When shapes disagree, `sub_centres` is not from 1 to [`MOST`], or a winner is not below it.
+/// When shapes disagree, `sub_centers` is not from 1 to [`MOST`], or a winner is not below it.
 ///
 /// ```
 /// use ndarray::array;
-/// use softmargin::sub_centres;
-/// let spread = sub_centres::spread(array![[3.0_f32, 4.0]].view(), array![[1, 0]].view(), 2)?;
+/// use softmargin::sub_centers;
+/// let spread = sub_centers::spread(array![[3.0_f32, 4.0]].view(), array![[1, 0]].view(), 2)?;
 /// assert_eq!(spread, array![[0.0, 3.0, 4.0, 0.0]]);
 /// # Ok::<(), softmargin::Error>(())
 /// ```
 pub fn spread<F: Real>(
     gradient: ArrayView2<'_, F>,
     winners: ArrayView2<'_, u8>,
-    sub_centres: usize,
+    sub_centers: usize,
 ) -> Result<Array2<F>> {
-    check(sub_centres)?;
+    check(sub_centers)?;
     let refuse = |expected: String, found: String| {
         Err(Error::new(ErrorKind::Shape, "winners", expected, found, "give those that pool has found"))
     };
     if winners.dim() != gradient.dim() {
         return refuse(format!("{:?}, as the gradient", gradient.dim()), format!("{:?}", winners.dim()));
     }
-    if let Some(winner) = winners.iter().find(|winner| usize::from(**winner) >= sub_centres) {
-        return refuse(format!("numbers below {sub_centres}"), winner.to_string());
+    if let Some(winner) = winners.iter().find(|winner| usize::from(**winner) >= sub_centers) {
+        return refuse(format!("numbers below {sub_centers}"), winner.to_string());
     }
-    let mut all = Array2::zeros((gradient.nrows(), gradient.ncols() * sub_centres));
+    let mut all = Array2::zeros((gradient.nrows(), gradient.ncols() * sub_centers));
     for (((row, class), &slope), &winner) in gradient.indexed_iter().zip(winners) {
-        all[[row, class * sub_centres + usize::from(winner)]] = slope;
+        all[[row, class * sub_centers + usize::from(winner)]] = slope;
     }
     Ok(all)
 }
 
 /// Refuses a number of prototypes that no class has.
-pub(crate) fn check(sub_centres: usize) -> Result<()> {
-    if (1..=MOST).contains(&sub_centres) {
+pub(crate) fn check(sub_centers: usize) -> Result<()> {
+    if (1..=MOST).contains(&sub_centers) {
         return Ok(());
     }
     let expected = format!("a number from 1 to {MOST}");
     let advice = "1 is one prototype a class; the paper has 3";
-    Err(Error::new(ErrorKind::Spec, "sub_centres", expected, sub_centres.to_string(), advice))
+    Err(Error::new(ErrorKind::Spec, "sub_centers", expected, sub_centers.to_string(), advice))
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
         let z = Array2::<f32>::zeros((2, 6));
         assert_eq!(pool(z.view(), 4).unwrap_err().subject(), "scores");
         for count in [0, MOST + 1] {
-            assert_eq!(pool(z.view(), count).unwrap_err().subject(), "sub_centres");
+            assert_eq!(pool(z.view(), count).unwrap_err().subject(), "sub_centers");
         }
         let winners = array![[0_u8, 3], [0, 0]];
         let gradient = Array2::<f32>::zeros((2, 2));

@@ -2,34 +2,34 @@
 
 use crate::problem::Random;
 use ndarray::{Array1, Array2, Axis};
-use softmargin::{Batch, ErrorKind, Gradients, HeadGradients, LossSpec, Reduction, Scale, presets, sub_centres};
+use softmargin::{Batch, ErrorKind, Gradients, HeadGradients, LossSpec, Reduction, Scale, presets, sub_centers};
 
 /// A head of several prototypes a class: value, and gradients by embeddings and prototypes.
 fn head(spec: &LossSpec, x: &Array2<f64>, w: &Array2<f64>, labels: &Array1<i64>) -> (f64, HeadGradients<f64>) {
-    let centres = spec.sub_centres;
-    let loss = spec.clone().build(w.nrows() / centres).unwrap();
+    let centers = spec.sub_centers;
+    let loss = spec.clone().build(w.nrows() / centers).unwrap();
     let scored = spec.geometry.scores(x.view(), w.view(), None).unwrap();
-    let pooled = sub_centres::pool(scored.scores.view(), centres).unwrap();
+    let pooled = sub_centers::pool(scored.scores.view(), centers).unwrap();
     let batch = Batch::new(pooled.scores.view(), labels.view());
     let (value, gradients) = loss.value_and_grad(&batch, Reduction::Mean).unwrap();
-    let scores = sub_centres::spread(gradients.scores.view(), pooled.winners.view(), centres).unwrap();
+    let scores = sub_centers::spread(gradients.scores.view(), pooled.winners.view(), centers).unwrap();
     let back = spec.geometry.backward(x.view(), w.view(), &scored, &Gradients { scores, ..gradients }).unwrap();
     (value.total, back)
 }
 
-fn three_centres() -> (LossSpec, Array2<f64>, Array2<f64>, Array1<i64>) {
+fn three_centers() -> (LossSpec, Array2<f64>, Array2<f64>, Array1<i64>) {
     let mut random = Random::new(91);
     let (x, w) = (random.matrix(5, 6, -1.0, 1.0), random.matrix(4 * 3, 6, -1.0, 1.0));
-    let spec = presets::find("sub-centre-arcface").unwrap().spec();
+    let spec = presets::find("sub-center-arcface").unwrap().spec();
     (spec, x, w, Array1::from(random.labels(5, 4)))
 }
 
 #[test]
 fn only_the_winners_count() {
-    let (spec, x, w, labels) = three_centres();
-    let one = LossSpec { sub_centres: 1, ..spec.clone() };
+    let (spec, x, w, labels) = three_centers();
+    let one = LossSpec { sub_centers: 1, ..spec.clone() };
     let scored = spec.geometry.scores(x.view(), w.view(), None).unwrap();
-    let winners = sub_centres::pool(scored.scores.view(), 3).unwrap().winners;
+    let winners = sub_centers::pool(scored.scores.view(), 3).unwrap().winners;
     for row in 0..5 {
         // The winners of a row alone are a head of one prototype a class, with the same loss.
         let chosen: Vec<usize> = (0..4).map(|class| class * 3 + usize::from(winners[[row, class]])).collect();
@@ -47,7 +47,7 @@ fn only_the_winners_count() {
 
 #[test]
 fn the_gradient_is_that_of_the_value() {
-    let (spec, x, w, labels) = three_centres();
+    let (spec, x, w, labels) = three_centers();
     let spec = LossSpec { scale: Scale::fixed(8.0), ..spec };
     let (_, back) = head(&spec, &x, &w, &labels);
     let h = 1e-5;
@@ -69,15 +69,15 @@ fn the_gradient_is_that_of_the_value() {
 
 #[test]
 fn what_no_head_can_have_is_refused() {
-    let spec = |name: &str, sub_centres| LossSpec { sub_centres, ..presets::find(name).unwrap().spec() };
-    for count in [0, sub_centres::MOST + 1] {
+    let spec = |name: &str, sub_centers| LossSpec { sub_centers, ..presets::find(name).unwrap().spec() };
+    for count in [0, sub_centers::MOST + 1] {
         let error = spec("arcface", count).build(3).unwrap_err();
-        assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "sub_centres"), "{error}");
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "sub_centers"), "{error}");
     }
     let error = spec("l-softmax", 2).build(3).unwrap_err();
-    assert!(error.subject() == "sub_centres" && error.expected().contains("angle"), "{error}");
+    assert!(error.subject() == "sub_centers" && error.expected().contains("angle"), "{error}");
     for name in ["sphereface", "cross-entropy", "arcface", "am-softmax"] {
         assert!(spec(name, 2).build(3).is_ok(), "{name}");
     }
-    assert_eq!(spec("sub-centre-arcface", 3), presets::find("subcenter-arcface").unwrap().spec());
+    assert_eq!(spec("sub-center-arcface", 3), presets::find("subcenter-arcface").unwrap().spec());
 }

@@ -1,11 +1,11 @@
-//! ArcFace with K prototypes a class, of which the best one counts: sub-centres.
+//! ArcFace with K prototypes a class, of which the best one counts: sub-centers.
 //!
 //! ```text
 //! cos_j = max_k cos(x, w_{j,k}),    L = softplus(LSE_{j != y}(s cos_j) - s cos(theta_y + m))
 //! dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t) sin(theta_y + m) / sin(theta_y), each to the winning prototype
 //! ```
 //!
-//! Mislabelled samples gather at prototypes of their own. Usual: K = 3, s = 64, m = 0.5. Deng, Guo, Liu, Gong, Zafeiriou
+//! Mislabeled samples gather at prototypes of their own. Usual: K = 3, s = 64, m = 0.5. Deng, Guo, Liu, Gong, Zafeiriou
 //! 2020, Sub-center ArcFace, ECCV.
 
 use super::{MarginParameter, Preset, arcface};
@@ -13,12 +13,12 @@ use crate::spec::LossSpec;
 
 /// Arcface with three prototypes a class, of which the best one counts.
 pub(super) const PRESET: Preset = Preset {
-    name: "sub-centre-arcface",
-    aliases: &["sub-center-arcface", "subcenter-arcface"],
+    name: "sub-center-arcface",
+    aliases: &["sub-centre-arcface", "subcenter-arcface"],
     summary: "arcface with three prototypes a class, of which the best one counts",
     equation: "L = softplus(LSE_{j!=y}(s cos_j) - s cos(theta_y + m)), cos_j = max_k cos(x, w_{j,k}); past theta_y + m = pi, cos theta_y - (1 - cos m) in place of that cosine",
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) sin(theta_y + m) / sin(theta_y), t the argument of softplus; each goes to the prototype that has the maximum",
     paper: "Deng, Guo, Liu, Gong and Zafeiriou 2020, Sub-center ArcFace, ECCV 2020",
     margin: MarginParameter::Plus,
-    spec: || LossSpec { sub_centres: 3, ..arcface::PRESET.spec() },
+    spec: || LossSpec { sub_centers: 3, ..arcface::PRESET.spec() },
 };

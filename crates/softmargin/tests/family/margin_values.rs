@@ -9,8 +9,8 @@ use crate::twin::{batch, describe, memory};
 use ndarray::Array2;
 use softmargin::random::{Generator, Purpose};
 use softmargin::{
-    Amount, AngularMargin, Geometry, LossSpec, LossState, Margin, MarginAmounts, MarginGradient, NormAmount, Radians,
-    Real, Reduction, Regulariser, Rivals, presets,
+    AngularMargin, Geometry, LossSpec, LossState, Margin, MarginGradient, MarginValue, Negatives, NormMargin, Radians,
+    Real, Reduction, Regularizer, RowMargins, presets,
 };
 
 fn spec(name: &str) -> LossSpec {
@@ -24,28 +24,28 @@ fn cosines(rows: usize) -> Problem {
     Problem::new(random.matrix(rows, 4, -0.9, 0.9), labels)
 }
 
-fn amounts(spec: &LossSpec, problem: &Problem) -> MarginAmounts {
+fn values(spec: &LossSpec, problem: &Problem) -> RowMargins {
     let loss = spec.clone().build(4).unwrap();
     let problem = problem.clone().fitted_to(&loss);
-    loss.margin_amounts(&Owned::<f64>::of(&problem).batch()).unwrap()
+    loss.row_margins(&Owned::<f64>::of(&problem).batch()).unwrap()
 }
 
-/// The loss where the amounts that were found are given with the batch.
-fn with_amounts_given(spec: &LossSpec, problem: &Problem, amounts: &MarginAmounts) -> f64 {
+/// The loss where the margin values that were found are given with the batch.
+fn with_values_given(spec: &LossSpec, problem: &Problem, values: &RowMargins) -> f64 {
     let mut given = spec.clone();
     match &mut given.margin {
-        Margin::Score { amount } => *amount = Amount::PerSample,
-        Margin::Angle(angle) => angle.plus = Amount::PerSample,
+        Margin::Score { value } => *value = MarginValue::PerSample,
+        Margin::Angle(angle) => angle.plus = MarginValue::PerSample,
         _ => panic!("a margin"),
     }
-    ask(&given, &Problem { margins: Some(amounts.amount.clone()), ..problem.clone() }, Reduction::Sum).total
+    ask(&given, &Problem { margins: Some(values.value.clone()), ..problem.clone() }, Reduction::Sum).total
 }
 
 #[test]
 fn draws_are_functions_of_seed_step_and_row() {
     for name in ["elasticface", "elasticface-cos"] {
         let spec = spec(name);
-        let at = |rows, state: LossState| amounts(&spec, &Problem { state: Some(state), ..cosines(rows) }).amount;
+        let at = |rows, state: LossState| values(&spec, &Problem { state: Some(state), ..cosines(rows) }).value;
         let first = at(64, state(5).with_seed(9));
         assert_eq!(first, at(64, state(5).with_seed(9)), "{name}: the same each time");
         assert_eq!(first[..10], at(10, state(5).with_seed(9)), "{name}: whatever rows follow");
@@ -59,28 +59,28 @@ fn draws_are_functions_of_seed_step_and_row() {
         // The loss with the same numbers given.
         let problem = Problem { state: Some(state(5).with_seed(9)), ..cosines(64) };
         let drawn = ask(&spec, &problem, Reduction::Sum).total;
-        assert_eq!(drawn, with_amounts_given(&spec, &problem, &amounts(&spec, &problem)), "{name}");
+        assert_eq!(drawn, with_values_given(&spec, &problem, &values(&spec, &problem)), "{name}");
     }
 }
 
 #[test]
-fn draws_stay_in_the_range_of_their_amount() {
+fn draws_stay_in_the_range_of_their_margin_value() {
     let wide = |margin| LossSpec { margin, ..spec("arcface") };
-    let plus = Amount::Drawn { mean: Radians(1.5), deviation: Radians(100.0) };
+    let plus = MarginValue::Drawn { mean: Radians(1.5), std: Radians(100.0) };
     let Margin::Angle(arcface) = spec("arcface").margin else { panic!("an angle") };
-    let score = Amount::Drawn { mean: 0.5, deviation: 100.0 };
+    let score = MarginValue::Drawn { mean: 0.5, std: 100.0 };
     let cases = [
         (Margin::Angle(AngularMargin { plus, ..arcface.clone() }), std::f64::consts::PI),
-        (Margin::Score { amount: score.clone() }, 2.0),
-        (Margin::Logit { amount: score.clone() }, f64::INFINITY),
+        (Margin::Score { value: score.clone() }, 2.0),
+        (Margin::Logit { value: score.clone() }, f64::INFINITY),
     ];
     for (margin, most) in cases {
-        let all = amounts(&wide(margin.clone()), &cosines(500)).amount;
+        let all = values(&wide(margin.clone()), &cosines(500)).value;
         let ends = |end: f64| all.iter().filter(|m| **m == end).count();
         assert!(all.iter().all(|m| (0.0..=most).contains(m)) && ends(0.0) > 100, "{margin:?}");
         assert!(most.is_infinite() || ends(most) > 100, "{margin:?}");
     }
-    let minus = amounts(&wide(Margin::Angle(AngularMargin { minus: score, ..arcface })), &cosines(500)).minus;
+    let minus = values(&wide(Margin::Angle(AngularMargin { minus: score, ..arcface })), &cosines(500)).minus;
     assert!(minus.iter().all(|m| (0.0..=2.0).contains(m)) && minus.contains(&2.0));
 }
 
@@ -90,7 +90,7 @@ fn rare_classes_have_the_larger_margin() {
     assert!(ldam.needs_class_counts() && !spec("ldam").needs_class_counts() && !spec("arcface").needs_class_counts());
     let counted = |counts: &[u64]| ldam.clone().with_class_counts(counts);
     let problem = Problem { aim: Aim::Labels(vec![0, 1, 2, 3]), ..cosines(4) };
-    let at = |counts: &[u64]| amounts(&counted(counts), &problem).amount;
+    let at = |counts: &[u64]| values(&counted(counts), &problem).value;
     for (found, want) in at(&[16, 1, 0, 81]).into_iter().zip([0.25, 0.5, 0.5, 0.5 / 3.0]) {
         assert!((found - want).abs() <= PLAIN, "{found}, expected {want}");
     }
@@ -98,14 +98,14 @@ fn rare_classes_have_the_larger_margin() {
     assert_eq!(at(&[0; 4]), [0.5; 4]);
     assert_eq!(at(&[u64::MAX, 1, 1, 1])[1], 0.5);
     let other = counted(&class_counts(4)).with_class_counts(&[1; 4]);
-    assert_eq!(amounts(&other, &problem).amount, [0.5; 4], "other counts take the place of the first");
+    assert_eq!(values(&other, &problem).value, [0.5; 4], "other counts take the place of the first");
     let error = ldam.clone().build(4).unwrap_err();
     assert!(error.subject().ends_with("class-counts") && error.advice().contains("with_class_counts"), "{error}");
     let short = counted(&[1, 2]).build(4).unwrap_err();
     assert!(short.expected().contains("4 counts") && short.found() == "2", "{short}");
     // The same numbers, class by class.
-    let per_class = Amount::PerClass(at(&[16, 1, 0, 81]));
-    let by_hand = LossSpec { margin: Margin::Score { amount: per_class }, ..ldam.clone() };
+    let per_class = MarginValue::PerClass(at(&[16, 1, 0, 81]));
+    let by_hand = LossSpec { margin: Margin::Score { value: per_class }, ..ldam.clone() };
     let counted = counted(&[16, 1, 0, 81]);
     assert_eq!(ask(&counted, &cosines(20), Reduction::Sum), ask(&by_hand, &cosines(20), Reduction::Sum));
 }
@@ -113,13 +113,13 @@ fn rare_classes_have_the_larger_margin() {
 #[test]
 fn a_line_between_two_norms() {
     let problem = |norms: &[f64]| Problem { embedding_norms: Some(norms.to_vec()), ..cosines(norms.len()) };
-    let found = amounts(&spec("magface"), &problem(&[0.0, 5.0, 10.0, 35.0, 60.0, 110.0, 1e6]));
+    let found = values(&spec("magface"), &problem(&[0.0, 5.0, 10.0, 35.0, 60.0, 110.0, 1e6]));
     let want = [0.45, 0.45, 0.45, 0.5375, 0.625, 0.8, 0.8];
-    assert!(found.amount.iter().zip(want).all(|(m, want)| (m - want).abs() < 1e-15), "{found:?}");
-    let slope = found.amount_slope[3];
-    assert!((slope - 0.0035).abs() < 1e-17 && found.amount_slope == [0.0, 0.0, 0.0, slope, slope, 0.0, 0.0]);
+    assert!(found.value.iter().zip(want).all(|(m, want)| (m - want).abs() < 1e-15), "{found:?}");
+    let slope = found.value_slope[3];
+    assert!((slope - 0.0035).abs() < 1e-17 && found.value_slope == [0.0, 0.0, 0.0, slope, slope, 0.0, 0.0]);
     // The margin's part of the radial gradient: none where the norm is held.
-    let bare = LossSpec { regulariser: None, ..spec("magface") };
+    let bare = LossSpec { regularizer: None, ..spec("magface") };
     let norms = [5.0, 60.0, 200.0];
     let answer = ask(&bare, &problem(&norms), Reduction::Sum).embedding_norms.unwrap();
     assert!(answer[0] == 0.0 && answer[1] > 0.0 && answer[2] == 0.0, "{answer:?}");
@@ -138,22 +138,22 @@ fn a_line_between_two_norms() {
 }
 
 #[test]
-fn a_standardised_norm_moves_the_margin_from_angle_to_cosine() {
+fn a_standardized_norm_moves_the_margin_from_angle_to_cosine() {
     let mut usual = state(0);
-    (usual.norm_mean, usual.norm_deviation) = (30.0, 10.0);
+    (usual.norm_mean, usual.norm_std) = (30.0, 10.0);
     let with_norms = |norms: &[f64], problem: Problem| Problem {
         embedding_norms: Some(norms.to_vec()),
         state: Some(usual.clone()),
         ..problem
     };
     let norms = [30.0, 40.0, 100.0, 1e9, 0.0];
-    let found = amounts(&spec("adaface"), &with_norms(&norms, cosines(5)));
+    let found = values(&spec("adaface"), &with_norms(&norms, cosines(5)));
     let want = [0.0, 0.333 * 10.0 / 10.001, 1.0, 1.0, -(0.333 * 29.999 / 10.001)];
     for (k, u) in want.into_iter().enumerate() {
-        assert!((found.amount[k] + 0.4 * u).abs() < 1e-15, "{found:?}");
+        assert!((found.value[k] + 0.4 * u).abs() < 1e-15, "{found:?}");
         assert!((found.minus[k] - 0.4 - 0.4 * u).abs() < 1e-15, "{found:?}");
     }
-    assert!(found.amount_slope.iter().chain(&found.minus_slope).all(|slope| *slope == 0.0));
+    assert!(found.value_slope.iter().chain(&found.minus_slope).all(|slope| *slope == 0.0));
     let row = |theta: f64, norm: f64| {
         let problem = Problem::row(&[theta.cos(), 0.0, -1.0, -1.0], 0);
         ask(&spec("adaface"), &with_norms(&[norm], problem), Reduction::Sum)
@@ -184,16 +184,16 @@ fn averages_follow_the_rows_that_count() {
     loss.update(&mut found, &Owned::<f64>::of(&problem).batch()).unwrap();
     let kept = [100.0, 0.001, 40.0];
     let mean = kept.iter().sum::<f64>() / 3.0;
-    let deviation = (kept.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    let std = (kept.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
     near(found.norm_mean, averaged(0.01, mean, 20.0));
-    near(found.norm_deviation, averaged(0.01, deviation, 100.0));
+    near(found.norm_std, averaged(0.01, std, 100.0));
     assert_eq!((found.step, found.target_mean), (0, 0.0));
     // One row has no deviation; no row has nothing.
     let one = Problem { sample_weights: Some(vec![0.0, 0.0, 0.0, 0.0, 1.0]), ..problem.clone() };
     let mut found = loss.initial_state().unwrap();
     loss.update(&mut found, &Owned::<f64>::of(&one).batch()).unwrap();
     near(found.norm_mean, averaged(0.01, 40.0, 20.0));
-    assert_eq!(found.norm_deviation, 100.0);
+    assert_eq!(found.norm_std, 100.0);
     let empty = Problem { embedding_norms: Some(Vec::new()), ..Problem::new(Array2::zeros((0, 4)), Vec::new()) };
     for none in [Problem { sample_weights: Some(vec![0.0; 5]), ..problem }, empty] {
         let mut found = loss.initial_state().unwrap();
@@ -237,13 +237,13 @@ fn the_average_cosine_of_the_targets() {
 fn averages_agree_with_the_twin() {
     let mut gauge = Gauge::new("averages");
     let mut random = Random::new(82);
-    let usual = NormAmount::Standardised { amount: 0.3, concentration: 0.5, momentum: 0.25 };
+    let usual = NormMargin::Standardized { value: 0.3, concentration: 0.5, momentum: 0.25 };
     for preset in presets::all() {
         for turn in 0..20 {
             let mut spec = LossSpec { ignored_label: Some(2), ..spec_of(preset, 4) };
             if turn % 3 == 1 && spec.geometry == Geometry::Cosine {
-                spec.margin = Margin::Score { amount: Amount::FromNorm(usual) };
-                spec.rivals = Rivals::Curricular { momentum: 0.125 };
+                spec.margin = Margin::Score { value: MarginValue::FromNorm(usual) };
+                spec.negatives = Negatives::Curricular { momentum: 0.125 };
             }
             let loss = spec.clone().build(4).unwrap();
             let rows = random.below(9);
@@ -256,8 +256,8 @@ fn averages_agree_with_the_twin() {
             let want = if rows == 0 { memory(&before) } else { description.update(&batch(&spec, &problem)).unwrap() };
             assert_eq!((found.step, found.seed), (want.step, want.seed));
             let sizes = [1.0, 130.0, 130.0];
-            let found = [found.target_mean, found.norm_mean, found.norm_deviation];
-            let want = [want.target_mean, want.norm_mean, want.norm_deviation];
+            let found = [found.target_mean, found.norm_mean, found.norm_std];
+            let want = [want.target_mean, want.norm_mean, want.norm_std];
             for ((got, want), size) in found.into_iter().zip(want).zip(sizes) {
                 gauge.check("average", || format!("{} {problem:?}", preset.name), got, want, PLAIN * size);
             }
@@ -278,7 +278,7 @@ fn states_that_no_training_makes_are_refused() {
         refused.unwrap_err().subject().to_owned()
     };
     assert_eq!(with(|state| state.norm_mean = f64::NAN), "state.norm-mean");
-    assert_eq!(with(|state| state.norm_deviation = -1.0), "state.norm-deviation");
+    assert_eq!(with(|state| state.norm_std = -1.0), "state.norm-std");
     assert_eq!(with(|state| state.target_mean = f64::INFINITY), "state.target-mean");
     // What a loss needs is asked for by update too; the state itself need not come with the batch.
     let mut fine = state(0);
@@ -287,19 +287,19 @@ fn states_that_no_training_makes_are_refused() {
 }
 
 #[test]
-fn amounts_are_0_where_nothing_is_taken() {
-    let none = amounts(&LossSpec { margin: Margin::None, ..spec("arcface") }, &cosines(3));
-    assert_eq!((none.amount, none.minus), (vec![0.0; 3], vec![0.0; 3]));
+fn margin_values_are_0_where_nothing_is_taken() {
+    let none = values(&LossSpec { margin: Margin::None, ..spec("arcface") }, &cosines(3));
+    assert_eq!((none.value, none.minus), (vec![0.0; 3], vec![0.0; 3]));
     let spec = LossSpec { ignored_label: Some(2), ..spec("ldam") };
     let problem = Problem { aim: Aim::Labels(vec![2, 1, 2]), ..cosines(3) };
-    assert_eq!(amounts(&spec, &problem).amount, [0.0, 0.5, 0.0]);
+    assert_eq!(values(&spec, &problem).value, [0.0, 0.5, 0.0]);
 }
 
 #[test]
 fn norms_decide_under_every_geometry() {
-    let amount = NormAmount::Linear { low: 0.1, high: 0.4, norm_low: 1.0, norm_high: 3.0 };
+    let value = NormMargin::Linear { low: 0.1, high: 0.4, norm_low: 1.0, norm_high: 3.0 };
     for geometry in [Geometry::UnitWeights, Geometry::InnerProduct { bias: true, temperature: 0.5 }] {
-        let margin = Margin::Score { amount: Amount::FromNorm(amount) };
+        let margin = Margin::Score { value: MarginValue::FromNorm(value) };
         assert!(margin.is_from_norm() && !Margin::score(0.3).is_from_norm());
         let spec = LossSpec { geometry, margin, ..presets::find("cross-entropy").unwrap().spec() };
         let problem = Problem { embedding_norms: Some(vec![2.0]), ..Problem::row(&[0.5, 0.75, -1.0, 0.0], 0) };
@@ -308,9 +308,9 @@ fn norms_decide_under_every_geometry() {
         assert!((answer.embedding_norms.unwrap()[0] - want).abs() <= PLAIN, "{spec:?}");
     }
     // The slopes of margin and term add up.
-    let both = LossSpec { regulariser: Some(Regulariser::Ring { weight: 1.0, radius: 0.0 }), ..spec("magface") };
+    let both = LossSpec { regularizer: Some(Regularizer::Ring { weight: 1.0, radius: 0.0 }), ..spec("magface") };
     let problem = Problem { embedding_norms: Some(vec![60.0]), ..Problem::row(&[0.5, 0.1, 0.0, 0.2], 0) };
-    let margin = LossSpec { regulariser: None, ..spec("magface") };
+    let margin = LossSpec { regularizer: None, ..spec("magface") };
     let [sum, part] = [both, margin].map(|spec| ask(&spec, &problem, Reduction::Sum).embedding_norms.unwrap()[0]);
     assert!((sum - part - 60.0).abs() < 1e-12);
 }

@@ -1,4 +1,4 @@
-//! Batch normalisation (Ioffe and Szegedy 2015), for each channel over all images and pixels, M values.
+//! Batch normalization (Ioffe and Szegedy 2015), for each channel over all images and pixels, M values.
 //!
 //! ```text
 //! mean = sum y / M,  variance = sum (y - mean)^2 / M,  n = (y - mean) / sqrt(variance + epsilon),  z = gamma n + beta
@@ -105,7 +105,7 @@ impl Statistics {
     }
 }
 
-/// Normalisation as one product and one sum.
+/// Normalization as one product and one sum.
 #[derive(Clone, Debug)]
 pub(super) struct Affine {
     pub(super) scale: Vec<Lane>,

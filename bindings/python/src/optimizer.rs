@@ -1,4 +1,4 @@
-//! The optimiser of a head's fused step.
+//! The optimizer of a head's fused step.
 
 use crate::arrays::{read, write};
 use crate::errors::raised;
@@ -13,20 +13,20 @@ use softmargin::head::{self, Rule};
 use std::sync::{Mutex, MutexGuard};
 
 #[pyclass(frozen, module = "softmargin._core")]
-pub(crate) struct Optimiser {
-    inner: Mutex<head::Optimiser>,
+pub(crate) struct Optimizer {
+    inner: Mutex<head::Optimizer>,
 }
 
-impl Optimiser {
-    /// The optimiser, if no other thread steps with it now.
-    pub(crate) fn take(&self) -> PyResult<MutexGuard<'_, head::Optimiser>> {
-        let message = "optimiser: expected one that is not in use, found it in a step of another thread";
+impl Optimizer {
+    /// The optimizer, if no other thread steps with it now.
+    pub(crate) fn take(&self) -> PyResult<MutexGuard<'_, head::Optimizer>> {
+        let message = "optimizer: expected one that is not in use, found it in a step of another thread";
         self.inner.try_lock().map_err(|_| PyValueError::new_err(message))
     }
 }
 
 #[pymethods]
-impl Optimiser {
+impl Optimizer {
     /// `rule` is a dictionary: its kind and its numbers.
     #[new]
     #[pyo3(signature = (rule, learning_rate, shape, row_rates=None))]
@@ -37,9 +37,9 @@ impl Optimiser {
         row_rates: Option<Vec<f32>>,
     ) -> PyResult<Self> {
         let rule: Rule =
-            depythonize(&rule).map_err(|cause| PyValueError::new_err(format!("rule of the optimiser: {cause}")))?;
-        memory::check::<f32>("optimiser", 2, shape)?;
-        let mut inner = head::Optimiser::new(rule, learning_rate, shape).map_err(raised)?;
+            depythonize(&rule).map_err(|cause| PyValueError::new_err(format!("rule of the optimizer: {cause}")))?;
+        memory::check::<f32>("optimizer", 2, shape)?;
+        let mut inner = head::Optimizer::new(rule, learning_rate, shape).map_err(raised)?;
         if let Some(rates) = row_rates {
             inner = inner.with_row_rates(rates).map_err(raised)?;
         }
@@ -70,8 +70,8 @@ impl Optimiser {
     fn apply(&self, py: Python<'_>, weight: Bound<'_, PyAny>, gradient: Bound<'_, PyAny>) -> PyResult<()> {
         let gradient = read::<f32, Ix2>("gradient", &gradient)?;
         let mut weight = write("weight", &weight)?;
-        let (mut weight, gradient, mut optimiser) = (weight.as_array_mut(), gradient.as_array(), self.take()?);
-        let optimiser = &mut *optimiser;
-        compute(py, || optimiser.apply(weight.view_mut(), gradient)).map_err(raised)
+        let (mut weight, gradient, mut optimizer) = (weight.as_array_mut(), gradient.as_array(), self.take()?);
+        let optimizer = &mut *optimizer;
+        compute(py, || optimizer.apply(weight.view_mut(), gradient)).map_err(raised)
     }
 }

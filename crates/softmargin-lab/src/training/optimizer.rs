@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `m'` and `q'` are `m` and `q` divided by `1 - b1^t` and `1 - b2^t` in step t. Matrices and kernels are decayed; vectors
-//! are not: biases, the scales and shifts of normalisations, a learned scale of the loss. Nesterov's momentum as in
+//! are not: biases, the scales and shifts of normalizations, a learned scale of the loss. Nesterov's momentum as in
 //! Sutskever et al. 2013; AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101.
 
 use super::nesterov::Nesterov;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// How a gradient becomes a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Optimiser {
+pub enum Optimizer {
     /// Stochastic gradient descent with Nesterov's momentum.
     Sgd {
         /// What is kept of the last step's direction, from 0 up to, not including, 1.
@@ -37,7 +37,7 @@ pub enum Optimiser {
     },
 }
 
-impl Optimiser {
+impl Optimizer {
     /// Names of all kinds.
     pub const NAMES: [&str; 2] = ["sgd", "adamw"];
 
@@ -50,7 +50,7 @@ impl Optimiser {
         }
     }
 
-    /// The optimiser of a model's parameters.
+    /// The optimizer of a model's parameters.
     pub(crate) fn of<M: Module>(self, model: &M, weight_decay: f64) -> ModuleOptimizer {
         let mut vectors = Vectors::default();
         model.visit(&mut vectors);
@@ -70,7 +70,7 @@ impl Optimiser {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the optimisers take single precision")]
+#[expect(clippy::cast_possible_truncation, reason = "the optimizers take single precision")]
 fn single(value: f64) -> f32 {
     value as f32
 }
@@ -100,13 +100,13 @@ mod tests {
     }
 
     /// The parameters 1 and 1 after some steps at the rate 0.1 with a constant gradient.
-    fn after(optimiser: Optimiser, weight_decay: f64, gradient: f32, steps: usize) -> [f64; 2] {
+    fn after(optimizer: Optimizer, weight_decay: f64, gradient: f32, steps: usize) -> [f64; 2] {
         let device = Device::flex().autodiff();
         let mut pair = Pair {
             matrix: Param::from_tensor(Tensor::from_floats([[1.0]], &device)),
             vector: Param::from_tensor(Tensor::from_floats([1.0], &device)),
         };
-        let mut optimizer = optimiser.of(&pair, weight_decay);
+        let mut optimizer = optimizer.of(&pair, weight_decay);
         for _ in 0..steps {
             let loss = pair.matrix.val().sum().mul_scalar(gradient) + pair.vector.val().sum().mul_scalar(gradient);
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn sgd_takes_nesterovs_steps() {
         // v = 1, then 1.9; the steps are 0.1 (1 + 0.9 v).
-        let [matrix, vector] = after(Optimiser::Sgd { momentum: 0.9 }, 0.0, 1.0, 2);
+        let [matrix, vector] = after(Optimizer::Sgd { momentum: 0.9 }, 0.0, 1.0, 2);
         close(matrix, 1.0 - 0.19 - 0.271);
         close(vector, matrix);
     }
@@ -130,18 +130,18 @@ mod tests {
     #[test]
     fn adamw_takes_steps_of_the_rate_whatever_the_gradient() {
         for gradient in [1e-3, 1.0, 1e3] {
-            let optimiser = Optimiser::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
-            let [matrix, vector] = after(optimiser, 0.0, gradient, 3);
+            let optimizer = Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
+            let [matrix, vector] = after(optimizer, 0.0, gradient, 3);
             assert!((matrix - 0.7).abs() < 1e-4 && (vector - 0.7).abs() < 1e-4, "{gradient}: {matrix} {vector}");
         }
     }
 
     #[test]
     fn matrices_are_decayed_and_vectors_are_not() {
-        let [matrix, vector] = after(Optimiser::Sgd { momentum: 0.0 }, 0.5, 0.0, 1);
+        let [matrix, vector] = after(Optimizer::Sgd { momentum: 0.0 }, 0.5, 0.0, 1);
         close(matrix, 0.95);
         close(vector, 1.0);
-        let adamw = Optimiser::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
+        let adamw = Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
         let [matrix, vector] = after(adamw, 0.5, 0.0, 1);
         close(matrix, 0.95);
         close(vector, 1.0);
