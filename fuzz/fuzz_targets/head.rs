@@ -9,8 +9,8 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayView2, s};
-use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimizer, Precision, Rule};
-use softmargin::{InstructionSet, LossSpec, Reduction, presets};
+use softmargin::head::{Head, HeadBatch, HeadOptions, HeadParameters, HeadParametersMut, Mode, Optimizer, Precision, Rule};
+use softmargin::{InstructionSet, LossSpec, Reduction, RowInputs, presets};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -65,7 +65,7 @@ fn run(input: &Input) -> softmargin::Result<()> {
     let all = presets::all();
     let preset = &all[usize::from(input.preset) % all.len()];
     let [rows, classes, width] = input.shape.map(|size| usize::from(size % 40));
-    let spec = LossSpec { ignored_label: Some(-1), ..preset.spec().with_class_counts(&vec![3; classes]) };
+    let spec = preset.spec().with_class_counts(&vec![3; classes]).with_ignored_label(-1);
     let (sub_centers, has_bias) = (spec.sub_centers, spec.geometry.has_bias());
     let sets = InstructionSet::ALL;
     let loss = spec.build(classes)?.with_instruction_set(sets[usize::from(input.set) % sets.len()]);
@@ -87,23 +87,30 @@ fn run(input: &Input) -> softmargin::Result<()> {
     let labels = Array1::from_shape_fn(rows, |row| i64::from(input.labels[row % 8]) % 41);
     let bias = Array1::from_shape_fn(prototypes, |k| number(input, k + 13));
     let sampled = input.share.map(|share| head.sample(labels.view(), f64::from(share) / 255.0, 1, 2)).transpose()?;
-    let mut batch = HeadBatch::new(x, labels.view());
-    if has_bias {
-        batch = batch.with_bias(bias.view());
+    let mut rows = RowInputs::new(labels.view());
+    if let Some(state) = &state {
+        rows = rows.with_state(state);
     }
+    let mut batch = HeadBatch::new(x, rows);
     if let Some(sampled) = &sampled {
         batch = batch.with_sampled_classes(sampled);
-    }
-    if let Some(state) = &state {
-        batch = batch.with_state(state);
     }
     if input.steps {
         let mut weight = w.to_owned();
         let mut optimizer = Optimizer::new(Rule::ADAM_W, 0.1, weight.dim())?;
-        head.step(&batch, weight.view_mut(), &mut optimizer, reduction)?;
+        let mut bias = bias;
+        let mut parameters = HeadParametersMut::from(weight.view_mut());
+        if has_bias {
+            parameters = parameters.with_bias(bias.view_mut());
+        }
+        head.step(&batch, parameters, &mut optimizer, reduction)?;
         return Ok(());
     }
-    let (value, gradients) = head.value_and_grad(&batch, w, reduction)?;
+    let mut parameters = HeadParameters::new(w);
+    if has_bias {
+        parameters = parameters.with_bias(bias.view());
+    }
+    let (value, gradients) = head.value_and_grad(&batch, parameters, reduction)?;
     assert_eq!(value.rows.len(), rows);
     assert_eq!((gradients.embeddings.dim(), gradients.weight.dim()), (x.dim(), w.dim()));
     Ok(())

@@ -16,7 +16,7 @@ use softmargin::{ErrorKind, Loss, LossSpec, LossState, Reduction, presets};
 /// use softmargin_burn::MarginHeadConfig;
 ///
 /// let by_name = MarginHeadConfig::new(64, 10).with_preset("arcface")?;
-/// let spec = LossSpec { margin: Margin::score(0.2), ..presets::find("am-softmax")?.spec() };
+/// let spec = presets::find("am-softmax")?.spec().with_margin(Margin::score(0.2));
 /// let by_spec = MarginHeadConfig::new(64, 10).with_loss(spec);
 /// let head = by_spec.try_init(&Device::flex())?;
 /// assert_eq!(head.weight.dims(), [10, 64]);

@@ -72,7 +72,7 @@ impl Prepared {
         let unbounded = match loss.spec().scale {
             Scale::Learned { initial, min, max } => {
                 let scale = Scale::Learned { initial, min: 0.5 * min, max: 2.0 * max };
-                let spec = LossSpec { scale, ..loss.spec().clone() };
+                let spec = loss.spec().clone().with_scale(scale);
                 // Refused only at the very ends of what a scale may be.
                 spec.build(num_classes).unwrap_or_else(|_| loss.clone())
             }

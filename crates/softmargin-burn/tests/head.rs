@@ -150,7 +150,7 @@ fn nan_is_an_error_on_flex_and_shows_in_the_loss_elsewhere() {
 fn specs_that_make_no_loss_are_refused() {
     let config = MarginHeadConfig::new(WIDTH, CLASSES);
     assert!(config.clone().with_preset("arcfase").unwrap_err().to_string().contains("arcface"));
-    let degrees = LossSpec { margin: Margin::score(28.6), ..preset("am-softmax") };
+    let degrees = preset("am-softmax").with_margin(Margin::score(28.6));
     assert_eq!(config.with_loss(degrees).try_init(&device()).unwrap_err().kind(), ErrorKind::Spec);
     assert_eq!(MarginHeadConfig::new(0, 3).try_init(&device()).unwrap_err().subject(), "embedding_size");
     assert_eq!(MarginHeadConfig::new(3, 0).try_init(&device()).unwrap_err().subject(), "num_classes");
@@ -187,7 +187,7 @@ fn one_class_is_no_loss_and_no_gradient() {
     for preset in presets::all() {
         for inputs in [RowInputs::new(), RowInputs::new().composed()] {
             // A term on norms alone stays.
-            let spec = LossSpec { regularizer: None, ..preset.spec().with_class_counts(&[9]) };
+            let spec = preset.spec().with_class_counts(&[9]).with_regularizer(None);
             let head = MarginHeadConfig::new(WIDTH, 1).with_loss(spec).init(&device());
             let embeddings = tensor(&common::numbers(3 * WIDTH, 1), [3, WIDTH], DType::F32).require_grad();
             let targets = Tensor::<1, Int>::zeros([3], &device());
@@ -202,7 +202,7 @@ fn one_class_is_no_loss_and_no_gradient() {
 #[test]
 fn all_rows_ignored_is_no_loss_and_no_gradient() {
     for inputs in [RowInputs::new(), RowInputs::new().composed()] {
-        let case = Case { spec: LossSpec { ignored_label: Some(-1), ..preset("arcface") }, ..plain_case("arcface") };
+        let case = Case { spec: preset("arcface").with_ignored_label(-1), ..plain_case("arcface") };
         let problem = Problem::new();
         let head = head(&case, &problem, DType::F32);
         let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
@@ -341,12 +341,7 @@ fn the_state_goes_where_the_head_goes() {
 
 /// A head with every parameter there is.
 fn full_head(device: &Device) -> MarginHead {
-    let spec = LossSpec {
-        geometry: Geometry::InnerProduct { bias: true, temperature: 1.0 },
-        scale: Scale::Learned { initial: 2.0, min: 1.0, max: 4.0 },
-        regularizer: Some(Regularizer::Ring { weight: 0.1, radius: 1.5 }),
-        ..preset("cross-entropy")
-    };
+    let spec = preset("cross-entropy").with_geometry(Geometry::InnerProduct { bias: true, temperature: 1.0 }).with_scale(Scale::Learned { initial: 2.0, min: 1.0, max: 4.0 }).with_regularizer(Regularizer::Ring { weight: 0.1, radius: 1.5 });
     MarginHeadConfig::new(WIDTH, CLASSES).with_loss(spec).init(device)
 }
 
@@ -392,7 +387,7 @@ fn configurations_survive_their_file() {
 fn a_learned_scale_stays_within_its_bounds() {
     // Every row is right by far, so that the loss falls with the scale without end.
     let device = device();
-    let spec = LossSpec { scale: Scale::Learned { initial: 7.9, min: 1.0, max: 8.0 }, ..preset("normface") };
+    let spec = preset("normface").with_scale(Scale::Learned { initial: 7.9, min: 1.0, max: 8.0 });
     for inputs in [RowInputs::new(), RowInputs::new().composed()] {
         let mut head = MarginHeadConfig::new(2, 2).with_loss(spec.clone()).init(&device);
         head.weight = Param::from_tensor(tensor(&[1.0, 0.0, 0.0, 1.0], [2, 2], DType::F32)).set_require_grad(false);
@@ -421,7 +416,7 @@ fn a_learned_scale_stays_within_its_bounds() {
 fn at_a_bound_the_sign_of_the_whole_gradient_decides() {
     let mut problem = Problem::new();
     let case = Case {
-        spec: LossSpec { scale: Scale::Learned { initial: 2.0, min: 2.0, max: 50.0 }, ..preset("normface") },
+        spec: preset("normface").with_scale(Scale::Learned { initial: 2.0, min: 2.0, max: 50.0 }),
         ..plain_case("normface")
     };
     let slope = |problem: &Problem, upstream: f32| {
@@ -498,7 +493,7 @@ fn many_classes_are_composed_in_chunks_of_rows() {
     let values = |count: usize, from: usize| (0..count).map(|k| spread(k + from)).collect::<Vec<f32>>();
     let labels: Vec<i64> = (0..rows).map(|row| (row * 911 % classes) as i64).collect();
     for name in ["normface", "arcface", "cross-entropy"] {
-        let spec = LossSpec { ignored_label: Some(911), ..preset(name) };
+        let spec = preset(name).with_ignored_label(911);
         let mut head = MarginHeadConfig::new(width, classes).with_loss(spec).try_init(&device).unwrap();
         let weight = TensorData::new(values(classes * width, 5), [classes, width]);
         head.weight = Param::from_tensor(Tensor::from_data(weight, &device).require_grad());

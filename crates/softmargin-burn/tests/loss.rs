@@ -179,7 +179,7 @@ fn what_a_loss_needs_it_says() {
 #[test]
 fn a_loss_takes_any_view_of_scores() {
     let values = [[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]];
-    let core = LossSpec { ..common::preset("cross-entropy") }.build(3).unwrap();
+    let core = common::preset("cross-entropy").build(3).unwrap();
     let scores = ArrayView2::from(&values);
     let labels = ndarray::array![1, 2];
     let expected = core.value(&softmargin::Batch::new(scores, labels.view()), Reduction::Mean).unwrap().total;

@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 use ndarray::{Array1, Array2};
-use softmargin::{Batch, Comparison, Gate, Geometry, Loss, LossSpec, Negatives, Reduction, Scale, SmoothGate, presets};
+use softmargin::{Batch, Comparison, Gate, Geometry, Loss, Negatives, Reduction, RowInputs, SmoothGate, presets};
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
@@ -53,10 +53,11 @@ impl Problem {
     /// Seconds for value and gradient, the gradient fresh or written where the last one was.
     fn time(&mut self, loss: &Loss, fresh: bool) -> f64 {
         let state = loss.initial_state();
-        let mut batch = Batch::new(self.scores.view(), self.targets.view());
+        let mut rows = RowInputs::new(self.targets.view());
         if let Some(state) = &state {
-            batch = batch.with_state(state);
+            rows = rows.with_state(state);
         }
+        let batch = Batch::new(self.scores.view(), rows);
         let start = Instant::now();
         if fresh {
             let result = loss.value_and_grad(&batch, Reduction::Mean).expect("a well-formed batch");
@@ -71,12 +72,12 @@ impl Problem {
 }
 
 fn loss(name: &str, classes: usize) -> Option<Loss> {
-    let base = LossSpec { scale: Scale::fixed(3.0), ..presets::find("cross-entropy").ok()?.spec() };
+    let base = presets::find("cross-entropy").ok()?.spec().with_scale(3.0);
     let comparison = CASES.into_iter().find(|(case, _)| *case == name);
     let negatives = NEGATIVES.into_iter().find(|(case, _)| *case == name);
     let spec = match (comparison, negatives) {
-        (Some((_, comparison)), _) => LossSpec { comparison, ..base },
-        (None, Some((_, negatives))) => LossSpec { negatives, geometry: Geometry::Cosine, ..base },
+        (Some((_, comparison)), _) => base.with_comparison(comparison),
+        (None, Some((_, negatives))) => base.with_negatives(negatives).with_geometry(Geometry::Cosine),
         (None, None) => return None,
     };
     spec.build(classes).ok()

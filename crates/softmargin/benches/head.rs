@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimizer, Precision, Rule};
 use softmargin::random::{Generator, Purpose};
 use softmargin::simd::{Instructions, LINE, Line, Vector, Work, run_on};
-use softmargin::{Geometry, InstructionSet, LossSpec, Reduction, presets};
+use softmargin::{Geometry, InstructionSet, Reduction, presets};
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -83,7 +83,7 @@ impl Problem {
         // Inner products as PyTorch's side has them.
         let plain = Geometry::InnerProduct { bias: false, temperature: 1.0 };
         let geometry = if spec.geometry.has_bias() { plain } else { spec.geometry };
-        let spec = LossSpec { geometry, ..spec };
+        let spec = spec.with_geometry(geometry);
         let size = if spec.geometry.is_bounded() { 1.0 } else { 1.0 / (case.width as f32).sqrt() };
         let head = Head::with_options(spec.build(case.classes).expect("a sound loss"), case.options).expect("options");
         let head = case.tile.map_or_else(|| head.clone(), |tile| head.clone().with_tile(tile));

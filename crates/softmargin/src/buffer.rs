@@ -3,7 +3,7 @@
 //! A fresh gradient of hundreds of megabytes is filled once; with pages of 4 KiB the faults cost more than the filling.
 //! Where the system lets a program ask for huge pages, such an array asks.
 
-use crate::real::Real;
+use crate::number::Real;
 use ndarray::{Array2, ArrayView1};
 use std::borrow::Cow;
 

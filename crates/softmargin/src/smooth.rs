@@ -10,7 +10,7 @@
 //! 1 plus the sum over all but the largest, so that nothing is lost where one score stands out or all are large.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::real::Real;
+use crate::number::Real;
 
 /// `max(x, 0)`.
 pub fn relu(x: f64) -> f64 {

@@ -151,14 +151,14 @@ pub fn cases() -> Vec<Case> {
 
 fn comparisons() -> Vec<Case> {
     let mut cases = Vec::new();
-    let cosine = LossSpec { scale: Scale::fixed(6.0), ..preset("am-softmax") };
+    let cosine = preset("am-softmax").with_scale(6.0);
     for gate in [Gate::Relu, Gate::Softplus, Gate::Identity] {
         for comparison in
             [Comparison::EachPair { gate }, Comparison::Hardest { gate }, Comparison::AgainstZero { gate }]
         {
-            cases.push(case(format!("{comparison:?}"), LossSpec { comparison, ..cosine.clone() }));
+            cases.push(case(format!("{comparison:?}"), cosine.clone().with_comparison(comparison)));
             if gate == Gate::Softplus {
-                let spec = LossSpec { comparison, scale: learned(), ..cosine.clone() };
+                let spec = cosine.clone().with_comparison(comparison).with_scale(learned());
                 cases.push(case(format!("{comparison:?} learned"), spec));
             }
         }
@@ -168,15 +168,15 @@ fn comparisons() -> Vec<Case> {
         (SmoothGate::Relu, learned()),
         (SmoothGate::Identity, Scale::fixed(6.0)),
     ] {
-        let spec = LossSpec { comparison: Comparison::LogSumExp { gate }, scale, ..cosine.clone() };
+        let spec = cosine.clone().with_comparison(Comparison::LogSumExp { gate }).with_scale(scale);
         cases.push(case(format!("{gate:?} {scale:?}"), spec));
     }
     for (label_smoothing, z_loss) in [(0.1, 0.0), (0.0, 0.05), (0.2, 0.01)] {
         let comparison = Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } };
         for scale in [Scale::fixed(2.0), learned()] {
             let name = format!("{comparison:?} {scale:?}");
-            let spec = LossSpec { comparison, scale, ..preset("cross-entropy") };
-            cases.push(case(name.clone(), LossSpec { margin: Margin::score(0.3), ..spec.clone() }));
+            let spec = preset("cross-entropy").with_comparison(comparison).with_scale(scale);
+            cases.push(case(name.clone(), spec.clone().with_margin(Margin::score(0.3))));
             cases.push(Case { soft: true, ..case(format!("soft {name}"), spec) });
         }
     }
@@ -190,7 +190,7 @@ fn learned() -> Scale {
 fn margins() -> Vec<Case> {
     let mut cases = Vec::new();
     let cosine = preset("normface");
-    let with = |margin: Margin| LossSpec { margin, ..cosine.clone() };
+    let with = |margin: Margin| cosine.clone().with_margin(margin);
     for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
         for (times, plus, minus, beyond_pi) in [
             (1.0, 1.4, 0.1, BeyondPi::Continue),
@@ -204,7 +204,7 @@ fn margins() -> Vec<Case> {
             let margin = angle(times, plus, minus, beyond_pi, gradient);
             cases.push(case(format!("{margin:?}"), with(Margin::Angle(margin.clone()))));
             for geometry in [Geometry::UnitWeights, Geometry::InnerProduct { bias: false, temperature: 1.5 }] {
-                let spec = LossSpec { geometry, ..with(Margin::Angle(margin.clone())) };
+                let spec = with(Margin::Angle(margin.clone())).with_geometry(geometry);
                 cases.push(case(format!("{geometry:?} {margin:?}"), spec));
             }
         }
@@ -212,7 +212,7 @@ fn margins() -> Vec<Case> {
     for geometry in [Geometry::UnitWeights, Geometry::InnerProduct { bias: false, temperature: 1.0 }] {
         let anneal = Some(Anneal { initial: 1.5, rate: 0.0, power: 1.0, min: 0.0 });
         let margin = AngularMargin { anneal, ..angle(3.0, 0.2, 0.1, BeyondPi::Piecewise, MarginGradient::Exact) };
-        cases.push(case(format!("annealed {geometry:?}"), LossSpec { geometry, ..with(Margin::Angle(margin)) }));
+        cases.push(case(format!("annealed {geometry:?}"), with(Margin::Angle(margin)).with_geometry(geometry)));
     }
     let per_class: Vec<f64> = vec![0.0, 0.1, 0.5, 1.2, 0.3];
     let radians = per_class.iter().map(|m| Radians(*m)).collect();
@@ -256,7 +256,7 @@ fn negatives() -> Vec<Case> {
                 [("arcface", Scale::fixed(6.0)), ("am-softmax", Scale::fixed(6.0)), ("normface", learned())]
             {
                 let scale = if matches!(comparison, Comparison::Hardest { .. }) { Scale::fixed(6.0) } else { scale };
-                let spec = LossSpec { negatives, comparison, scale, ..preset(name) };
+                let spec = preset(name).with_negatives(negatives).with_comparison(comparison).with_scale(scale);
                 cases.push(case(format!("{negatives:?} {comparison:?} {name}"), spec));
             }
         }
@@ -277,7 +277,7 @@ fn values() -> Vec<Case> {
     for value in [drawn, MarginValue::FromNorm(linear), counted] {
         for margin in [score(value.clone()), logit(value.clone()), minus(value.clone())] {
             cases
-                .push(case(format!("{margin:?}"), LossSpec { margin, scale: Scale::fixed(6.0), ..preset("normface") }));
+                .push(case(format!("{margin:?}"), preset("normface").with_margin(margin).with_scale(6.0)));
         }
     }
     // Averages that are those of the batch: norms on both sides of them, and angles made smaller than 0.
@@ -289,19 +289,19 @@ fn values() -> Vec<Case> {
             beyond_pi: BeyondPi::Clamp,
             ..base.clone()
         };
-        let spec = LossSpec { margin: Margin::Angle(margin), scale: Scale::fixed(6.0), ..preset("normface") };
+        let spec = preset("normface").with_margin(Margin::Angle(margin)).with_scale(6.0);
         cases.push(case(format!("standardized {momentum}"), spec));
-        let spec = LossSpec { scale: Scale::fixed(6.0), ..preset("normface") };
+        let spec = preset("normface").with_scale(6.0);
         cases.push(case(
             format!("standardized score {momentum}"),
-            LossSpec { margin: score(MarginValue::FromNorm(standardized)), ..spec },
+            spec.with_margin(score(MarginValue::FromNorm(standardized))),
         ));
     }
     for beyond_pi in [BeyondPi::Continue, BeyondPi::Extend, BeyondPi::Plain, BeyondPi::Piecewise, BeyondPi::Clamp] {
         for geometry in [Geometry::Cosine, Geometry::UnitWeights] {
             let plus = AngularMargin { plus: MarginValue::FromNorm(linear), beyond_pi, ..base.clone() };
             let scale = Scale::fixed(6.0);
-            let spec = LossSpec { margin: Margin::Angle(plus), geometry, scale, ..preset("normface") };
+            let spec = preset("normface").with_margin(Margin::Angle(plus)).with_geometry(geometry).with_scale(scale);
             cases.push(case(format!("{geometry:?} {beyond_pi:?} from the norm"), spec));
         }
     }
@@ -310,17 +310,14 @@ fn values() -> Vec<Case> {
 
 fn several_centers() -> Vec<Case> {
     let biased = Geometry::InnerProduct { bias: true, temperature: 1.0 };
-    let with = |geometry, name: &str| LossSpec { geometry, sub_centers: 2, ..preset(name) };
+    let with = |geometry, name: &str| preset(name).with_geometry(geometry).with_sub_centers(2);
     vec![
         case("two centers and a bias", with(biased, "cross-entropy")),
         case("two centers on unit weights", with(Geometry::UnitWeights, "cross-entropy")),
         case("two centers and negatives", with(Geometry::Cosine, "mv-softmax")),
         case(
             "two centers and ring",
-            LossSpec {
-                regularizer: Some(Regularizer::Ring { weight: 0.3, radius: 1.0 }),
-                ..with(Geometry::Cosine, "am-softmax")
-            },
+            with(Geometry::Cosine, "am-softmax").with_regularizer(Regularizer::Ring { weight: 0.3, radius: 1.0 }),
         ),
     ]
 }
@@ -329,10 +326,10 @@ fn extras() -> Vec<Case> {
     let ring = Some(Regularizer::Ring { weight: 0.3, radius: 1.0 });
     let incay = Some(Regularizer::FeatureIncay { weight: 0.2 });
     let entropy = preset("cross-entropy");
-    let with = |regularizer, name: &str| LossSpec { regularizer, ..preset(name) };
+    let with = |regularizer, name: &str| preset(name).with_regularizer(regularizer);
     let class_weights = Some(vec![1.0, 2.0, 0.5, 0.0, 3.0]);
-    let weighted = LossSpec { class_weights, ..preset("normface") };
-    let everything = LossSpec { ignored_label: Some(-100), ..LossSpec { regularizer: ring, ..weighted.clone() } };
+    let weighted = preset("normface").with_class_weights(class_weights);
+    let everything = weighted.clone().with_regularizer(ring).with_ignored_label(-100);
     vec![
         case("ring on cosines", with(ring, "am-softmax")),
         case("ring on inner products", with(ring, "cross-entropy")),
@@ -346,12 +343,12 @@ fn extras() -> Vec<Case> {
         case("class weights", weighted.clone()),
         Case { weighted: true, ..case("both weights", weighted) },
         Case { weighted: true, ..case("sample weights", preset("arcface")) },
-        case("ignored label", LossSpec { ignored_label: Some(-100), ..entropy.clone() }),
+        case("ignored label", entropy.clone().with_ignored_label(-100)),
         Case { weighted: true, ..case("everything", everything) },
         Case { weighted: true, soft: true, ..case("soft and weighted", entropy.clone()) },
         case(
             "temperature",
-            LossSpec { geometry: Geometry::InnerProduct { bias: true, temperature: 2.0 }, scale: learned(), ..entropy },
+            entropy.with_geometry(Geometry::InnerProduct { bias: true, temperature: 2.0 }).with_scale(learned()),
         ),
     ]
 }

@@ -271,7 +271,7 @@ fn parts(spec: &LossSpec) -> Result<Value, Error> {
         }
     }
     let counted = spec.clone().with_class_counts(&[]);
-    let plain = LossSpec { class_weights: None, ignored_label: None, sub_centers: 1, ..counted };
+    let plain = counted.with_class_weights(None).with_ignored_label(None).with_sub_centers(1);
     let mut parts = Value::Table(table("loss.spec", &plain)?);
     without_numbers(&mut parts);
     Ok(parts)
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn a_part_of_a_spec_is_put_over_the_preset() {
         let asked = request("[loss]\nname = 'arcface'\n[loss.spec]\nsub-centers = 2");
-        let expected = LossSpec { sub_centers: 2, ..presets::find("arcface").unwrap().spec() };
+        let expected = presets::find("arcface").unwrap().spec().with_sub_centers(2);
         assert_eq!(asked.spec().unwrap().1, expected);
     }
 

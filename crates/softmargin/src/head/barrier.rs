@@ -1,13 +1,14 @@
 //! Between the sweeps: from what all shards have found to the loss of every row, and what its slopes are multiplied by.
 
-use super::first::FirstSweep;
-use super::rows::{Rows, Source};
+use super::first_sweep::FirstSweep;
+use super::rows::{HeadRows, Operands};
 use super::sweep::{Block, Pull};
-use super::tile::{Kind, PanelSums};
-use crate::comparison::{Aim, NegativeStatistics, NegativeSums, Outcome, Present};
-use crate::loss::{Loss, RowOutcome};
-use crate::negatives::Negatives;
-use crate::real::Real;
+use super::tile::PanelSums;
+use crate::axes::negatives::Negatives;
+use crate::loss::Loss;
+use crate::number::Real;
+use crate::rows::comparison::{Outcome, outcome as outcome_of};
+use crate::rows::{Accumulators, Exponentials, Present, RowOutcome, SweepKind};
 use crate::simd::{ExpSums, GateSums, LINE, Sweeps};
 use crate::smooth::softplus;
 
@@ -98,9 +99,9 @@ pub(super) struct Barrier {
 /// What all rows of a batch share.
 pub(super) struct Shared<'a> {
     pub(super) loss: &'a Loss,
-    pub(super) rows: &'a Rows,
-    pub(super) source: Source<'a>,
-    pub(super) kind: Kind,
+    pub(super) rows: &'a HeadRows,
+    pub(super) operands: Operands<'a>,
+    pub(super) kind: SweepKind,
     /// What the loss of a row is multiplied by, its weight aside.
     pub(super) factor: f64,
     /// Prototypes that take part.
@@ -180,36 +181,36 @@ impl Barrier {
             return;
         };
         let classes = shared.positions / loss.spec().sub_centers;
-        let outvoted = !found.has_negatives() && !matches!(shared.kind, Kind::Gated { against_zero: true, .. });
-        let aim = Aim { score: target.exact.score, shift: target.modified.shift, scale: rows.scale };
+        let outvoted = !found.has_negatives() && !matches!(shared.kind, SweepKind::Gated { against_zero: true, .. });
+        let aim = target.target.aim(rows.scale);
         let mut negative = None;
         let outcome = if classes == 1 || outvoted {
-            Outcome { row: crate::comparison::RowLoss::default(), slope: 0.0, share: 0.0 }
+            Outcome::default()
         } else {
-            let statistics = match shared.kind {
-                Kind::Exponentials => NegativeStatistics::Exponentials(NegativeSums {
+            let accumulators = match shared.kind {
+                SweepKind::Exponentials => Accumulators::Exponentials(Exponentials {
                     reference: found.reference,
                     sums: found.exponentials,
                     present: found.present,
                 }),
-                Kind::Gated { .. } => NegativeStatistics::Gated(found.gated),
-                Kind::Largest => {
+                SweepKind::Gated { .. } => Accumulators::Gated(found.gated),
+                SweepKind::Largest => {
                     let (score, exact, slope) = strongest(shared, row, &found);
                     negative = Some((exact, slope));
-                    NegativeStatistics::Largest(score)
+                    Accumulators::Largest(score)
                 }
             };
-            loss.spec().comparison.outcome(&aim, &statistics)
+            outcome_of(loss.spec().comparison, &aim, &accumulators)
         };
         // The mean of nothing may be NaN; a row that does not count has no part in it.
-        let factor = shared.factor * rows.plans[row].weight * rows.scale;
+        let factor = shared.factor * rows.plan.row_weight(row) * rows.scale;
         let correct = top(shared, row, &found) == Some(target.exact.position);
-        let row_outcome = loss.row_outcome(&outcome.row, target.exact.score, target.modified, rows.scale, correct);
-        let by_norms = shared.factor * rows.plans[row].weight * row_outcome.norm_slope;
+        let row_outcome = rows.plan.outcome_of(&outcome.row, &target.target, correct);
+        let by_norms = shared.factor * rows.plan.row_weight(row) * row_outcome.norm_slope();
         self.pulls.push(Pull {
             position: target.exact.position,
             row,
-            slope: factor * outcome.row.target_slope * target.modified.slope,
+            slope: factor * outcome.row.target_slope * target.target.modified.slope,
             score: target.exact.score,
             weight_norm: target.exact.weight_norm,
             by_weight_norm: if loss.needs_weight_norms() { by_norms * rows.norms[row] } else { 0.0 },
@@ -232,14 +233,14 @@ impl Barrier {
 
 /// The strongest negative of a row: its score as it is compared, where that comes from, and its slope by the score.
 fn strongest(shared: &Shared<'_>, row: usize, found: &RowFound) -> (f64, super::rows::ExactScore, f64) {
-    let exact = shared.source.exact(row, shared.rows.norms[row], found.largest_position as usize);
-    let bend = shared.rows.targets[row].as_ref().and_then(|target| target.bend);
-    let (Some(bend), false) = (bend, shared.loss.spec().negatives == Negatives::Plain) else {
+    let exact = shared.operands.exact(row, shared.rows.norms[row], found.largest_position as usize);
+    let transform = shared.rows.targets[row].as_ref().and_then(|target| target.target.negatives);
+    let (Some(transform), false) = (transform, shared.loss.spec().negatives == Negatives::Plain) else {
         return (exact.score, exact, 1.0);
     };
     let (mut value, mut slope) = ([0.0_f32], [0.0_f32]);
     let sweeps = Sweeps::<f32>::of(shared.loss.instruction_set());
-    (sweeps.bend)(&[f32::round_from(exact.score)], bend, &mut value, &mut slope);
+    (sweeps.transform)(&[f32::round_from(exact.score)], transform, &mut value, &mut slope);
     (f64::from(value[0]), exact, f64::from(slope[0]))
 }
 

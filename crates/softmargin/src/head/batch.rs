@@ -1,104 +1,42 @@
-//! What a head is computed on.
+//! Embeddings with everything that belongs to their rows, and the parameters that a head is computed with.
 
-use crate::batch::{Batch, Targets};
+use crate::axes::geometry::Geometry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::Geometry;
 use crate::head::sampling::SampledClasses;
-use crate::real::Real;
-use crate::state::LossState;
-use ndarray::{ArrayView1, ArrayView2};
+use crate::loss::Loss;
+use crate::number::Real;
+use crate::rows::{Learned, RowInputs};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
-/// Embeddings with everything that belongs to their rows; any strides.
+/// A batch of embeddings (N, D), of any strides, with the inputs of its rows.
 ///
 /// ```
 /// use ndarray::array;
 /// use softmargin::head::{Head, HeadBatch};
-/// use softmargin::{LossSpec, Reduction, presets};
-/// let spec = LossSpec { ignored_label: Some(-1), ..presets::find("arcface")?.spec() };
-/// let head = Head::new(spec.build(3)?);
+/// use softmargin::{Reduction, RowInputs, presets};
+/// let head = Head::new(presets::ARCFACE.spec().with_ignored_label(-1).build(3)?);
 /// let (x, w) = (array![[1.0_f32, 0.2], [0.5, -1.0]], array![[1.0_f32, 0.0], [0.0, 1.0], [-1.0, -1.0]]);
 /// let (targets, weights) = (array![0, -1], array![0.5_f32, 1.0]);
-/// let batch = HeadBatch::new(x.view(), targets.view()).with_sample_weights(weights.view());
-/// let value = head.value(&batch, w.view(), Reduction::Sum)?;
-/// assert_eq!((value.kept, value.weight, value.rows[1]), (1, 0.5, 0.0));
+/// let rows = RowInputs::new(targets.view()).with_sample_weights(weights.view());
+/// let value = head.value(&HeadBatch::new(x.view(), rows), w.view(), Reduction::Sum)?;
+/// assert_eq!((value.valid_rows, value.weight, value.rows[1]), (1, 0.5, 0.0));
 /// # Ok::<(), softmargin::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct HeadBatch<'a, F> {
     pub(super) embeddings: ArrayView2<'a, F>,
-    pub(super) targets: Targets<'a, F>,
-    pub(super) bias: Option<ArrayView1<'a, F>>,
-    pub(super) sample_weights: Option<ArrayView1<'a, F>>,
-    pub(super) margins: Option<ArrayView1<'a, F>>,
-    pub(super) scale: Option<f64>,
-    pub(super) radius: Option<f64>,
-    pub(super) state: Option<&'a LossState>,
+    pub(super) rows: RowInputs<'a, F>,
     pub(super) sampled: Option<&'a SampledClasses>,
 }
 
 impl<'a, F: Real> HeadBatch<'a, F> {
-    /// Embeddings (N, D) and a class for each (N).
-    pub fn new(embeddings: ArrayView2<'a, F>, targets: ArrayView1<'a, i64>) -> Self {
-        Self::with_targets(embeddings, Targets::Hard(targets))
+    /// Embeddings (N, D) and the inputs of their rows: [`RowInputs`] without norms, which the head computes, or a view of
+    /// labels (N) where nothing else is needed.
+    pub fn new(embeddings: ArrayView2<'a, F>, rows: impl Into<RowInputs<'a, F>>) -> Self {
+        Self { embeddings, rows: rows.into(), sampled: None }
     }
 
-    /// Embeddings (N, D) and a distribution over the classes (N, C) for each.
-    pub fn soft(embeddings: ArrayView2<'a, F>, targets: ArrayView2<'a, F>) -> Self {
-        Self::with_targets(embeddings, Targets::Soft(targets))
-    }
-
-    /// Embeddings (N, D) and what they are to become.
-    pub fn with_targets(embeddings: ArrayView2<'a, F>, targets: Targets<'a, F>) -> Self {
-        Self {
-            embeddings,
-            targets,
-            bias: None,
-            sample_weights: None,
-            margins: None,
-            scale: None,
-            radius: None,
-            state: None,
-            sampled: None,
-        }
-    }
-
-    /// The bias, one number a prototype (C K), for a geometry that has one.
-    #[must_use]
-    pub fn with_bias(self, bias: ArrayView1<'a, F>) -> Self {
-        Self { bias: Some(bias), ..self }
-    }
-
-    /// Loss weighting (N), 0 or above; a row of weight 0 is ignored.
-    #[must_use]
-    pub fn with_sample_weights(self, weights: ArrayView1<'a, F>) -> Self {
-        Self { sample_weights: Some(weights), ..self }
-    }
-
-    /// The margin value of each row (N), for [`MarginValue::PerSample`](crate::MarginValue::PerSample).
-    #[must_use]
-    pub fn with_margins(self, margins: ArrayView1<'a, F>) -> Self {
-        Self { margins: Some(margins), ..self }
-    }
-
-    /// Where a learned scale stands now.
-    #[must_use]
-    pub fn with_scale(self, scale: f64) -> Self {
-        Self { scale: Some(scale), ..self }
-    }
-
-    /// Where the learned radius of ring loss stands now.
-    #[must_use]
-    pub fn with_radius(self, radius: f64) -> Self {
-        Self { radius: Some(radius), ..self }
-    }
-
-    /// The state of a loss that has one.
-    #[must_use]
-    pub fn with_state(self, state: &'a LossState) -> Self {
-        Self { state: Some(state), ..self }
-    }
-
-    /// The classes that take part, where not all do; see [`SampledClasses`].
+    /// Sets the classes that take part, where not all do; see [`SampledClasses`].
     #[must_use]
     pub fn with_sampled_classes(self, sampled: &'a SampledClasses) -> Self {
         Self { sampled: Some(sampled), ..self }
@@ -109,55 +47,148 @@ impl<'a, F: Real> HeadBatch<'a, F> {
         self.embeddings.dim()
     }
 
-    /// The same, borrowed for less long.
+    /// The same batch, borrowed for a shorter time.
     pub(super) fn reborrow<'b>(self) -> HeadBatch<'b, F>
     where
         'a: 'b,
     {
-        HeadBatch {
-            embeddings: self.embeddings.reborrow(),
-            targets: match self.targets {
-                Targets::Hard(labels) => Targets::Hard(labels.reborrow()),
-                Targets::Soft(targets) => Targets::Soft(targets.reborrow()),
-            },
-            bias: self.bias.map(|bias| bias.reborrow()),
-            sample_weights: self.sample_weights.map(|weights| weights.reborrow()),
-            margins: self.margins.map(|margins| margins.reborrow()),
-            scale: self.scale,
-            radius: self.radius,
-            state: self.state,
-            sampled: self.sampled,
-        }
+        HeadBatch { embeddings: self.embeddings.reborrow(), rows: self.rows.reborrow(), sampled: self.sampled }
     }
 
-    /// The batch of some scores (N, C), or of what stands for them.
-    pub(super) fn of_scores<'b>(self, scores: ArrayView2<'b, F>) -> Batch<'b, F>
+    /// Rejects norms: the head computes them.
+    pub(super) fn check(&self) -> Result<()> {
+        let norms = [
+            ("embedding norms", self.rows.embedding_norms.is_some()),
+            ("weight norms", self.rows.weight_norms.is_some()),
+        ];
+        match norms.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => {
+                let (expected, advice) = ("none: a head computes them", format!("leave the {name} out"));
+                Err(Error::new(ErrorKind::Input, name, expected, "some", advice))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parameters of a head: prototypes and, where the loss has them, a bias, a learned scale and a learned radius.
+///
+/// A view of the prototypes converts into it where there is nothing else.
+///
+/// ```
+/// use ndarray::array;
+/// use softmargin::head::{Head, HeadBatch, HeadParameters};
+/// use softmargin::{Reduction, presets};
+/// let head = Head::new(presets::CROSS_ENTROPY.spec().build(2)?);
+/// let (x, w, bias, targets) = (array![[1.0_f32]], array![[1.0_f32], [0.0]], array![0.5_f32, 0.0], array![0]);
+/// let parameters = HeadParameters::new(w.view()).with_bias(bias.view());
+/// let value = head.value(&HeadBatch::new(x.view(), targets.view()), parameters, Reduction::Mean)?;
+/// assert!((value.total - (-1.5_f32).exp().ln_1p()).abs() < 1e-6);
+/// # Ok::<(), softmargin::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct HeadParameters<'a, F> {
+    pub(super) weight: ArrayView2<'a, F>,
+    pub(super) bias: Option<ArrayView1<'a, F>>,
+    pub(super) learned: Learned,
+}
+
+impl<'a, F: Real> HeadParameters<'a, F> {
+    /// Prototypes (C K, D), K a class.
+    pub fn new(weight: ArrayView2<'a, F>) -> Self {
+        Self { weight, bias: None, learned: Learned::default() }
+    }
+
+    /// Sets the bias, one value a prototype (C K), for a geometry that has one.
+    #[must_use]
+    pub fn with_bias(self, bias: ArrayView1<'a, F>) -> Self {
+        Self { bias: Some(bias), ..self }
+    }
+
+    /// Sets the parameter of a learned scale; without it the scale is where training starts.
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Self {
+        Self { learned: self.learned.with_scale(scale), ..self }
+    }
+
+    /// Sets the learned radius of ring loss; without it the radius is where training starts.
+    #[must_use]
+    pub fn with_radius(self, radius: f64) -> Self {
+        Self { learned: self.learned.with_radius(radius), ..self }
+    }
+
+    /// The same parameters, borrowed for a shorter time.
+    pub(super) fn reborrow<'b>(self) -> HeadParameters<'b, F>
     where
         'a: 'b,
     {
-        let HeadBatch { targets, sample_weights, margins, scale, radius, state, .. } = self.reborrow();
-        Batch {
-            scores,
-            targets,
-            sample_weights,
-            margins,
-            embedding_norms: None,
-            weight_norms: None,
-            scale,
-            radius,
-            state,
+        HeadParameters {
+            weight: self.weight.reborrow(),
+            bias: self.bias.map(ArrayView1::reborrow),
+            learned: self.learned,
         }
     }
 
-    /// Checks the shapes of embeddings, prototypes (C K, D) and bias; whatever belongs to rows is checked with the loss.
-    pub(super) fn check(&self, weight: ArrayView2<'_, F>, geometry: Geometry, prototypes: usize) -> Result<()> {
-        let width = self.embeddings.ncols();
-        if weight.dim() != (prototypes, width) {
+    /// Checks the shapes against those of the embeddings, and that nothing is there that the loss does not have.
+    pub(super) fn check(&self, loss: &Loss, width: usize, prototypes: usize) -> Result<()> {
+        if self.weight.dim() != (prototypes, width) {
             let expected = format!("({prototypes}, {width}), a row for each prototype, as wide as the embeddings");
-            let advice = "give arrays whose shapes agree";
-            let found = format!("{:?}", weight.dim());
+            let (found, advice) = (format!("{:?}", self.weight.dim()), "give arrays whose shapes agree");
             return Err(Error::new(ErrorKind::Shape, "weight", expected, found, advice));
         }
+        let geometry: Geometry = loss.spec().geometry;
         geometry.check_bias(prototypes, self.bias)
+    }
+}
+
+impl<'a, F: Real> From<ArrayView2<'a, F>> for HeadParameters<'a, F> {
+    fn from(weight: ArrayView2<'a, F>) -> Self {
+        Self::new(weight)
+    }
+}
+
+/// The parameters of a head that a fused step changes in place: all that are given.
+#[derive(Debug)]
+pub struct HeadParametersMut<'a> {
+    pub(super) weight: ArrayViewMut2<'a, f32>,
+    pub(super) bias: Option<ArrayViewMut1<'a, f32>>,
+    pub(super) scale: Option<&'a mut f64>,
+    pub(super) radius: Option<&'a mut f64>,
+}
+
+impl<'a> HeadParametersMut<'a> {
+    /// Prototypes (C K, D), K a class.
+    pub fn new(weight: ArrayViewMut2<'a, f32>) -> Self {
+        Self { weight, bias: None, scale: None, radius: None }
+    }
+
+    /// Sets the bias (C K), for a geometry that has one.
+    #[must_use]
+    pub fn with_bias(self, bias: ArrayViewMut1<'a, f32>) -> Self {
+        Self { bias: Some(bias), ..self }
+    }
+
+    /// Sets the parameter of a learned scale; without it the scale stays where training starts.
+    #[must_use]
+    pub fn with_scale(self, scale: &'a mut f64) -> Self {
+        Self { scale: Some(scale), ..self }
+    }
+
+    /// Sets the learned radius of ring loss; without it the radius stays where training starts.
+    #[must_use]
+    pub fn with_radius(self, radius: &'a mut f64) -> Self {
+        Self { radius: Some(radius), ..self }
+    }
+
+    /// The same parameters, to be read.
+    pub(super) fn view(&self) -> HeadParameters<'_, f32> {
+        let learned = Learned { scale: self.scale.as_deref().copied(), radius: self.radius.as_deref().copied() };
+        HeadParameters { weight: self.weight.view(), bias: self.bias.as_ref().map(|bias| bias.view()), learned }
+    }
+}
+
+impl<'a> From<ArrayViewMut2<'a, f32>> for HeadParametersMut<'a> {
+    fn from(weight: ArrayViewMut2<'a, f32>) -> Self {
+        Self::new(weight)
     }
 }

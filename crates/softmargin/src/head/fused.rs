@@ -4,23 +4,24 @@ use super::arithmetic::{AddPanels, FinishRow};
 use super::barrier::{Barrier, Shared};
 use super::batch::HeadBatch;
 use super::chunk::Chunk;
-use super::first::{FirstSweep, Store, stored_lines};
+use super::first_sweep::{FirstSweep, Store, stored_lines};
 use super::memory::{Buffer, Memory};
 use super::options::{HeadOptions, Mode, Precision};
-use super::rows::{Rows, Source, divisor, inverse};
+use super::result::{Distribution, HeadValue, LearnedGradients, RowStatistics};
+use super::rows::{HeadRows, Operands, divisor, inverse};
 use super::sampling::Positions;
-use super::second::{Goal, Kept, Second, SecondSweep};
+use super::second_sweep::{Goal, Kept, Second, SecondSweep};
 use super::sweep::{Block, Prototypes, Sweep, has_products};
-use super::tile::{Kind, Look};
+use super::tile::Look;
 use super::tiling::{self, Shard};
-use super::value::{Distribution, HeadValue, RowStatistics};
+use crate::axes::negatives::Negatives;
 use crate::buffer::contiguous;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::HeadGradients;
-use crate::loss::{Gradients, Loss};
-use crate::negatives::Negatives;
-use crate::real::Real;
+use crate::loss::Loss;
+use crate::number::Real;
 use crate::reduction::Reduction;
+use crate::rows::SweepKind;
+use crate::rows::{Learned, RowTotals};
 use crate::simd::{LINE, Line, run_on};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use rayon::prelude::*;
@@ -44,6 +45,8 @@ pub(super) struct Request<'a> {
     pub(super) options: &'a HeadOptions,
     pub(super) memory: &'a Memory,
     pub(super) batch: HeadBatch<'a, f32>,
+    pub(super) bias: Option<ArrayView1<'a, f32>>,
+    pub(super) learned: Learned,
     pub(super) reduction: Reduction,
     /// The size of a tile, if a test wants another.
     pub(super) tile: Option<usize>,
@@ -53,7 +56,7 @@ pub(super) struct Request<'a> {
 pub(super) struct Begun<'a> {
     request: Request<'a>,
     sweep: Sweep<'a>,
-    rows: Rows,
+    rows: HeadRows,
     blocks: Vec<Block<'a>>,
     shards: Vec<Shard>,
     first: Vec<FirstSweep<'a>>,
@@ -63,7 +66,7 @@ pub(super) struct Begun<'a> {
     /// What rows in chunks have given to the prototypes and their bias.
     raw: Option<(Buffer<'a>, Vec<f64>)>,
     value: HeadValue<f32>,
-    of_loss: Gradients<f32>,
+    totals: RowTotals,
     /// (N, D): what pulls give to the embeddings.
     pulled: Array2<f64>,
 }
@@ -75,7 +78,7 @@ fn smooths(loss: &Loss) -> bool {
 
 /// What is kept between the sweeps of so many rows and prototypes.
 fn resolve(options: &HeadOptions, loss: &Loss, rows: usize, prototypes: usize, width: usize) -> Result<Mode> {
-    let stores_nothing = smooths(loss) || !has_products(Kind::of(loss.spec().comparison));
+    let stores_nothing = smooths(loss) || !has_products(SweepKind::of(loss.spec().comparison));
     let half = options.precision == Precision::Bf16;
     let bytes = |half| (stored_lines(prototypes, rows, half) * size_of::<Line>()) as u64;
     let fits = |half| bytes(half) <= options.memory.saturating_sub(HeadOptions::LEAST_MEMORY);
@@ -101,22 +104,22 @@ fn resolve(options: &HeadOptions, loss: &Loss, rows: usize, prototypes: usize, w
 impl<'a> Request<'a> {
     /// The first sweep. `None` where a score is not finite: the plain code knows what to say or to do about it.
     pub(super) fn begin(self, weight: ArrayView2<'_, f32>, gradients: bool) -> Result<Option<Begun<'a>>> {
-        let Self { loss, options, memory, batch, reduction, tile } = self;
+        let Self { loss, options, memory, batch, bias, learned, reduction, tile } = self;
         let weight = weight.reborrow();
         let spec = loss.spec();
         let positions = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centers);
-        let source = Source {
+        let operands = Operands {
             set: loss.instruction_set(),
             geometry: spec.geometry,
             embeddings: batch.embeddings.reborrow(),
             weight,
-            bias: batch.bias.map(|bias| bias.reborrow()),
+            bias: bias.map(ArrayView1::reborrow),
             positions,
         };
-        let Some(rows) = Rows::prepare(loss, &batch, &source)? else { return Ok(None) };
+        let Some(rows) = HeadRows::prepare(loss, &batch, learned, &operands)? else { return Ok(None) };
         let (count, width) = batch.embeddings.dim();
         let mode = if gradients { resolve(options, loss, count, positions.count(), width)? } else { Mode::Recompute };
-        let kind = Kind::of(spec.comparison);
+        let kind = SweepKind::of(spec.comparison);
         let sweep = Sweep {
             set: loss.instruction_set(),
             precision: options.precision,
@@ -125,7 +128,7 @@ impl<'a> Request<'a> {
             look: Look { kind, smooths: smooths(loss), statistics: options.statistics },
             bends: spec.negatives != Negatives::Plain,
             positions,
-            bias: batch.bias,
+            bias,
             width,
             memory,
         };
@@ -141,9 +144,9 @@ impl<'a> Request<'a> {
         let shared = Shared {
             loss,
             rows: &rows,
-            source,
+            operands,
             kind,
-            factor: reduction.factor(rows.weight),
+            factor: reduction.factor(rows.plan.total_weight()),
             positions: positions.count(),
             statistics: options.statistics,
         };
@@ -160,7 +163,8 @@ impl<'a> Request<'a> {
             let Some(barrier) = Barrier::reach(&shared, &blocks, &first) else { return Ok(None) };
             (first, barrier, None)
         };
-        let (value, of_loss) = collect(&self, &rows, &barrier, positions);
+        let totals = rows.plan.totals(&barrier.outcomes, reduction);
+        let value = value_of(options, &totals, &rows, &barrier, positions);
         let mut pulled = Array2::zeros(if gradients { (count, width) } else { (0, 0) });
         if gradients {
             let mut by_row = vec![Vec::new(); count];
@@ -168,7 +172,7 @@ impl<'a> Request<'a> {
             let gradients = pulled.axis_iter_mut(Axis(0)).into_par_iter().zip(by_row).with_min_len(16);
             gradients.enumerate().for_each(|(row, (gradient, pulls))| {
                 let gradient = gradient.into_slice().expect("a fresh array lies in order");
-                pulls.iter().for_each(|pull| pull.add_to_embedding(&source, rows.norms[row], gradient));
+                pulls.iter().for_each(|pull| pull.add_to_embedding(&operands, rows.norms[row], gradient));
             });
         }
         Ok(Some(Begun {
@@ -183,7 +187,7 @@ impl<'a> Request<'a> {
             barrier,
             raw,
             value,
-            of_loss,
+            totals,
             pulled,
         }))
     }
@@ -233,20 +237,14 @@ fn each<T: Send, R: Send>(parallel: bool, tasks: Vec<T>, compute: impl Fn(T) -> 
     }
 }
 
-/// The value of the batch, and its gradients by scale, radius and norms.
-fn collect(
-    request: &Request<'_>,
-    rows: &Rows,
+/// The value of the batch.
+fn value_of(
+    options: &HeadOptions,
+    totals: &RowTotals,
+    rows: &HeadRows,
     barrier: &Barrier,
     positions: Positions<'_>,
-) -> (HeadValue<f32>, Gradients<f32>) {
-    let Request { loss, batch, reduction, options, .. } = request;
-    let zero = ndarray::arr0(0.0_f32);
-    let shape = (batch.embeddings.nrows(), loss.num_classes());
-    let mut of_scores = batch.of_scores(zero.broadcast(shape).expect("a single number takes any shape"));
-    of_scores.embedding_norms = rows.norms_of_loss.as_ref().map(|norms| norms.view());
-    of_scores.weight_norms = rows.weight_norms.as_ref().map(|norms| norms.view());
-    let (value, of_loss) = loss.collect(&of_scores, *reduction, &rows.plans, rows.weight, &barrier.outcomes);
+) -> HeadValue<f32> {
     let class = |position: usize| i64::try_from(positions.class(position)).unwrap_or(-1);
     let column = |of: &dyn Fn(&super::barrier::RowSummary) -> f64| -> Array1<f32> {
         barrier.summaries.iter().map(|summary| f32::round_from(of(summary))).collect()
@@ -259,7 +257,7 @@ fn collect(
             entropy: column(&|summary| summary.entropy),
         }),
     };
-    (HeadValue::of(value, statistics), of_loss)
+    HeadValue::of(totals.value(), statistics)
 }
 
 impl<'a> Begun<'a> {
@@ -281,7 +279,7 @@ impl<'a> Begun<'a> {
         self,
         chunks: Vec<Chunk<'_>>,
         mut embeddings: ArrayViewMut2<'_, f32>,
-    ) -> (HeadValue<f32>, HeadGradients<f32>) {
+    ) -> (HeadValue<f32>, LearnedGradients<f32>) {
         let batch = self.request.batch;
         let stored = matches!(self.mode, Mode::Store | Mode::StoreHalf);
         let recomputes = !stored && self.raw.is_none() && has_products(self.sweep.look.kind);
@@ -318,14 +316,8 @@ impl<'a> Begun<'a> {
         });
         let bias = self.bias_gradient(&seconds);
         self.finish_embeddings(&seconds, &mut embeddings);
-        let gradients = HeadGradients {
-            embeddings: Array2::zeros((0, 0)),
-            weight: Array2::zeros((0, 0)),
-            bias,
-            scale: self.of_loss.scale,
-            radius: self.of_loss.radius,
-        };
-        (self.value, gradients)
+        let (scale, radius) = (f32::round_from(self.totals.scale), f32::round_from(self.totals.radius));
+        (self.value, LearnedGradients { bias, scale, radius })
     }
 
     /// By the bias of every prototype; empty without one.
@@ -375,7 +367,7 @@ impl<'a> Begun<'a> {
     /// What the stored slopes of a row are multiplied by, relative to the last reference of a shard.
     fn factor_of(&self, row: usize, reference: &Line, lane: usize) -> f64 {
         let slope = self.barrier.slope(row);
-        if slope == 0.0 || self.sweep.look.kind != Kind::Exponentials {
+        if slope == 0.0 || self.sweep.look.kind != SweepKind::Exponentials {
             return slope;
         }
         slope * (self.rows.scale * (f64::from(reference.0[lane]) - self.barrier.found(row).reference)).exp()
@@ -385,7 +377,8 @@ impl<'a> Begun<'a> {
     fn finish_row(&self, row: usize, sum: &[f64], out: &mut ArrayViewMut1<'_, f32>) {
         let (x, of_x) = (contiguous(self.request.batch.embeddings.row(row)), inverse(self.rows.norms[row]));
         let unit = divisor(self.rows.norms[row]);
-        let by_norm = self.of_loss.embedding_norms.as_ref().map_or(0.0, |by_norm| f64::from(by_norm[row]));
+        let by_norm =
+            self.totals.embedding_norms.as_ref().map_or(0.0, |by_norm| f64::from(f32::round_from(by_norm[row])));
         let (along, factor) =
             if self.sweep.geometry.normalizes_embeddings() { (unit * unit, of_x) } else { (0.0, 1.0) };
         let pulled = self.pulled.row(row).to_slice().expect("a fresh array lies in order");

@@ -16,7 +16,7 @@
 //! use ndarray::array;
 //! use softmargin::head::{Head, HeadBatch};
 //! use softmargin::{Reduction, presets};
-//! let head = Head::new(presets::find("am-softmax")?.spec().build(3)?);
+//! let head = Head::new(presets::AM_SOFTMAX.spec().build(3)?);
 //! let x = array![[0.5_f32, 1.0], [2.0, -0.3]];
 //! let w = array![[1.0_f32, 0.0], [0.0, 1.0], [-1.0, -1.0]];
 //! let targets = array![1, 0];
@@ -36,40 +36,44 @@ mod arithmetic;
 mod barrier;
 mod batch;
 mod chunk;
-mod first;
+mod first_sweep;
 mod fused;
+mod head_number;
 mod memory;
 mod optimizer;
 mod options;
 mod panels;
 mod product;
+mod result;
 mod row_chunked;
 mod rows;
 mod sampling;
-mod second;
+mod second_sweep;
 mod sweep;
 mod tile;
 mod tiling;
 mod unfused;
-mod value;
 
-pub use batch::HeadBatch;
-pub use optimizer::{Optimizer, Rule};
+pub use batch::{HeadBatch, HeadParameters, HeadParametersMut};
+pub use head_number::HeadNumber;
+pub use optimizer::{Optimizer, OptimizerMoments, Rule, SavedMoments};
 pub use options::{HeadOptions, Mode, Precision};
+pub use result::{Distribution, HeadGradients, HeadValue, LearnedGradients, RowStatistics};
 pub use sampling::SampledClasses;
-pub use value::{Distribution, HeadValue, RowStatistics};
 
+use crate::axes::geometry::norms;
+use crate::axes::sub_centers::pool;
 use crate::buffer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{HeadGradients, norms};
 use crate::loss::Loss;
-use crate::real::Real;
+use crate::number::Real;
 use crate::reduction::Reduction;
+use crate::rows::{Learned, Targets};
 use crate::state::LossState;
-use chunk::{Chunk, gradient_chunks};
+use chunk::Chunk;
 use fused::{Begun, Request, among_threads};
 use memory::Memory;
-use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, s};
 use unfused::Wanted;
 
 /// A last layer with its loss. It owns no parameters: they come with each call.
@@ -134,7 +138,7 @@ impl Head {
     /// use ndarray::array;
     /// use softmargin::head::{Head, HeadBatch};
     /// use softmargin::{Reduction, presets};
-    /// let head = Head::new(presets::find("arcface")?.spec().build(1000)?);
+    /// let head = Head::new(presets::ARCFACE.spec().build(1000)?);
     /// let targets = array![7, 900];
     /// let sampled = head.sample(targets.view(), 0.1, 1, 0)?;
     /// assert_eq!(sampled.classes().len(), 2 + 100);
@@ -147,108 +151,72 @@ impl Head {
         SampledClasses::draw(targets, self.loss.num_classes(), share, seed, step)
     }
 
-    /// The loss of a batch against prototypes (C K, D).
+    /// The loss of a batch, given the parameters of the head; prototypes (C K, D) alone convert into them.
     ///
     /// # Errors
-    /// On shapes that disagree, labels out of range, inputs that the loss needs and does not get (or gets and has no use
-    /// for), and scores that are NaN; the message names the rows.
-    pub fn value<F: Real>(
+    /// When shapes disagree, labels are out of range, an input that the loss needs is missing or one that it has no use for
+    /// is there, or a score is NaN; the message names the rows.
+    pub fn value<'p, F: HeadNumber>(
         &self,
         batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
+        parameters: impl Into<HeadParameters<'p, F>>,
         reduction: Reduction,
     ) -> Result<HeadValue<F>> {
-        self.check(batch, weight)?;
-        among_threads(size_of_call(batch, weight), || self.value_of(batch, weight, reduction))
+        let parameters = parameters.into();
+        self.check(batch, &parameters)?;
+        among_threads(size_of_call(batch, &parameters), || F::value(self, batch, &parameters, reduction))
     }
 
-    fn value_of<F: Real>(
-        &self,
-        batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
-        reduction: Reduction,
-    ) -> Result<HeadValue<F>> {
-        if let (Some(batch), Some(weight)) = (F::single_batch(batch), F::single(weight))
-            && let Some(begun) = self.begin(batch.reborrow(), weight, reduction, false)?
-        {
-            return Ok(F::from_single_value(begun.value()));
-        }
-        self.unfused(batch, weight, reduction, false).map(|(value, _)| value)
-    }
-
-    /// The loss of a batch against prototypes (C K, D), and its gradients.
+    /// The loss of a batch and its gradients, given the parameters of the head.
     ///
     /// # Errors
     /// As [`value`](Self::value).
-    pub fn value_and_grad<F: Real>(
+    pub fn value_and_grad<'p, F: HeadNumber>(
         &self,
         batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
+        parameters: impl Into<HeadParameters<'p, F>>,
         reduction: Reduction,
     ) -> Result<(HeadValue<F>, HeadGradients<F>)> {
+        let parameters = parameters.into();
         // Before any memory is taken: shapes that disagree may be of any size.
-        self.check(batch, weight)?;
+        self.check(batch, &parameters)?;
         let (rows, width) = batch.embeddings.dim();
-        let (mut embeddings, mut of_weight) = (buffer::zeros(rows, width), buffer::zeros(weight.nrows(), width));
-        let (value, gradients) =
-            self.value_and_grad_into(batch, weight, reduction, embeddings.view_mut(), of_weight.view_mut())?;
-        Ok((value, HeadGradients { embeddings, weight: of_weight, ..gradients }))
+        let prototypes = parameters.weight.nrows();
+        let (mut embeddings, mut weight) = (buffer::zeros(rows, width), buffer::zeros(prototypes, width));
+        let (value, learned) = among_threads(size_of_call(batch, &parameters), || {
+            F::value_and_grad(self, batch, &parameters, reduction, embeddings.view_mut(), weight.view_mut())
+        })?;
+        Ok((value, HeadGradients { embeddings, weight, learned }))
     }
 
-    /// As [`value_and_grad`](Self::value_and_grad), with the gradients by embeddings (N, D) and weight (C K, D) written
-    /// into arrays of the caller's, of any strides; these two fields of the answer are empty then. After an error their
-    /// content is not specified.
+    /// Computes as [`value_and_grad`](Self::value_and_grad), and writes the gradients with respect to embeddings (N, D) and
+    /// prototypes (C K, D) into arrays of any strides. After an error their content is not specified.
     ///
     /// # Errors
     /// As [`value`](Self::value); also when an array has another shape.
-    pub fn value_and_grad_into<F: Real>(
+    pub fn value_and_grad_into<'p, F: HeadNumber>(
         &self,
         batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
+        parameters: impl Into<HeadParameters<'p, F>>,
         reduction: Reduction,
         embeddings: ArrayViewMut2<'_, F>,
-        of_weight: ArrayViewMut2<'_, F>,
-    ) -> Result<(HeadValue<F>, HeadGradients<F>)> {
-        self.check(batch, weight)?;
-        check_shape("gradient by the embeddings", embeddings.dim(), batch.embeddings.dim())?;
-        check_shape("gradient by the weight", of_weight.dim(), weight.dim())?;
-        among_threads(size_of_call(batch, weight), || {
-            self.value_and_grad_of(batch, weight, reduction, embeddings, of_weight)
+        weight: ArrayViewMut2<'_, F>,
+    ) -> Result<(HeadValue<F>, LearnedGradients<F>)> {
+        let parameters = parameters.into();
+        self.check(batch, &parameters)?;
+        check_shape("gradient with respect to the embeddings", embeddings.dim(), batch.embeddings.dim())?;
+        check_shape("gradient with respect to the weight", weight.dim(), parameters.weight.dim())?;
+        among_threads(size_of_call(batch, &parameters), || {
+            F::value_and_grad(self, batch, &parameters, reduction, embeddings, weight)
         })
     }
 
-    fn value_and_grad_of<F: Real>(
-        &self,
-        batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
-        reduction: Reduction,
-        mut embeddings: ArrayViewMut2<'_, F>,
-        mut of_weight: ArrayViewMut2<'_, F>,
-    ) -> Result<(HeadValue<F>, HeadGradients<F>)> {
-        if let (Some(batch), Some(weight)) = (F::single_batch(batch), F::single(weight))
-            && let Some(begun) = self.begin(batch.reborrow(), weight, reduction, true)?
-            && let (Some(mut into), Some(mut of_weight)) =
-                (F::single_mut(&mut embeddings), F::single_mut(&mut of_weight))
-        {
-            if batch.sampled.is_some() {
-                of_weight.fill(0.0);
-            }
-            let starts = begun.starts(weight.nrows());
-            let chunks = gradient_chunks(weight, of_weight.view_mut(), &starts);
-            let (value, gradients) = begun.finish(chunks, into.view_mut());
-            return Ok((F::from_single_value(value), F::from_single_gradients(gradients)));
-        }
-        let (value, gradients) = self.unfused(batch, weight, reduction, true)?;
-        let mut gradients = gradients.expect("they were asked for");
-        embeddings.assign(&gradients.embeddings);
-        of_weight.assign(&gradients.weight);
-        (gradients.embeddings, gradients.weight) = (Array2::zeros((0, 0)), Array2::zeros((0, 0)));
-        Ok((value, gradients))
-    }
-
-    /// A step of training: the gradients of [`value_and_grad`](Self::value_and_grad), of which that by the weight never
-    /// is. Each of its rows is used up by the optimizer where it is made; the field of the answer is empty. Prototypes
-    /// of classes that were not sampled are not touched.
+    /// A step of training: moves every parameter that is given, and returns the loss and its gradient with respect to the
+    /// embeddings (N, D), for the network before the head.
+    ///
+    /// The gradient of the prototypes is never formed: each of its rows is used up by the optimizer where it is made.
+    /// Prototypes of classes that were not sampled are not touched. A learned scale stays in its range. Weight decay is
+    /// that of the prototypes alone. A bias, scale or radius that is not given is not moved.
     ///
     /// The gradient cannot be clipped by its norm here, which is known only when all of it is; see [`Optimizer`].
     ///
@@ -259,7 +227,7 @@ impl Head {
     /// use ndarray::{Array2, array};
     /// use softmargin::head::{Head, HeadBatch, Optimizer, Rule};
     /// use softmargin::{Reduction, presets};
-    /// let head = Head::new(presets::find("am-softmax")?.spec().build(3)?);
+    /// let head = Head::new(presets::AM_SOFTMAX.spec().build(3)?);
     /// let mut weight = array![[1.0_f32, 0.2], [0.1, 1.0], [-1.0, -1.0]];
     /// let rule = Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.0 };
     /// let mut optimizer = Optimizer::new(rule, 0.1, weight.dim())?;
@@ -267,90 +235,99 @@ impl Head {
     /// let batch = HeadBatch::new(x.view(), targets.view());
     /// let mut losses = Vec::new();
     /// for _ in 0..5 {
-    ///     let (value, gradients) = head.step(&batch, weight.view_mut(), &mut optimizer, Reduction::Mean)?;
-    ///     losses.push(value.total); // gradients.embeddings goes back into the network
+    ///     let (value, for_network) = head.step(&batch, weight.view_mut(), &mut optimizer, Reduction::Mean)?;
+    ///     losses.push(value.total); // for_network is backpropagated
     /// }
     /// assert!(losses.is_sorted_by(|a, b| a > b));
     /// # Ok::<(), softmargin::Error>(())
     /// ```
-    pub fn step(
+    pub fn step<'p>(
         &self,
         batch: &HeadBatch<'_, f32>,
-        weight: ArrayViewMut2<'_, f32>,
+        parameters: impl Into<HeadParametersMut<'p>>,
         optimizer: &mut Optimizer,
         reduction: Reduction,
-    ) -> Result<(HeadValue<f32>, HeadGradients<f32>)> {
-        self.check(batch, weight.view())?;
-        optimizer.check_shape("optimizer", weight.dim())?;
-        among_threads(size_of_call(batch, weight.view()), || self.step_of(batch, weight, optimizer, reduction))
+    ) -> Result<(HeadValue<f32>, Array2<f32>)> {
+        let mut parameters = parameters.into();
+        self.check(batch, &parameters.view())?;
+        optimizer.check_shape("optimizer", parameters.weight.dim())?;
+        let size = size_of_call(batch, &parameters.view());
+        let (value, embeddings, learned) =
+            among_threads(size, || self.step_of(batch, &mut parameters, optimizer, reduction))?;
+        optimizer.apply_to_learned(&mut parameters, &learned, self.loss.spec().scale);
+        optimizer.count_step();
+        Ok((value, embeddings))
     }
 
+    /// The step on the prototypes; the step on the rest and the count are left to do.
     fn step_of(
         &self,
         batch: &HeadBatch<'_, f32>,
-        weight: ArrayViewMut2<'_, f32>,
+        parameters: &mut HeadParametersMut<'_>,
         optimizer: &mut Optimizer,
         reduction: Reduction,
-    ) -> Result<(HeadValue<f32>, HeadGradients<f32>)> {
-        let mut embeddings = buffer::zeros(batch.embeddings.nrows(), batch.embeddings.ncols());
-        let begun = self.begin(batch.reborrow(), weight.view(), reduction, true)?;
-        let Some(begun) = begun else {
-            return self.unfused_step(batch, weight, optimizer, reduction);
+    ) -> Result<(HeadValue<f32>, Array2<f32>, LearnedGradients<f32>)> {
+        let learned = parameters.view().learned;
+        let (weight, bias) = (parameters.weight.view(), parameters.bias.as_ref().map(|bias| bias.view()));
+        let Some(begun) = self.begin(batch.reborrow(), weight, bias, learned, reduction, true)? else {
+            let (value, gradients) = self.unfused(batch, &parameters.view(), reduction, true)?;
+            let HeadGradients { embeddings, weight, learned } = gradients.expect("they were asked for");
+            let sub_centers = self.loss.spec().sub_centers;
+            optimizer.apply_where(parameters.weight.view_mut(), weight.view(), |row| {
+                batch.sampled.is_none_or(|sampled| sampled.classes().binary_search(&(row / sub_centers)).is_ok())
+            });
+            return Ok((value, embeddings, learned));
         };
-        let starts = begun.starts(weight.nrows());
-        let firsts = starts.clone();
-        let rows = optimizer.split(weight, &starts);
-        let chunks = firsts.into_iter().zip(rows).map(|(first, rows)| Chunk::Step { first, rows }).collect();
-        let (value, gradients) = begun.finish(chunks, embeddings.view_mut());
-        optimizer.count_step();
-        Ok((value, HeadGradients { embeddings, ..gradients }))
+        let mut embeddings = buffer::zeros(batch.embeddings.nrows(), batch.embeddings.ncols());
+        let starts = begun.starts(parameters.weight.nrows());
+        let rows = optimizer.split(parameters.weight.view_mut(), &starts);
+        let chunks = starts.into_iter().zip(rows).map(|(first, rows)| Chunk::Step { first, rows }).collect();
+        let (value, learned) = begun.finish(chunks, embeddings.view_mut());
+        Ok((value, embeddings, learned))
     }
 
-    /// Takes a batch into the averages of a state that the loss looks at; see [`Loss::update`]. Of the scores only those
+    /// Takes a batch into the averages of a state that the loss depends on; see [`Loss::update`]. Of the scores only those
     /// of the targets are computed.
     ///
     /// # Errors
     /// As [`Loss::update`].
-    pub fn update<F: Real>(
+    pub fn update<'p, F: HeadNumber>(
         &self,
         state: &mut LossState,
         batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
+        parameters: impl Into<HeadParameters<'p, F>>,
     ) -> Result<()> {
-        self.check(batch, weight)?;
-        let column = self.target_column(batch, weight)?;
-        let shape = (column.nrows(), self.loss.num_classes());
-        let scores = column.broadcast(shape).expect("a column takes any number of columns");
+        let parameters = parameters.into();
+        self.check(batch, &parameters)?;
         let of_embeddings = self.loss.needs_embedding_norms().then(|| norms(batch.embeddings));
-        let of_weight = self.loss.needs_weight_norms().then(|| norms(weight));
-        let mut of_scores = batch.of_scores(scores);
-        of_scores.embedding_norms = of_embeddings.as_ref().map(|norms| norms.view());
-        of_scores.weight_norms = of_weight.as_ref().map(|norms| norms.view());
-        self.loss.update(state, &of_scores)
+        let mut inputs = batch.rows.reborrow();
+        inputs.embedding_norms = of_embeddings.as_ref().map(|norms| norms.view());
+        self.loss.update_rows(state, &inputs, &self.target_scores(batch, &parameters)?)
     }
 
-    /// (N, 1): the score of each row and its target; 0 where that is no class.
-    fn target_column<F: Real>(&self, batch: &HeadBatch<'_, F>, weight: ArrayView2<'_, F>) -> Result<Array2<F>> {
-        let sub_centers = self.loss.spec().sub_centers;
-        let mut column = Array2::zeros((batch.embeddings.nrows(), 1));
-        let crate::batch::Targets::Hard(labels) = batch.targets else { return Ok(column) };
-        for (row, &label) in labels.iter().enumerate().take(column.nrows()) {
+    /// The score of each row and its target (N); 0 where that is no class.
+    fn target_scores<F: Real>(&self, batch: &HeadBatch<'_, F>, parameters: &HeadParameters<'_, F>) -> Result<Vec<f64>> {
+        let (sub_centers, geometry) = (self.loss.spec().sub_centers, self.loss.spec().geometry);
+        let mut found = vec![0.0; batch.embeddings.nrows()];
+        let Targets::Hard(labels) = batch.rows.targets else { return Ok(found) };
+        for (row, (&label, found)) in labels.iter().zip(&mut found).enumerate() {
             let Some(class) = usize::try_from(label).ok().filter(|&class| class < self.loss.num_classes()) else {
                 continue;
             };
             let own = class * sub_centers..(class + 1) * sub_centers;
-            let bias = batch.bias.map(|bias| bias.slice_move(ndarray::s![own.clone()]));
-            let (x, w) = (batch.embeddings.slice(ndarray::s![row..=row, ..]), weight.slice(ndarray::s![own, ..]));
-            let scored = self.loss.spec().geometry.scores(x, w, bias)?;
-            column[[row, 0]] = crate::sub_centers::pool(scored.scores.view(), sub_centers)?.scores[[0, 0]];
+            let bias = parameters.bias.map(|bias| bias.slice_move(s![own.clone()]));
+            let (x, w) = (batch.embeddings.slice(s![row..=row, ..]), parameters.weight.slice(s![own, ..]));
+            let scored = geometry.scores(x, w, bias)?;
+            *found = pool(scored.scores.view(), sub_centers)?.scores[[0, 0]].widen();
         }
-        Ok(column)
+        Ok(found)
     }
 
-    fn check<F: Real>(&self, batch: &HeadBatch<'_, F>, weight: ArrayView2<'_, F>) -> Result<()> {
-        batch.check(weight, self.loss.spec().geometry, self.num_prototypes())?;
+    fn check<F: Real>(&self, batch: &HeadBatch<'_, F>, parameters: &HeadParameters<'_, F>) -> Result<()> {
+        batch.check()?;
+        parameters.check(&self.loss, batch.embeddings.ncols(), self.num_prototypes())?;
         let ignored = self.loss.spec().ignored_label;
-        batch.sampled.map_or(Ok(()), |sampled| sampled.check(self.loss.num_classes(), batch.targets, ignored))
+        batch.sampled.map_or(Ok(()), |sampled| sampled.check(self.loss.num_classes(), batch.rows.targets, ignored))
     }
 
     /// The fused path as far as its barrier; `None` where the plain code is to be taken.
@@ -358,10 +335,12 @@ impl Head {
         &'a self,
         batch: HeadBatch<'a, f32>,
         weight: ArrayView2<'_, f32>,
+        bias: Option<ArrayView1<'a, f32>>,
+        learned: Learned,
         reduction: Reduction,
         gradients: bool,
     ) -> Result<Option<Begun<'a>>> {
-        let is_hard = matches!(batch.targets, crate::batch::Targets::Hard(_));
+        let is_hard = matches!(batch.rows.targets, Targets::Hard(_));
         let too_many = u32::try_from(self.num_prototypes()).is_err();
         if self.options.mode == Mode::Unfused || !is_hard || too_many {
             return Ok(None);
@@ -371,6 +350,8 @@ impl Head {
             options: &self.options,
             memory: &self.memory,
             batch,
+            bias,
+            learned,
             reduction,
             tile: self.tile,
         };
@@ -380,35 +361,19 @@ impl Head {
     fn unfused<F: Real>(
         &self,
         batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
+        parameters: &HeadParameters<'_, F>,
         reduction: Reduction,
         gradients: bool,
     ) -> Result<(HeadValue<F>, Option<HeadGradients<F>>)> {
         let rows_at_a_time = unfused::rows_at_a_time::<F>(self.options.memory, self.num_prototypes());
         let wanted = Wanted { gradients, statistics: self.options.statistics, rows_at_a_time };
-        unfused::compute(&self.loss, batch, weight, reduction, wanted)
-    }
-
-    fn unfused_step(
-        &self,
-        batch: &HeadBatch<'_, f32>,
-        weight: ArrayViewMut2<'_, f32>,
-        optimizer: &mut Optimizer,
-        reduction: Reduction,
-    ) -> Result<(HeadValue<f32>, HeadGradients<f32>)> {
-        let (value, gradients) = self.unfused(batch, weight.view(), reduction, true)?;
-        let gradients = gradients.expect("they were asked for");
-        let sub_centers = self.loss.spec().sub_centers;
-        optimizer.apply_where(weight, gradients.weight.view(), |row| {
-            batch.sampled.is_none_or(|sampled| sampled.classes().binary_search(&(row / sub_centers)).is_ok())
-        });
-        Ok((value, HeadGradients { weight: Array2::zeros((0, 0)), ..gradients }))
+        unfused::compute(&self.loss, batch, parameters, reduction, wanted)
     }
 }
 
 /// Rows, prototypes and width of a call.
-fn size_of_call<F>(batch: &HeadBatch<'_, F>, weight: ArrayView2<'_, F>) -> [usize; 3] {
-    [batch.embeddings.nrows(), weight.nrows(), weight.ncols()]
+fn size_of_call<F>(batch: &HeadBatch<'_, F>, parameters: &HeadParameters<'_, F>) -> [usize; 3] {
+    [batch.embeddings.nrows(), parameters.weight.nrows(), parameters.weight.ncols()]
 }
 
 fn check_shape(name: &str, found: (usize, usize), expected: (usize, usize)) -> Result<()> {

@@ -10,8 +10,12 @@
 //! the row. The norm of the whole gradient is known only when all of it is: clipping by it does not go with a step that is
 //! made row by row. Take [`Head::value_and_grad`](super::Head::value_and_grad), clip, and [`Optimizer::apply`] instead.
 
+use super::batch::HeadParametersMut;
+use super::result::LearnedGradients;
+use crate::axes::scale::Scale;
 use crate::buffer::{self, contiguous};
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
+use crate::number::Real;
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -88,11 +92,40 @@ pub struct Optimizer {
     learning_rate: f64,
     row_rates: Option<Vec<f32>>,
     steps: u64,
-    /// The momentum, or the mean of gradients; (0, 0) where there is none.
-    first: Array2<f32>,
-    /// The mean of squares; (0, 0) where there is none.
-    second: Array2<f32>,
+    weight: [Array2<f32>; 2],
+    /// Of the bias; empty before the first step that has one.
+    bias: [Vec<f32>; 2],
+    scale: [f32; 2],
+    radius: [f32; 2],
     shape: (usize, usize),
+}
+
+/// What an optimizer remembers, to be saved with the parameters: of each the momentum or the mean of gradients, and the mean
+/// of squares. A rule that has none leaves them empty, or 0.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct OptimizerMoments<'a> {
+    /// Of the weight (R, D).
+    pub weight: [ArrayView2<'a, f32>; 2],
+    /// Of the bias (R); empty before the first step that has one.
+    pub bias: [&'a [f32]; 2],
+    /// Of the scale.
+    pub scale: [f32; 2],
+    /// Of the radius.
+    pub radius: [f32; 2],
+}
+
+/// What [`Optimizer::moments`] gave, owned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SavedMoments {
+    /// Of the weight (R, D).
+    pub weight: [Array2<f32>; 2],
+    /// Of the bias (R), or empty.
+    pub bias: [Vec<f32>; 2],
+    /// Of the scale.
+    pub scale: [f32; 2],
+    /// Of the radius.
+    pub radius: [f32; 2],
 }
 
 impl Optimizer {
@@ -108,8 +141,17 @@ impl Optimizer {
             Rule::AdamW { .. } => (true, true),
         };
         let memory = |wanted: bool| if wanted { buffer::zeros(shape.0, shape.1) } else { Array2::zeros((0, 0)) };
-        let (first, second) = (memory(has_first), memory(has_second));
-        Ok(Self { rule, learning_rate, row_rates: None, steps: 0, first, second, shape })
+        Ok(Self {
+            rule,
+            learning_rate,
+            row_rates: None,
+            steps: 0,
+            weight: [memory(has_first), memory(has_second)],
+            bias: [Vec::new(), Vec::new()],
+            scale: [0.0; 2],
+            radius: [0.0; 2],
+            shape,
+        })
     }
 
     /// Multiplies the rate of each row (R) by a number, 0 or above.
@@ -143,24 +185,34 @@ impl Optimizer {
         self.steps
     }
 
-    /// What it remembers: the momentum or the mean of gradients, and the mean of squares; (0, 0) where there is none. To
-    /// be saved with the weight.
-    pub fn moments(&self) -> [ArrayView2<'_, f32>; 2] {
-        [self.first.view(), self.second.view()]
+    /// What it remembers, to be saved with the parameters.
+    pub fn moments(&self) -> OptimizerMoments<'_> {
+        OptimizerMoments {
+            weight: self.weight.each_ref().map(|moment| moment.view()),
+            bias: self.bias.each_ref().map(|moment| &moment[..]),
+            scale: self.scale,
+            radius: self.radius,
+        }
     }
 
     /// Goes on from what was saved after so many steps.
     ///
     /// # Errors
     /// When the shapes are not those of this optimizer's own.
-    pub fn restore(&mut self, steps: u64, first: Array2<f32>, second: Array2<f32>) -> Result<()> {
-        for (name, own, given) in [("first moment", &self.first, &first), ("second moment", &self.second, &second)] {
+    pub fn restore(&mut self, steps: u64, moments: SavedMoments) -> Result<()> {
+        let advice = "give what moments() gave";
+        let SavedMoments { weight, bias, scale, radius } = moments;
+        for ((name, own), given) in ["first moment", "second moment"].into_iter().zip(&self.weight).zip(&weight) {
             if own.dim() != given.dim() {
                 let (expected, found) = (format!("{:?}", own.dim()), format!("{:?}", given.dim()));
-                return Err(Error::new(ErrorKind::Shape, name, expected, found, "give what moments() gave"));
+                return Err(Error::new(ErrorKind::Shape, name, expected, found, advice));
             }
         }
-        (self.steps, self.first, self.second) = (steps, first, second);
+        if let Some(given) = bias.iter().find(|moment| !moment.is_empty() && moment.len() != self.shape.0) {
+            let (expected, found) = (format!("length {} or 0", self.shape.0), format!("length {}", given.len()));
+            return Err(Error::new(ErrorKind::Shape, "moments of the bias", expected, found, advice));
+        }
+        (self.steps, self.weight, self.bias, self.scale, self.radius) = (steps, weight, bias, scale, radius);
         Ok(())
     }
 
@@ -172,10 +224,11 @@ impl Optimizer {
         self.check_shape("weight", weight.dim())?;
         self.check_shape("gradient", gradient.dim())?;
         self.apply_where(weight, gradient, |_| true);
+        self.count_step();
         Ok(())
     }
 
-    /// A step on the rows for which that is said; shapes have been checked.
+    /// A step on the rows for which that is said, not counted; shapes have been checked.
     pub(super) fn apply_where(
         &mut self,
         weight: ArrayViewMut2<'_, f32>,
@@ -191,7 +244,35 @@ impl Optimizer {
                 part.step(row, &contiguous(gradient.row(start + row)));
             }
         });
-        self.count_step();
+    }
+
+    /// The step on bias, scale and radius, where they are given; without weight decay. A learned scale stays in its range.
+    pub(super) fn apply_to_learned(
+        &mut self,
+        parameters: &mut HeadParametersMut<'_>,
+        gradients: &LearnedGradients<f32>,
+        scale: Scale,
+    ) {
+        let step = Step::of(self.rule, self.learning_rate, self.steps + 1).without_decay();
+        if let Some(bias) = &mut parameters.bias {
+            let [first, second] = &mut self.bias;
+            first.resize(bias.len(), 0.0);
+            second.resize(bias.len(), 0.0);
+            with_slice(bias, |bias| step.make(1.0, bias, &contiguous(gradients.bias.view()), first, second));
+        }
+        let number = |value: &mut f64, gradient: f32, [first, second]: &mut [f32; 2]| {
+            let mut rounded = [f32::round_from(*value)];
+            let before = rounded[0].widen();
+            step.make(1.0, &mut rounded, &[gradient], std::slice::from_mut(first), std::slice::from_mut(second));
+            *value += rounded[0].widen() - before;
+        };
+        if let Some(value) = &mut parameters.scale {
+            number(value, gradients.scale, &mut self.scale);
+            **value = scale.clamp(**value);
+        }
+        if let Some(value) = &mut parameters.radius {
+            number(value, gradients.radius, &mut self.radius);
+        }
     }
 
     pub(super) fn check_shape(&self, name: &str, found: (usize, usize)) -> Result<()> {
@@ -207,8 +288,9 @@ impl Optimizer {
         let step = Step::of(self.rule, self.learning_rate, self.steps + 1);
         let lengths: Vec<usize> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let weights = split_rows(weight, &lengths);
-        let firsts = split_rows(self.first.view_mut(), &lengths);
-        let seconds = split_rows(self.second.view_mut(), &lengths);
+        let [first, second] = &mut self.weight;
+        let firsts = split_rows(first.view_mut(), &lengths);
+        let seconds = split_rows(second.view_mut(), &lengths);
         let rates = self.row_rates.as_deref();
         let parts = weights.into_iter().zip(firsts).zip(seconds).zip(starts);
         parts
@@ -260,6 +342,15 @@ impl Step {
                     epsilon: epsilon as f32,
                     decay: weight_decay as f32,
                 }
+            }
+        }
+    }
+
+    fn without_decay(self) -> Self {
+        match self {
+            Self::Sgd { rate, momentum, nesterov, .. } => Self::Sgd { rate, momentum, nesterov, decay: 0.0 },
+            Self::AdamW { rate, beta, rest, correction, epsilon, .. } => {
+                Self::AdamW { rate, beta, rest, correction, epsilon, decay: 0.0 }
             }
         }
     }

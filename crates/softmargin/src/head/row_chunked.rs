@@ -4,9 +4,9 @@
 //! to the prototypes, and the sums of the groups are added in their order.
 
 use super::barrier::{Barrier, Shared};
-use super::first::{FirstSweep, Found, Store, stored_lines};
+use super::first_sweep::{FirstSweep, Found, Store, stored_lines};
 use super::memory::Buffer;
-use super::second::{Goal, Kept, Second};
+use super::second_sweep::{Goal, Kept, Second};
 use super::sweep::{Block, Prototypes, Sweep, has_products};
 use super::tiling::Shard;
 use crate::simd::LINE;

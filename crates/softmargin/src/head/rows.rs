@@ -7,15 +7,14 @@
 use super::arithmetic::dot;
 use super::batch::HeadBatch;
 use super::sampling::Positions;
-use crate::batch::Targets;
+use crate::axes::geometry::Geometry;
 use crate::buffer::contiguous;
 use crate::error::Result;
-use crate::geometry::Geometry;
-use crate::loss::{Loss, Plan, RowMarginPairs};
-use crate::margin::{ModifiedTarget, TargetContext};
-use crate::real::Real;
-use crate::simd::{Bend, InstructionSet};
-use ndarray::{Array1, ArrayView1, ArrayView2, Axis, arr0};
+use crate::loss::Loss;
+use crate::number::Real;
+use crate::rows::{Learned, RowPlan, Target, Targets};
+use crate::simd::InstructionSet;
+use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
 /// Rows that are worth a task of their own.
@@ -31,37 +30,30 @@ pub(super) struct ExactScore {
     pub(super) weight_norm: f64,
 }
 
-/// The target of a row that counts.
+/// The target of a valid row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
+pub(super) struct HeadTarget {
     pub(super) exact: ExactScore,
     /// The first position of its class.
     pub(super) first: usize,
-    pub(super) modified: ModifiedTarget,
-    pub(super) bend: Option<Bend<f32>>,
+    pub(super) target: Target<f32>,
 }
 
 /// The rows of a batch.
 #[derive(Debug)]
-pub(super) struct Rows {
-    pub(super) plans: Vec<Plan>,
-    /// The sum of their weights.
-    pub(super) weight: f64,
+pub(super) struct HeadRows {
+    pub(super) plan: RowPlan,
     /// `s`, temperature included.
     pub(super) scale: f64,
     /// `|x|`
     pub(super) norms: Vec<f64>,
-    /// The same as a loss takes them.
-    pub(super) norms_of_loss: Option<Array1<f32>>,
-    /// (C), those of the targets alone; where a loss looks at them.
-    pub(super) weight_norms: Option<Array1<f32>>,
     /// `None` for rows of weight 0.
-    pub(super) targets: Vec<Option<Target>>,
+    pub(super) targets: Vec<Option<HeadTarget>>,
 }
 
 /// What a score is computed from.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct Operands<'a> {
     pub(super) set: InstructionSet,
     pub(super) geometry: Geometry,
     pub(super) embeddings: ArrayView2<'a, f32>,
@@ -76,7 +68,7 @@ pub(super) fn inverse(norm: f64) -> f64 {
     if inverse <= f64::from(f32::MAX) { inverse } else { 0.0 }
 }
 
-impl Source<'_> {
+impl Operands<'_> {
     /// The score of a row and the prototype at a position.
     pub(super) fn exact(&self, row: usize, norm: f64, position: usize) -> ExactScore {
         let prototype = self.positions.prototype(position);
@@ -109,108 +101,75 @@ pub(super) fn divisor(norm: f64) -> f64 {
     if norm == 0.0 { 0.0 } else { norm.recip() }
 }
 
-impl Rows {
+impl HeadRows {
     /// Checks the batch as the loss does, and looks at every target. `None` where a score is not finite: the plain code
     /// knows what to say or to do about it.
-    pub(super) fn prepare(loss: &Loss, batch: &HeadBatch<'_, f32>, source: &Source<'_>) -> Result<Option<Self>> {
+    pub(super) fn prepare(
+        loss: &Loss,
+        batch: &HeadBatch<'_, f32>,
+        learned: Learned,
+        operands: &Operands<'_>,
+    ) -> Result<Option<Self>> {
         let norm = |x: ArrayView1<'_, f32>| {
             let x = contiguous(x);
-            dot(source.set, &x, &x).sqrt()
+            dot(operands.set, &x, &x).sqrt()
         };
         let rows = batch.embeddings.axis_iter(Axis(0)).into_par_iter().with_min_len(ROWS_OF_A_TASK);
         let norms: Vec<f64> = rows.map(norm).collect();
-        let (zero, rows) = (arr0(0.0_f32), norms.len());
-        let scores = zero.broadcast((rows, loss.num_classes())).expect("a single number takes any shape");
-        let norms_of_loss = loss.needs_embedding_norms().then(|| norms.iter().map(|&n| f32::round_from(n)).collect());
-        let mut of_scores = batch.of_scores(scores);
-        of_scores.embedding_norms = norms_of_loss.as_ref().map(|norms: &Array1<f32>| norms.view());
-        let one = arr0(1.0_f32);
-        of_scores.weight_norms = if loss.needs_weight_norms() { one.broadcast(loss.num_classes()) } else { None };
         if norms.iter().any(|norm| !norm.is_finite()) {
             return Ok(None);
         }
-        of_scores.check(loss.needs())?;
-        let (plans, weight) = loss.plan(&of_scores)?;
-        let values = loss.values(&of_scores, &plans);
-        let scale = loss.scale(&of_scores);
-        let exact = exact_targets(loss, batch, source, &plans, &norms);
-        if exact
-            .iter()
-            .flatten()
-            .any(|(_, exact)| !(f32::round_from(exact.score).is_finite() && exact.weight_norm.is_finite()))
-        {
+        let norms_of_loss: Option<Array1<f32>> =
+            loss.needs_embedding_norms().then(|| norms.iter().map(|&n| f32::round_from(n)).collect());
+        let mut inputs = batch.rows.reborrow();
+        inputs.embedding_norms = norms_of_loss.as_ref().map(|norms| norms.view());
+        let mut plan = loss.plan_rows(batch.embeddings.nrows(), &inputs, learned)?;
+        let exact = exact_targets(loss, batch, operands, &plan, &norms);
+        let is_sound = |exact: &ExactScore| f32::round_from(exact.score).is_finite() && exact.weight_norm.is_finite();
+        if !exact.iter().flatten().all(|(_, exact)| is_sound(exact)) {
             return Ok(None);
         }
-        let weight_norms = loss.needs_weight_norms().then(|| {
-            let mut all = Array1::zeros(loss.num_classes());
-            for (plan, exact) in plans.iter().zip(&exact) {
-                if let Some((_, exact)) = exact {
-                    all[plan.class] = f32::round_from(exact.weight_norm);
-                }
-            }
-            all
-        });
-        let mut all = Self { plans, weight, scale, norms, norms_of_loss, weight_norms, targets: Vec::new() };
-        all.targets = exact
-            .iter()
-            .enumerate()
-            .map(|(row, exact)| exact.map(|t| all.modify(loss, batch, &values, row, t)))
-            .collect();
-        Ok(Some(all))
+        let rounded = |exact: &Option<(usize, ExactScore)>| {
+            exact.map_or(1.0, |(_, exact)| f64::from(f32::round_from(exact.weight_norm)))
+        };
+        plan.set_target_norms(exact.iter().map(rounded));
+        let targets = exact.iter().enumerate();
+        let targets = targets.map(|(row, exact)| exact.map(|t| modified(&plan, norms[row], row, t))).collect();
+        Ok(Some(Self { scale: plan.scale(), plan, norms, targets }))
     }
 
-    /// What the margin makes of a target.
-    fn modify(
-        &self,
-        loss: &Loss,
-        batch: &HeadBatch<'_, f32>,
-        [value, minus]: &RowMarginPairs,
-        row: usize,
-        (first, exact): (usize, ExactScore),
-    ) -> Target {
-        let spec = loss.spec();
-        let norm = match spec.geometry {
-            Geometry::Cosine => 1.0,
-            Geometry::UnitWeights => self.norms[row],
-            Geometry::InnerProduct { .. } => self.norms[row] * exact.weight_norm,
-        };
-        let context = TargetContext {
-            score: exact.score,
-            scale: self.scale,
-            norm,
-            value: value[row],
-            minus: minus[row],
-            step: batch.state.map_or(0, |state| state.step),
-            least_sine: f64::LEAST_SINE,
-        };
-        let modified = spec.margin.apply(&context);
-        let mean = batch.state.map_or(0.0, |state| state.target_mean);
-        let bend = spec.negatives.bend(exact.score + modified.shift, || spec.margin.plain_psi(&context), mean);
-        Target { exact, first, modified, bend }
-    }
-
-    /// The targets' scores (N, 1); 0 for rows that do not count.
+    /// The targets' scores (N); 0 for ignored rows.
     pub(super) fn target_scores(&self) -> Vec<f64> {
         self.targets.iter().map(|target| target.as_ref().map_or(0.0, |target| target.exact.score)).collect()
     }
 }
 
-/// Of every row that counts the first position of its class, and its score.
+/// Applies the margin to a target.
+fn modified(plan: &RowPlan, norm: f64, row: usize, (first, exact): (usize, ExactScore)) -> HeadTarget {
+    let norm = match plan.loss().spec().geometry {
+        Geometry::Cosine => 1.0,
+        Geometry::UnitWeights => norm,
+        Geometry::InnerProduct { .. } => norm * exact.weight_norm,
+    };
+    HeadTarget { exact, first, target: plan.exact_target(row, exact.score, norm) }
+}
+
+/// Of every valid row the first position of its class, and its score.
 fn exact_targets(
     loss: &Loss,
     batch: &HeadBatch<'_, f32>,
-    source: &Source<'_>,
-    plans: &[Plan],
+    operands: &Operands<'_>,
+    plan: &RowPlan,
     norms: &[f64],
 ) -> Vec<Option<(usize, ExactScore)>> {
-    let Targets::Hard(_) = batch.targets else { return vec![None; plans.len()] };
+    let Targets::Hard(_) = batch.rows.targets else { return vec![None; plan.count()] };
     let sub_centers = loss.spec().sub_centers;
-    let one = |(row, plan): (usize, &Plan)| {
-        if plan.weight == 0.0 {
+    let one = |row: usize| {
+        if plan.row_weight(row) == 0.0 {
             return None;
         }
-        let first = source.positions.of_class(plan.class)?;
-        Some((first, source.best(row, norms[row], first, sub_centers)))
+        let first = operands.positions.of_class(plan.class(row))?;
+        Some((first, operands.best(row, norms[row], first, sub_centers)))
     };
-    plans.par_iter().with_min_len(ROWS_OF_A_TASK).enumerate().map(one).collect()
+    (0..plan.count()).into_par_iter().with_min_len(ROWS_OF_A_TASK).map(one).collect()
 }

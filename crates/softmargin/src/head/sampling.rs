@@ -2,9 +2,9 @@
 //!
 //! A step looks at `share C` negatives instead of all C. Prototypes that were not drawn are not read and not changed.
 
-use crate::batch::Targets;
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use crate::random::{Generator, Purpose};
+use crate::rows::Targets;
 use ndarray::ArrayView1;
 
 /// The classes that take part in a step, in rising order; made by [`Head::sample`](super::Head::sample).

@@ -7,11 +7,12 @@ use super::memory::{Buffer, Memory};
 use super::options::Precision;
 use super::panels::{Panels, PutRow, pair_columns, pair_rows, panels_of, put_columns};
 use super::product::{Product, Start};
-use super::rows::{Rows, Source, divisor, inverse};
+use super::rows::{HeadRows, Operands, divisor, inverse};
 use super::sampling::Positions;
-use super::tile::{Kind, Look, PanelRows, TileOf};
+use super::tile::{Look, PanelRows, TileOf};
+use crate::axes::geometry::Geometry;
 use crate::buffer::contiguous;
-use crate::geometry::Geometry;
+use crate::rows::SweepKind;
 use crate::simd::{InstructionSet, Instructions, LINE, Line, Work, prefetch, run_on};
 use ndarray::{ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
@@ -102,7 +103,7 @@ impl<'a> Sweep<'a> {
         if self.pairs() { panels_of(columns).div_ceil(2) } else { panels_of(columns) }
     }
 
-    pub(super) fn block(&self, rows: &Rows, embeddings: ArrayView2<'_, f32>, range: Range<usize>) -> Block<'a> {
+    pub(super) fn block(&self, rows: &HeadRows, embeddings: ArrayView2<'_, f32>, range: Range<usize>) -> Block<'a> {
         let padded = range.len().next_multiple_of(LINE);
         let words = self.word_panels(self.width) * LINE;
         let numbers = if self.pairs() { 2 * words } else { words };
@@ -133,7 +134,7 @@ impl<'a> Sweep<'a> {
     /// right factor of the gradient by prototypes.
     pub(super) fn weighted_rows(
         &self,
-        rows: &Rows,
+        rows: &HeadRows,
         embeddings: ArrayView2<'_, f32>,
         block: &Block<'_>,
         factor: &dyn Fn(usize) -> f64,
@@ -300,17 +301,17 @@ pub(super) struct Pull {
 
 impl Pull {
     /// Adds `slope dz/dx` to the gradient of the row.
-    pub(super) fn add_to_embedding(&self, source: &Source<'_>, norm: f64, gradient: &mut [f64]) {
-        let w = contiguous(source.weight.row(source.positions.prototype(self.position)));
-        let x = contiguous(source.embeddings.row(self.row));
-        let of_w = if source.geometry.normalizes_weights() { divisor(self.weight_norm) } else { 1.0 };
-        let (of_x, along) = if source.geometry.normalizes_embeddings() {
+    pub(super) fn add_to_embedding(&self, operands: &Operands<'_>, norm: f64, gradient: &mut [f64]) {
+        let w = contiguous(operands.weight.row(operands.positions.prototype(self.position)));
+        let x = contiguous(operands.embeddings.row(self.row));
+        let of_w = if operands.geometry.normalizes_weights() { divisor(self.weight_norm) } else { 1.0 };
+        let (of_x, along) = if operands.geometry.normalizes_embeddings() {
             (inverse(norm), self.score * divisor(norm))
         } else {
             (1.0, 0.0)
         };
         let slope = self.slope * of_x;
-        add_two(source.set, gradient, [slope * of_w, -slope * along], [&w, &x]);
+        add_two(operands.set, gradient, [slope * of_w, -slope * along], [&w, &x]);
     }
 
     /// Adds `slope dz/dw`, and what goes along the prototype, to the gradient of the prototype.
@@ -335,6 +336,6 @@ impl Pull {
 }
 
 /// Whether products of negatives' slopes are needed at all.
-pub(super) fn has_products(kind: Kind) -> bool {
-    kind != Kind::Largest
+pub(super) fn has_products(kind: SweepKind) -> bool {
+    kind != SweepKind::Largest
 }

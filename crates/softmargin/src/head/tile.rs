@@ -5,12 +5,12 @@
 
 #![expect(clippy::needless_range_loop, reason = "the lanes of several lines at once")]
 
-use super::rows::{Rows, Target};
-use crate::comparison::Comparison;
-use crate::gate::Gate;
-use crate::real::Real;
-use crate::real::sealed::Functions;
-use crate::simd::{Bend, ExpSums, GateSums, Instructions, LINE, Line};
+use super::rows::{HeadRows, HeadTarget};
+use crate::axes::gate::Gate;
+use crate::number::Real;
+use crate::number::sealed::Functions;
+use crate::rows::SweepKind;
+use crate::simd::{ExpSums, GateSums, Instructions, LINE, Line, NegativeTransform};
 use crate::simd::{curricular, hinge, misclassified, present, soft_hinge};
 
 /// Classes that a sum of single precision runs over before it is widened.
@@ -19,28 +19,6 @@ const GROUP: usize = 32;
 /// A negative this much above the reference of its row, scaled, makes it the new reference. Far from what overflows, and
 /// what lies as far below keeps its digits.
 const HEADROOM: f32 = 20.0;
-
-/// What a sweep makes of the negatives of a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
-    /// Their exponentials relative to a reference.
-    Exponentials,
-    /// The slopes of a gate.
-    Gated { gate: Gate, against_zero: bool },
-    /// Only the largest one is looked for.
-    Largest,
-}
-
-impl Kind {
-    pub(super) fn of(comparison: Comparison) -> Self {
-        match comparison {
-            Comparison::LogSumExp { .. } => Self::Exponentials,
-            Comparison::EachPair { gate } => Self::Gated { gate, against_zero: false },
-            Comparison::AgainstZero { gate } => Self::Gated { gate, against_zero: true },
-            Comparison::Hardest { .. } => Self::Largest,
-        }
-    }
-}
 
 /// What sixteen rows bring to every tile.
 #[derive(Clone, Debug)]
@@ -63,24 +41,26 @@ enum Bending {
 
 impl PanelRows {
     /// Of the rows from `first` on. A row that does not count, and one that is not there, has negatives like any other.
-    pub(super) fn of(rows: &Rows, kind: Kind, first: usize) -> Self {
+    pub(super) fn of(rows: &HeadRows, kind: SweepKind, first: usize) -> Self {
         let at = |l: usize| rows.targets.get(first + l).and_then(Option::as_ref);
-        let line = |of: &dyn Fn(&Target) -> f32| Line(std::array::from_fn(|l| at(l).map_or(0.0, of)));
-        let pairs = matches!(kind, Kind::Gated { against_zero: false, .. });
-        let above = |target: &Target| match target.bend {
-            Some(Bend::Misclassified { above, .. } | Bend::Curricular { above, .. }) => above,
-            Some(Bend::DividedAngle { .. }) | None => f32::INFINITY,
+        let line = |of: &dyn Fn(&HeadTarget) -> f32| Line(std::array::from_fn(|l| at(l).map_or(0.0, of)));
+        let pairs = matches!(kind, SweepKind::Gated { against_zero: false, .. });
+        let above = |target: &HeadTarget| match target.target.negatives {
+            Some(NegativeTransform::Misclassified { above, .. } | NegativeTransform::Curricular { above, .. }) => above,
+            Some(NegativeTransform::DividedAngle { .. }) | None => f32::INFINITY,
         };
-        let bend = match rows.targets.iter().flatten().find_map(|target| target.bend) {
+        let bend = match rows.targets.iter().flatten().find_map(|target| target.target.negatives) {
             None => Bending::None,
-            Some(Bend::Misclassified { factor, .. }) => Bending::Misclassified { above: line(&above), factor },
-            Some(Bend::Curricular { mean, .. }) => Bending::Curricular { above: line(&above), mean },
-            Some(Bend::DividedAngle { by }) => Bending::DividedAngle { by },
+            Some(NegativeTransform::Misclassified { factor, .. }) => {
+                Bending::Misclassified { above: line(&above), factor }
+            }
+            Some(NegativeTransform::Curricular { mean, .. }) => Bending::Curricular { above: line(&above), mean },
+            Some(NegativeTransform::DividedAngle { by }) => Bending::DividedAngle { by },
         };
         Self {
             scale: f32::round_from(rows.scale),
             reference: line(&|target| if pairs { f32::round_from(target.exact.score) } else { 0.0 }),
-            shift: line(&|target| if pairs { f32::round_from(-target.modified.shift) } else { 0.0 }),
+            shift: line(&|target| if pairs { f32::round_from(-target.target.modified.shift) } else { 0.0 }),
             bend,
         }
     }
@@ -255,7 +235,7 @@ fn exponential<I: Instructions>(z: f32, reference: f32, scale: f32) -> (f32, f32
 /// What a first sweep does with the scores of a tile: looks at them, and puts what the gradient is made of in their place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
-    pub(super) kind: Kind,
+    pub(super) kind: SweepKind,
     /// Whether label smoothing asks for the sum of all scores.
     pub(super) smooths: bool,
     pub(super) statistics: bool,
@@ -281,19 +261,19 @@ pub(super) fn look<I: Instructions>(
     }
     let bent = bend::<I>(scores, slopes, rows.bend);
     match look.kind {
-        Kind::Exponentials => {
+        SweepKind::Exponentials => {
             move_reference(scores, rows.scale, bent, sums, rebase);
             if look.smooths {
                 add_present(scores, sums);
             }
             add_exponentials::<I, true>(scores, rows.scale, &sums.reference, &mut sums.exponentials);
         }
-        Kind::Gated { gate, .. } => gate_lines::<I>(scores, rows, gate, &mut sums.gated),
-        Kind::Largest => {
+        SweepKind::Gated { gate, .. } => gate_lines::<I>(scores, rows, gate, &mut sums.gated),
+        SweepKind::Largest => {
             look_for_largest(scores, tile.first, &mut sums.largest, &mut sums.largest_position);
         }
     }
-    if bent && look.kind != Kind::Largest {
+    if bent && look.kind != SweepKind::Largest {
         multiply(scores, slopes);
     }
 }
@@ -428,13 +408,13 @@ pub(super) fn slopes_of<I: Instructions>(
     slopes: &mut [Line],
     rows: &PanelRows,
     tile: &TileOf<'_>,
-    kind: Kind,
+    kind: SweepKind,
     of: &PanelSlopes,
 ) {
     finish_scores(scores, tile, &mut Line::default());
     let bent = bend::<I>(scores, slopes, rows.bend);
     match kind {
-        Kind::Exponentials => {
+        SweepKind::Exponentials => {
             for line in scores.iter_mut() {
                 for l in 0..LINE {
                     let z = line.0[l];
@@ -444,7 +424,7 @@ pub(super) fn slopes_of<I: Instructions>(
                 }
             }
         }
-        Kind::Gated { gate, .. } => {
+        SweepKind::Gated { gate, .. } => {
             gate_lines::<I>(scores, rows, gate, &mut [GateSums::default(); LINE]);
             for line in scores.iter_mut() {
                 for l in 0..LINE {
@@ -452,7 +432,7 @@ pub(super) fn slopes_of<I: Instructions>(
                 }
             }
         }
-        Kind::Largest => scores.fill(Line::default()),
+        SweepKind::Largest => scores.fill(Line::default()),
     }
     if bent {
         multiply(scores, slopes);

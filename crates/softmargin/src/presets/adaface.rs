@@ -9,12 +9,12 @@
 //! The norm stands for the quality of the picture: `mu` and `sd`, its mean and deviation, are averages over the batches,
 //! from 20 and 100. `u` is taken for a constant. Usual: s = 64, m = 0.4, h = 0.333. Kim, Jain, Liu 2022, arXiv 2204.00964.
 
-use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::margin::{AngularMargin, BeyondPi, Margin};
-use crate::margin_value::{MarginValue, NormMargin};
+use super::{MarginParameter, Preset, cosine};
+use crate::axes::margin::{AngularMargin, BeyondPi, Margin};
+use crate::axes::margin_value::{MarginValue, NormMargin};
 
 /// Softmax cross-entropy of cosines, the target's margin moved from angle to cosine by the embedding's norm.
-pub(super) const PRESET: Preset = Preset {
+pub const ADAFACE: Preset = Preset {
     name: "adaface",
     aliases: &[],
     summary: "softmax cross-entropy of cosines, the target's margin moved from angle to cosine by the embedding's norm",
@@ -27,7 +27,7 @@ pub(super) const PRESET: Preset = Preset {
         let margin = AngularMargin {
             minus: MarginValue::FromNorm(value),
             beyond_pi: BeyondPi::Clamp,
-            ..added_angle(MarginValue::FromNorm(value))
+            ..AngularMargin::added(MarginValue::FromNorm(value))
         };
         cosine(64.0, Margin::Angle(margin))
     },

@@ -9,10 +9,10 @@
 //! 1801.05599; Wang et al. 2018, arXiv 1801.09414.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::margin::Margin;
+use crate::axes::margin::Margin;
 
 /// Softmax cross-entropy of cosines, the target's reduced by m.
-pub(super) const PRESET: Preset = Preset {
+pub const AM_SOFTMAX: Preset = Preset {
     name: "am-softmax",
     aliases: &["cosface"],
     summary: "softmax cross-entropy of cosines, the target's reduced by m",

@@ -8,12 +8,11 @@
 //! Past `theta + m = pi` it goes on as `cos theta - (1 - cos m)`, continuous and falling; the gradient is exact. Usual:
 //! s = 64, m = 0.5. Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
 
-use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::margin::Margin;
-use crate::margin_value::{MarginValue, Radians};
+use super::{MarginParameter, Preset, cosine};
+use crate::axes::margin::Margin;
 
 /// Softmax cross-entropy of cosines, the target's angle enlarged by m.
-pub(super) const PRESET: Preset = Preset {
+pub const ARCFACE: Preset = Preset {
     name: "arcface",
     aliases: &[],
     summary: "softmax cross-entropy of cosines, the target's angle enlarged by m",
@@ -21,5 +20,5 @@ pub(super) const PRESET: Preset = Preset {
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) sin(theta_y + m) / sin(theta_y), t the argument of softplus",
     paper: "Deng, Guo, Xue and Zafeiriou 2018, ArcFace, arXiv 1801.07698",
     margin: MarginParameter::Plus,
-    spec: || cosine(64.0, Margin::Angle(added_angle(MarginValue::One(Radians(0.5))))),
+    spec: || cosine(64.0, Margin::angle(0.5)),
 };

@@ -9,11 +9,11 @@
 //! (1, 0.3, 0.2) or (0.9, 0.4, 0.15). Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::margin::{AngularMargin, BeyondPi, Margin, MarginGradient};
-use crate::margin_value::{MarginValue, Radians};
+use crate::axes::margin::{AngularMargin, BeyondPi, Margin, MarginGradient};
+use crate::axes::margin_value::{MarginValue, Radians};
 
 /// A margin that multiplies the angle, one added to it and one taken from its cosine.
-pub(super) const PRESET: Preset = Preset {
+pub const COMBINED_MARGIN: Preset = Preset {
     name: "combined-margin",
     aliases: &[],
     summary: "a margin that multiplies the angle, one added to it and one taken from its cosine",

@@ -9,13 +9,13 @@
 //! the algorithmic implementation of multiclass kernel-based vector machines", JMLR 2.
 
 use super::{MarginParameter, Preset, plain};
-use crate::comparison::Comparison;
-use crate::gate::Gate;
-use crate::margin::Margin;
+use crate::axes::comparison::Comparison;
+use crate::axes::gate::Gate;
+use crate::axes::margin::Margin;
 use crate::spec::LossSpec;
 
 /// The hinge against the strongest negative.
-pub(super) const PRESET: Preset = Preset {
+pub const CRAMMER_SINGER: Preset = Preset {
     name: "crammer-singer",
     aliases: &[],
     summary: "the hinge against the strongest negative",

@@ -9,11 +9,11 @@
 //! z-loss. Bridle 1990, "Training stochastic model recognition algorithms as networks", NIPS 2.
 
 use super::{MarginParameter, Preset, plain};
-use crate::geometry::Geometry;
+use crate::axes::geometry::Geometry;
 use crate::spec::LossSpec;
 
 /// Softmax cross-entropy on inner products with a bias.
-pub(super) const PRESET: Preset = Preset {
+pub const CROSS_ENTROPY: Preset = Preset {
     name: "cross-entropy",
     aliases: &["softmax"],
     summary: "softmax cross-entropy on inner products with a bias",

@@ -9,12 +9,12 @@
 //! `cos(theta + m)`; past pi the target's score goes on as ArcFace's. Usual: s = 64, m = 0.5. Huang, Wang, Tai, Liu, Shen, Li,
 //! Li, Huang 2020, arXiv 2004.00288.
 
-use super::{MarginParameter, Preset, arcface};
-use crate::negatives::Negatives;
+use super::{ARCFACE, MarginParameter, Preset};
+use crate::axes::negatives::Negatives;
 use crate::spec::LossSpec;
 
 /// Arcface, with negatives above the target weighed the more, the better the targets do.
-pub(super) const PRESET: Preset = Preset {
+pub const CURRICULARFACE: Preset = Preset {
     name: "curricularface",
     aliases: &[],
     summary: "arcface, with negatives above the target weighed the more, the better the targets do",
@@ -22,5 +22,5 @@ pub(super) const PRESET: Preset = Preset {
     gradient: "dL/dcos_j = s q_j sigma(t) (T + 2 cos_j) where cos_j > cos(theta_y + m), else s q_j sigma(t); dL/dcos_y as arcface; t the argument of softplus, q over the negatives' new scores",
     paper: "Huang, Wang, Tai, Liu, Shen, Li, Li and Huang 2020, CurricularFace, arXiv 2004.00288",
     margin: MarginParameter::Plus,
-    spec: || LossSpec { negatives: Negatives::Curricular { momentum: 0.01 }, ..arcface::PRESET.spec() },
+    spec: || LossSpec { negatives: Negatives::Curricular { momentum: 0.01 }, ..ARCFACE.spec() },
 };

@@ -8,12 +8,12 @@
 //! Draws are kept from 0 to pi, and are functions of seed, step and row. Past `theta + m = pi` as ArcFace. Usual: s = 64, m =
 //! 0.5. Boutros, Damer, Kirchbuchner, Kuijper 2021, arXiv 2109.09416.
 
-use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::margin::Margin;
-use crate::margin_value::{MarginValue, Radians};
+use super::{MarginParameter, Preset, cosine};
+use crate::axes::margin::{AngularMargin, Margin};
+use crate::axes::margin_value::{MarginValue, Radians};
 
 /// Arcface with a margin drawn for each sample, of mean m.
-pub(super) const PRESET: Preset = Preset {
+pub const ELASTICFACE: Preset = Preset {
     name: "elasticface",
     aliases: &["elasticface-arc"],
     summary: "arcface with a margin drawn for each sample, of mean m",
@@ -23,6 +23,6 @@ pub(super) const PRESET: Preset = Preset {
     margin: MarginParameter::DrawnPlus,
     spec: || {
         let plus = MarginValue::Drawn { mean: Radians(0.5), std: Radians(0.0125) };
-        cosine(64.0, Margin::Angle(added_angle(plus)))
+        cosine(64.0, Margin::Angle(AngularMargin::added(plus)))
     },
 };

@@ -9,11 +9,11 @@
 //! Kirchbuchner, Kuijper 2021, arXiv 2109.09416.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::margin::Margin;
-use crate::margin_value::MarginValue;
+use crate::axes::margin::Margin;
+use crate::axes::margin_value::MarginValue;
 
 /// Am-softmax with a margin drawn for each sample, of mean m.
-pub(super) const PRESET: Preset = Preset {
+pub const ELASTICFACE_COS: Preset = Preset {
     name: "elasticface-cos",
     aliases: &[],
     summary: "am-softmax with a margin drawn for each sample, of mean m",

@@ -9,12 +9,12 @@
 //! Usual: m = 2 to 4. Liu, Wen, Yu, Yang 2016, arXiv 1612.02295.
 
 use super::{MarginParameter, Preset, plain};
-use crate::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
-use crate::margin_value::{MarginValue, Radians};
+use crate::axes::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
+use crate::axes::margin_value::{MarginValue, Radians};
 use crate::spec::LossSpec;
 
 /// The target's angle multiplied by m, both norms kept.
-pub(super) const PRESET: Preset = Preset {
+pub const L_SOFTMAX: Preset = Preset {
     name: "l-softmax",
     aliases: &["large-margin-softmax"],
     summary: "the target's angle multiplied by m, both norms kept",

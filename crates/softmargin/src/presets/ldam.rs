@@ -10,11 +10,11 @@
 //! Wei, Gaidon, Arechiga, Ma 2019, arXiv 1906.07413.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::margin::Margin;
-use crate::margin_value::MarginValue;
+use crate::axes::margin::Margin;
+use crate::axes::margin_value::MarginValue;
 
 /// Softmax cross-entropy of cosines, the target's reduced the more, the rarer its class.
-pub(super) const PRESET: Preset = Preset {
+pub const LDAM: Preset = Preset {
     name: "ldam",
     aliases: &[],
     summary: "softmax cross-entropy of cosines, the target's reduced the more, the rarer its class",

@@ -10,11 +10,11 @@
 //! <https://zhuanlan.zhihu.com/p/45014864>.
 
 use super::{MarginParameter, Preset, plain};
-use crate::comparison::{Comparison, SmoothGate};
+use crate::axes::comparison::{Comparison, SmoothGate};
 use crate::spec::LossSpec;
 
 /// The hinge against the smooth maximum of the negatives.
-pub(super) const PRESET: Preset = Preset {
+pub const LSE_HINGE: Preset = Preset {
     name: "lse-hinge",
     aliases: &[],
     summary: "the hinge against the smooth maximum of the negatives",

@@ -9,14 +9,14 @@
 //!
 //! Past `theta + m = pi` as ArcFace. Usual: s = 64, low = 0.45, high = 0.8. Meng, Zhao, Huang, Zhou 2021, arXiv 2103.06627.
 
-use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::margin::Margin;
-use crate::margin_value::{MarginValue, NormMargin};
-use crate::regularizer::Regularizer;
+use super::{MarginParameter, Preset, cosine};
+use crate::axes::margin::{AngularMargin, Margin};
+use crate::axes::margin_value::{MarginValue, NormMargin};
+use crate::axes::regularizer::Regularizer;
 use crate::spec::LossSpec;
 
 /// Arcface with a margin that grows with the embedding's norm, and a term that draws norms up.
-pub(super) const PRESET: Preset = Preset {
+pub const MAGFACE: Preset = Preset {
     name: "magface",
     aliases: &[],
     summary: "arcface with a margin that grows with the embedding's norm, and a term that draws norms up",
@@ -27,7 +27,7 @@ pub(super) const PRESET: Preset = Preset {
     spec: || {
         let plus = NormMargin::Linear { low: 0.45, high: 0.8, norm_low: 10.0, norm_high: 110.0 };
         let term = Regularizer::Magnitude { weight: 20.0, low: 10.0, high: 110.0 };
-        let margin = Margin::Angle(added_angle(MarginValue::FromNorm(plus)));
+        let margin = Margin::Angle(AngularMargin::added(MarginValue::FromNorm(plus)));
         LossSpec { regularizer: Some(term), ..cosine(64.0, margin) }
     },
 };

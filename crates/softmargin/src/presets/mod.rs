@@ -1,9 +1,11 @@
 //! The published losses: one file each, with equation, defaults and paper.
 //!
+//! Each is a constant, and is found by name too:
+//!
 //! ```
 //! use softmargin::presets;
 //! let preset = presets::find("cosface")?;
-//! assert_eq!(preset.name, "am-softmax");
+//! assert_eq!(preset.name, presets::AM_SOFTMAX.name);
 //! let spec = preset.spec_with(Some(64.0), Some(&[0.25]))?;
 //! # Ok::<(), softmargin::Error>(())
 //! ```
@@ -31,13 +33,36 @@ mod sphereface_r_v2;
 mod sub_center_arcface;
 mod weston_watkins;
 
-use crate::comparison::Comparison;
+pub use adaface::ADAFACE;
+pub use am_softmax::AM_SOFTMAX;
+pub use arcface::ARCFACE;
+pub use combined_margin::COMBINED_MARGIN;
+pub use crammer_singer::CRAMMER_SINGER;
+pub use cross_entropy::CROSS_ENTROPY;
+pub use curricularface::CURRICULARFACE;
+pub use elasticface::ELASTICFACE;
+pub use elasticface_cos::ELASTICFACE_COS;
+pub use l_softmax::L_SOFTMAX;
+pub use ldam::LDAM;
+pub use lse_hinge::LSE_HINGE;
+pub use magface::MAGFACE;
+pub use mv_softmax::MV_SOFTMAX;
+pub use normface::NORMFACE;
+pub use one_versus_rest::ONE_VERSUS_REST;
+pub use perceptron::PERCEPTRON;
+pub use sphereface::SPHEREFACE;
+pub use sphereface_r_v1::SPHEREFACE_R_V1;
+pub use sphereface_r_v2::SPHEREFACE_R_V2;
+pub use sub_center_arcface::SUB_CENTER_ARCFACE;
+pub use weston_watkins::WESTON_WATKINS;
+
+use crate::axes::comparison::Comparison;
+use crate::axes::geometry::Geometry;
+use crate::axes::margin::Margin;
+use crate::axes::margin_value::{MarginValue, NormMargin, Radians};
+use crate::axes::negatives::Negatives;
+use crate::axes::scale::Scale;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::Geometry;
-use crate::margin::{AngularMargin, BeyondPi, Margin, MarginGradient};
-use crate::margin_value::{MarginValue, NormMargin, Radians};
-use crate::negatives::Negatives;
-use crate::scale::Scale;
 use crate::spec::LossSpec;
 
 /// A published loss.
@@ -103,28 +128,28 @@ impl MarginParameter {
 /// All presets, in the order in which the family unfolds.
 pub fn all() -> &'static [Preset] {
     &[
-        cross_entropy::PRESET,
-        weston_watkins::PRESET,
-        crammer_singer::PRESET,
-        lse_hinge::PRESET,
-        perceptron::PRESET,
-        one_versus_rest::PRESET,
-        normface::PRESET,
-        am_softmax::PRESET,
-        arcface::PRESET,
-        sphereface::PRESET,
-        l_softmax::PRESET,
-        combined_margin::PRESET,
-        sub_center_arcface::PRESET,
-        sphereface_r_v1::PRESET,
-        sphereface_r_v2::PRESET,
-        ldam::PRESET,
-        elasticface::PRESET,
-        elasticface_cos::PRESET,
-        adaface::PRESET,
-        magface::PRESET,
-        curricularface::PRESET,
-        mv_softmax::PRESET,
+        CROSS_ENTROPY,
+        WESTON_WATKINS,
+        CRAMMER_SINGER,
+        LSE_HINGE,
+        PERCEPTRON,
+        ONE_VERSUS_REST,
+        NORMFACE,
+        AM_SOFTMAX,
+        ARCFACE,
+        SPHEREFACE,
+        L_SOFTMAX,
+        COMBINED_MARGIN,
+        SUB_CENTER_ARCFACE,
+        SPHEREFACE_R_V1,
+        SPHEREFACE_R_V2,
+        LDAM,
+        ELASTICFACE,
+        ELASTICFACE_COS,
+        ADAFACE,
+        MAGFACE,
+        CURRICULARFACE,
+        MV_SOFTMAX,
     ]
 }
 
@@ -278,16 +303,4 @@ fn plain() -> LossSpec {
 /// The same over cosines.
 fn cosine(scale: f64, margin: Margin) -> LossSpec {
     LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(scale), margin, ..plain() }
-}
-
-/// A margin value added to the target's angle; past pi the margin goes on, and its gradient is exact.
-fn added_angle(plus: MarginValue<Radians>) -> AngularMargin {
-    AngularMargin {
-        times: 1.0,
-        plus,
-        minus: MarginValue::One(0.0),
-        beyond_pi: BeyondPi::Continue,
-        gradient: MarginGradient::Exact,
-        anneal: None,
-    }
 }

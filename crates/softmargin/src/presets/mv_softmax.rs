@@ -8,12 +8,12 @@
 //! Usual: s = 32, m = 0.35. Wang, Zhang, Wang, Fu, Shi, Mei 2019, arXiv 1912.00833.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::margin::Margin;
-use crate::negatives::Negatives;
+use crate::axes::margin::Margin;
+use crate::axes::negatives::Negatives;
 use crate::spec::LossSpec;
 
 /// Am-softmax, with negatives above the target raised.
-pub(super) const PRESET: Preset = Preset {
+pub const MV_SOFTMAX: Preset = Preset {
     name: "mv-softmax",
     aliases: &["mv-am-softmax"],
     summary: "am-softmax, with negatives above the target raised",

@@ -9,12 +9,12 @@
 //! trained from 20 and kept above 1. Wang, Xiang, Cheng, Yuille 2017, arXiv 1704.06369.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::margin::Margin;
-use crate::scale::Scale;
+use crate::axes::margin::Margin;
+use crate::axes::scale::Scale;
 use crate::spec::LossSpec;
 
 /// Softmax cross-entropy of cosines, with a learned scale.
-pub(super) const PRESET: Preset = Preset {
+pub const NORMFACE: Preset = Preset {
     name: "normface",
     aliases: &[],
     summary: "softmax cross-entropy of cosines, with a learned scale",

@@ -9,13 +9,13 @@
 //! one-vs-all classification", JMLR 5.
 
 use super::{MarginParameter, Preset, plain};
-use crate::comparison::Comparison;
-use crate::gate::Gate;
-use crate::geometry::Geometry;
+use crate::axes::comparison::Comparison;
+use crate::axes::gate::Gate;
+use crate::axes::geometry::Geometry;
 use crate::spec::LossSpec;
 
 /// A logistic regression for every class.
-pub(super) const PRESET: Preset = Preset {
+pub const ONE_VERSUS_REST: Preset = Preset {
     name: "one-versus-rest",
     aliases: &["binary"],
     summary: "a logistic regression for every class",

@@ -9,12 +9,12 @@
 //! "Discriminative training methods for hidden Markov models", EMNLP.
 
 use super::{MarginParameter, Preset, plain};
-use crate::comparison::Comparison;
-use crate::gate::Gate;
+use crate::axes::comparison::Comparison;
+use crate::axes::gate::Gate;
 use crate::spec::LossSpec;
 
 /// The lead of the winner over the target.
-pub(super) const PRESET: Preset = Preset {
+pub const PERCEPTRON: Preset = Preset {
     name: "perceptron",
     aliases: &[],
     summary: "the lead of the winner over the target",

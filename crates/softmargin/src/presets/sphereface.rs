@@ -9,13 +9,13 @@
 //! Usual: m = 4. Liu, Wen, Yu, Li, Raj, Song 2017, arXiv 1704.08063.
 
 use super::{MarginParameter, Preset, plain};
-use crate::geometry::Geometry;
-use crate::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
-use crate::margin_value::{MarginValue, Radians};
+use crate::axes::geometry::Geometry;
+use crate::axes::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
+use crate::axes::margin_value::{MarginValue, Radians};
 use crate::spec::LossSpec;
 
 /// The target's angle multiplied by m, prototypes of norm 1.
-pub(super) const PRESET: Preset = Preset {
+pub const SPHEREFACE: Preset = Preset {
     name: "sphereface",
     aliases: &["a-softmax"],
     summary: "the target's angle multiplied by m, prototypes of norm 1",

@@ -8,12 +8,12 @@
 //! The gradient is exact; the authors' code takes the margin for a constant. Usual: s = 30, m = 1.5. Liu, Wen, Raj, Singh,
 //! Weller 2021, arXiv 2109.05565.
 
-use super::{MarginParameter, Preset, added_angle, cosine};
-use crate::margin::{AngularMargin, BeyondPi, Margin};
-use crate::margin_value::{MarginValue, Radians};
+use super::{MarginParameter, Preset, cosine};
+use crate::axes::margin::{AngularMargin, BeyondPi, Margin};
+use crate::axes::margin_value::{MarginValue, Radians};
 
 /// Softmax cross-entropy of cosines, the target's angle multiplied by m, up to pi.
-pub(super) const PRESET: Preset = Preset {
+pub const SPHEREFACE_R_V1: Preset = Preset {
     name: "sphereface-r-v1",
     aliases: &[],
     summary: "softmax cross-entropy of cosines, the target's angle multiplied by m, up to pi",
@@ -22,7 +22,7 @@ pub(super) const PRESET: Preset = Preset {
     paper: "Liu, Wen, Raj, Singh and Weller 2021, SphereFace Revived, arXiv 2109.05565",
     margin: MarginParameter::Times,
     spec: || {
-        let plain = added_angle(MarginValue::One(Radians(0.0)));
+        let plain = AngularMargin::added(MarginValue::One(Radians(0.0)));
         cosine(30.0, Margin::Angle(AngularMargin { times: 1.5, beyond_pi: BeyondPi::Clamp, ..plain }))
     },
 };

@@ -9,12 +9,12 @@
 //! 2109.05565.
 
 use super::{MarginParameter, Preset, cosine};
-use crate::margin::Margin;
-use crate::negatives::Negatives;
+use crate::axes::margin::Margin;
+use crate::axes::negatives::Negatives;
 use crate::spec::LossSpec;
 
 /// Softmax cross-entropy of cosines, the negatives' angles divided by m.
-pub(super) const PRESET: Preset = Preset {
+pub const SPHEREFACE_R_V2: Preset = Preset {
     name: "sphereface-r-v2",
     aliases: &["sphereface-r"],
     summary: "softmax cross-entropy of cosines, the negatives' angles divided by m",

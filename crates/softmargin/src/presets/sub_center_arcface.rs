@@ -8,11 +8,11 @@
 //! Mislabeled samples gather at prototypes of their own. Usual: K = 3, s = 64, m = 0.5. Deng, Guo, Liu, Gong, Zafeiriou
 //! 2020, Sub-center ArcFace, ECCV.
 
-use super::{MarginParameter, Preset, arcface};
+use super::{ARCFACE, MarginParameter, Preset};
 use crate::spec::LossSpec;
 
 /// Arcface with three prototypes a class, of which the best one counts.
-pub(super) const PRESET: Preset = Preset {
+pub const SUB_CENTER_ARCFACE: Preset = Preset {
     name: "sub-center-arcface",
     aliases: &["sub-centre-arcface", "subcenter-arcface"],
     summary: "arcface with three prototypes a class, of which the best one counts",
@@ -20,5 +20,5 @@ pub(super) const PRESET: Preset = Preset {
     gradient: "dL/dcos_j = s q_j sigma(t), dL/dcos_y = -s sigma(t) sin(theta_y + m) / sin(theta_y), t the argument of softplus; each goes to the prototype that has the maximum",
     paper: "Deng, Guo, Liu, Gong and Zafeiriou 2020, Sub-center ArcFace, ECCV 2020",
     margin: MarginParameter::Plus,
-    spec: || LossSpec { sub_centers: 3, ..arcface::PRESET.spec() },
+    spec: || LossSpec { sub_centers: 3, ..ARCFACE.spec() },
 };

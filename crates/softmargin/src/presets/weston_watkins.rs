@@ -9,13 +9,13 @@
 //! for multi-class pattern recognition", ESANN.
 
 use super::{MarginParameter, Preset, plain};
-use crate::comparison::Comparison;
-use crate::gate::Gate;
-use crate::margin::Margin;
+use crate::axes::comparison::Comparison;
+use crate::axes::gate::Gate;
+use crate::axes::margin::Margin;
 use crate::spec::LossSpec;
 
 /// The hinge over all pairs of target and negative.
-pub(super) const PRESET: Preset = Preset {
+pub const WESTON_WATKINS: Preset = Preset {
     name: "weston-watkins",
     aliases: &[],
     summary: "the hinge over all pairs of target and negative",

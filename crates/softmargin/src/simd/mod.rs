@@ -10,9 +10,10 @@ mod tests;
 mod vector;
 mod work;
 
-use crate::real::Real;
+use crate::number::Real;
 use std::sync::OnceLock;
-pub(crate) use sweep::{Affine, Bend, ExpSums, GateSums, Scan, TILE};
+pub(crate) use sweep::{Affine, Scan, TILE};
+pub use sweep::{ExpSums, GateSums, NegativeTransform};
 pub(crate) use sweep::{curricular, hinge, misclassified, present, soft_hinge};
 #[cfg(test)]
 pub(crate) use vector::to_bf16;
@@ -73,7 +74,7 @@ impl InstructionSet {
 pub(crate) type GateSweep<F> = fn(&[F], Affine<F>, &mut [F]) -> GateSums;
 
 /// A sweep that modifies scores, and writes them and their slopes.
-pub(crate) type BendSweep<F> = fn(&[F], Bend<F>, &mut [F], &mut [F]);
+pub(crate) type TransformSweep<F> = fn(&[F], NegativeTransform<F>, &mut [F], &mut [F]);
 
 /// The sweeps, compiled for one instruction set. See `sweep.rs` for what each does.
 #[derive(Clone, Copy)]
@@ -82,7 +83,7 @@ pub(crate) struct Sweeps<F> {
     pub(crate) exp: fn(&[F], F, F, &mut [F]) -> ExpSums,
     pub(crate) multiply: fn(&mut [F], F),
     pub(crate) multiply_each: fn(&mut [F], &[F]),
-    pub(crate) bend: BendSweep<F>,
+    pub(crate) transform: TransformSweep<F>,
     pub(crate) sum_finite: fn(&[F], F) -> (f64, usize),
     pub(crate) relu: GateSweep<F>,
     pub(crate) softplus: GateSweep<F>,
@@ -100,7 +101,7 @@ macro_rules! instance {
             instance!(@wrap $fma, $($features,)? multiply(out: &mut [F], factor: F) -> ());
             instance!(@wrap $fma, $($features,)? multiply_each(out: &mut [F], factors: &[F]) -> ());
             instance!(@wrap $fma, $($features,)?
-                bend(z: &[F], bend: Bend<F>, out: &mut [F], slopes: &mut [F]) -> ());
+                transform(z: &[F], transform: NegativeTransform<F>, out: &mut [F], slopes: &mut [F]) -> ());
             instance!(@wrap $fma, $($features,)? sum_finite(z: &[F], reference: F) -> (f64, usize));
             instance!(@wrap $fma, $($features,)?
                 relu(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums);
@@ -109,7 +110,7 @@ macro_rules! instance {
             instance!(@wrap $fma, $($features,)?
                 identity(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums);
             pub(super) fn sweeps<F: Real>() -> Sweeps<F> {
-                Sweeps { scan, exp, multiply, multiply_each, bend, sum_finite, relu, softplus, identity }
+                Sweeps { scan, exp, multiply, multiply_each, transform, sum_finite, relu, softplus, identity }
             }
         }
     };

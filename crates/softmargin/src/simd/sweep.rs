@@ -3,7 +3,7 @@
 //!
 //! Everything here is `inline(always)`, so that it is compiled with the instructions of its caller.
 
-use crate::real::Real;
+use crate::number::Real;
 
 /// Classes per tile: 16 KiB of f32, so that a tile and its gradients stay in the first-level cache.
 pub(crate) const TILE: usize = 2048;
@@ -21,16 +21,17 @@ pub(crate) struct Scan<F> {
 
 /// Sums over `e_j = exp(d_j)`, `d_j = scale (z_j - reference)`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ExpSums {
+pub struct ExpSums {
     /// `sum e_j`
-    pub(crate) exp: f64,
+    pub exp: f64,
     /// `sum e_j d_j`
-    pub(crate) weighted: f64,
+    pub weighted: f64,
 }
 
 impl ExpSums {
     /// The same relative to a reference that is `-fall` higher, once scaled; for `fall` of any size.
-    pub(crate) fn relative_to(self, fall: f64) -> Self {
+    #[must_use]
+    pub fn relative_to(self, fall: f64) -> Self {
         if self.exp == 0.0 || fall == 0.0 {
             return self;
         }
@@ -42,7 +43,8 @@ impl ExpSums {
     }
 
     /// The sum of two, relative to one reference.
-    pub(crate) fn and(self, other: Self) -> Self {
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         Self { exp: self.exp + other.exp, weighted: self.weighted + other.weighted }
     }
 }
@@ -58,17 +60,19 @@ pub(crate) struct Affine<F> {
 
 /// Sums over a gate `g` of the `x_j` of [`Affine`].
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct GateSums {
+pub struct GateSums {
     /// `sum g(x_j)`
-    pub(crate) value: f64,
+    pub value: f64,
     /// `sum g'(x_j)`
-    pub(crate) slope: f64,
+    pub slope: f64,
     /// `sum g'(x_j) x_j`
-    pub(crate) weighted: f64,
+    pub weighted: f64,
 }
 
 impl GateSums {
-    pub(crate) fn and(self, other: Self) -> Self {
+    /// The sum of two.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         Self {
             value: self.value + other.value,
             slope: self.slope + other.slope,
@@ -152,15 +156,28 @@ pub(crate) fn multiply_each<F: Real, const FMA: bool>(out: &mut [F], factors: &[
     }
 }
 
-/// What is done to negatives before they are compared; see `negatives.rs`.
+/// What is done to the score of a negative before it is compared; see `axes/negatives.rs`. Infinite scores stay.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Bend<F> {
-    /// `t z + t - 1` where `z` is above.
-    Misclassified { above: F, factor: F },
-    /// `z (T + z)` where `z` is above.
-    Curricular { above: F, mean: F },
-    /// `cos(acos(z) / by)`
-    DividedAngle { by: F },
+pub enum NegativeTransform<F> {
+    /// `t z + t - 1` where the score `z` is above a threshold; derivative `t` there.
+    Misclassified {
+        /// The threshold.
+        above: F,
+        /// `t`
+        factor: F,
+    },
+    /// `z (T + z)` where the score `z` is above a threshold; derivative `T + 2 z` there.
+    Curricular {
+        /// The threshold.
+        above: F,
+        /// `T`
+        mean: F,
+    },
+    /// `cos(acos(z) / m)`
+    DividedAngle {
+        /// `m`
+        by: F,
+    },
 }
 
 /// A negative that is raised where it is above, and its slope.
@@ -199,20 +216,25 @@ pub(crate) fn present<F: Real>(x: F) -> (F, F) {
 
 /// Writes the modified scores and their slopes; infinite scores stay as they are.
 #[inline(always)]
-pub(crate) fn bend<F: Real, const FMA: bool>(z: &[F], bend: Bend<F>, out: &mut [F], slopes: &mut [F]) {
-    match bend {
-        Bend::Misclassified { above, factor } => {
-            bent(z, out, slopes, |z| misclassified(z, above, factor));
+pub(crate) fn transform<F: Real, const FMA: bool>(
+    z: &[F],
+    transform: NegativeTransform<F>,
+    out: &mut [F],
+    slopes: &mut [F],
+) {
+    match transform {
+        NegativeTransform::Misclassified { above, factor } => {
+            transformed(z, out, slopes, |z| misclassified(z, above, factor));
         }
-        Bend::Curricular { above, mean } => {
-            bent(z, out, slopes, |z| curricular(z, above, mean));
+        NegativeTransform::Curricular { above, mean } => {
+            transformed(z, out, slopes, |z| curricular(z, above, mean));
         }
-        Bend::DividedAngle { by } => bent(z, out, slopes, |z| z.cosine_of_divided_angle::<FMA>(by)),
+        NegativeTransform::DividedAngle { by } => transformed(z, out, slopes, |z| z.cosine_of_divided_angle::<FMA>(by)),
     }
 }
 
 #[inline(always)]
-fn bent<F: Real>(z: &[F], out: &mut [F], slopes: &mut [F], one: impl Fn(F) -> (F, F)) {
+fn transformed<F: Real>(z: &[F], out: &mut [F], slopes: &mut [F], one: impl Fn(F) -> (F, F)) {
     for ((&z, out), slope) in z.iter().zip(out).zip(slopes) {
         let (value, by_score) = one(z);
         let finite = z.abs() < F::infinity();

@@ -3,8 +3,8 @@
 //! Errors are counted in units of rounding `u`. An affine argument rounds four times on numbers as large as `size`; an
 //! exponential or a gate has a relative error of some units beside; a lane adds at most `length / 64 + 1` numbers.
 
-use super::{Affine, Bend, GateSums, InstructionSet, Sweeps};
-use crate::real::Real;
+use super::{Affine, GateSums, InstructionSet, NegativeTransform, Sweeps};
+use crate::number::Real;
 
 /// Roundings of a short chain of operations, a polynomial among them.
 const CHAIN: f64 = 8.0;
@@ -68,12 +68,12 @@ fn scans<F: Real>() {
 }
 
 /// What a plain loop in f64 makes of a score.
-fn bent(z: f64, bend: Bend<f64>) -> (f64, f64) {
-    match bend {
+fn transformed(z: f64, transform: NegativeTransform<f64>) -> (f64, f64) {
+    match transform {
         _ if z.is_infinite() => (z, 1.0),
-        Bend::Misclassified { above, factor } if z > above => (factor * z + factor - 1.0, factor),
-        Bend::Curricular { above, mean } if z > above => (z * (mean + z), mean + 2.0 * z),
-        Bend::DividedAngle { by } => {
+        NegativeTransform::Misclassified { above, factor } if z > above => (factor * z + factor - 1.0, factor),
+        NegativeTransform::Curricular { above, mean } if z > above => (z * (mean + z), mean + 2.0 * z),
+        NegativeTransform::DividedAngle { by } => {
             let theta = z.clamp(-1.0, 1.0).acos();
             let slope =
                 if theta == 0.0 { 1.0 / (by * by) } else { (theta / by).sin() / (by * theta.sin().max(1e-300)) };
@@ -83,41 +83,48 @@ fn bent(z: f64, bend: Bend<f64>) -> (f64, f64) {
     }
 }
 
-fn bends<F: Real>() {
-    let numbers: [Bend<f64>; 4] = [
-        Bend::Misclassified { above: 0.25, factor: 1.125 },
-        Bend::Curricular { above: -0.5, mean: 0.375 },
-        Bend::DividedAngle { by: 1.5 },
-        Bend::DividedAngle { by: 4.0 },
+fn transforms<F: Real>() {
+    let numbers: [NegativeTransform<f64>; 4] = [
+        NegativeTransform::Misclassified { above: 0.25, factor: 1.125 },
+        NegativeTransform::Curricular { above: -0.5, mean: 0.375 },
+        NegativeTransform::DividedAngle { by: 1.5 },
+        NegativeTransform::DividedAngle { by: 4.0 },
     ];
     for_all::<F>(|what, sweeps, z| {
         // Cosines, away from the poles, where real.rs tests them; and what a row may have beside.
         let mut z: Vec<F> = z.iter().map(|z| *z / F::round_from(4.5)).collect();
         z.extend([F::infinity(), F::neg_infinity(), F::round_from(0.25), F::round_from(-0.5), F::zero()]);
-        for bend in numbers {
+        for transform in numbers {
             let narrow = |v: f64| F::round_from(v);
-            let own = match bend {
-                Bend::Misclassified { above, factor } => {
-                    Bend::Misclassified { above: narrow(above), factor: narrow(factor) }
+            let own = match transform {
+                NegativeTransform::Misclassified { above, factor } => {
+                    NegativeTransform::Misclassified { above: narrow(above), factor: narrow(factor) }
                 }
-                Bend::Curricular { above, mean } => Bend::Curricular { above: narrow(above), mean: narrow(mean) },
-                Bend::DividedAngle { by } => Bend::DividedAngle { by: narrow(by) },
+                NegativeTransform::Curricular { above, mean } => {
+                    NegativeTransform::Curricular { above: narrow(above), mean: narrow(mean) }
+                }
+                NegativeTransform::DividedAngle { by } => NegativeTransform::DividedAngle { by: narrow(by) },
             };
             let mut out = vec![F::nan(); z.len()];
             let mut slopes = vec![F::nan(); z.len()];
-            (sweeps.bend)(&z, own, &mut out, &mut slopes);
+            (sweeps.transform)(&z, own, &mut out, &mut slopes);
             for ((z, got), slope) in z.iter().zip(&out).zip(&slopes) {
-                let (value, by_score) = bent(z.widen(), bend);
+                let (value, by_score) = transformed(z.widen(), transform);
                 // Slopes divide by a sine of at least 0.45: cosines lie within 0.89 of 0.
-                near(&format!("{what}: {bend:?} of {z}"), got.widen(), value, 24.0 * unit::<F>());
-                near(&format!("{what}: slope of {bend:?} at {z}"), slope.widen(), by_score, 64.0 * unit::<F>());
+                near(&format!("{what}: {transform:?} of {z}"), got.widen(), value, 24.0 * unit::<F>());
+                near(&format!("{what}: slope of {transform:?} at {z}"), slope.widen(), by_score, 64.0 * unit::<F>());
             }
             let mut products = out.clone();
             (sweeps.multiply_each)(&mut products, &slopes);
             assert!(products.iter().zip(out.iter().zip(&slopes)).all(|(p, (a, b))| *p == *a * *b), "{what}");
         }
         let (mut out, mut slopes) = (vec![F::zero(); 3], vec![F::zero(); 3]);
-        (sweeps.bend)(&[F::nan(); 3], Bend::DividedAngle { by: F::round_from(2.0) }, &mut out, &mut slopes);
+        (sweeps.transform)(
+            &[F::nan(); 3],
+            NegativeTransform::DividedAngle { by: F::round_from(2.0) },
+            &mut out,
+            &mut slopes,
+        );
         assert!(out.iter().all(|v| v.is_nan()), "{what}: NaN is not hidden");
     });
 }
@@ -208,8 +215,8 @@ fn scan_finds_the_maximum_and_nan() {
 
 #[test]
 fn modified_scores_and_their_slopes() {
-    bends::<f32>();
-    bends::<f64>();
+    transforms::<f32>();
+    transforms::<f64>();
 }
 
 #[test]

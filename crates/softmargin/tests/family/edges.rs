@@ -7,7 +7,7 @@ use crate::tolerances::{Conditions, Precision};
 use crate::twin::{judge, want};
 use ndarray::{Array2, array};
 use softmargin::{
-    Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regularizer, Result, Scale, SmoothGate,
+    Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regularizer, Result, SmoothGate,
     presets,
 };
 
@@ -19,7 +19,7 @@ pub(crate) fn cross_entropy() -> LossSpec {
 }
 
 fn with(comparison: Comparison) -> LossSpec {
-    LossSpec { comparison, ..cross_entropy() }
+    cross_entropy().with_comparison(comparison)
 }
 
 pub(crate) fn try_ask<F: Real>(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Result<Answer> {
@@ -80,7 +80,7 @@ fn nan_is_an_error_that_names_the_rows() {
 #[test]
 fn nan_and_infinities_beside_the_scores_are_errors() {
     let ring = Regularizer::Ring { weight: 1.0, radius: 1.0 };
-    let spec = LossSpec { regularizer: Some(ring), ..presets::find("sphereface").unwrap().spec() };
+    let spec = presets::find("sphereface").unwrap().spec().with_regularizer(ring);
     let good = Problem {
         embedding_norms: Some(vec![1.0, 1.0]),
         sample_weights: Some(vec![1.0, 1.0]),
@@ -111,7 +111,7 @@ fn nan_and_infinities_beside_the_scores_are_errors() {
     let error = try_ask::<f64>(&l_softmax, &Problem { radius: None, ..bad }, Reduction::Mean).unwrap_err();
     assert_eq!(error.subject(), "weight norms[0]");
     let margins = |value: f64| {
-        let spec = LossSpec { margin: Margin::Score { value: softmargin::MarginValue::PerSample }, ..cross_entropy() };
+        let spec = cross_entropy().with_margin(Margin::Score { value: softmargin::MarginValue::PerSample });
         let problem = Problem { margins: Some(vec![0.1, value]), ..Problem::new(Array2::zeros((2, 2)), vec![0, 1]) };
         try_ask::<f64>(&spec, &problem, Reduction::Mean)
     };
@@ -232,7 +232,7 @@ fn a_weight_of_0_wins_over_an_infinite_loss() {
     let problem =
         Problem { sample_weights: Some(vec![0.0, 1.0]), ..Problem::new(array![[-INF, 0.0], [0.5, 0.25]], vec![0, 0]) };
     let answer = ask(&cross_entropy(), &problem);
-    assert!(answer.rows[0] == 0.0 && answer.total.is_finite() && answer.kept == 1);
+    assert!(answer.rows[0] == 0.0 && answer.total.is_finite() && answer.valid_rows == 1);
     assert_eq!(slopes(&answer)[..2], [0.0, 0.0]);
 }
 
@@ -254,7 +254,7 @@ fn precision_where_the_target_has_nearly_all_probability() {
 fn sized(gauge: &mut Gauge, size: f64, scale: f64) {
     let mut random = Random::new(72);
     for comparison in comparisons() {
-        let spec = LossSpec { scale: Scale::fixed(scale), ..with(comparison) };
+        let spec = with(comparison).with_scale(scale);
         if !is_sound(&spec) {
             continue;
         }
@@ -298,12 +298,7 @@ fn a_million_classes() {
     let classes = 1_000_000;
     let mut random = Random::new(73);
     for comparison in comparisons() {
-        let spec = LossSpec {
-            geometry: Geometry::Cosine,
-            scale: Scale::fixed(30.0),
-            margin: Margin::score(0.35),
-            ..with(comparison)
-        };
+        let spec = with(comparison).with_geometry(Geometry::Cosine).with_scale(30.0).with_margin(Margin::score(0.35));
         if comparison.gate() == Gate::Identity {
             continue;
         }
@@ -320,9 +315,8 @@ fn a_million_classes() {
 #[test]
 fn nothing_to_average() {
     for (name, spec, problem) in preset_problems() {
-        let spec = LossSpec { ignored_label: Some(-100), ..spec };
-        let regularized =
-            LossSpec { regularizer: Some(Regularizer::Ring { weight: 1.0, radius: 1.0 }), ..spec.clone() };
+        let spec = spec.with_ignored_label(-100);
+        let regularized = spec.clone().with_regularizer(Regularizer::Ring { weight: 1.0, radius: 1.0 });
         let mut ignored = problem.clone();
         ignored.aim = Aim::Labels(vec![-100; 8]);
         let weightless = Problem { sample_weights: Some(vec![0.0; 8]), ..problem.clone() };
@@ -334,7 +328,7 @@ fn nothing_to_average() {
             for nothing in [&ignored, &weightless, &empty] {
                 for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan] {
                     let answer = try_ask::<f32>(spec, nothing, reduction).unwrap();
-                    assert_eq!((answer.kept, answer.weight), (0, 0.0), "{name}");
+                    assert_eq!((answer.valid_rows, answer.weight), (0, 0.0), "{name}");
                     if reduction == Reduction::MeanOrNan {
                         assert!(answer.total.is_nan(), "{name}");
                     } else {
@@ -359,14 +353,14 @@ fn labels_out_of_range_are_errors_that_name_the_row() {
             let error = try_ask::<f32>(&spec, &bad, Reduction::Mean).unwrap_err();
             assert_eq!((error.kind(), error.subject()), (ErrorKind::Label, "target of row 5"), "{name}");
             assert!(error.expected().contains("0 to 2") && error.found() == label.to_string(), "{name}: {error}");
-            let lenient = LossSpec { ignored_label: Some(label), ..spec.clone() };
-            assert_eq!(try_ask::<f32>(&lenient, &bad, Reduction::Mean).unwrap().kept, 7, "{name}");
+            let lenient = spec.clone().with_ignored_label(label);
+            assert_eq!(try_ask::<f32>(&lenient, &bad, Reduction::Mean).unwrap().valid_rows, 7, "{name}");
         }
     }
     // The ignored label may be a class.
-    let spec = LossSpec { ignored_label: Some(1), ..cross_entropy() };
+    let spec = cross_entropy().with_ignored_label(1);
     let answer = ask(&spec, &Problem::new(array![[0.0, 1.0], [0.5, 0.25]], vec![1, 0]));
-    assert_eq!((answer.kept, answer.rows[0]), (1, 0.0));
+    assert_eq!((answer.valid_rows, answer.rows[0]), (1, 0.0));
 }
 
 #[test]
@@ -381,7 +375,7 @@ fn ties_go_to_the_lowest_index() {
     assert_eq!(slopes(&row(&with(Comparison::LogSumExp { gate: SmoothGate::Relu }), &[2.0, 2.0], 0)), [0.0, 0.0]);
     assert_eq!(slopes(&row(&with(Comparison::AgainstZero { gate: Gate::Relu }), &[0.0, 0.0], 0)), [0.0, 0.0]);
     // Incay counts a row as correct where the target is the first of the largest.
-    let incay = LossSpec { regularizer: Some(Regularizer::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let incay = cross_entropy().with_regularizer(Regularizer::FeatureIncay { weight: 1.0 });
     let tied = |label| {
         let problem = Problem { embedding_norms: Some(vec![2.0]), ..Problem::row(&[1.0, 1.0], label) };
         ask(&incay, &problem).embedding_norms.unwrap()
@@ -432,7 +426,7 @@ fn a_norm_of_0() {
         assert_eq!(answer.scores[[0, 0]], 0.0, "{name}");
         assert_eq!(answer.embedding_norms.unwrap()[0], 0.0, "{name}");
     }
-    let incay = LossSpec { regularizer: Some(Regularizer::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let incay = cross_entropy().with_regularizer(Regularizer::FeatureIncay { weight: 1.0 });
     let problem = Problem { embedding_norms: Some(vec![0.0]), ..Problem::row(&[1.0, 0.0], 0) };
     let answer = ask(&incay, &problem);
     assert!(answer.total.is_finite() && answer.embedding_norms.unwrap() == [0.0]);

@@ -4,7 +4,8 @@ use ndarray::{Array1, Array2, array};
 use softmargin::measures::{Unit, kl_divergence};
 use softmargin::smooth::{log_softmax_gradient, softmax_gradient};
 use softmargin::{
-    Batch, Comparison, ErrorKind, Geometry, Gradients, LossSpec, Reduction, Scale, Scored, SmoothGate, presets,
+    Batch, Comparison, ErrorKind, Geometry, Reduction, RowInputs, Scale, ScoreGradients, Scored, SmoothGate,
+    presets,
 };
 
 #[test]
@@ -44,14 +45,14 @@ fn cosines_do_not_depend_on_norms_however_large_or_small() {
 fn a_soft_row_of_which_all_but_one_class_are_masked_is_as_one_class() {
     let gate = SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.5 };
     let base = presets::find("cross-entropy").unwrap().spec();
-    let loss = LossSpec { comparison: Comparison::LogSumExp { gate }, ..base }.build(3).unwrap();
+    let loss = base.with_comparison(Comparison::LogSumExp { gate }).build(3).unwrap();
     let scores = array![[f64::NEG_INFINITY, 3.0, f64::NEG_INFINITY]];
     let agreeing = array![[0.0, 1.0, 0.0]];
-    let batch = Batch::soft(scores.view(), agreeing.view());
+    let batch = Batch::new(scores.view(), RowInputs::soft(agreeing.view()));
     let (value, gradients) = loss.value_and_grad(&batch, Reduction::Mean).unwrap();
     assert_eq!((value.total, gradients.scores), (0.0, Array2::zeros((1, 3))));
     let masked = array![[0.5, 0.5, 0.0]];
-    let value = loss.value(&Batch::soft(scores.view(), masked.view()), Reduction::Mean).unwrap();
+    let value = loss.value(&Batch::new(scores.view(), RowInputs::soft(masked.view())), Reduction::Mean).unwrap();
     assert_eq!(value.total, f64::INFINITY);
 }
 
@@ -60,7 +61,7 @@ fn weights_whose_sum_cannot_be_divided_by_are_refused() {
     let loss = presets::find("cross-entropy").unwrap().spec().build(2).unwrap();
     let (scores, targets) = (array![[1.0_f64, 0.0], [0.0, 1.0]], array![0, 1]);
     for weights in [array![f64::MAX, f64::MAX], array![1e-310, 0.0]] {
-        let batch = Batch::new(scores.view(), targets.view()).with_sample_weights(weights.view());
+        let batch = Batch::new(scores.view(), RowInputs::new(targets.view()).with_sample_weights(weights.view()));
         assert_eq!(loss.value(&batch, Reduction::Mean).unwrap_err().kind(), ErrorKind::Number);
     }
 }
@@ -82,13 +83,12 @@ fn a_scale_that_was_never_checked_cannot_panic() {
 fn the_way_back_through_a_geometry_refuses_what_does_not_fit() {
     let (x, w) = (Array2::<f64>::ones((2, 3)), Array2::<f64>::ones((4, 3)));
     let scored = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap();
-    let gradients =
-        Gradients { scores: Array2::ones((2, 4)), scale: 0.0, radius: 0.0, embedding_norms: None, weight_norms: None };
+    let gradients = ScoreGradients { scores: Array2::ones((2, 4)), embedding_norms: None, weight_norms: None };
     assert!(Geometry::Cosine.backward(x.view(), w.view(), &scored, &gradients).is_ok());
     let wrong = [
-        Gradients { scores: Array2::ones((2, 3)), ..gradients.clone() },
-        Gradients { embedding_norms: Some(Array1::ones(3)), ..gradients.clone() },
-        Gradients { weight_norms: Some(Array1::ones(3)), ..gradients.clone() },
+        ScoreGradients { scores: Array2::ones((2, 3)), ..gradients.clone() },
+        ScoreGradients { embedding_norms: Some(Array1::ones(3)), ..gradients.clone() },
+        ScoreGradients { weight_norms: Some(Array1::ones(3)), ..gradients.clone() },
     ];
     for gradients in wrong {
         let error = Geometry::Cosine.backward(x.view(), w.view(), &scored, &gradients).unwrap_err();

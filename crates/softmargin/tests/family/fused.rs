@@ -3,9 +3,12 @@
 use crate::problem::{Random, some_state};
 use crate::tolerances::{BF16, FUSED_AGAINST_UNFUSED, WAYS};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
-use softmargin::head::{Head, HeadBatch, HeadOptions, Mode, Optimizer, Precision, Rule};
+use softmargin::head::{
+    Head, HeadBatch, HeadGradients, HeadNumber, HeadOptions, HeadParameters, HeadParametersMut, Mode, Optimizer,
+    Precision, Rule,
+};
 use softmargin::{
-    Comparison, ErrorKind, Geometry, HeadGradients, InstructionSet, LossSpec, LossState, Real, Reduction, Scale,
+    Comparison, ErrorKind, Geometry, InstructionSet, LossSpec, LossState, Real, Reduction, RowInputs, Scale,
     SmoothGate, presets,
 };
 
@@ -39,17 +42,19 @@ impl Data {
         data
     }
 
-    fn answer<F: Real>(&self, head: &Head, reduction: Reduction) -> (f64, HeadGradients<F>) {
+    fn answer<F: HeadNumber>(&self, head: &Head, reduction: Reduction) -> (f64, HeadGradients<F>) {
         let (x, w) = (self.x.mapv(F::round_from), self.w.mapv(F::round_from));
         let bias = head.loss().spec().geometry.has_bias().then(|| Array1::from_elem(w.nrows(), F::round_from(0.25)));
-        let mut batch = HeadBatch::new(x.view(), self.labels.view());
+        let mut parameters = HeadParameters::new(w.view());
         if let Some(bias) = &bias {
-            batch = batch.with_bias(bias.view());
+            parameters = parameters.with_bias(bias.view());
         }
+        let mut rows = RowInputs::new(self.labels.view());
         if head.loss().initial_state().is_some() {
-            batch = batch.with_state(&self.state);
+            rows = rows.with_state(&self.state);
         }
-        let (value, gradients) = head.value_and_grad(&batch, w.view(), reduction).expect("a sound batch");
+        let batch = HeadBatch::new(x.view(), rows);
+        let (value, gradients) = head.value_and_grad(&batch, parameters, reduction).expect("a sound batch");
         (value.total.widen(), gradients)
     }
 }
@@ -59,7 +64,7 @@ fn spec_of(name: &str, classes: usize) -> LossSpec {
     let spec = presets::find(name).unwrap().spec().with_class_counts(&counts);
     match spec.geometry {
         Geometry::InnerProduct { temperature, .. } => {
-            LossSpec { geometry: Geometry::InnerProduct { bias: false, temperature }, ..spec }
+            spec.with_geometry(Geometry::InnerProduct { bias: false, temperature })
         }
         _ => spec,
     }
@@ -79,8 +84,8 @@ fn relative<F: Real>(got: &Array2<F>, want: &Array2<f64>) -> f64 {
 
 fn bits(answer: &(f64, HeadGradients<f32>)) -> Vec<u64> {
     let (total, gradients) = answer;
-    let matrices = gradients.embeddings.iter().chain(&gradients.weight).chain(&gradients.bias);
-    let numbers = matrices.copied().chain([gradients.scale, gradients.radius]).map(f64::from);
+    let matrices = gradients.embeddings.iter().chain(&gradients.weight).chain(&gradients.learned.bias);
+    let numbers = matrices.copied().chain([gradients.learned.scale, gradients.learned.radius]).map(f64::from);
     std::iter::once(*total).chain(numbers).map(f64::to_bits).collect()
 }
 
@@ -125,7 +130,7 @@ fn errs_no_more_than_the_unfused_head() {
     let classes = 100_000;
     for name in ["am-softmax", "cross-entropy"] {
         let scale = Scale::fixed(if name == "am-softmax" { 64.0 } else { 1.0 });
-        let spec = LossSpec { scale, ..spec_of(name, classes) };
+        let spec = spec_of(name, classes).with_scale(scale);
         let trained: Vec<Data> = (1..=3).map(|seed| Data::trained(seed, &spec, [4, classes, 32])).collect();
         compare_errors(&format!("{name} many"), &spec, classes, &trained);
     }
@@ -228,8 +233,8 @@ fn arrays_of_any_strides_give_the_same_bits() {
         let (x, w) = (data.x.mapv(|v| v as f32), data.w.mapv(|v| v as f32));
         let state = head.loss().initial_state();
         let batch = |x| {
-            let batch = HeadBatch::new(x, data.labels.view());
-            state.as_ref().map_or(batch, |state| batch.with_state(state))
+            let rows = RowInputs::new(data.labels.view());
+            HeadBatch::new(x, state.as_ref().map_or(rows, |state| rows.with_state(state)))
         };
         let (value, want) = head.value_and_grad(&batch(x.view()), w.view(), Reduction::Mean).unwrap();
         let (x_turned, w_turned) = (x.t().as_standard_layout().into_owned(), w.t().as_standard_layout().into_owned());
@@ -277,16 +282,57 @@ fn a_fused_step_is_a_step_with_the_gradient() {
                     || Optimizer::new(rule, 0.1, apart.dim()).unwrap().with_row_rates(rates.clone()).unwrap();
                 let (mut of_fused, mut of_apart) = (optimizer(), optimizer());
                 for _ in 0..3 {
-                    let (value, rest) = head.step(&batch, fused.view_mut(), &mut of_fused, Reduction::Mean).unwrap();
+                    let (value, embeddings) =
+                        head.step(&batch, fused.view_mut(), &mut of_fused, Reduction::Mean).unwrap();
                     let (want, gradients) = head.value_and_grad(&batch, apart.view(), Reduction::Mean).unwrap();
                     of_apart.apply(apart.view_mut(), gradients.weight.view()).unwrap();
-                    assert_eq!((value.total, rest.embeddings), (want.total, gradients.embeddings), "{name} {rule:?}");
+                    assert_eq!((value.total, embeddings), (want.total, gradients.embeddings), "{name} {rule:?}");
                     assert_eq!(fused, apart, "{name} {rule:?} {mode:?}");
                 }
                 assert_eq!(of_fused.steps(), 3);
-                assert_eq!(of_fused.moments(), of_apart.moments());
+                assert_eq!(of_fused.moments().weight, of_apart.moments().weight);
             }
         }
+    }
+}
+
+/// A step on the parameters beside the prototypes is that of an optimizer of their own, without weight decay.
+#[test]
+fn a_step_moves_every_parameter_that_is_given() {
+    let rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.1 };
+    let apart_rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+    for mode in [Mode::Store, Mode::Unfused] {
+        let spec = presets::CROSS_ENTROPY.spec();
+        let data = Data::random(11, &spec, [6, 9, 4], false);
+        let head = with_mode(&spec, 9, mode);
+        let (x, mut w) = (data.x.mapv(|v| v as f32), data.w.mapv(|v| v as f32));
+        let batch = HeadBatch::new(x.view(), data.labels.view());
+        let (mut bias, mut apart) = (Array1::<f32>::zeros(9), Array2::<f32>::zeros((1, 9)));
+        let mut optimizer = Optimizer::new(rule, 0.1, w.dim()).unwrap();
+        let mut of_bias = Optimizer::new(apart_rule, 0.1, (1, 9)).unwrap();
+        for _ in 0..3 {
+            let parameters = HeadParameters::new(w.view()).with_bias(bias.view());
+            let (_, want) = head.value_and_grad(&batch, parameters, Reduction::Mean).unwrap();
+            of_bias.apply(apart.view_mut(), want.learned.bias.view().insert_axis(ndarray::Axis(0))).unwrap();
+            let parameters = HeadParametersMut::new(w.view_mut()).with_bias(bias.view_mut());
+            head.step(&batch, parameters, &mut optimizer, Reduction::Mean).unwrap();
+            assert_eq!(bias, apart.row(0), "{mode:?}");
+        }
+        assert!(bias.iter().any(|b| *b != 0.0));
+        let saved = optimizer.moments();
+        assert_eq!(saved.bias[0], of_bias.moments().weight[0].row(0).to_slice().unwrap());
+
+        let ring = softmargin::Regularizer::Ring { weight: 0.5, radius: 1.0 };
+        let spec = spec_of("normface", 9).with_regularizer(ring);
+        let head = with_mode(&spec, 9, mode);
+        let (mut w, mut scale, mut radius) = (data.w.mapv(|v| v as f32), 20.0_f64, 1.0_f64);
+        let parameters = HeadParameters::new(w.view()).with_scale(scale).with_radius(radius);
+        let (_, want) = head.value_and_grad(&batch, parameters, Reduction::Mean).unwrap();
+        let mut optimizer = Optimizer::new(rule, 0.1, w.dim()).unwrap();
+        let parameters = HeadParametersMut::new(w.view_mut()).with_scale(&mut scale).with_radius(&mut radius);
+        head.step(&batch, parameters, &mut optimizer, Reduction::Mean).unwrap();
+        assert!((scale - (20.0 - 0.1 * f64::from(want.learned.scale))).abs() < 1e-5 && scale != 20.0, "{scale}");
+        assert!((radius - (1.0 - 0.1 * f64::from(want.learned.radius))).abs() < 1e-5 && radius != 1.0, "{radius}");
     }
 }
 
@@ -313,7 +359,7 @@ fn rules_are_those_of_pytorch() {
 #[test]
 fn sampled_classes_are_a_smaller_head() {
     for name in ["am-softmax", "cross-entropy", "sub-center-arcface", "arcface"] {
-        let spec = LossSpec { ignored_label: Some(-1), ..spec_of(name, 300) };
+        let spec = spec_of(name, 300).with_ignored_label(-1);
         let mut data = Data::random(11, &spec, [9, 300, 20], false);
         data.labels[4] = -1;
         let sub_centers = spec.sub_centers;
@@ -411,7 +457,7 @@ fn angles_near_the_poles_have_the_slope_of_the_tangent() {
 
 #[test]
 fn what_is_wrong_is_refused_before_anything_changes() {
-    let spec = LossSpec { ignored_label: Some(-1), ..presets::find("am-softmax").unwrap().spec() };
+    let spec = presets::find("am-softmax").unwrap().spec().with_ignored_label(-1);
     let head = Head::new(spec.clone().build(5).unwrap());
     let w = Array2::<f32>::ones((5, 3));
     let x = Array2::<f32>::ones((2, 3));
@@ -439,6 +485,11 @@ fn what_is_wrong_is_refused_before_anything_changes() {
     nan[[3, 0]] = f32::NAN;
     assert_eq!(refused(&x, &nan, &[0, 1]), (ErrorKind::Number, "scores of row 0, 1".into()));
 
+    let (labels, norms) = (Array1::from(vec![0, 1]), Array1::<f32>::ones(2));
+    let rows = RowInputs::new(labels.view()).with_embedding_norms(norms.view());
+    let error = head.value(&HeadBatch::new(x.view(), rows), w.view(), Reduction::Mean).unwrap_err();
+    assert_eq!((error.kind(), error.subject()), (ErrorKind::Input, "embedding norms"));
+
     let options = HeadOptions { memory: 1 << 20, ..HeadOptions::default() };
     assert_eq!(Head::with_options(spec.build(5).unwrap(), options).unwrap_err().subject(), "memory");
     let mut optimizer = Optimizer::new(Rule::ADAM_W, 0.1, (4, 3)).unwrap();
@@ -462,7 +513,7 @@ fn what_is_wrong_is_refused_before_anything_changes() {
     }
     let plain = Head::new(spec_of("cross-entropy", 5).build(5).unwrap());
     let soft = Array2::from_elem((2, 5), 0.2_f32);
-    let batch = HeadBatch::soft(x.view(), soft.view()).with_sampled_classes(&drawn);
+    let batch = HeadBatch::new(x.view(), RowInputs::soft(soft.view())).with_sampled_classes(&drawn);
     assert_eq!(plain.value(&batch, w.view(), Reduction::Mean).unwrap_err().subject(), "sampled classes");
     // 40 million scores in 65 MiB.
     let options = HeadOptions { mode: Mode::Store, memory: 65 << 20, ..HeadOptions::default() };
@@ -482,18 +533,19 @@ fn rows_that_fill_a_panel_have_no_part_in_anything() {
     let geometry = Geometry::InnerProduct { bias: true, temperature: 0.01 };
     let smooth = Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.0 } };
     for comparison in [Comparison::CROSS_ENTROPY, smooth] {
-        let spec = LossSpec { geometry, comparison, ..spec_of("cross-entropy", 6) };
+        let spec = spec_of("cross-entropy", 6).with_geometry(geometry).with_comparison(comparison);
         let data = Data::random(13, &spec, [5, 6, 3], false);
         let (x, w) = (data.x.mapv(|v| v as f32), data.w.mapv(|v| v as f32));
         let bias = ndarray::array![1.0_f32, 3.0, -2.0, 0.5, 4.0, 1.5];
-        let batch = HeadBatch::new(x.view(), data.labels.view()).with_bias(bias.view());
-        let answer = |mode| with_mode(&spec, 6, mode).value_and_grad(&batch, w.view(), Reduction::Mean).unwrap().1;
+        let batch = HeadBatch::new(x.view(), data.labels.view());
+        let parameters = HeadParameters::new(w.view()).with_bias(bias.view());
+        let answer = |mode| with_mode(&spec, 6, mode).value_and_grad(&batch, parameters, Reduction::Mean).unwrap().1;
         let want = answer(Mode::Unfused);
         for mode in [Mode::Store, Mode::Recompute, Mode::RowChunked] {
             let got = answer(mode);
             assert!(relative(&got.weight, &want.weight.mapv(f64::from)) <= WAYS, "{mode:?}");
-            let off = got.bias.iter().zip(&want.bias).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(off <= 1e-3, "{mode:?}: {} and {}", got.bias, want.bias);
+            let off = got.learned.bias.iter().zip(&want.learned.bias).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off <= 1e-3, "{mode:?}: {} and {}", got.learned.bias, want.learned.bias);
         }
     }
 }
@@ -501,9 +553,9 @@ fn rows_that_fill_a_panel_have_no_part_in_anything() {
 #[test]
 fn edges_have_the_answers_of_the_plain_code() {
     for name in ["am-softmax", "cross-entropy", "normface", "crammer-singer", "one-versus-rest"] {
-        let spec = LossSpec { ignored_label: Some(-1), ..spec_of(name, 4) };
+        let spec = spec_of(name, 4).with_ignored_label(-1);
         let bias = Geometry::InnerProduct { bias: true, temperature: 1.0 };
-        let specs = [spec.clone(), LossSpec { geometry: bias, ..spec.clone() }];
+        let specs = [spec.clone(), spec.clone().with_geometry(bias)];
         for spec in specs.into_iter().take(if spec.geometry == Geometry::Cosine { 1 } else { 2 }) {
             for (rows, kept) in [(0, 0), (3, 0), (3, 3)] {
                 for masked in [false, true] {
@@ -511,23 +563,25 @@ fn edges_have_the_answers_of_the_plain_code() {
                     let w = Array2::from_shape_fn((4, 3), |(j, k)| ((j * 5 + k * 3) % 7) as f32 - 3.0);
                     let labels = Array1::from_shape_fn(rows, |i| if i < kept { i as i64 % 2 } else { -1 });
                     let offset = Array1::from(vec![0.0, 0.0, if masked { f32::NEG_INFINITY } else { 0.5 }, 0.0]);
-                    let mut batch = HeadBatch::new(x.view(), labels.view());
+                    let batch = HeadBatch::new(x.view(), labels.view());
+                    let mut parameters = HeadParameters::new(w.view());
                     if spec.geometry.has_bias() {
-                        batch = batch.with_bias(offset.view());
+                        parameters = parameters.with_bias(offset.view());
                     } else if masked {
                         continue;
                     }
                     for reduction in [Reduction::Mean, Reduction::MeanOrNan, Reduction::None] {
-                        let [want, store, recompute] = [Mode::Unfused, Mode::Store, Mode::Recompute]
-                            .map(|mode| with_mode(&spec, 4, mode).value_and_grad(&batch, w.view(), reduction).unwrap());
+                        let [want, store, recompute] = [Mode::Unfused, Mode::Store, Mode::Recompute].map(|mode| {
+                            with_mode(&spec, 4, mode).value_and_grad(&batch, parameters, reduction).unwrap()
+                        });
                         for (value, gradients) in [store, recompute] {
                             let same =
                                 |a: f32, b: f32| (a - b).abs() <= 1e-5 * b.abs().max(1.0) || (a.is_nan() && b.is_nan());
                             assert!(same(value.total, want.0.total), "{name} {rows} {kept} {reduction:?}");
-                            assert_eq!((value.kept, value.weight), (want.0.kept, want.0.weight));
+                            assert_eq!((value.valid_rows, value.weight), (want.0.valid_rows, want.0.weight));
                             let pairs = gradients.embeddings.iter().zip(&want.1.embeddings);
                             let pairs = pairs.chain(gradients.weight.iter().zip(&want.1.weight));
-                            for (a, b) in pairs.chain(gradients.bias.iter().zip(&want.1.bias)) {
+                            for (a, b) in pairs.chain(gradients.learned.bias.iter().zip(&want.1.learned.bias)) {
                                 assert!(same(*a, *b), "{name} {rows} {kept} {masked} {reduction:?}: {a} {b}");
                             }
                         }

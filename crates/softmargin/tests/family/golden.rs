@@ -225,17 +225,17 @@ fn regularizer(value: &Value) -> Option<Regularizer> {
 /// The loss of a case, and the margin values that come with its batch.
 pub(crate) fn loss(case: &Value) -> (LossSpec, Option<Vec<f64>>) {
     let (margin, margins) = margin(&case["margin"]);
-    let spec = LossSpec {
-        geometry: geometry(case),
-        scale: Scale::fixed(number(&case["scale"])),
-        margin,
-        negatives: negatives(&case["negatives"]),
-        sub_centers: sub_centers(case),
-        comparison: comparison(case),
-        regularizer: regularizer(&case["regularizer"]),
-        class_weights: list(&case["class_weights"]),
-        ignored_label: case["ignored"].as_i64(),
-    };
+    let spec = presets::CROSS_ENTROPY
+        .spec()
+        .with_geometry(geometry(case))
+        .with_scale(Scale::fixed(number(&case["scale"])))
+        .with_margin(margin)
+        .with_negatives(negatives(&case["negatives"]))
+        .with_sub_centers(sub_centers(case))
+        .with_comparison(comparison(case))
+        .with_regularizer(regularizer(&case["regularizer"]))
+        .with_class_weights(list(&case["class_weights"]))
+        .with_ignored_label(case["ignored"].as_i64());
     (spec, margins)
 }
 

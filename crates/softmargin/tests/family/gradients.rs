@@ -187,8 +187,7 @@ fn check(gauge: &mut Gauge, place: &str, spec: &LossSpec, problem: &Problem, red
 /// The scale as a learned one that stands inside its range, where the loss can learn it.
 fn learnable(spec: &LossSpec, problem: &mut Problem) -> LossSpec {
     let initial = spec.scale.initial();
-    let learned =
-        LossSpec { scale: Scale::Learned { initial, min: initial / 4.0, max: initial * 4.0 }, ..spec.clone() };
+    let learned = spec.clone().with_scale(Scale::Learned { initial, min: initial / 4.0, max: initial * 4.0 });
     if !is_sound(&learned) {
         return spec.clone();
     }
@@ -307,12 +306,12 @@ fn soft_targets() {
     let mut gauge = Gauge::new("gradients of soft targets");
     let mut random = Random::new(13);
     for comparison in comparisons() {
-        let spec = LossSpec { comparison, ..presets::find("normface").unwrap().spec() };
+        let spec = presets::find("normface").unwrap().spec().with_comparison(comparison);
         if !matches!(comparison, Comparison::LogSumExp { .. }) || comparison.gate() != Gate::Softplus {
             continue;
         }
         for reduction in [Reduction::Sum, Reduction::Mean] {
-            let spec = LossSpec { class_weights: Some(random.vector(5, 0.25, 2.0)), ..spec.clone() };
+            let spec = spec.clone().with_class_weights(random.vector(5, 0.25, 2.0));
             let scores = random.matrix(4, 5, -0.9, 0.9);
             let mut problem = Problem::soft(scores, random.distributions(4, 5));
             problem.scale = Some(6.0);

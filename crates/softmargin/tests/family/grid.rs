@@ -153,17 +153,12 @@ pub(crate) fn norm_range(spec: &LossSpec) -> (f64, f64) {
 
 /// A loss of one point on each axis, without the options that stand beside them.
 pub(crate) fn bare(geometry: Geometry, scale: Scale, margin: Margin, comparison: Comparison) -> LossSpec {
-    LossSpec {
-        geometry,
-        scale,
-        margin,
-        negatives: Negatives::Plain,
-        sub_centers: 1,
-        comparison,
-        regularizer: None,
-        class_weights: None,
-        ignored_label: None,
-    }
+    presets::CROSS_ENTROPY
+        .spec()
+        .with_geometry(geometry)
+        .with_scale(scale)
+        .with_margin(margin)
+        .with_comparison(comparison)
 }
 
 /// Whether the family is to take a loss: three pairings have no minimum, and with a bias there is no angle.
@@ -368,14 +363,14 @@ fn soft_targets_by_option() {
                 for reduction in REDUCTIONS {
                     for ring in [false, true] {
                         let (scale, parameter) = round.scale(geometry);
-                        let mut spec = LossSpec {
-                            geometry,
-                            scale,
-                            comparison: Comparison::LogSumExp {
+                        let mut spec = presets::find("cross-entropy")
+                            .unwrap()
+                            .spec()
+                            .with_geometry(geometry)
+                            .with_scale(scale)
+                            .with_comparison(Comparison::LogSumExp {
                                 gate: SmoothGate::Softplus { label_smoothing, z_loss },
-                            },
-                            ..presets::find("cross-entropy").unwrap().spec()
-                        };
+                            });
                         let hard = problem(&mut random, geometry, 5, classes);
                         let mut targets = random.distributions(5, classes);
                         let mut scores = hard.scores;
@@ -415,16 +410,16 @@ fn long_rows() {
         for comparison in comparisons() {
             for geometry in [Geometry::Cosine, Geometry::InnerProduct { bias: false, temperature: 1.0 }] {
                 let scale = Scale::fixed(if geometry == Geometry::Cosine { 30.0 } else { 2.0 });
-                let spec = LossSpec {
-                    geometry,
-                    scale,
-                    margin: Margin::score(0.25),
-                    comparison,
-                    ..presets::find("cross-entropy").unwrap().spec()
-                };
+                let spec = presets::find("cross-entropy")
+                    .unwrap()
+                    .spec()
+                    .with_geometry(geometry)
+                    .with_scale(scale)
+                    .with_margin(Margin::score(0.25))
+                    .with_comparison(comparison);
                 if is_sound(&spec) {
                     turn += 1;
-                    let spec = LossSpec { negatives: some_negatives(geometry, turn), ..spec };
+                    let spec = spec.with_negatives(some_negatives(geometry, turn));
                     let mut problem = problem(&mut random, geometry, 3, classes);
                     problem.state = Some(some_state(&mut random));
                     // The first and the last class too: tiles begin and end there.

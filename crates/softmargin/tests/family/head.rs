@@ -9,10 +9,12 @@ use crate::tolerances::{HeadConditions, Precision, of_difference, step_of_scores
 use crate::twin::describe;
 use ndarray::{Array1, Array2, ArrayView2};
 use serde_json::Value;
-use softmargin::head::{Head as FusedHead, HeadBatch, HeadOptions, Mode};
+use softmargin::head::{
+    Head as FusedHead, HeadBatch, HeadGradients, HeadOptions, HeadParameters, LearnedGradients, Mode,
+};
 use softmargin::{
-    Batch, Comparison, Geometry, Gradients, HeadGradients, InstructionSet, LossSpec, LossState, Margin, Negatives,
-    Real, Reduction, Regularizer, Scale, SmoothGate, presets, sub_centers,
+    Batch, Comparison, Geometry, Gradients, InstructionSet, LossSpec, LossState, Margin, Negatives, OperandGradients,
+    Real, Reduction, Regularizer, RowInputs, Scale, SmoothGate, presets, sub_centers,
 };
 use softmargin_oracle::{Head as Twin, Surrogate, Targets, five_point_difference};
 
@@ -95,28 +97,36 @@ impl Head {
         let labels = Array1::from(self.labels.clone());
         let scored = spec.geometry.scores(x.view(), w.view(), bias.as_ref().map(|b| b.view())).expect("shapes agree");
         let pooled = sub_centers::pool(scored.scores.view(), spec.sub_centers).expect("as many for each class");
-        let mut batch = Batch::new(pooled.scores.view(), labels.view());
+        let mut rows = RowInputs::new(labels.view());
         if loss.needs_embedding_norms() {
-            batch = batch.with_embedding_norms(scored.embedding_norms.view());
+            rows = rows.with_embedding_norms(scored.embedding_norms.view());
         }
         if loss.needs_weight_norms() {
-            batch = batch.with_weight_norms(scored.weight_norms.view());
+            rows = rows.with_weight_norms(scored.weight_norms.view());
         }
         if let Some(weights) = &sample_weights {
-            batch = batch.with_sample_weights(weights.view());
+            rows = rows.with_sample_weights(weights.view());
         }
         if let Some(margins) = &margins {
-            batch = batch.with_margins(margins.view());
+            rows = rows.with_margins(margins.view());
         }
         if loss.initial_state().is_some() {
-            batch = batch.with_state(&self.state);
+            rows = rows.with_state(&self.state);
         }
+        let batch = Batch::new(pooled.scores.view(), rows);
         let (value, gradients) = loss.value_and_grad(&batch, reduction).expect("a sound batch");
+        let learned = (gradients.rows.scale, gradients.rows.radius);
         let scores = sub_centers::spread(gradients.scores.view(), pooled.winners.view(), spec.sub_centers);
-        let gradients = Gradients { scores: scores.expect("winners of the same scores"), ..gradients };
+        let gradients = Gradients { scores: scores.expect("winners of the same scores"), ..gradients }.into();
         let back = spec.geometry.backward(x.view(), w.view(), &scored, &gradients).expect("shapes agree");
-        (value.total.widen(), back)
+        (value.total.widen(), with_learned(back, learned))
     }
+}
+
+/// The gradients of a head from those of its operands.
+fn with_learned<F>(back: OperandGradients<F>, (scale, radius): (F, F)) -> HeadGradients<F> {
+    let OperandGradients { embeddings, weight, bias } = back;
+    HeadGradients { embeddings, weight, learned: LearnedGradients { bias, scale, radius } }
 }
 
 impl Head {
@@ -131,21 +141,23 @@ impl Head {
         let vector = |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| v as f32).collect::<Array1<f32>>());
         let [bias, margins, weights] = [&self.bias, &self.margins, &self.sample_weights].map(vector);
         let labels = Array1::from(self.labels.clone());
-        let mut batch = HeadBatch::new(x.view(), labels.view());
+        let mut parameters = HeadParameters::new(w.view());
         if let Some(bias) = &bias {
-            batch = batch.with_bias(bias.view());
+            parameters = parameters.with_bias(bias.view());
         }
+        let mut rows = RowInputs::new(labels.view());
         if let Some(weights) = &weights {
-            batch = batch.with_sample_weights(weights.view());
+            rows = rows.with_sample_weights(weights.view());
         }
         if let Some(margins) = &margins {
-            batch = batch.with_margins(margins.view());
+            rows = rows.with_margins(margins.view());
         }
         if has_state {
-            batch = batch.with_state(&self.state);
+            rows = rows.with_state(&self.state);
         }
-        let (value, gradients) = head.value_and_grad(&batch, w.view(), reduction).expect("a sound batch");
-        assert_eq!(head.value(&batch, w.view(), reduction).expect("a sound batch").total, value.total, "{spec:?}");
+        let batch = HeadBatch::new(x.view(), rows);
+        let (value, gradients) = head.value_and_grad(&batch, parameters, reduction).expect("a sound batch");
+        assert_eq!(head.value(&batch, parameters, reduction).expect("a sound batch").total, value.total, "{spec:?}");
         (value.total.widen(), gradients)
     }
 }
@@ -289,7 +301,7 @@ fn compare_answer<F: Real>(
     check("embeddings", wide(&back.embeddings), &outcome.grad_x, &|k| of_x[k / width]);
     check("prototypes", wide(&back.weight), &outcome.grad_w, &|k| of_w[k / width]);
     if head.bias.is_some() {
-        check("bias", back.bias.iter().map(|v| v.widen()).collect(), &outcome.grad_bias, &|k| of_bias[k]);
+        check("bias", back.learned.bias.iter().map(|v| v.widen()).collect(), &outcome.grad_bias, &|k| of_bias[k]);
     }
 }
 
@@ -311,35 +323,31 @@ fn losses(classes: usize) -> Vec<LossSpec> {
     let plain = presets::find("cross-entropy").unwrap().spec();
     for geometry in geometries() {
         let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
-        let base = LossSpec { geometry, scale, negatives: Negatives::Plain, ..plain.clone() };
+        let base = plain.clone().with_geometry(geometry).with_scale(scale).with_negatives(Negatives::Plain);
         let smooth = Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.01 } };
         for margin in margins(classes) {
-            all.push(LossSpec { margin: margin.clone(), ..base.clone() });
-            all.push(LossSpec { margin, comparison: smooth, ..base.clone() });
+            all.push(base.clone().with_margin(margin.clone()));
+            all.push(base.clone().with_margin(margin).with_comparison(smooth));
         }
         for comparison in comparisons() {
-            all.push(LossSpec { comparison, ..base.clone() });
-            all.push(LossSpec { comparison, margin: Margin::score(0.3), ..base.clone() });
+            all.push(base.clone().with_comparison(comparison));
+            all.push(base.clone().with_comparison(comparison).with_margin(Margin::score(0.3)));
         }
         let magnitude = Regularizer::Magnitude { weight: 2.0, low: 0.8, high: 1.5 };
         for term in
             [Regularizer::Ring { weight: 0.5, radius: 1.0 }, Regularizer::FeatureIncay { weight: 0.25 }, magnitude]
         {
-            all.push(LossSpec { regularizer: Some(term), ..base.clone() });
+            all.push(base.clone().with_regularizer(term));
             let margin = presets::find("arcface").unwrap().spec().margin;
-            all.push(LossSpec { regularizer: Some(term), margin, ..base.clone() });
+            all.push(base.clone().with_regularizer(term).with_margin(margin));
         }
     }
     for turn in 0..7 {
         let base = presets::find("arcface").unwrap().spec();
-        all.push(LossSpec {
-            negatives: some_negatives(Geometry::Cosine, turn),
-            scale: Scale::fixed(8.0),
-            ..base.clone()
-        });
+        all.push(base.clone().with_negatives(some_negatives(Geometry::Cosine, turn)).with_scale(8.0));
         let geometry = geometries()[turn % 4];
         let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
-        all.push(LossSpec { sub_centers: 1 + turn % 4, geometry, scale, ..plain.clone() });
+        all.push(plain.clone().with_sub_centers(1 + turn % 4).with_geometry(geometry).with_scale(scale));
     }
     all.extend(presets::all().iter().map(|preset| spec_of(preset, classes)));
     all.retain(is_sound);
@@ -431,7 +439,7 @@ fn is_the_derivative_of_its_value() {
         check("embeddings", flat(&back.embeddings), flat(&head.x), &|moved, v| moved.x = shaped(&moved.x, v));
         check("prototypes", flat(&back.weight), flat(&head.w), &|moved, v| moved.w = shaped(&moved.w, v));
         if let Some(bias) = &head.bias {
-            check("bias", back.bias.to_vec(), bias.clone(), &|moved, v| moved.bias = Some(v.to_vec()));
+            check("bias", back.learned.bias.to_vec(), bias.clone(), &|moved, v| moved.bias = Some(v.to_vec()));
         }
     }
     gauge.finish(10_000);

@@ -48,7 +48,7 @@ fn inputs_that_are_missing_or_not_needed_are_refused() {
     for name in ["mv-softmax", "sphereface-r-v1", "sphereface-r-v2", "sub-center-arcface"] {
         check(Problem { state: Some(state(0)), ..plain.clone() }, name, "state", "some");
     }
-    let spec = LossSpec { margin: Margin::Score { value: softmargin::MarginValue::PerSample }, ..cross_entropy() };
+    let spec = cross_entropy().with_margin(Margin::Score { value: softmargin::MarginValue::PerSample });
     let error = try_ask::<f32>(&spec, &plain, Reduction::Mean).unwrap_err();
     assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, "margins", "nothing"));
 }
@@ -66,7 +66,7 @@ fn shapes_that_disagree_are_refused() {
     let good = Problem::new(Array2::zeros((2, 3)), vec![0, 1]);
     refused(Problem { sample_weights: Some(vec![1.0]), ..good.clone() }, "sample weights");
     let ring = Regularizer::Ring { weight: 1.0, radius: 1.0 };
-    let l_softmax = LossSpec { regularizer: Some(ring), ..presets::find("l-softmax").unwrap().spec() };
+    let l_softmax = presets::find("l-softmax").unwrap().spec().with_regularizer(ring);
     let given = Problem { state: Some(state(0)), embedding_norms: Some(vec![1.0; 2]), ..good };
     for (x, w, subject) in [(1, 3, "embedding norms"), (2, 2, "weight norms")] {
         let problem =
@@ -101,7 +101,7 @@ fn soft_targets_are_distributions_for_cross_entropy_alone() {
         refused(&presets::find(name).unwrap().spec(), "comparison");
     }
     refused(&presets::find("am-softmax").unwrap().spec(), "margin");
-    let incay = LossSpec { regularizer: Some(Regularizer::FeatureIncay { weight: 1.0 }), ..cross_entropy() };
+    let incay = cross_entropy().with_regularizer(Regularizer::FeatureIncay { weight: 1.0 });
     let mut problem = Problem::soft(Array2::zeros((2, 2)), half.clone());
     problem.embedding_norms = Some(vec![1.0; 2]);
     let error = try_ask::<f64>(&incay, &problem, Reduction::Mean).unwrap_err();

@@ -27,10 +27,11 @@ fn every_instruction_set_is_near_the_exact_answer() {
     let mut gauge = Gauge::new("instruction sets");
     let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| preset.spec()).collect();
     for comparison in comparisons() {
-        let spec = LossSpec { comparison, margin: Margin::score(0.2), ..presets::find("am-softmax").unwrap().spec() };
+        let spec =
+            presets::find("am-softmax").unwrap().spec().with_comparison(comparison).with_margin(Margin::score(0.2));
         let scale = Scale::fixed(1.5);
         let geometry = Geometry::InnerProduct { bias: false, temperature: 1.0 };
-        specs.push(LossSpec { geometry, scale, ..spec.clone() });
+        specs.push(spec.clone().with_geometry(geometry).with_scale(scale));
         specs.push(spec);
     }
     specs.retain(is_sound);

@@ -23,6 +23,7 @@ mod negatives;
 mod problem;
 mod properties;
 mod refusals;
+mod rows;
 mod spec_files;
 mod sub_centers;
 mod tolerances;

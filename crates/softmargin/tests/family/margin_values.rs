@@ -8,9 +8,10 @@ use crate::tolerances::PLAIN;
 use crate::twin::{batch, describe, memory};
 use ndarray::Array2;
 use softmargin::random::{Generator, Purpose};
+use softmargin::rows::Learned;
 use softmargin::{
     AngularMargin, Geometry, LossSpec, LossState, Margin, MarginGradient, MarginValue, Negatives, NormMargin, Radians,
-    Real, Reduction, Regularizer, RowMargins, presets,
+    Real, Reduction, Regularizer, presets,
 };
 
 fn spec(name: &str) -> LossSpec {
@@ -24,14 +25,31 @@ fn cosines(rows: usize) -> Problem {
     Problem::new(random.matrix(rows, 4, -0.9, 0.9), labels)
 }
 
-fn values(spec: &LossSpec, problem: &Problem) -> RowMargins {
+/// What the rows of a problem have of margin.
+#[derive(Debug)]
+struct Found {
+    /// Of a margin on the score, or `plus`.
+    value: Vec<f64>,
+    minus: Vec<f64>,
+    value_derivative: Vec<f64>,
+    minus_derivative: Vec<f64>,
+}
+
+fn margin_values(spec: &LossSpec, problem: &Problem) -> Found {
     let loss = spec.clone().build(4).unwrap();
     let problem = problem.clone().fitted_to(&loss);
-    loss.row_margins(&Owned::<f64>::of(&problem).batch()).unwrap()
+    let plan = loss.plan(&Owned::<f64>::of(&problem).rows(), Learned::default()).unwrap();
+    let of_rows = |of: &dyn Fn(usize) -> f64| (0..plan.count()).map(of).collect();
+    Found {
+        value: of_rows(&|row| plan.margin_values(row)[0]),
+        minus: of_rows(&|row| plan.margin_values(row)[1]),
+        value_derivative: of_rows(&|row| plan.margin_derivatives(row)[0]),
+        minus_derivative: of_rows(&|row| plan.margin_derivatives(row)[1]),
+    }
 }
 
 /// The loss where the margin values that were found are given with the batch.
-fn with_values_given(spec: &LossSpec, problem: &Problem, values: &RowMargins) -> f64 {
+fn with_values_given(spec: &LossSpec, problem: &Problem, values: &Found) -> f64 {
     let mut given = spec.clone();
     match &mut given.margin {
         Margin::Score { value } => *value = MarginValue::PerSample,
@@ -45,7 +63,7 @@ fn with_values_given(spec: &LossSpec, problem: &Problem, values: &RowMargins) ->
 fn draws_are_functions_of_seed_step_and_row() {
     for name in ["elasticface", "elasticface-cos"] {
         let spec = spec(name);
-        let at = |rows, state: LossState| values(&spec, &Problem { state: Some(state), ..cosines(rows) }).value;
+        let at = |rows, state: LossState| margin_values(&spec, &Problem { state: Some(state), ..cosines(rows) }).value;
         let first = at(64, state(5).with_seed(9));
         assert_eq!(first, at(64, state(5).with_seed(9)), "{name}: the same each time");
         assert_eq!(first[..10], at(10, state(5).with_seed(9)), "{name}: whatever rows follow");
@@ -59,13 +77,13 @@ fn draws_are_functions_of_seed_step_and_row() {
         // The loss with the same numbers given.
         let problem = Problem { state: Some(state(5).with_seed(9)), ..cosines(64) };
         let drawn = ask(&spec, &problem, Reduction::Sum).total;
-        assert_eq!(drawn, with_values_given(&spec, &problem, &values(&spec, &problem)), "{name}");
+        assert_eq!(drawn, with_values_given(&spec, &problem, &margin_values(&spec, &problem)), "{name}");
     }
 }
 
 #[test]
 fn draws_stay_in_the_range_of_their_margin_value() {
-    let wide = |margin| LossSpec { margin, ..spec("arcface") };
+    let wide = |margin| spec("arcface").with_margin(margin);
     let plus = MarginValue::Drawn { mean: Radians(1.5), std: Radians(100.0) };
     let Margin::Angle(arcface) = spec("arcface").margin else { panic!("an angle") };
     let score = MarginValue::Drawn { mean: 0.5, std: 100.0 };
@@ -75,12 +93,12 @@ fn draws_stay_in_the_range_of_their_margin_value() {
         (Margin::Logit { value: score.clone() }, f64::INFINITY),
     ];
     for (margin, most) in cases {
-        let all = values(&wide(margin.clone()), &cosines(500)).value;
+        let all = margin_values(&wide(margin.clone()), &cosines(500)).value;
         let ends = |end: f64| all.iter().filter(|m| **m == end).count();
         assert!(all.iter().all(|m| (0.0..=most).contains(m)) && ends(0.0) > 100, "{margin:?}");
         assert!(most.is_infinite() || ends(most) > 100, "{margin:?}");
     }
-    let minus = values(&wide(Margin::Angle(AngularMargin { minus: score, ..arcface })), &cosines(500)).minus;
+    let minus = margin_values(&wide(Margin::Angle(AngularMargin { minus: score, ..arcface })), &cosines(500)).minus;
     assert!(minus.iter().all(|m| (0.0..=2.0).contains(m)) && minus.contains(&2.0));
 }
 
@@ -90,7 +108,7 @@ fn rare_classes_have_the_larger_margin() {
     assert!(ldam.needs_class_counts() && !spec("ldam").needs_class_counts() && !spec("arcface").needs_class_counts());
     let counted = |counts: &[u64]| ldam.clone().with_class_counts(counts);
     let problem = Problem { aim: Aim::Labels(vec![0, 1, 2, 3]), ..cosines(4) };
-    let at = |counts: &[u64]| values(&counted(counts), &problem).value;
+    let at = |counts: &[u64]| margin_values(&counted(counts), &problem).value;
     for (found, want) in at(&[16, 1, 0, 81]).into_iter().zip([0.25, 0.5, 0.5, 0.5 / 3.0]) {
         assert!((found - want).abs() <= PLAIN, "{found}, expected {want}");
     }
@@ -98,14 +116,14 @@ fn rare_classes_have_the_larger_margin() {
     assert_eq!(at(&[0; 4]), [0.5; 4]);
     assert_eq!(at(&[u64::MAX, 1, 1, 1])[1], 0.5);
     let other = counted(&class_counts(4)).with_class_counts(&[1; 4]);
-    assert_eq!(values(&other, &problem).value, [0.5; 4], "other counts take the place of the first");
+    assert_eq!(margin_values(&other, &problem).value, [0.5; 4], "other counts take the place of the first");
     let error = ldam.clone().build(4).unwrap_err();
     assert!(error.subject().ends_with("class-counts") && error.advice().contains("with_class_counts"), "{error}");
     let short = counted(&[1, 2]).build(4).unwrap_err();
     assert!(short.expected().contains("4 counts") && short.found() == "2", "{short}");
     // The same numbers, class by class.
     let per_class = MarginValue::PerClass(at(&[16, 1, 0, 81]));
-    let by_hand = LossSpec { margin: Margin::Score { value: per_class }, ..ldam.clone() };
+    let by_hand = ldam.clone().with_margin(Margin::Score { value: per_class });
     let counted = counted(&[16, 1, 0, 81]);
     assert_eq!(ask(&counted, &cosines(20), Reduction::Sum), ask(&by_hand, &cosines(20), Reduction::Sum));
 }
@@ -113,18 +131,18 @@ fn rare_classes_have_the_larger_margin() {
 #[test]
 fn a_line_between_two_norms() {
     let problem = |norms: &[f64]| Problem { embedding_norms: Some(norms.to_vec()), ..cosines(norms.len()) };
-    let found = values(&spec("magface"), &problem(&[0.0, 5.0, 10.0, 35.0, 60.0, 110.0, 1e6]));
+    let found = margin_values(&spec("magface"), &problem(&[0.0, 5.0, 10.0, 35.0, 60.0, 110.0, 1e6]));
     let want = [0.45, 0.45, 0.45, 0.5375, 0.625, 0.8, 0.8];
     assert!(found.value.iter().zip(want).all(|(m, want)| (m - want).abs() < 1e-15), "{found:?}");
-    let slope = found.value_slope[3];
-    assert!((slope - 0.0035).abs() < 1e-17 && found.value_slope == [0.0, 0.0, 0.0, slope, slope, 0.0, 0.0]);
+    let slope = found.value_derivative[3];
+    assert!((slope - 0.0035).abs() < 1e-17 && found.value_derivative == [0.0, 0.0, 0.0, slope, slope, 0.0, 0.0]);
     // The margin's part of the radial gradient: none where the norm is held.
-    let bare = LossSpec { regularizer: None, ..spec("magface") };
+    let bare = spec("magface").with_regularizer(None);
     let norms = [5.0, 60.0, 200.0];
     let answer = ask(&bare, &problem(&norms), Reduction::Sum).embedding_norms.unwrap();
     assert!(answer[0] == 0.0 && answer[1] > 0.0 && answer[2] == 0.0, "{answer:?}");
     // The term's part.
-    let term = LossSpec { margin: Margin::None, ..spec("magface") };
+    let term = spec("magface").with_margin(Margin::None);
     let of_term = ask(&term, &problem(&[5.0, 10.0, 60.0, 110.0, 200.0]), Reduction::Sum).embedding_norms.unwrap();
     let inside = 20.0 * (1.0 / 110.0_f64.powi(2) - 1.0 / 60.0_f64.powi(2));
     assert!(of_term[0] == 0.0 && of_term[1] == 0.0 && of_term[3] == 0.0 && of_term[4] == 0.0, "{of_term:?}");
@@ -147,13 +165,13 @@ fn a_standardized_norm_moves_the_margin_from_angle_to_cosine() {
         ..problem
     };
     let norms = [30.0, 40.0, 100.0, 1e9, 0.0];
-    let found = values(&spec("adaface"), &with_norms(&norms, cosines(5)));
+    let found = margin_values(&spec("adaface"), &with_norms(&norms, cosines(5)));
     let want = [0.0, 0.333 * 10.0 / 10.001, 1.0, 1.0, -(0.333 * 29.999 / 10.001)];
     for (k, u) in want.into_iter().enumerate() {
         assert!((found.value[k] + 0.4 * u).abs() < 1e-15, "{found:?}");
         assert!((found.minus[k] - 0.4 - 0.4 * u).abs() < 1e-15, "{found:?}");
     }
-    assert!(found.value_slope.iter().chain(&found.minus_slope).all(|slope| *slope == 0.0));
+    assert!(found.value_derivative.iter().chain(&found.minus_derivative).all(|slope| *slope == 0.0));
     let row = |theta: f64, norm: f64| {
         let problem = Problem::row(&[theta.cos(), 0.0, -1.0, -1.0], 0);
         ask(&spec("adaface"), &with_norms(&[norm], problem), Reduction::Sum)
@@ -174,7 +192,7 @@ fn averaged(momentum: f64, new: f64, old: f64) -> f64 {
 #[test]
 fn averages_follow_the_rows_that_count() {
     let near = |got: f64, want: f64| assert!((got - want).abs() <= PLAIN * want.abs(), "{got}, expected {want}");
-    let loss = LossSpec { ignored_label: Some(-1), ..spec("adaface") }.build(4).unwrap();
+    let loss = spec("adaface").with_ignored_label(-1).build(4).unwrap();
     let mut problem = cosines(5);
     problem.aim = Aim::Labels(vec![0, 1, -1, 3, 2]);
     problem.sample_weights = Some(vec![1.0, 5.0, 1.0, 0.0, 0.5]);
@@ -240,7 +258,7 @@ fn averages_agree_with_the_twin() {
     let usual = NormMargin::Standardized { value: 0.3, concentration: 0.5, momentum: 0.25 };
     for preset in presets::all() {
         for turn in 0..20 {
-            let mut spec = LossSpec { ignored_label: Some(2), ..spec_of(preset, 4) };
+            let mut spec = spec_of(preset, 4).with_ignored_label(2);
             if turn % 3 == 1 && spec.geometry == Geometry::Cosine {
                 spec.margin = Margin::Score { value: MarginValue::FromNorm(usual) };
                 spec.negatives = Negatives::Curricular { momentum: 0.125 };
@@ -288,11 +306,11 @@ fn states_that_no_training_makes_are_refused() {
 
 #[test]
 fn margin_values_are_0_where_nothing_is_taken() {
-    let none = values(&LossSpec { margin: Margin::None, ..spec("arcface") }, &cosines(3));
+    let none = margin_values(&spec("arcface").with_margin(Margin::None), &cosines(3));
     assert_eq!((none.value, none.minus), (vec![0.0; 3], vec![0.0; 3]));
-    let spec = LossSpec { ignored_label: Some(2), ..spec("ldam") };
+    let spec = spec("ldam").with_ignored_label(2);
     let problem = Problem { aim: Aim::Labels(vec![2, 1, 2]), ..cosines(3) };
-    assert_eq!(values(&spec, &problem).value, [0.0, 0.5, 0.0]);
+    assert_eq!(margin_values(&spec, &problem).value, [0.0, 0.5, 0.0]);
 }
 
 #[test]
@@ -301,16 +319,16 @@ fn norms_decide_under_every_geometry() {
     for geometry in [Geometry::UnitWeights, Geometry::InnerProduct { bias: true, temperature: 0.5 }] {
         let margin = Margin::Score { value: MarginValue::FromNorm(value) };
         assert!(margin.is_from_norm() && !Margin::score(0.3).is_from_norm());
-        let spec = LossSpec { geometry, margin, ..presets::find("cross-entropy").unwrap().spec() };
+        let spec = presets::find("cross-entropy").unwrap().spec().with_geometry(geometry).with_margin(margin);
         let problem = Problem { embedding_norms: Some(vec![2.0]), ..Problem::row(&[0.5, 0.75, -1.0, 0.0], 0) };
         let answer = ask(&spec, &problem, Reduction::Sum);
         let want = -answer.scores[[0, 0]] * 0.15;
         assert!((answer.embedding_norms.unwrap()[0] - want).abs() <= PLAIN, "{spec:?}");
     }
     // The slopes of margin and term add up.
-    let both = LossSpec { regularizer: Some(Regularizer::Ring { weight: 1.0, radius: 0.0 }), ..spec("magface") };
+    let both = spec("magface").with_regularizer(Regularizer::Ring { weight: 1.0, radius: 0.0 });
     let problem = Problem { embedding_norms: Some(vec![60.0]), ..Problem::row(&[0.5, 0.1, 0.0, 0.2], 0) };
-    let margin = LossSpec { regularizer: None, ..spec("magface") };
+    let margin = spec("magface").with_regularizer(None);
     let [sum, part] = [both, margin].map(|spec| ask(&spec, &problem, Reduction::Sum).embedding_norms.unwrap()[0]);
     assert!((sum - part - 60.0).abs() < 1e-12);
 }

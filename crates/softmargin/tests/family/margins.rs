@@ -57,7 +57,7 @@ fn a_neutral_margin_gives_the_bits_of_none() {
     for geometry in geometries().into_iter().filter(|geometry| !geometry.has_bias()) {
         for comparison in comparisons() {
             let scale = Scale::fixed(13.7);
-            let none = LossSpec { geometry, scale, ..with(comparison) };
+            let none = with(comparison).with_geometry(geometry).with_scale(scale);
             if !is_sound(&none) {
                 continue;
             }
@@ -68,7 +68,7 @@ fn a_neutral_margin_gives_the_bits_of_none() {
             problem.state = Some(state(5000));
             for margin in neutral_margins(6) {
                 let per_sample = format!("{margin:?}").contains("PerSample");
-                let spec = LossSpec { margin, ..none.clone() };
+                let spec = none.clone().with_margin(margin);
                 for precision in Precision::ALL {
                     let ask = |spec: &LossSpec, margins: Option<Vec<f64>>| {
                         let loss = spec.clone().build(6).unwrap();
@@ -99,13 +99,13 @@ fn a_neutral_margin_gives_the_bits_of_none() {
 fn neutral_negatives_give_the_bits_of_plain_ones() {
     let mut random = Random::new(46);
     for comparison in comparisons() {
-        let plain = LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(13.7), ..with(comparison) };
+        let plain = with(comparison).with_geometry(Geometry::Cosine).with_scale(13.7);
         let mut problem = problem(&mut random, Geometry::Cosine, 5, 70);
         problem.scores[[1, 3]] = 1.0;
         problem.scores[[2, 4]] = -1.0;
         problem.scores[[3, 5]] = f64::NEG_INFINITY;
         for negatives in [Negatives::Misclassified { factor: 1.0 }, Negatives::DividedAngle { by: 1.0 }] {
-            let neutral = LossSpec { negatives, ..plain.clone() };
+            let neutral = plain.clone().with_negatives(negatives);
             let (a, b) = (ask(&plain, &problem, Reduction::Mean), ask(&neutral, &problem, Reduction::Mean));
             assert_eq!((bits(&a.rows), matrix_bits(&a.scores)), (bits(&b.rows), matrix_bits(&b.scores)), "{neutral:?}");
             assert_eq!(a.scale.to_bits(), b.scale.to_bits(), "{neutral:?}");
@@ -116,11 +116,8 @@ fn neutral_negatives_give_the_bits_of_plain_ones() {
 /// `psi` at an angle: the identity of a gap to a negative at right angles.
 fn psi(angle: &AngularMargin, theta: f64) -> f64 {
     let gate = Gate::Identity;
-    let spec = LossSpec {
-        geometry: Geometry::Cosine,
-        margin: Margin::Angle(angle.clone()),
-        ..with(Comparison::Hardest { gate })
-    };
+    let spec =
+        with(Comparison::Hardest { gate }).with_geometry(Geometry::Cosine).with_margin(Margin::Angle(angle.clone()));
     -ask(&spec, &Problem::row(&[theta.cos(), 0.0], 0), Reduction::Sum).total
 }
 

@@ -6,7 +6,7 @@ use crate::problem::{Aim, Answer, Problem, state};
 use crate::properties::{ask, with};
 use ndarray::array;
 use softmargin::{
-    BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Negatives, Reduction, Scale, SmoothGate, presets,
+    BeyondPi, Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Negatives, Reduction, SmoothGate, presets,
 };
 
 const INF: f64 = f64::INFINITY;
@@ -20,7 +20,7 @@ pub(crate) const ALL: [Negatives; 3] = [
 /// The sum of the gaps to all negatives, which shows what they have become.
 fn spec(negatives: Negatives, margin: Margin) -> LossSpec {
     let comparison = Comparison::EachPair { gate: Gate::Identity };
-    LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(1.0), negatives, margin, ..with(comparison) }
+    with(comparison).with_geometry(Geometry::Cosine).with_scale(1.0).with_negatives(negatives).with_margin(margin)
 }
 
 fn given(z: &[f64], label: i64) -> Problem {
@@ -75,7 +75,7 @@ fn curricular_negatives_are_held_against_the_plain_margin() {
 fn a_masked_negative_stays_out() {
     for negatives in ALL {
         for comparison in comparisons() {
-            let spec = LossSpec { comparison, ..spec(negatives, Margin::score(0.25)) };
+            let spec = spec(negatives, Margin::score(0.25)).with_comparison(comparison);
             let at = |z: &[f64], label| ask(&spec, &given(z, label), Reduction::Sum);
             let (masked, deleted) = (at(&[0.3, -INF, 0.5, 0.1, -INF], 2), at(&[0.3, 0.5, 0.1], 1));
             assert_eq!((masked.total, masked.scale), (deleted.total, deleted.scale), "{spec:?}");
@@ -83,7 +83,7 @@ fn a_masked_negative_stays_out() {
             let [a, b, c] = [deleted.scores[[0, 0]], deleted.scores[[0, 1]], deleted.scores[[0, 2]]];
             assert_eq!(slopes, [a, 0.0, b, c, 0.0], "{spec:?}");
             // Without negatives there is nothing to modify.
-            let plain = LossSpec { negatives: Negatives::Plain, ..spec.clone() };
+            let plain = spec.clone().with_negatives(Negatives::Plain);
             let alone = ask(&plain, &given(&[0.3, -INF, -INF], 0), Reduction::Sum);
             assert_eq!(at(&[0.3, -INF, -INF], 0), alone, "{spec:?}");
             let one = at(&[0.3], 0);
@@ -95,7 +95,7 @@ fn a_masked_negative_stays_out() {
 #[test]
 fn infinite_scores_have_the_limits_that_they_have_without() {
     for negatives in ALL {
-        let cross_entropy = LossSpec { comparison: Comparison::CROSS_ENTROPY, ..spec(negatives, Margin::None) };
+        let cross_entropy = spec(negatives, Margin::None).with_comparison(Comparison::CROSS_ENTROPY);
         let infinite_negative = ask(&cross_entropy, &given(&[0.5, INF, 0.25], 0), Reduction::Sum);
         assert_eq!(
             (infinite_negative.total, &infinite_negative.scores),
@@ -129,7 +129,7 @@ fn negatives_without_an_angle_are_refused() {
         let answer = try_ask::<f32>(&v2, &rows(rounded), Reduction::Sum).unwrap();
         assert!(answer.scores.iter().all(|slope| slope.is_finite()), "{answer:?}");
     }
-    let ignored = LossSpec { ignored_label: Some(1), ..v2 };
+    let ignored = v2.with_ignored_label(1);
     let problem = Problem { aim: Aim::Labels(vec![0, 1, 0]), ..rows(7.0) };
     assert!(try_ask::<f64>(&ignored, &problem, Reduction::Sum).is_ok(), "a row that does not count");
 }
@@ -139,10 +139,10 @@ fn modified_negatives_need_cosines_and_one_class_a_row() {
     let plain = presets::find("cross-entropy").unwrap().spec();
     for negatives in ALL {
         for geometry in [Geometry::UnitWeights, plain.geometry] {
-            let error = LossSpec { negatives, geometry, ..plain.clone() }.build(3).unwrap_err();
+            let error = plain.clone().with_negatives(negatives).with_geometry(geometry).build(3).unwrap_err();
             assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "negatives"), "{error}");
         }
-        let spec = LossSpec { negatives, geometry: Geometry::Cosine, ..plain.clone() };
+        let spec = plain.clone().with_negatives(negatives).with_geometry(Geometry::Cosine);
         let soft = Problem::soft(array![[0.1, 0.2]], array![[0.5, 0.5]]);
         let error = try_ask::<f64>(&spec, &soft, Reduction::Mean).unwrap_err();
         assert!(error.subject() == "soft targets" && error.found().contains("negatives"), "{error}");
@@ -157,7 +157,7 @@ fn modified_negatives_need_cosines_and_one_class_a_row() {
         (Negatives::DividedAngle { by: INF }, "negatives.by"),
     ];
     for (negatives, subject) in out_of_range {
-        let error = LossSpec { negatives, geometry: Geometry::Cosine, ..plain.clone() }.build(3).unwrap_err();
+        let error = plain.clone().with_negatives(negatives).with_geometry(Geometry::Cosine).build(3).unwrap_err();
         assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, subject), "{error}");
     }
 }
@@ -169,9 +169,9 @@ fn smoothing_and_the_z_loss_see_the_modified_scores() {
     let bent: Vec<f64> = (0..4).map(|k| if is_raised(k) { 1.25 * z[k] + 0.25 } else { z[k] }).collect();
     for (label_smoothing, z_loss) in [(0.1, 0.0), (0.0, 0.05), (0.2, 0.01)] {
         let gate = SmoothGate::Softplus { label_smoothing, z_loss };
-        let modified = LossSpec { comparison: Comparison::LogSumExp { gate }, ..spec(ALL[0], Margin::score(0.25)) };
+        let modified = spec(ALL[0], Margin::score(0.25)).with_comparison(Comparison::LogSumExp { gate });
         // The modified negatives, given as they are, make the same loss.
-        let plain = LossSpec { negatives: Negatives::Plain, ..modified.clone() };
+        let plain = modified.clone().with_negatives(Negatives::Plain);
         let a = ask(&modified, &Problem::row(&z, 0), Reduction::Sum);
         let b = ask(&plain, &Problem::row(&bent, 0), Reduction::Sum);
         assert!((a.total - b.total).abs() < 1e-15, "{a:?} {b:?}");

@@ -1,7 +1,7 @@
 //! Batches in f64 whose numbers are exact in f32 too, and what a loss answers on them in either precision.
 
 use ndarray::{Array1, Array2, ArrayView2};
-use softmargin::{Batch, Loss, LossState, Real, Reduction, Result};
+use softmargin::{Batch, Loss, LossState, Real, Reduction, Result, RowInputs};
 
 /// What the rows are to become.
 #[derive(Clone, Debug)]
@@ -135,31 +135,37 @@ impl<F: Real> Owned<F> {
 
     /// The same batch with scores that lie elsewhere.
     pub(crate) fn batch_on<'a>(&'a self, scores: ArrayView2<'a, F>) -> Batch<'a, F> {
-        let mut batch = match &self.soft {
-            Some(soft) => Batch::soft(scores, soft.view()),
-            None => Batch::new(scores, self.labels.view()),
-        };
-        if let Some(weights) = &self.sample_weights {
-            batch = batch.with_sample_weights(weights.view());
-        }
-        if let Some(margins) = &self.margins {
-            batch = batch.with_margins(margins.view());
-        }
-        if let Some(norms) = &self.embedding_norms {
-            batch = batch.with_embedding_norms(norms.view());
-        }
-        if let Some(norms) = &self.weight_norms {
-            batch = batch.with_weight_norms(norms.view());
-        }
+        let mut batch = Batch::new(scores, self.rows());
         if let Some(scale) = self.scale {
             batch = batch.with_scale(scale);
         }
         if let Some(radius) = self.radius {
             batch = batch.with_radius(radius);
         }
+        batch
+    }
+
+    /// The inputs of the rows.
+    pub(crate) fn rows(&self) -> RowInputs<'_, F> {
+        let mut rows = match &self.soft {
+            Some(soft) => RowInputs::soft(soft.view()),
+            None => RowInputs::new(self.labels.view()),
+        };
+        if let Some(weights) = &self.sample_weights {
+            rows = rows.with_sample_weights(weights.view());
+        }
+        if let Some(margins) = &self.margins {
+            rows = rows.with_margins(margins.view());
+        }
+        if let Some(norms) = &self.embedding_norms {
+            rows = rows.with_embedding_norms(norms.view());
+        }
+        if let Some(norms) = &self.weight_norms {
+            rows = rows.with_weight_norms(norms.view());
+        }
         match &self.state {
-            Some(state) => batch.with_state(state),
-            None => batch,
+            Some(state) => rows.with_state(state),
+            None => rows,
         }
     }
 }
@@ -170,7 +176,7 @@ pub(crate) struct Answer {
     pub(crate) rows: Vec<f64>,
     pub(crate) total: f64,
     pub(crate) weight: f64,
-    pub(crate) kept: usize,
+    pub(crate) valid_rows: usize,
     pub(crate) scores: Array2<f64>,
     pub(crate) scale: f64,
     pub(crate) radius: f64,
@@ -195,18 +201,18 @@ pub(crate) fn answer<F: Real>(loss: &Loss, problem: &Problem, reduction: Reducti
     let (into, rest) = loss.value_and_grad_into(&batch, reduction, kept.view_mut()).expect("as value_and_grad");
     assert_eq!(into.total.widen().to_bits(), value.total.widen().to_bits(), "value_and_grad_into() differs");
     assert_eq!(matrix_bits(&kept), matrix_bits(&gradients.scores), "value_and_grad_into() writes another gradient");
-    assert_eq!(rest.scale.widen().to_bits(), gradients.scale.widen().to_bits());
+    assert_eq!(rest.scale.widen().to_bits(), gradients.rows.scale.widen().to_bits());
 
     Ok(Answer {
         rows: widened(&value.rows),
         total: value.total.widen(),
         weight: value.weight,
-        kept: value.kept,
+        valid_rows: value.valid_rows,
         scores: gradients.scores.mapv(|v| v.widen()),
-        scale: gradients.scale.widen(),
-        radius: gradients.radius.widen(),
-        embedding_norms: gradients.embedding_norms.as_ref().map(widened),
-        weight_norms: gradients.weight_norms.as_ref().map(widened),
+        scale: gradients.rows.scale.widen(),
+        radius: gradients.rows.radius.widen(),
+        embedding_norms: gradients.rows.embedding_norms.as_ref().map(widened),
+        weight_norms: gradients.rows.weight_norms.as_ref().map(widened),
     })
 }
 

@@ -9,7 +9,7 @@ use softmargin::{Comparison, Gate, Geometry, LossSpec, Margin, MarginValue, Redu
 
 /// Cross-entropy over inner products with another comparison.
 pub(crate) fn with(comparison: Comparison) -> LossSpec {
-    LossSpec { comparison, ..presets::find("cross-entropy").unwrap().spec() }
+    presets::find("cross-entropy").unwrap().spec().with_comparison(comparison)
 }
 
 pub(crate) fn ask(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Answer {
@@ -22,7 +22,7 @@ fn as_want(answer: &Answer) -> Want {
     Want {
         rows: answer.rows.clone(),
         total: answer.total,
-        nothing_kept: answer.kept == 0,
+        nothing_kept: answer.valid_rows == 0,
         scores: Some(answer.scores.iter().copied().collect()),
         scale: Some(answer.scale),
         embedding_norms: answer.embedding_norms.clone(),
@@ -74,7 +74,7 @@ fn gradients_sum_as_the_formulas_say() {
             assert_eq!(*slope, want);
         }
         // Weston-Watkins: minus the number of violators.
-        let spec = LossSpec { margin: Margin::score(1.0), ..with(Comparison::EachPair { gate: RELU }) };
+        let spec = with(Comparison::EachPair { gate: RELU }).with_margin(Margin::score(1.0));
         let each = ask(&spec, &problem, Reduction::Sum);
         let violators = (0..classes).filter(|&k| k != y && z[k] - z[y] + 1.0 > 0.0).count();
         assert_eq!(each.scores[[0, y]], -(violators as f64));
@@ -122,7 +122,7 @@ fn bounds_between_the_comparisons() {
             let problem = problem(&mut random, *geometry, 3, classes);
             let loss = |comparison| {
                 let scale = Scale::fixed(*scale);
-                let spec = LossSpec { geometry: *geometry, scale, margin: margin.clone(), ..with(comparison) };
+                let spec = with(comparison).with_geometry(*geometry).with_scale(scale).with_margin(margin.clone());
                 ask(&spec, &problem, Reduction::None).rows
             };
             let cross_entropy = loss(Comparison::CROSS_ENTROPY);
@@ -145,7 +145,7 @@ fn limits_of_the_scale() {
     for _ in 0..100 {
         let problem = problem(&mut random, Geometry::Cosine, 4, 7);
         let ask = |scale: f64, comparison| {
-            let spec = LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(scale), ..with(comparison) };
+            let spec = with(comparison).with_geometry(Geometry::Cosine).with_scale(scale);
             ask(&spec, &problem, Reduction::None).rows
         };
         for scale in [1.0, 10.0, 1e3, 1e5] {
@@ -213,7 +213,7 @@ fn classes_can_be_permuted() {
 fn only_gaps_matter_but_against_zero() {
     let mut random = Random::new(36);
     for comparison in comparisons().into_iter().filter(|comparison| without_z_loss(*comparison)) {
-        let spec = LossSpec { margin: Margin::score(0.5), ..with(comparison) };
+        let spec = with(comparison).with_margin(Margin::score(0.5));
         if !is_sound(&spec) {
             continue;
         }
@@ -233,7 +233,7 @@ fn a_class_at_minus_infinity_is_as_if_deleted() {
     let mut random = Random::new(37);
     for comparison in comparisons() {
         for geometry in geometries() {
-            let spec = LossSpec { geometry, margin: Margin::score(0.25), ..with(comparison) };
+            let spec = with(comparison).with_geometry(geometry).with_margin(Margin::score(0.25));
             if !is_sound(&spec) {
                 continue;
             }
@@ -292,7 +292,7 @@ fn losses_are_linear_in_their_weights() {
         assert_eq!(mean.scores, same.scores, "{}", preset.name);
         // A class weight is a sample weight of every row of the class.
         let of_class = random.vector(5, 0.25, 3.0);
-        let by_class = LossSpec { class_weights: Some(of_class.clone()), ..spec.clone() };
+        let by_class = spec.clone().with_class_weights(of_class.clone());
         let mut by_sample = problem.clone();
         let labels: Vec<usize> = (0..6).map(|row| problem.label(row).unwrap() as usize).collect();
         for (weight, label) in by_sample.sample_weights.as_mut().unwrap().iter_mut().zip(&labels) {
@@ -329,14 +329,14 @@ fn reductions_agree_with_each_other() {
     let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| spec_of(preset, 5)).collect();
     specs.extend(comparisons().into_iter().map(with).filter(is_sound));
     for spec in specs {
-        let spec = LossSpec { ignored_label: Some(-1), class_weights: Some(vec![0.5, 1.0, 2.0, 0.25, 3.0]), ..spec };
+        let spec = spec.with_ignored_label(-1).with_class_weights(vec![0.5, 1.0, 2.0, 0.25, 3.0]);
         let mut problem = problem_of(&mut random, &spec, 8, 5);
         let Aim::Labels(labels) = &mut problem.aim else { unreachable!("hard labels") };
         labels[2] = -1;
         problem.sample_weights = Some(random.vector(8, 0.1, 2.0));
         let [none, sum, mean, other] =
             [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan].map(|r| ask(&spec, &problem, r));
-        assert!(none.rows == sum.rows && none.rows == mean.rows && none.kept == 7);
+        assert!(none.rows == sum.rows && none.rows == mean.rows && none.valid_rows == 7);
         assert_eq!(none.total, sum.total);
         assert_eq!((&mean.total, &mean.scores), (&other.total, &other.scores));
         let summed: f64 = none.rows.iter().sum();
@@ -364,7 +364,8 @@ fn a_hard_label_is_a_soft_target_of_one_class() {
             for geometry in geometries() {
                 let gate = SmoothGate::Softplus { label_smoothing, z_loss };
                 let class_weights = Some(random.vector(6, 0.5, 2.0));
-                let spec = LossSpec { geometry, class_weights, ..with(Comparison::LogSumExp { gate }) };
+                let spec =
+                    with(Comparison::LogSumExp { gate }).with_geometry(geometry).with_class_weights(class_weights);
                 let hard = problem(&mut random, geometry, 5, 6);
                 let mut one_hot = Array2::zeros((5, 6));
                 for row in 0..5 {
@@ -394,7 +395,7 @@ fn known_values() {
     let classes = 10_575;
     let mut simplex = vec![-1.0 / (f64::from(classes) - 1.0); classes as usize];
     simplex[7] = 1.0;
-    let normface = LossSpec { scale: Scale::fixed(1.0), ..presets::find("normface").unwrap().spec() };
+    let normface = presets::find("normface").unwrap().spec().with_scale(1.0);
     let floor = ask(&normface, &Problem::row(&simplex, 7), Reduction::Sum).total;
     assert!((floor - 8.27).abs() < 5e-3, "{floor}");
     // At the best gap of label smoothing the gradient is 0.
@@ -407,8 +408,8 @@ fn known_values() {
     let mut random = Random::new(41);
     let problem = Problem::new(random.matrix(4, 5, -3.0, 3.0), random.labels(4, 5));
     let geometry = Geometry::InnerProduct { bias: false, temperature: 0.25 };
-    let warm = ask(&LossSpec { geometry, ..spec.clone() }, &problem, Reduction::Sum);
-    let scaled = ask(&LossSpec { scale: Scale::fixed(4.0), ..spec }, &problem, Reduction::Sum);
+    let warm = ask(&spec.clone().with_geometry(geometry), &problem, Reduction::Sum);
+    let scaled = ask(&spec.with_scale(4.0), &problem, Reduction::Sum);
     assert_eq!((warm.total, warm.scores), (scaled.total, scaled.scores));
     assert_eq!(warm.scale, 4.0 * scaled.scale, "by the scale parameter, not by scale over temperature");
 }

@@ -48,39 +48,39 @@ fn angles_in_degrees_and_beyond_pi() {
 #[test]
 fn margin_values_out_of_range() {
     for bad in [-0.1, NAN, INF, -INF] {
-        let cosine = LossSpec { margin: Margin::score(bad), ..spec("am-softmax") };
+        let cosine = spec("am-softmax").with_margin(Margin::score(bad));
         refused(cosine, "margin.value", "from 0 to 2", &bad.to_string(), "a cosine lies from -1 to 1");
-        let plain = LossSpec { margin: Margin::score(bad), ..spec("crammer-singer") };
+        let plain = spec("crammer-singer").with_margin(Margin::score(bad));
         refused(plain, "margin.value", "0 or above", &bad.to_string(), "in that range");
         let margin = Margin::Logit { value: MarginValue::One(bad) };
-        refused(LossSpec { margin, ..spec("am-softmax") }, "margin.value", "0 or above", &bad.to_string(), "range");
+        refused(spec("am-softmax").with_margin(margin), "margin.value", "0 or above", &bad.to_string(), "range");
         refused(angle(|m| m.minus = MarginValue::One(bad)), "margin.minus", "from 0 to 2", &bad.to_string(), "cosine");
         refused(angle(|m| m.times = bad), "margin.times", "above 0", &bad.to_string(), "range");
     }
     refused(angle(|m| m.times = 0.0), "margin.times", "above 0", "0", "range");
-    let large = LossSpec { margin: Margin::score(28.6), ..spec("am-softmax") };
+    let large = spec("am-softmax").with_margin(Margin::score(28.6));
     refused(large, "margin.value", "from 0 to 2", "28.6", "an angle belongs to an angular margin");
-    assert!(LossSpec { margin: Margin::score(28.6), ..spec("crammer-singer") }.build(3).is_ok());
+    assert!(spec("crammer-singer").with_margin(Margin::score(28.6)).build(3).is_ok());
     let of_class = Margin::Score { value: MarginValue::PerClass(vec![0.1, -0.2, 0.1]) };
-    refused(LossSpec { margin: of_class, ..spec("am-softmax") }, "margin.value of class 1", "from 0", "-0.2", "cosine");
+    refused(spec("am-softmax").with_margin(of_class), "margin.value of class 1", "from 0", "-0.2", "cosine");
 }
 
 #[test]
 fn margin_values_of_another_number_of_classes() {
     let margin = Margin::Score { value: MarginValue::PerClass(vec![0.1; 4]) };
-    refused(LossSpec { margin, ..spec("am-softmax") }, "margin.value", "3 values", "4", "as many values as classes");
+    refused(spec("am-softmax").with_margin(margin), "margin.value", "3 values", "4", "as many values as classes");
     let plus = angle(|margin| margin.plus = MarginValue::PerClass(vec![Radians(0.1); 2]));
     refused(plus, "margin.plus", "3 values", "2", "as many");
     let minus = angle(|margin| margin.minus = MarginValue::PerClass(Vec::new()));
     refused(minus, "margin.minus", "3 values", "0", "as many");
-    let weights = LossSpec { class_weights: Some(vec![1.0; 5]), ..spec("arcface") };
+    let weights = spec("arcface").with_class_weights(vec![1.0; 5]);
     refused(weights, "class_weights", "3 numbers", "5", "as many weights as classes");
 }
 
 #[test]
 fn class_weights_out_of_range() {
     for bad in [-1.0, NAN, INF] {
-        let spec = LossSpec { class_weights: Some(vec![1.0, 0.0, bad]), ..spec("cross-entropy") };
+        let spec = spec("cross-entropy").with_class_weights(vec![1.0, 0.0, bad]);
         refused(spec, "class_weights[2]", "0 or above", &bad.to_string(), "range");
     }
 }
@@ -98,7 +98,7 @@ fn margins_that_do_not_go_together() {
     });
     refused(extend, "margin", "times = 1", "times = 2", "continue");
     let geometry = Geometry::InnerProduct { bias: true, temperature: 1.0 };
-    refused(LossSpec { geometry, ..spec("l-softmax") }, "geometry.bias", "angle", "one", "leave the bias out");
+    refused(spec("l-softmax").with_geometry(geometry), "geometry.bias", "angle", "one", "leave the bias out");
 }
 
 #[test]
@@ -121,32 +121,32 @@ fn schedules_out_of_range() {
 fn scales_and_temperatures_out_of_range() {
     for bad in [0.0, -3.0, NAN, INF] {
         let found = bad.to_string();
-        let with = |scale| LossSpec { scale, ..spec("normface") };
+        let with = |scale| spec("normface").with_scale(scale);
         refused(with(Scale::fixed(bad)), "scale", "above 0", &found, "range");
         refused(with(Scale::Learned { initial: 1.0, min: bad, max: 2.0 }), "scale.min", "above 0", &found, "range");
         refused(with(Scale::Learned { initial: 1.0, min: 0.5, max: bad }), "scale.max", "above 0", &found, "range");
         let learned = Scale::Learned { initial: bad, min: 0.5, max: 2.0 };
         refused(with(learned), "scale.initial", "min 0.5 to max 2", &found, "inside");
         let geometry = Geometry::InnerProduct { bias: false, temperature: bad };
-        let warm = LossSpec { geometry, ..spec("cross-entropy") };
+        let warm = spec("cross-entropy").with_geometry(geometry);
         refused(warm, "geometry.temperature", "above 0", &found, "range");
     }
     let upside_down = Scale::Learned { initial: 3.0, min: 4.0, max: 2.0 };
-    refused(LossSpec { scale: upside_down, ..spec("normface") }, "scale.initial", "from min 4 to max 2", "3", "inside");
+    refused(spec("normface").with_scale(upside_down), "scale.initial", "from min 4 to max 2", "3", "inside");
 }
 
 #[test]
 fn scales_that_no_f32_can_hold() {
     for value in [1e31, 1e300, 1e-31, 1e-300] {
-        let with = |scale| LossSpec { scale, ..spec("normface") };
+        let with = |scale| spec("normface").with_scale(scale);
         refused(with(Scale::fixed(value)), "scale", "1e-30 to 1e30", "e", "nearer to 1");
         let (min, max) = (value.min(1.0), value.max(1.0));
         refused(with(Scale::Learned { initial: 1.0, min, max }), "scale", "1e-30 to 1e30", "e", "nearer to 1");
         let geometry = Geometry::InnerProduct { bias: false, temperature: value };
-        refused(LossSpec { geometry, ..spec("cross-entropy") }, "scale", "1e-30 to 1e30", "e", "nearer to 1");
+        refused(spec("cross-entropy").with_geometry(geometry), "scale", "1e-30 to 1e30", "e", "nearer to 1");
     }
     for value in [1e30, 1e-30] {
-        assert!(LossSpec { scale: Scale::fixed(value), ..spec("normface") }.build(3).is_ok());
+        assert!(spec("normface").with_scale(value).build(3).is_ok());
     }
 }
 
@@ -158,7 +158,7 @@ fn a_learned_scale_where_the_loss_is_proportional_to_it() {
         Comparison::EachPair { gate: Gate::Relu },
         Comparison::AgainstZero { gate: Gate::Relu },
     ] {
-        let hinge = LossSpec { comparison, scale: learned, ..spec("cross-entropy") };
+        let hinge = spec("cross-entropy").with_comparison(comparison).with_scale(learned);
         refused(hinge, "scale", "fixed scale", "learned", "fix the scale");
     }
     for comparison in [
@@ -166,7 +166,7 @@ fn a_learned_scale_where_the_loss_is_proportional_to_it() {
         Comparison::EachPair { gate: Gate::Identity },
         Comparison::LogSumExp { gate: SmoothGate::Identity },
     ] {
-        let identity = LossSpec { comparison, scale: learned, ..spec("normface") };
+        let identity = spec("normface").with_comparison(comparison).with_scale(learned);
         refused(identity, "scale", "fixed scale", "learned", "softplus");
     }
     for comparison in [
@@ -175,7 +175,7 @@ fn a_learned_scale_where_the_loss_is_proportional_to_it() {
         Comparison::LogSumExp { gate: SmoothGate::Relu },
         Comparison::CROSS_ENTROPY,
     ] {
-        assert!(LossSpec { comparison, scale: learned, ..spec("cross-entropy") }.build(3).is_ok());
+        assert!(spec("cross-entropy").with_comparison(comparison).with_scale(learned).build(3).is_ok());
     }
 }
 
@@ -188,10 +188,10 @@ fn the_identity_on_unbounded_scores() {
         Comparison::LogSumExp { gate: SmoothGate::Identity },
     ] {
         for geometry in [Geometry::InnerProduct { bias: false, temperature: 1.0 }, Geometry::UnitWeights] {
-            let loss = LossSpec { comparison, geometry, ..spec("cross-entropy") };
+            let loss = spec("cross-entropy").with_comparison(comparison).with_geometry(geometry);
             refused(loss, "comparison.gate", "a minimum", "identity", "cosine");
         }
-        assert!(LossSpec { comparison, geometry: Geometry::Cosine, ..spec("cross-entropy") }.build(3).is_ok());
+        assert!(spec("cross-entropy").with_comparison(comparison).with_geometry(Geometry::Cosine).build(3).is_ok());
     }
 }
 
@@ -199,7 +199,7 @@ fn the_identity_on_unbounded_scores() {
 fn options_of_cross_entropy_out_of_range() {
     let with = |label_smoothing, z_loss| {
         let gate = SmoothGate::Softplus { label_smoothing, z_loss };
-        LossSpec { comparison: Comparison::LogSumExp { gate }, ..spec("cross-entropy") }
+        spec("cross-entropy").with_comparison(Comparison::LogSumExp { gate })
     };
     for bad in [1.0, 1.5, -0.1, NAN] {
         let subject = "comparison.gate.label-smoothing";
@@ -212,7 +212,7 @@ fn options_of_cross_entropy_out_of_range() {
 
 #[test]
 fn regularizers() {
-    let with = |geometry, term| LossSpec { geometry, regularizer: Some(term), ..spec("cross-entropy") };
+    let with = |geometry, term| spec("cross-entropy").with_geometry(geometry).with_regularizer(term);
     let plain = Geometry::InnerProduct { bias: false, temperature: 1.0 };
     let incay = Regularizer::FeatureIncay { weight: 0.1 };
     refused(with(Geometry::Cosine, incay), "regularizer", "grow with the norm", "cosine", "ring loss");
@@ -237,7 +237,7 @@ fn drawn_and_counted_values_out_of_range() {
     for bad in [-0.1, NAN, INF] {
         refused(drawn(0.5, bad), "margin.plus.std", "0 or above", &bad.to_string(), "range");
         let counted = |largest| Margin::Score { value: MarginValue::ByFrequency { largest, class_counts: None } };
-        let largest = LossSpec { margin: counted(bad), ..spec("ldam") }.with_class_counts(&[1, 2, 3]);
+        let largest = spec("ldam").with_margin(counted(bad)).with_class_counts(&[1, 2, 3]);
         refused(largest, "margin.value.largest", "from 0 to 2", &bad.to_string(), "cosine");
     }
     refused(spec("ldam"), "margin.value.class-counts", "3 counts", "none", "with_class_counts");
@@ -284,7 +284,7 @@ fn margin_values_from_the_norm_out_of_range() {
 fn magnitude_terms_out_of_range() {
     let term = |weight, low, high| {
         let regularizer = Some(Regularizer::Magnitude { weight, low, high });
-        LossSpec { regularizer, ..spec("arcface") }
+        spec("arcface").with_regularizer(regularizer)
     };
     for bad in [0.0, -1.0, NAN, INF] {
         refused(term(bad, 1.0, 2.0), "regularizer.weight", "above 0", &bad.to_string(), "range");

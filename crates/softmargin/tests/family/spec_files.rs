@@ -26,17 +26,18 @@ fn every_description_survives_a_file() {
         presets::all().iter().flat_map(|preset| [preset.spec(), spec_of(preset, 4)]).collect();
     for (k, margin) in margins(4).into_iter().enumerate() {
         for (l, comparison) in comparisons().into_iter().enumerate() {
-            specs.push(LossSpec {
-                geometry: geometries()[(k + l) % 4],
-                scale: scales[(k + l) % 2],
-                margin: margin.clone(),
-                negatives: [Negatives::Plain, ALL[0], ALL[1], ALL[2]][(k + l) % 4],
-                sub_centers: 1 + (k + l) % 3,
-                comparison,
-                regularizer: terms[(k + l) % 4],
-                class_weights: (l % 2 == 0).then(|| vec![1.0, 0.0, 1e-9, 0.1]),
-                ignored_label: (k % 2 == 0).then_some(-100),
-            });
+            let spec = presets::CROSS_ENTROPY
+                .spec()
+                .with_geometry(geometries()[(k + l) % 4])
+                .with_scale(scales[(k + l) % 2])
+                .with_margin(margin.clone())
+                .with_negatives([Negatives::Plain, ALL[0], ALL[1], ALL[2]][(k + l) % 4])
+                .with_sub_centers(1 + (k + l) % 3)
+                .with_comparison(comparison)
+                .with_regularizer(terms[(k + l) % 4])
+                .with_class_weights((l % 2 == 0).then(|| vec![1.0, 0.0, 1e-9, 0.1]))
+                .with_ignored_label((k % 2 == 0).then_some(-100));
+            specs.push(spec);
         }
     }
     specs.iter().for_each(round_trip);

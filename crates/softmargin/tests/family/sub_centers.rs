@@ -2,10 +2,10 @@
 
 use crate::problem::Random;
 use ndarray::{Array1, Array2, Axis};
-use softmargin::{Batch, ErrorKind, Gradients, HeadGradients, LossSpec, Reduction, Scale, presets, sub_centers};
+use softmargin::{Batch, ErrorKind, Gradients, LossSpec, OperandGradients, Reduction, presets, sub_centers};
 
 /// A head of several prototypes a class: value, and gradients by embeddings and prototypes.
-fn head(spec: &LossSpec, x: &Array2<f64>, w: &Array2<f64>, labels: &Array1<i64>) -> (f64, HeadGradients<f64>) {
+fn head(spec: &LossSpec, x: &Array2<f64>, w: &Array2<f64>, labels: &Array1<i64>) -> (f64, OperandGradients<f64>) {
     let centers = spec.sub_centers;
     let loss = spec.clone().build(w.nrows() / centers).unwrap();
     let scored = spec.geometry.scores(x.view(), w.view(), None).unwrap();
@@ -13,7 +13,7 @@ fn head(spec: &LossSpec, x: &Array2<f64>, w: &Array2<f64>, labels: &Array1<i64>)
     let batch = Batch::new(pooled.scores.view(), labels.view());
     let (value, gradients) = loss.value_and_grad(&batch, Reduction::Mean).unwrap();
     let scores = sub_centers::spread(gradients.scores.view(), pooled.winners.view(), centers).unwrap();
-    let back = spec.geometry.backward(x.view(), w.view(), &scored, &Gradients { scores, ..gradients }).unwrap();
+    let back = spec.geometry.backward(x.view(), w.view(), &scored, &Gradients { scores, ..gradients }.into()).unwrap();
     (value.total, back)
 }
 
@@ -27,7 +27,7 @@ fn three_centers() -> (LossSpec, Array2<f64>, Array2<f64>, Array1<i64>) {
 #[test]
 fn only_the_winners_count() {
     let (spec, x, w, labels) = three_centers();
-    let one = LossSpec { sub_centers: 1, ..spec.clone() };
+    let one = spec.clone().with_sub_centers(1);
     let scored = spec.geometry.scores(x.view(), w.view(), None).unwrap();
     let winners = sub_centers::pool(scored.scores.view(), 3).unwrap().winners;
     for row in 0..5 {
@@ -48,7 +48,7 @@ fn only_the_winners_count() {
 #[test]
 fn the_gradient_is_that_of_the_value() {
     let (spec, x, w, labels) = three_centers();
-    let spec = LossSpec { scale: Scale::fixed(8.0), ..spec };
+    let spec = spec.with_scale(8.0);
     let (_, back) = head(&spec, &x, &w, &labels);
     let h = 1e-5;
     let check = |of_x: bool, got: &Array2<f64>| {
@@ -69,7 +69,7 @@ fn the_gradient_is_that_of_the_value() {
 
 #[test]
 fn what_no_head_can_have_is_refused() {
-    let spec = |name: &str, sub_centers| LossSpec { sub_centers, ..presets::find(name).unwrap().spec() };
+    let spec = |name: &str, sub_centers| presets::find(name).unwrap().spec().with_sub_centers(sub_centers);
     for count in [0, sub_centers::MOST + 1] {
         let error = spec("arcface", count).build(3).unwrap_err();
         assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, "sub_centers"), "{error}");

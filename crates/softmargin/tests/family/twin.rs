@@ -224,8 +224,8 @@ pub(crate) fn judge(gauge: &mut Gauge, place: &str, conditions: &Conditions<'_>,
         Precision::F32 => "f32",
         Precision::F64 => "f64",
     };
-    if (answer.kept == 0) != want.nothing_kept {
-        gauge.fail(format!("{place}: kept is {}", answer.kept));
+    if (answer.valid_rows == 0) != want.nothing_kept {
+        gauge.fail(format!("{place}: valid rows: {}", answer.valid_rows));
     }
     let mut compare = |what: &str, got: &[f64], want: &[f64], allowed: &[f64]| {
         assert_eq!(got.len(), want.len(), "{place}: {what}");

@@ -1,0 +1,11 @@
+//! The axes of the family: one file each, with its formulas, its choices as plain data, and the check of its numbers.
+
+pub(crate) mod comparison;
+pub(crate) mod gate;
+pub(crate) mod geometry;
+pub(crate) mod margin;
+pub(crate) mod margin_value;
+pub(crate) mod negatives;
+pub(crate) mod regularizer;
+pub(crate) mod scale;
+pub mod sub_centers;

@@ -1,0 +1,118 @@
+//! The scale `s` by which scores are multiplied before they are compared.
+//!
+//! A small scale leaves log-sum-exp far above the maximum: a large loss even where the answer is right, and a wide
+//! implicit margin. A large one makes it the maximum, and the implicit margin 0.
+
+use crate::error::{Bound, Error, ErrorKind, Result, check_number};
+use serde::{Deserialize, Serialize};
+
+/// The scale of the scores.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Scale {
+    /// One number, above 0.
+    Fixed {
+        /// The scale.
+        value: f64,
+    },
+    /// A parameter that is trained, kept from `min` to `max` (Wang et al. 2017, arXiv 1704.06369).
+    Learned {
+        /// Where training starts.
+        initial: f64,
+        /// The least scale, above 0.
+        min: f64,
+        /// The largest scale.
+        max: f64,
+    },
+}
+
+impl From<f64> for Scale {
+    fn from(value: f64) -> Self {
+        Self::fixed(value)
+    }
+}
+
+impl Scale {
+    /// A fixed scale.
+    pub fn fixed(value: f64) -> Self {
+        Self::Fixed { value }
+    }
+
+    /// Whether the scale is trained.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Self::Learned { .. })
+    }
+
+    /// The scale at the start.
+    pub fn initial(self) -> f64 {
+        match self {
+            Self::Fixed { value } => value,
+            Self::Learned { initial, .. } => initial,
+        }
+    }
+
+    /// The same kind of scale, starting at another value.
+    #[must_use]
+    pub fn starting_at(self, start: f64) -> Self {
+        match self {
+            Self::Fixed { .. } => Self::Fixed { value: start },
+            Self::Learned { min, max, .. } => Self::Learned { initial: start, min, max },
+        }
+    }
+
+    /// The scale that a trained parameter stands for.
+    pub fn clamp(self, parameter: f64) -> f64 {
+        match self {
+            Self::Fixed { value } => value,
+            Self::Learned { min, max, .. } => parameter.max(min).min(max),
+        }
+    }
+
+    /// The gradient of the parameter, given that of the scale: 0 where a step would only leave the range further.
+    pub(crate) fn parameter_slope(self, parameter: f64, slope: f64) -> f64 {
+        match self {
+            Self::Fixed { .. } => slope,
+            Self::Learned { min, max, .. } => {
+                let leaves = (parameter <= min && slope > 0.0) || (parameter >= max && slope < 0.0);
+                if leaves { 0.0 } else { slope }
+            }
+        }
+    }
+
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Self::Fixed { value } => check_number("scale", value, Bound::Positive),
+            Self::Learned { initial, min, max } => {
+                check_number("scale.min", min, Bound::Positive)?;
+                check_number("scale.max", max, Bound::Positive)?;
+                if (min..=max).contains(&initial) {
+                    return Ok(());
+                }
+                let expected = format!("a number from min {min} to max {max}");
+                Err(Error::new(
+                    ErrorKind::Spec,
+                    "scale.initial",
+                    expected,
+                    initial.to_string(),
+                    "start inside the range",
+                ))
+            }
+        }
+    }
+
+    /// Refuses a scale that over the temperature leaves the range of f32, in which scores may come.
+    pub(crate) fn check_range_over(self, temperature: f64) -> Result<()> {
+        const LEAST: f64 = 1e-30;
+        const MOST: f64 = 1e30;
+        let (min, max) = match self {
+            Self::Fixed { value } => (value, value),
+            Self::Learned { min, max, .. } => (min, max),
+        };
+        let outside = [min / temperature, max / temperature].into_iter().find(|s| !(LEAST..=MOST).contains(s));
+        let Some(outside) = outside else { return Ok(()) };
+        let expected = "a scale over temperature from 1e-30 to 1e30";
+        let advice = "give a scale and a temperature nearer to 1";
+        Err(Error::new(ErrorKind::Spec, "scale", expected, format!("{outside:e}"), advice))
+    }
+}

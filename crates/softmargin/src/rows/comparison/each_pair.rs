@@ -1,0 +1,19 @@
+//! The target against each negative, the losses added.
+//!
+//! ```text
+//! L = sum_{j != y} g(t_j),    t_j = s z_j - u
+//! dL/d(s z_j) = g'(t_j),    dL/du = -sum_j g'(t_j)
+//! ```
+//!
+//! The target's slope grows with the number of negatives that violate the margin, down to `-(C - 1)`.
+
+use super::super::target::Aim;
+use super::RowLoss;
+use crate::simd::GateSums;
+
+/// The loss of a row from the sums over its gaps.
+pub(crate) fn outcome(aim: &Aim, sums: &GateSums) -> RowLoss {
+    // t_j = s (z_j - psi), so sum g' z_j = sum g' t_j / s + psi sum g'.
+    let negatives_scale_slope = sums.weighted / aim.scale + sums.slope * aim.psi();
+    RowLoss { loss: sums.value, target_slope: -sums.slope, negatives_scale_slope }
+}

@@ -1,0 +1,64 @@
+//! Scores with everything that belongs to their rows.
+
+use crate::error::Result;
+use crate::loss::{Loss, Needs};
+use crate::number::Real;
+use crate::rows::{Learned, RowInputs, disagree};
+use ndarray::ArrayView2;
+
+/// A batch of scores (N, C), of any strides, with the inputs of its rows.
+///
+/// ```
+/// use ndarray::array;
+/// use softmargin::{Batch, Reduction, RowInputs, presets};
+/// let loss = presets::NORMFACE.spec().build(3)?;
+/// let (cosines, targets) = (array![[0.5_f32, 0.1, 0.0], [0.0, 0.1, 0.9]], array![0, 2]);
+/// let batch = Batch::new(cosines.view(), targets.view()).with_scale(16.0);
+/// assert!(loss.value(&batch, Reduction::Mean)?.total < 0.01);
+/// # Ok::<(), softmargin::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a, F> {
+    pub(super) scores: ArrayView2<'a, F>,
+    pub(super) rows: RowInputs<'a, F>,
+    pub(super) learned: Learned,
+}
+
+impl<'a, F: Real> Batch<'a, F> {
+    /// Scores (N, C) and the inputs of their rows: [`RowInputs`], or a view of labels (N) where nothing else is needed.
+    pub fn new(scores: ArrayView2<'a, F>, rows: impl Into<RowInputs<'a, F>>) -> Self {
+        Self { scores, rows: rows.into(), learned: Learned::default() }
+    }
+
+    /// Sets the parameter of a learned scale; without it the scale is where training starts.
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Self {
+        Self { learned: self.learned.with_scale(scale), ..self }
+    }
+
+    /// Sets the learned radius of ring loss; without it the radius is where training starts.
+    #[must_use]
+    pub fn with_radius(self, radius: f64) -> Self {
+        Self { learned: self.learned.with_radius(radius), ..self }
+    }
+
+    /// (N, C)
+    pub fn shape(&self) -> (usize, usize) {
+        self.scores.dim()
+    }
+
+    /// The inputs of the rows.
+    pub fn rows(&self) -> &RowInputs<'a, F> {
+        &self.rows
+    }
+
+    /// Checks all shapes, and that what is there is what the loss uses: no more and no less.
+    pub(super) fn check(&self, loss: &Loss, needs: &Needs) -> Result<()> {
+        let classes = loss.num_classes();
+        if self.scores.ncols() != classes {
+            let expected = format!("(N, {classes}), one column a class");
+            return Err(disagree("scores", expected, format!("{:?}", self.scores.dim())));
+        }
+        self.rows.check(self.scores.nrows(), classes, needs, self.learned)
+    }
+}
