@@ -14,8 +14,9 @@
 //!
 //! One cycle is reported for each use that has to go. Its first step is a proposal: the use that is part of most cycles.
 //!
-//! Calls of methods and paths in string literals (`#[serde(with = "..")]`) are not seen. A lower-case name without a path
-//! is seen where it is imported or called, not where it is passed on as a value.
+//! Calls of methods are not seen. Paths in strings are seen if they start with `crate`, `super` or `self`, as in
+//! `#[serde(with = "crate::module")]`. A lower-case name without a path is seen where it is imported or called, not where
+//! it is passed as a value.
 
 use super::graph::{Graph, cycles, edges, from_the_bottom_up};
 use super::sources::{ModuleId, Sources};
@@ -265,6 +266,7 @@ mod tests {
         assert!(uses_b("pub struct A; fn f() { vec![crate::b::B]; }"));
         assert!(uses_b("pub struct A; mod block { fn f() -> super::super::b::B { todo!() } }"));
         assert!(uses_b("pub struct A; use crate::b as other; fn f(_: other::B) {}"));
+        assert!(uses_b("#[serde(with = \"crate::b\")] pub struct A;"));
         assert!(!uses_b("pub struct A; use crate::b as other;"));
         assert!(!uses_b("pub struct A; pub(in crate::b) fn f(b: other_crate::b::B) {}"));
     }

@@ -92,6 +92,25 @@ impl Collector<'_> {
             index += 1;
         }
     }
+
+    /// Paths in the string literals of an attribute: `#[serde(with = "crate::module")]`.
+    fn quoted_paths(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => self.quoted_paths(group.stream()),
+                TokenTree::Literal(literal) => {
+                    let line = literal.span().start().line;
+                    let text = literal.to_string();
+                    let path: Vec<String> = text.trim_matches('"').split("::").map(str::to_owned).collect();
+                    let is_local = path.len() > 1 && matches!(path[0].as_str(), "crate" | "super" | "self");
+                    if is_local && let Some(target) = resolve(self.sources, self.module, &path) {
+                        self.add(target.module(), &path, line);
+                    }
+                }
+                TokenTree::Ident(_) | TokenTree::Punct(_) => {}
+            }
+        }
+    }
 }
 
 /// A single lower-case name may be a variable; calls are seen where they are.
@@ -159,6 +178,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
     fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
         if let syn::Meta::List(list) = &attribute.meta {
             self.tokens(list.tokens.clone());
+            self.quoted_paths(list.tokens.clone());
         }
     }
 
