@@ -34,7 +34,7 @@
 //! let found = Accumulators::Exponentials(Exponentials { reference, sums, present: Present::default() });
 //!
 //! let outcome = plan.outcome(0, &target, Some(&found), true);
-//! let psi = 0.8 - 0.35;
+//! let psi: f64 = 0.8 - 0.35;
 //! let direct = (1.0 + (4.0 * (0.1 - psi)).exp() + (4.0 * (-0.3 - psi)).exp()).ln();
 //! assert!((outcome.loss - direct).abs() < 1e-12);
 //!
