@@ -47,7 +47,7 @@ pub enum Comparison {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SmoothGate {
     /// The hinge of the gap.
-    #[serde(deserialize_with = "crate::spec::no_options")]
+    #[serde(deserialize_with = "super::no_options::no_options")]
     Relu,
     /// Softmax cross-entropy; the only form that takes soft targets.
     Softplus {
@@ -59,7 +59,7 @@ pub enum SmoothGate {
         z_loss: f64,
     },
     /// The gap itself.
-    #[serde(deserialize_with = "crate::spec::no_options")]
+    #[serde(deserialize_with = "super::no_options::no_options")]
     Identity,
 }
 

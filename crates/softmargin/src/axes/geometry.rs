@@ -29,10 +29,10 @@ pub enum Geometry {
         temperature: f64,
     },
     /// `<x, w_j / |w_j|>`: the embedding keeps its norm.
-    #[serde(deserialize_with = "crate::spec::no_options")]
+    #[serde(deserialize_with = "super::no_options::no_options")]
     UnitWeights,
     /// `<x / |x|, w_j / |w_j|>`, from -1 to 1.
-    #[serde(deserialize_with = "crate::spec::no_options")]
+    #[serde(deserialize_with = "super::no_options::no_options")]
     Cosine,
 }
 

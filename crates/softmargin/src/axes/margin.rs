@@ -28,7 +28,7 @@ const MOST_TIMES: f64 = 100.0;
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Margin {
     /// Nothing.
-    #[serde(deserialize_with = "crate::spec::no_options")]
+    #[serde(deserialize_with = "super::no_options::no_options")]
     None,
     /// `psi = z_y - m`, in units of the score (so `s m` on the scaled one).
     Score {

@@ -6,6 +6,7 @@ pub(crate) mod geometry;
 pub(crate) mod margin;
 pub(crate) mod margin_value;
 pub(crate) mod negatives;
+mod no_options;
 pub(crate) mod regularizer;
 pub(crate) mod scale;
 pub mod sub_centers;

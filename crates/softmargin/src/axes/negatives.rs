@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub enum Negatives {
     /// They are compared as they are.
     #[default]
-    #[serde(deserialize_with = "crate::spec::no_options")]
+    #[serde(deserialize_with = "super::no_options::no_options")]
     Plain,
     /// Those above the target's modified score are raised: MV-Softmax.
     Misclassified {

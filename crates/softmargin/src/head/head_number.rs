@@ -1,9 +1,9 @@
 //! The two number types of a head: `f32` goes through the fused sweeps, `f64` through the plain code.
 
-use super::Head;
 use super::batch::{HeadBatch, HeadParameters};
 use super::chunk::gradient_chunks;
 use super::fused::Begun;
+use super::paths::Paths;
 use super::result::{HeadGradients, HeadValue, LearnedGradients};
 use crate::error::Result;
 use crate::number::Real;
@@ -17,19 +17,19 @@ impl HeadNumber for f32 {}
 impl HeadNumber for f64 {}
 
 pub(super) mod sealed {
-    use super::{ArrayViewMut2, Head, HeadBatch, HeadParameters, HeadValue, LearnedGradients, Reduction, Result};
+    use super::{ArrayViewMut2, HeadBatch, HeadParameters, HeadValue, LearnedGradients, Paths, Reduction, Result};
 
     /// How a head is computed in a type; shapes have been checked.
     pub trait Compute: Sized {
         fn value(
-            head: &Head,
+            paths: Paths<'_>,
             batch: &HeadBatch<'_, Self>,
             parameters: &HeadParameters<'_, Self>,
             reduction: Reduction,
         ) -> Result<HeadValue<Self>>;
 
         fn value_and_grad(
-            head: &Head,
+            paths: Paths<'_>,
             batch: &HeadBatch<'_, Self>,
             parameters: &HeadParameters<'_, Self>,
             reduction: Reduction,
@@ -41,27 +41,27 @@ pub(super) mod sealed {
 
 impl sealed::Compute for f32 {
     fn value(
-        head: &Head,
+        paths: Paths<'_>,
         batch: &HeadBatch<'_, Self>,
         parameters: &HeadParameters<'_, Self>,
         reduction: Reduction,
     ) -> Result<HeadValue<Self>> {
-        match begin(head, batch, parameters, reduction, false)? {
+        match begin(paths, batch, parameters, reduction, false)? {
             Some(begun) => Ok(begun.value()),
-            None => plain_value(head, batch, parameters, reduction),
+            None => plain_value(paths, batch, parameters, reduction),
         }
     }
 
     fn value_and_grad(
-        head: &Head,
+        paths: Paths<'_>,
         batch: &HeadBatch<'_, Self>,
         parameters: &HeadParameters<'_, Self>,
         reduction: Reduction,
         embeddings: ArrayViewMut2<'_, Self>,
         mut weight: ArrayViewMut2<'_, Self>,
     ) -> Result<(HeadValue<Self>, LearnedGradients<Self>)> {
-        let Some(begun) = begin(head, batch, parameters, reduction, true)? else {
-            return plain_gradients(head, batch, parameters, reduction, embeddings, weight);
+        let Some(begun) = begin(paths, batch, parameters, reduction, true)? else {
+            return plain_gradients(paths, batch, parameters, reduction, embeddings, weight);
         };
         if batch.sampled.is_some() {
             weight.fill(0.0);
@@ -74,55 +74,55 @@ impl sealed::Compute for f32 {
 
 impl sealed::Compute for f64 {
     fn value(
-        head: &Head,
+        paths: Paths<'_>,
         batch: &HeadBatch<'_, Self>,
         parameters: &HeadParameters<'_, Self>,
         reduction: Reduction,
     ) -> Result<HeadValue<Self>> {
-        plain_value(head, batch, parameters, reduction)
+        plain_value(paths, batch, parameters, reduction)
     }
 
     fn value_and_grad(
-        head: &Head,
+        paths: Paths<'_>,
         batch: &HeadBatch<'_, Self>,
         parameters: &HeadParameters<'_, Self>,
         reduction: Reduction,
         embeddings: ArrayViewMut2<'_, Self>,
         weight: ArrayViewMut2<'_, Self>,
     ) -> Result<(HeadValue<Self>, LearnedGradients<Self>)> {
-        plain_gradients(head, batch, parameters, reduction, embeddings, weight)
+        plain_gradients(paths, batch, parameters, reduction, embeddings, weight)
     }
 }
 
 fn begin<'a>(
-    head: &'a Head,
+    paths: Paths<'a>,
     batch: &'a HeadBatch<'_, f32>,
     parameters: &'a HeadParameters<'_, f32>,
     reduction: Reduction,
     gradients: bool,
 ) -> Result<Option<Begun<'a>>> {
     let HeadParameters { weight, bias, learned } = parameters.reborrow();
-    head.begin(batch.reborrow(), weight, bias, learned, reduction, gradients)
+    paths.begin(batch.reborrow(), weight, bias, learned, reduction, gradients)
 }
 
 fn plain_value<F: Real>(
-    head: &Head,
+    paths: Paths<'_>,
     batch: &HeadBatch<'_, F>,
     parameters: &HeadParameters<'_, F>,
     reduction: Reduction,
 ) -> Result<HeadValue<F>> {
-    head.unfused(batch, parameters, reduction, false).map(|(value, _)| value)
+    paths.unfused(batch, parameters, reduction, false).map(|(value, _)| value)
 }
 
 fn plain_gradients<F: Real>(
-    head: &Head,
+    paths: Paths<'_>,
     batch: &HeadBatch<'_, F>,
     parameters: &HeadParameters<'_, F>,
     reduction: Reduction,
     mut embeddings: ArrayViewMut2<'_, F>,
     mut weight: ArrayViewMut2<'_, F>,
 ) -> Result<(HeadValue<F>, LearnedGradients<F>)> {
-    let (value, gradients) = head.unfused(batch, parameters, reduction, true)?;
+    let (value, gradients) = paths.unfused(batch, parameters, reduction, true)?;
     let HeadGradients { embeddings: of_embeddings, weight: of_weight, learned } =
         gradients.expect("they were asked for");
     embeddings.assign(&of_embeddings);

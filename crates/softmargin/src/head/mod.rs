@@ -43,6 +43,7 @@ mod memory;
 mod optimizer;
 mod options;
 mod panels;
+mod paths;
 mod product;
 mod result;
 mod row_chunked;
@@ -68,13 +69,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::loss::Loss;
 use crate::number::Real;
 use crate::reduction::Reduction;
-use crate::rows::{Learned, Targets};
+use crate::rows::Targets;
 use crate::state::LossState;
 use chunk::Chunk;
-use fused::{Begun, Request, among_threads};
+use fused::among_threads;
 use memory::Memory;
-use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, s};
-use unfused::Wanted;
+use ndarray::{Array2, ArrayView1, ArrayViewMut2, s};
+use paths::Paths;
 
 /// A last layer with its loss. It owns no parameters: they come with each call.
 ///
@@ -164,7 +165,7 @@ impl Head {
     ) -> Result<HeadValue<F>> {
         let parameters = parameters.into();
         self.check(batch, &parameters)?;
-        among_threads(size_of_call(batch, &parameters), || F::value(self, batch, &parameters, reduction))
+        among_threads(size_of_call(batch, &parameters), || F::value(self.paths(), batch, &parameters, reduction))
     }
 
     /// The loss of a batch and its gradients, given the parameters of the head.
@@ -184,7 +185,7 @@ impl Head {
         let prototypes = parameters.weight.nrows();
         let (mut embeddings, mut weight) = (buffer::zeros(rows, width), buffer::zeros(prototypes, width));
         let (value, learned) = among_threads(size_of_call(batch, &parameters), || {
-            F::value_and_grad(self, batch, &parameters, reduction, embeddings.view_mut(), weight.view_mut())
+            F::value_and_grad(self.paths(), batch, &parameters, reduction, embeddings.view_mut(), weight.view_mut())
         })?;
         Ok((value, HeadGradients { embeddings, weight, learned }))
     }
@@ -207,7 +208,7 @@ impl Head {
         check_shape("gradient with respect to the embeddings", embeddings.dim(), batch.embeddings.dim())?;
         check_shape("gradient with respect to the weight", weight.dim(), parameters.weight.dim())?;
         among_threads(size_of_call(batch, &parameters), || {
-            F::value_and_grad(self, batch, &parameters, reduction, embeddings, weight)
+            F::value_and_grad(self.paths(), batch, &parameters, reduction, embeddings, weight)
         })
     }
 
@@ -269,8 +270,8 @@ impl Head {
     ) -> Result<(HeadValue<f32>, Array2<f32>, LearnedGradients<f32>)> {
         let learned = parameters.view().learned;
         let (weight, bias) = (parameters.weight.view(), parameters.bias.as_ref().map(|bias| bias.view()));
-        let Some(begun) = self.begin(batch.reborrow(), weight, bias, learned, reduction, true)? else {
-            let (value, gradients) = self.unfused(batch, &parameters.view(), reduction, true)?;
+        let Some(begun) = self.paths().begin(batch.reborrow(), weight, bias, learned, reduction, true)? else {
+            let (value, gradients) = self.paths().unfused(batch, &parameters.view(), reduction, true)?;
             let HeadGradients { embeddings, weight, learned } = gradients.expect("they were asked for");
             let sub_centers = self.loss.spec().sub_centers;
             optimizer.apply_where(parameters.weight.view_mut(), weight.view(), |row| {
@@ -330,44 +331,8 @@ impl Head {
         batch.sampled.map_or(Ok(()), |sampled| sampled.check(self.loss.num_classes(), batch.rows.targets, ignored))
     }
 
-    /// The fused path as far as its barrier; `None` where the plain code is to be taken.
-    fn begin<'a>(
-        &'a self,
-        batch: HeadBatch<'a, f32>,
-        weight: ArrayView2<'_, f32>,
-        bias: Option<ArrayView1<'a, f32>>,
-        learned: Learned,
-        reduction: Reduction,
-        gradients: bool,
-    ) -> Result<Option<Begun<'a>>> {
-        let is_hard = matches!(batch.rows.targets, Targets::Hard(_));
-        let too_many = u32::try_from(self.num_prototypes()).is_err();
-        if self.options.mode == Mode::Unfused || !is_hard || too_many {
-            return Ok(None);
-        }
-        let request = Request {
-            loss: &self.loss,
-            options: &self.options,
-            memory: &self.memory,
-            batch,
-            bias,
-            learned,
-            reduction,
-            tile: self.tile,
-        };
-        request.begin(weight, gradients)
-    }
-
-    fn unfused<F: Real>(
-        &self,
-        batch: &HeadBatch<'_, F>,
-        parameters: &HeadParameters<'_, F>,
-        reduction: Reduction,
-        gradients: bool,
-    ) -> Result<(HeadValue<F>, Option<HeadGradients<F>>)> {
-        let rows_at_a_time = unfused::rows_at_a_time::<F>(self.options.memory, self.num_prototypes());
-        let wanted = Wanted { gradients, statistics: self.options.statistics, rows_at_a_time };
-        unfused::compute(&self.loss, batch, parameters, reduction, wanted)
+    fn paths(&self) -> Paths<'_> {
+        Paths { loss: &self.loss, options: &self.options, memory: &self.memory, tile: self.tile }
     }
 }
 

@@ -9,7 +9,7 @@
 //! The norm stands for the quality of the picture: `mu` and `sd`, its mean and deviation, are averages over the batches,
 //! from 20 and 100. `u` is taken for a constant. Usual: s = 64, m = 0.4, h = 0.333. Kim, Jain, Liu 2022, arXiv 2204.00964.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::{AngularMargin, BeyondPi, Margin};
 use crate::axes::margin_value::{MarginValue, NormMargin};
 

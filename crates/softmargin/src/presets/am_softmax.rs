@@ -8,7 +8,7 @@
 //! Usual: s = 30 with m = 0.35 (the first paper), s = 64 with m = 0.35 (the second). Wang, Cheng, Liu, Liu 2018, arXiv
 //! 1801.05599; Wang et al. 2018, arXiv 1801.09414.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 
 /// Softmax cross-entropy of cosines, the target's reduced by m.

@@ -8,7 +8,7 @@
 //! Past `theta + m = pi` it goes on as `cos theta - (1 - cos m)`, continuous and falling; the gradient is exact. Usual:
 //! s = 64, m = 0.5. Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 
 /// Softmax cross-entropy of cosines, the target's angle enlarged by m.

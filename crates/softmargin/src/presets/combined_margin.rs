@@ -8,7 +8,7 @@
 //! Past `m1 theta + m2 = pi`, at `t* = (pi - m2) / m1`, it goes on as `-1 - m3 + cos theta - cos t*`. Usual: s = 64 with
 //! (1, 0.3, 0.2) or (0.9, 0.4, 0.15). Deng, Guo, Xue, Zafeiriou 2018, arXiv 1801.07698.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::{AngularMargin, BeyondPi, Margin, MarginGradient};
 use crate::axes::margin_value::{MarginValue, Radians};
 

@@ -8,7 +8,7 @@
 //! Below softmax cross-entropy of the same modified scores, which is below this plus `ln C`. Crammer and Singer 2001, "On
 //! the algorithmic implementation of multiclass kernel-based vector machines", JMLR 2.
 
-use super::{MarginParameter, Preset, plain};
+use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::Comparison;
 use crate::axes::gate::Gate;
 use crate::axes::margin::Margin;

@@ -8,7 +8,7 @@
 //! From `ln C` at equal scores to 0 as `z_y` stands out; the only loss of the family with soft targets, label smoothing and
 //! z-loss. Bridle 1990, "Training stochastic model recognition algorithms as networks", NIPS 2.
 
-use super::{MarginParameter, Preset, plain};
+use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::geometry::Geometry;
 use crate::spec::LossSpec;
 

@@ -9,7 +9,8 @@
 //! `cos(theta + m)`; past pi the target's score goes on as ArcFace's. Usual: s = 64, m = 0.5. Huang, Wang, Tai, Liu, Shen, Li,
 //! Li, Huang 2020, arXiv 2004.00288.
 
-use super::{ARCFACE, MarginParameter, Preset};
+use super::arcface::ARCFACE;
+use super::preset::{MarginParameter, Preset};
 use crate::axes::negatives::Negatives;
 use crate::spec::LossSpec;
 

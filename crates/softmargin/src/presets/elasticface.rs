@@ -8,7 +8,7 @@
 //! Draws are kept from 0 to pi, and are functions of seed, step and row. Past `theta + m = pi` as ArcFace. Usual: s = 64, m =
 //! 0.5. Boutros, Damer, Kirchbuchner, Kuijper 2021, arXiv 2109.09416.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::{AngularMargin, Margin};
 use crate::axes::margin_value::{MarginValue, Radians};
 

@@ -8,7 +8,7 @@
 //! Draws are kept from 0 to 2, and are functions of seed, step and row. Usual: s = 64, m = 0.35. Boutros, Damer,
 //! Kirchbuchner, Kuijper 2021, arXiv 2109.09416.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 use crate::axes::margin_value::MarginValue;
 

@@ -8,7 +8,7 @@
 //! `psi` comes in step by step: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`.
 //! Usual: m = 2 to 4. Liu, Wen, Yu, Yang 2016, arXiv 1612.02295.
 
-use super::{MarginParameter, Preset, plain};
+use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
 use crate::axes::margin_value::{MarginValue, Radians};
 use crate::spec::LossSpec;

@@ -9,7 +9,7 @@
 //! counts are the data's: [`LossSpec::with_class_counts`](crate::LossSpec::with_class_counts). Usual: s = 30, m = 0.5. Cao,
 //! Wei, Gaidon, Arechiga, Ma 2019, arXiv 1906.07413.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 use crate::axes::margin_value::MarginValue;
 

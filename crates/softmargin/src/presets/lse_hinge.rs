@@ -9,7 +9,7 @@
 //! `m = 0` is usual. Half-way from crammer-singer to cross-entropy, which is at most `ln 2` above it: Wang 2018,
 //! <https://zhuanlan.zhihu.com/p/45014864>.
 
-use super::{MarginParameter, Preset, plain};
+use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::{Comparison, SmoothGate};
 use crate::spec::LossSpec;
 

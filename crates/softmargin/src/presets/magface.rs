@@ -9,7 +9,7 @@
 //!
 //! Past `theta + m = pi` as ArcFace. Usual: s = 64, low = 0.45, high = 0.8. Meng, Zhao, Huang, Zhou 2021, arXiv 2103.06627.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::{AngularMargin, Margin};
 use crate::axes::margin_value::{MarginValue, NormMargin};
 use crate::axes::regularizer::Regularizer;

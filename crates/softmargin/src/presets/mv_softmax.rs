@@ -7,7 +7,7 @@
 //!
 //! Usual: s = 32, m = 0.35. Wang, Zhang, Wang, Fu, Shi, Mei 2019, arXiv 1912.00833.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 use crate::axes::negatives::Negatives;
 use crate::spec::LossSpec;

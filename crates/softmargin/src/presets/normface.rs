@@ -8,7 +8,7 @@
 //! With s = 1 the loss cannot fall under `ln(1 + (C - 1) e^(-C / (C - 1)))` (proposition 2), hence the scale, which is
 //! trained from 20 and kept above 1. Wang, Xiang, Cheng, Yuille 2017, arXiv 1704.06369.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 use crate::axes::scale::Scale;
 use crate::spec::LossSpec;

@@ -8,7 +8,7 @@
 //! Each score answers its own question, so a row may belong to no class. Rifkin and Klautau 2004, "In defense of
 //! one-vs-all classification", JMLR 5.
 
-use super::{MarginParameter, Preset, plain};
+use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::Comparison;
 use crate::axes::gate::Gate;
 use crate::axes::geometry::Geometry;

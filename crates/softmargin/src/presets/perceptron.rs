@@ -8,7 +8,7 @@
 //! The hinge of crammer-singer without a margin: content with any lead. Rosenblatt 1958; for many classes Collins 2002,
 //! "Discriminative training methods for hidden Markov models", EMNLP.
 
-use super::{MarginParameter, Preset, plain};
+use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::Comparison;
 use crate::axes::gate::Gate;
 use crate::spec::LossSpec;

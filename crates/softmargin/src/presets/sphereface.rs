@@ -8,7 +8,7 @@
 //! `psi` comes in step by step: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`.
 //! Usual: m = 4. Liu, Wen, Yu, Li, Raj, Song 2017, arXiv 1704.08063.
 
-use super::{MarginParameter, Preset, plain};
+use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::geometry::Geometry;
 use crate::axes::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
 use crate::axes::margin_value::{MarginValue, Radians};

@@ -8,7 +8,7 @@
 //! The gradient is exact; the authors' code takes the margin for a constant. Usual: s = 30, m = 1.5. Liu, Wen, Raj, Singh,
 //! Weller 2021, arXiv 2109.05565.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::{AngularMargin, BeyondPi, Margin};
 use crate::axes::margin_value::{MarginValue, Radians};
 

@@ -8,7 +8,7 @@
 //! No angle passes pi, so nothing needs to be continued. Usual: s = 30, m = 1.5. Liu, Wen, Raj, Singh, Weller 2021, arXiv
 //! 2109.05565.
 
-use super::{MarginParameter, Preset, cosine};
+use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 use crate::axes::negatives::Negatives;
 use crate::spec::LossSpec;

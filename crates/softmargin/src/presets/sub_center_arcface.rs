@@ -8,7 +8,8 @@
 //! Mislabeled samples gather at prototypes of their own. Usual: K = 3, s = 64, m = 0.5. Deng, Guo, Liu, Gong, Zafeiriou
 //! 2020, Sub-center ArcFace, ECCV.
 
-use super::{ARCFACE, MarginParameter, Preset};
+use super::arcface::ARCFACE;
+use super::preset::{MarginParameter, Preset};
 use crate::spec::LossSpec;
 
 /// Arcface with three prototypes a class, of which the best one counts.

@@ -8,7 +8,7 @@
 //! The target's slope grows with the number of violators, to `-(C - 1)`. Weston and Watkins 1999, "Support vector machines
 //! for multi-class pattern recognition", ESANN.
 
-use super::{MarginParameter, Preset, plain};
+use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::Comparison;
 use crate::axes::gate::Gate;
 use crate::axes::margin::Margin;

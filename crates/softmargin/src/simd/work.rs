@@ -3,7 +3,7 @@
 //! A piece of work is plain code that a compiler vectorizes. `inline(always)` all the way down makes it part of a
 //! function that is compiled for an instruction set.
 
-use super::InstructionSet;
+use super::instruction_set::InstructionSet;
 use super::vector::{self, Vector};
 
 /// What a loop may ask of the instruction set that it is compiled for.

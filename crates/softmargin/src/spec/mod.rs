@@ -6,7 +6,7 @@ use crate::axes::margin::Margin;
 use crate::axes::negatives::Negatives;
 use crate::axes::regularizer::Regularizer;
 use crate::axes::scale::Scale;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 /// One point on every axis of the family; see the [crate's page](crate).
 ///
@@ -130,12 +130,4 @@ fn one() -> usize {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_one(count: &usize) -> bool {
     *count == 1
-}
-
-/// The content of a variant that has no options. Serde on its own would take any there, and ignore them.
-pub(crate) fn no_options<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<(), D::Error> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Nothing {}
-    Nothing::deserialize(deserializer).map(|Nothing {}| ())
 }

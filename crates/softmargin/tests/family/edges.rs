@@ -7,8 +7,7 @@ use crate::tolerances::{Conditions, Precision};
 use crate::twin::{judge, want};
 use ndarray::{Array2, array};
 use softmargin::{
-    Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regularizer, Result, SmoothGate,
-    presets,
+    Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regularizer, Result, SmoothGate, presets,
 };
 
 const INF: f64 = f64::INFINITY;

@@ -4,8 +4,7 @@ use ndarray::{Array1, Array2, array};
 use softmargin::measures::{Unit, kl_divergence};
 use softmargin::smooth::{log_softmax_gradient, softmax_gradient};
 use softmargin::{
-    Batch, Comparison, ErrorKind, Geometry, Reduction, RowInputs, Scale, ScoreGradients, Scored, SmoothGate,
-    presets,
+    Batch, Comparison, ErrorKind, Geometry, Reduction, RowInputs, Scale, ScoreGradients, Scored, SmoothGate, presets,
 };
 
 #[test]

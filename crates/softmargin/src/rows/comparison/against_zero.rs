@@ -6,7 +6,7 @@
 //! ```
 
 use super::super::target::Aim;
-use super::RowLoss;
+use super::row_loss::RowLoss;
 use crate::axes::gate::Gate;
 use crate::simd::GateSums;
 

@@ -8,7 +8,7 @@
 //! The target's slope grows with the number of negatives that violate the margin, down to `-(C - 1)`.
 
 use super::super::target::Aim;
-use super::RowLoss;
+use super::row_loss::RowLoss;
 use crate::simd::GateSums;
 
 /// The loss of a row from the sums over its gaps.

@@ -8,7 +8,7 @@
 //! At most one pair of slopes a row, so the size of the gradient is bounded, but few scores learn from a row.
 
 use super::super::target::Aim;
-use super::{Outcome, RowLoss};
+use super::row_loss::{Outcome, RowLoss};
 use crate::axes::gate::Gate;
 
 /// The loss of a row from the score of its strongest negative.

@@ -17,7 +17,7 @@
 
 use super::super::accumulators::Exponentials;
 use super::super::target::Aim;
-use super::{Outcome, RowLoss};
+use super::row_loss::{Outcome, RowLoss};
 use crate::axes::comparison::SmoothGate;
 use crate::smooth::{sigmoid, softplus};
 

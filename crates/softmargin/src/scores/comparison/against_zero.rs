@@ -1,6 +1,7 @@
 //! Against zero over given scores; the equation is in `rows/comparison/against_zero.rs`.
 
-use super::{Row, Work, each_pair};
+use super::each_pair;
+use super::row::{Row, Work};
 use crate::axes::gate::Gate;
 use crate::number::Real;
 use crate::rows::comparison::{RowLoss, against_zero};

@@ -1,6 +1,6 @@
 //! Each pair over given scores; the equation is in `rows/comparison/each_pair.rs`.
 
-use super::{Row, Work, multiplier, negative_tiles};
+use super::row::{Row, Work, multiplier, negative_tiles};
 use crate::axes::gate::Gate;
 use crate::number::Real;
 use crate::rows::comparison::{RowLoss, each_pair};

@@ -1,6 +1,6 @@
 //! The hardest negative over given scores; the equation is in `rows/comparison/hardest.rs`.
 
-use super::Row;
+use super::row::Row;
 use crate::axes::gate::Gate;
 use crate::number::Real;
 use crate::rows::comparison::{Outcome, RowLoss, hardest};

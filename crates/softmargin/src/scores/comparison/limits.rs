@@ -9,7 +9,7 @@
 //! target an infinite loss. A finite target's score has its margin, an infinite one none. The slope by the scale goes to
 //! infinity with the loss.
 
-use super::Row;
+use super::row::Row;
 use crate::axes::comparison::{Comparison, SmoothGate};
 use crate::axes::gate::Gate;
 use crate::number::Real;

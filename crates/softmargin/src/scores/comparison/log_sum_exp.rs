@@ -1,6 +1,6 @@
 //! Log-sum-exp over given scores; the equation is in `rows/comparison/log_sum_exp.rs`.
 
-use super::{Row, Work, multiplier, negative_tiles};
+use super::row::{Row, Work, multiplier, negative_tiles};
 use crate::axes::comparison::SmoothGate;
 use crate::number::Real;
 use crate::rows::comparison::{Outcome, RowLoss, log_sum_exp};

@@ -9,7 +9,7 @@
 //! A class of score minus infinity is out; a `P_k > 0` on it makes the loss infinite.
 
 use super::log_sum_exp::exponentials;
-use super::{Row, Work, multiplier, scan};
+use super::row::{Row, Work, multiplier, scan};
 use crate::axes::comparison::Comparison;
 use crate::axes::margin::ModifiedTarget;
 use crate::number::Real;

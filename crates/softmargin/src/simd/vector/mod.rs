@@ -6,67 +6,17 @@
 //! A *word* is one f32, or two numbers of bf16: an even one in the low half, its odd neighbor in the high half. bf16 is
 //! the upper half of an f32, so that a number is widened by a shift.
 
+mod bf16;
+mod operations;
+mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86;
 
-/// Numbers of a line.
-pub const LINE: usize = 16;
-
-/// Sixteen words side by side: one line of the cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[repr(C, align(64))]
-pub struct Line(pub [f32; LINE]);
-
-/// Sixteen numbers in registers.
-pub trait Vector: Copy {
-    /// Zeros.
-    fn zero() -> Self;
-    /// One word sixteen times.
-    fn splat(word: f32) -> Self;
-    /// The words of a line.
-    fn load(line: &Line) -> Self;
-    /// Into a line.
-    fn store(self, line: &mut Line);
-    /// `self + other`
-    fn add(self, other: Self) -> Self;
-    /// `sum + a b`
-    fn multiply_add(a: Self, b: Self, sum: Self) -> Self;
-    /// `sum + a_even b_even + a_odd b_odd` of words of two bf16 numbers; denormal numbers may count as 0.
-    fn multiply_add_pairs(a: Self, b: Self, sum: Self) -> Self;
-}
-
-/// The even number of a word, widened.
-#[inline(always)]
-fn even(word: f32) -> f32 {
-    f32::from_bits(word.to_bits() << 16)
-}
-
-/// The odd number of a word, widened.
-#[inline(always)]
-fn odd(word: f32) -> f32 {
-    f32::from_bits(word.to_bits() & 0xffff_0000)
-}
-
-/// Two numbers as a word, each rounded to the nearest bf16, ties to even; NaN stays NaN.
-#[inline(always)]
-pub(crate) fn pair(even: f32, odd: f32) -> f32 {
-    f32::from_bits(u32::from(to_bf16(odd)) << 16 | u32::from(to_bf16(even)))
-}
-
-/// The nearest bf16, ties to even; NaN stays NaN.
-#[inline(always)]
-pub(crate) fn to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    let kept = if value.is_nan() { bits >> 16 | 0x40 } else { rounded };
-    (kept & 0xffff) as u16
-}
-
-/// A bf16 as f32; exact.
-#[inline(always)]
-pub(crate) fn from_bf16(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
+#[cfg(test)]
+pub(crate) use bf16::to_bf16;
+pub(crate) use bf16::{from_bf16, pair};
+pub use operations::{LINE, Line, Vector};
+pub(super) use portable::Portable;
 
 /// Asks for numbers that will be read soon; a hint, without effect on what is computed.
 #[inline(always)]
@@ -77,62 +27,10 @@ pub(crate) fn prefetch(numbers: &[f32]) {
     let _ = numbers;
 }
 
-/// Plain code.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::simd) struct Portable([f32; LINE]);
-
-impl Portable {
-    #[inline(always)]
-    fn map(self, other: Self, one: impl Fn(f32, f32) -> f32) -> Self {
-        let mut all = self.0;
-        for (value, other) in all.iter_mut().zip(other.0) {
-            *value = one(*value, other);
-        }
-        Self(all)
-    }
-}
-
-impl Vector for Portable {
-    #[inline(always)]
-    fn zero() -> Self {
-        Self([0.0; LINE])
-    }
-
-    #[inline(always)]
-    fn splat(word: f32) -> Self {
-        Self([word; LINE])
-    }
-
-    #[inline(always)]
-    fn load(line: &Line) -> Self {
-        Self(line.0)
-    }
-
-    #[inline(always)]
-    fn store(self, line: &mut Line) {
-        line.0 = self.0;
-    }
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self.map(other, |a, b| a + b)
-    }
-
-    #[inline(always)]
-    fn multiply_add(a: Self, b: Self, sum: Self) -> Self {
-        sum.add(a.map(b, |a, b| a * b))
-    }
-
-    #[inline(always)]
-    fn multiply_add_pairs(a: Self, b: Self, sum: Self) -> Self {
-        // Products of bf16 are exact in f32.
-        sum.add(a.map(b, |a, b| odd(a) * odd(b))).add(a.map(b, |a, b| even(a) * even(b)))
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::print_stdout, reason = "a skipped instruction set is named")]
 mod tests {
+    use super::bf16::{even, odd};
     use super::*;
     use crate::InstructionSet;
     use crate::simd::{Instructions, Work, run_on};

@@ -5,13 +5,13 @@
 
 #![allow(unsafe_code, reason = "instructions that not every processor has")]
 
-use super::{Line, Vector};
+use super::operations::{LINE, Line, Vector};
 use std::arch::x86_64::*;
 
 /// Asks for the lines of the cache that some numbers lie in.
 #[inline(always)]
 pub(in crate::simd) fn prefetch(numbers: &[f32]) {
-    for line in numbers.chunks(super::LINE) {
+    for line in numbers.chunks(LINE) {
         // SAFETY: every x86-64 has the instruction; it reads nothing, and any address is allowed.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
     }
