@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_out_of_range_are_refused_by_name() {
+    fn amounts_out_of_range_are_rejected_by_name() {
         let sound = Augmentation::with_strength(1.0);
         assert!(sound.check().is_ok());
         let largest = Augmentation { rotation: 180.0, scale: 0.9, cut_out: 1.0, ..sound };

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_do_not_hold_are_refused() {
+    fn shapes_that_do_not_hold_are_rejected() {
         for (len, channels, height, width) in
             [(12, 2, 2, 3), (12, 1, 0, 3), (12, 1, 5, 1), (1, 3, usize::MAX, usize::MAX)]
         {

@@ -1,4 +1,4 @@
-//! Folders of embeddings: what is read, and what is refused with which words.
+//! Folders of embeddings: what is read, and the messages of what is rejected.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
 
@@ -57,7 +57,7 @@ fn load(folder: &TempDir) -> Result<Dataset, Error> {
 }
 
 #[track_caller]
-fn refusal(folder: &TempDir, named: &str, exit_code: u8) -> String {
+fn rejection(folder: &TempDir, named: &str, exit_code: u8) -> String {
     let error = load(folder).unwrap_err();
     let message = error.to_string();
     let path = folder.path().join(named);
@@ -90,8 +90,11 @@ fn data_embeddings_are_divided_by_the_rules() {
         (names(&validation), data.train.len()),
         (vec!["embedding 22".to_owned(), "embedding 23".to_owned()], 30)
     );
-    assert_eq!(data.description, "40 embeddings of 3 numbers, 2 classes");
-    assert!(data.split.starts_with("of each class every 5th embedding in the order of the rows (the 5th, the 10th"));
+    assert_eq!(data.description, "40 embeddings of dimension 3, 2 classes");
+    assert!(
+        data.split
+            .starts_with("test set: every 5th embedding of each class in the order of the rows (the 5th, the 10th")
+    );
     assert!(data.notes.is_empty(), "{:?}", data.notes);
     let options = LoadOptions { test_split: Some(HoldOut::Last(1)), ..LoadOptions::default() };
     assert_eq!(names(&load_with(forty().path(), &options).unwrap().test), ["embedding 38", "embedding 39"]);
@@ -105,27 +108,30 @@ fn data_embeddings_parts_are_taken_as_given() {
     let data = load(&folder).unwrap();
     assert_eq!((data.train.len(), data.test.labels(), &data.validation), (6, &[2, 1][..], &None));
     assert_eq!(names(&data.test), ["test 0", "test 1"]);
-    assert_eq!(data.split, "test-embeddings.npy tests; nothing validates; the others train");
+    assert_eq!(data.split, "test set: test-embeddings.npy; validation set: none; training set: all other embeddings");
     assert_eq!(
         data.notes,
         [
-            "nothing validates: every class has at most 9 embeddings to train with",
-            "1 class without an embedding in the test part"
+            "no validation set: every class has at most 9 embeddings in the training set",
+            "1 class without an embedding in the test set"
         ]
     );
     write_pair(&folder, "validation-", 3, &[0, 1, 2]);
     let data = load(&folder).unwrap();
     assert_eq!((data.validation.unwrap().labels(), data.train.len()), (&[0, 1, 2][..], 6));
-    assert_eq!(data.description, "11 embeddings of 3 numbers, 3 classes");
-    assert_eq!(data.split, "test-embeddings.npy tests; validation-embeddings.npy validates; the others train");
+    assert_eq!(data.description, "11 embeddings of dimension 3, 3 classes");
+    assert_eq!(
+        data.split,
+        "test set: test-embeddings.npy; validation set: validation-embeddings.npy; training set: all other embeddings"
+    );
     let none = LoadOptions { validation_split: Some(HoldOut::None), ..LoadOptions::default() };
     assert_eq!(load_with(folder.path(), &none).unwrap().validation, None);
 
     write_pair(&folder, "", 3, &[0, 1, 2]);
-    assert!(refusal(&folder, "", 2).contains("expected either embeddings.npy or train-embeddings.npy, found both"));
+    assert!(rejection(&folder, "", 2).contains("expected either embeddings.npy or train-embeddings.npy, found both"));
     let only_test = tempfile::tempdir().unwrap();
     write_pair(&only_test, "test-", 2, &[0, 1]);
-    assert!(refusal(&only_test, "", 2).contains("found neither"));
+    assert!(rejection(&only_test, "", 2).contains("found neither"));
 }
 
 #[test]
@@ -156,10 +162,10 @@ fn data_embeddings_have_labels_of_strings_too() {
     let data = load(&folder).unwrap();
     assert_eq!(data.classes, ["cat", "elk", "ox"]);
     assert_eq!((data.train.labels(), data.test.labels()), (&[2, 0, 1][..], &[0][..]));
-    assert_eq!(data.notes[0], "2 classes with one embedding only, all of which train: nothing tests them");
+    assert_eq!(data.notes[0], "2 classes with one embedding only: in the training set, not in the test set");
     write_pair(&folder, "test-", 1, &[0]);
-    let message = refusal(&folder, "test-labels.npy", 1);
-    assert!(message.contains("found numbers where those are strings"), "{message}");
+    let message = rejection(&folder, "test-labels.npy", 1);
+    assert!(message.contains("found numbers, but strings in the training set"), "{message}");
 }
 
 #[test]
@@ -179,28 +185,28 @@ fn data_embeddings_streamed_and_in_memory_give_the_same_bits() {
 }
 
 #[test]
-fn data_embeddings_that_are_no_numbers_or_zero_are_refused_by_their_place() {
+fn data_embeddings_that_are_no_numbers_or_zero_are_rejected_by_their_place() {
     let folder = forty();
     for (value, words) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
         let mut numbers = numbers(40);
         numbers[3 * 17 + 2] = value;
         write(&folder, "embeddings.npy", npy("<f4", false, &[40, 3], &f32s(&numbers)));
-        let expected = format!("finite numbers of single precision, found {words} in row 17, column 2");
-        assert!(refusal(&folder, "embeddings.npy", 1).contains(&expected));
+        let expected = format!("finite values of single precision, found {words} in row 17, column 2");
+        assert!(rejection(&folder, "embeddings.npy", 1).contains(&expected));
         let streamed = load_with(folder.path(), &LoadOptions { memory: Some(0), ..LoadOptions::default() });
         assert!(streamed.unwrap_err().to_string().contains(&expected));
     }
     let large: Vec<u8> = (0..120).flat_map(|at| if at == 5 { 1e39_f64 } else { 1.0 }.to_le_bytes()).collect();
     write(&folder, "embeddings.npy", npy("<f8", false, &[40, 3], &large));
-    assert!(refusal(&folder, "embeddings.npy", 1).contains("found inf in row 1, column 2"));
+    assert!(rejection(&folder, "embeddings.npy", 1).contains("found inf in row 1, column 2"));
     let mut numbers = numbers(40);
     numbers[3 * 39..].fill(0.0);
     write(&folder, "embeddings.npy", npy("<f4", false, &[40, 3], &f32s(&numbers)));
-    assert!(refusal(&folder, "embeddings.npy", 1).contains("found zeros only in row 39"));
+    assert!(rejection(&folder, "embeddings.npy", 1).contains("found zeros only in row 39"));
 }
 
 #[test]
-fn data_embeddings_of_another_shape_or_type_are_refused() {
+fn data_embeddings_of_another_shape_or_type_are_rejected() {
     let folder = forty();
     let whole = fs::read(folder.path().join("embeddings.npy")).unwrap();
     let data = f32s(&numbers(40));
@@ -212,7 +218,7 @@ fn data_embeddings_of_another_shape_or_type_are_refused() {
         (npy("<f4", false, &[120], &data), "expected an array of two dimensions, one embedding a row"),
         (npy("<f4", false, &[40, 3, 1], &data), "expected an array of two dimensions, one embedding a row"),
         (npy("<f4", false, &[0, 3], &[]), "expected one row or more"),
-        (npy("<f4", false, &[40, 0], &[]), "expected one row or more, of 1 to 65536 numbers, found the shape [40, 0]"),
+        (npy("<f4", false, &[40, 0], &[]), "expected one row or more, of 1 to 65536 values, found the shape [40, 0]"),
         (npy("|O", false, &[40, 3], b"\x80\x04."), "found Python objects"),
         (npy("<f4", false, &[1 << 40, 3], &data), "the file is cut short"),
         (whole[..whole.len() - 1].to_vec(), "the file is cut short"),
@@ -221,7 +227,7 @@ fn data_embeddings_of_another_shape_or_type_are_refused() {
         ([&whole[..], b"x"].concat(), "found more; the file is damaged"),
     ] {
         write(&folder, "embeddings.npy", file);
-        let message = refusal(&folder, "embeddings.npy", 1);
+        let message = rejection(&folder, "embeddings.npy", 1);
         assert!(message.contains(words), "{words}: {message}");
     }
     let options = LoadOptions { sizing: Sizing::Side(16), ..LoadOptions::default() };
@@ -238,9 +244,9 @@ fn data_embeddings_may_have_names() {
     let data = load(&folder).unwrap();
     assert_eq!((names(&data.train)[1].as_str(), names(&data.test)[1].as_str()), ("b/1.png", "test 1"));
     write(&folder, "names.json", br#"["a/1.png", "b/1.png", "a/2.png"]"#.to_vec());
-    assert!(refusal(&folder, "names.json", 1).contains("expected 4 names, one for each row of"));
+    assert!(rejection(&folder, "names.json", 1).contains("expected 4 names, one for each row of"));
     write(&folder, "names.json", b"a/1.png".to_vec());
-    assert!(refusal(&folder, "names.json", 1).contains("expected a list of names in JSON"));
+    assert!(rejection(&folder, "names.json", 1).contains("expected a list of names in JSON"));
 }
 
 #[test]
@@ -257,18 +263,21 @@ fn data_embeddings_of_all_parts_share_the_memory() {
 fn data_embeddings_and_labels_must_belong_together() {
     let folder = forty();
     write(&folder, "labels.npy", npy("|u1", false, &[39], &[1; 39]));
-    assert!(refusal(&folder, "labels.npy", 1).contains("expected 40 labels, one for each row of"));
+    assert!(rejection(&folder, "labels.npy", 1).contains("expected 40 labels, one for each row of"));
     write(&folder, "labels.npy", npy("|u1", false, &[40], &[1; 40]));
-    assert!(refusal(&folder, "labels.npy", 1).contains("expected two or more classes, found one class, 1"));
+    assert!(rejection(&folder, "labels.npy", 1).contains("expected two or more classes, found one class, 1"));
     write(&folder, "labels.npy", npy("|i1", false, &[40], &[255; 40]));
-    assert!(refusal(&folder, "labels.npy", 1).contains("found -1 in row 0"));
+    assert!(rejection(&folder, "labels.npy", 1).contains("found -1 in row 0"));
     fs::remove_file(folder.path().join("labels.npy")).unwrap();
-    assert!(refusal(&folder, "labels.npy", 2).contains("expected a file beside embeddings.npy, found none"));
+    assert!(rejection(&folder, "labels.npy", 2).contains("expected a file beside embeddings.npy, found none"));
 
     let folder = forty();
     write_pair(&folder, "test-", 2, &[7, 8]);
-    assert!(refusal(&folder, "test-labels.npy", 1).contains("expected labels of classes that train, found 8 in row 1"));
+    assert!(
+        rejection(&folder, "test-labels.npy", 1)
+            .contains("expected labels of classes in the training set, found 8 in row 1")
+    );
     write_pair(&folder, "test-", 2, &[7, 40]);
     write(&folder, "test-embeddings.npy", npy("<f4", false, &[2, 2], &f32s(&[1.0; 4])));
-    assert!(refusal(&folder, "test-embeddings.npy", 1).contains("expected rows of 3 numbers as in"));
+    assert!(rejection(&folder, "test-embeddings.npy", 1).contains("expected rows of 3 values as in"));
 }

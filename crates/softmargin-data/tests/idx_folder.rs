@@ -1,4 +1,4 @@
-//! IDX folders: what is read, and what is refused with which words.
+//! IDX folders: what is read, and the messages of what is rejected.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
 
@@ -61,7 +61,7 @@ fn prepared(height: usize, width: usize) -> Input {
 }
 
 /// The message and the exit code after one file was replaced.
-fn refusal(file: &str, bytes: &[u8]) -> (String, u8) {
+fn rejection(file: &str, bytes: &[u8]) -> (String, u8) {
     let folder = small();
     fs::write(folder.path().join(file), bytes).unwrap();
     let error = load(folder.path()).unwrap_err();
@@ -83,11 +83,11 @@ fn data_idx_plain() {
     assert_eq!(data.classes, ["0", "1", "2"]);
     let notes = [
         "no image of class 0 among the test images",
-        "nothing validates: every class has at most 9 images to train with",
+        "no validation set: every class has at most 9 images in the training set",
     ];
     assert_eq!(data.notes, notes);
     assert_eq!((data.input, data.validation), (prepared(2, 3), None));
-    assert_eq!(data.split, "t10k-images-idx3-ubyte tests; nothing validates; the others train");
+    assert_eq!(data.split, "test set: t10k-images-idx3-ubyte; validation set: none; training set: all other images");
     assert_eq!(data.name, folder.path().file_name().unwrap().to_str().unwrap());
 }
 
@@ -123,34 +123,34 @@ fn data_idx_missing_files_are_named() {
 #[test]
 fn data_idx_wrong_magic_is_named() {
     // Images where labels belong, another type, four dimensions, and no IDX file at all.
-    let (message, code) = refusal(LABELS, &idx(&[3, 2, 3], &[0; 18]));
+    let (message, code) = rejection(LABELS, &idx(&[3, 2, 3], &[0; 18]));
     assert!(message.contains("expected the magic number 0x00000801"), "{message}");
     assert!(message.contains("found 0x00000803"), "{message}");
     assert_eq!(code, 1);
     let mut floats = idx(&[3, 2, 3], &[0; 72]);
     floats[2] = 0x0d;
-    assert!(refusal(IMAGES, &floats).0.contains("found 0x00000d03"));
-    assert!(refusal(IMAGES, &idx(&[3, 2, 3, 1], &[0; 18])).0.contains("found 0x00000804"));
-    assert!(refusal(IMAGES, b"<html>Not found</html>").0.contains("found 0x3c68746d"));
+    assert!(rejection(IMAGES, &floats).0.contains("found 0x00000d03"));
+    assert!(rejection(IMAGES, &idx(&[3, 2, 3, 1], &[0; 18])).0.contains("found 0x00000804"));
+    assert!(rejection(IMAGES, b"<html>Not found</html>").0.contains("found 0x3c68746d"));
 }
 
 #[test]
-fn data_idx_a_header_cut_short_is_refused() {
+fn data_idx_a_header_cut_short_is_rejected() {
     for len in 0..16 {
-        let (message, code) = refusal(IMAGES, &idx(&[3, 2, 3], &[])[..len]);
+        let (message, code) = rejection(IMAGES, &idx(&[3, 2, 3], &[])[..len]);
         assert!(message.contains("expected an IDX header of 16 bytes"), "{len}: {message}");
         assert_eq!(code, 1);
     }
 }
 
 #[test]
-fn data_idx_lying_counts_are_refused_plain_and_gzipped() {
+fn data_idx_lying_counts_are_rejected_plain_and_gzipped() {
     let lies: [[u32; 3]; 4] =
         [[u32::MAX, 2, 3], [u32::MAX, u32::MAX, u32::MAX], [4_000_000, 28, 28], [60_000, 1 << 20, 1 << 20]];
     for lie in lies {
         let file = idx(&lie, &[0; 18]);
         for bytes in [gz(&file), file] {
-            let (message, code) = refusal(IMAGES, &bytes);
+            let (message, code) = rejection(IMAGES, &bytes);
             assert!(message.contains("found a file that is too small for them"), "{message}");
             assert_eq!(code, 1);
         }
@@ -164,45 +164,45 @@ fn data_idx_lying_counts_are_refused_plain_and_gzipped() {
 }
 
 #[test]
-fn data_idx_cut_short_or_with_bytes_to_spare_is_refused() {
+fn data_idx_cut_short_or_with_bytes_to_spare_is_rejected() {
     let whole = idx(&[3, 2, 3], &[7; 18]);
-    let (message, _) = refusal(IMAGES, &whole[..whole.len() - 1]);
+    let (message, _) = rejection(IMAGES, &whole[..whole.len() - 1]);
     assert!(message.contains("expected 3 x 2 x 3 bytes of data as its header says, found 17"), "{message}");
     let longer = [&whole[..], &[0]].concat();
     for bytes in [gz(&longer), longer] {
-        let (message, _) = refusal(IMAGES, &bytes);
+        let (message, _) = rejection(IMAGES, &bytes);
         assert!(message.contains("found more; the file is damaged"), "{message}");
     }
     // A small file that unpacks to a hundred megabytes is not unpacked beyond what the header says.
-    let (message, _) = refusal(IMAGES, &gz(&[&whole[..], &vec![0; 100 << 20]].concat()));
+    let (message, _) = rejection(IMAGES, &gz(&[&whole[..], &vec![0; 100 << 20]].concat()));
     assert!(message.contains("found more"), "{message}");
     // Packed bytes cut short, or damaged.
     let packed = gz(&whole);
-    let (message, code) = refusal(IMAGES, &packed[..packed.len() - 9]);
+    let (message, code) = rejection(IMAGES, &packed[..packed.len() - 9]);
     assert!(message.contains("expected 18 readable bytes of data"), "{message}");
     assert_eq!(code, 1);
     let mut damaged = packed.clone();
     let checksum = damaged.len() - 6;
     damaged[checksum] ^= 1;
-    assert!(refusal(IMAGES, &damaged).0.contains("expected 18 readable bytes of data"));
+    assert!(rejection(IMAGES, &damaged).0.contains("expected 18 readable bytes of data"));
 }
 
 #[test]
 fn data_idx_counts_and_shapes_must_agree() {
-    let (message, code) = refusal(LABELS, &idx(&[2], &[0, 1]));
+    let (message, code) = rejection(LABELS, &idx(&[2], &[0, 1]));
     assert!(message.contains("expected 3 labels, one for each image of train-images-idx3-ubyte, found 2"), "{message}");
     assert_eq!(code, 1);
-    let (message, _) = refusal(TEST_IMAGES, &idx(&[2, 3, 2], &[0; 12]));
+    let (message, _) = rejection(TEST_IMAGES, &idx(&[2, 3, 2], &[0; 12]));
     assert!(message.contains("expected images of 2 x 3 as in train-images-idx3-ubyte, found 3 x 2"), "{message}");
-    let (message, _) = refusal(LABELS, &idx(&[3], &[1, 1, 1]));
+    let (message, _) = rejection(LABELS, &idx(&[3], &[1, 1, 1]));
     assert!(message.contains("expected two or more classes, found one"), "{message}");
 }
 
 #[test]
-fn data_idx_empty_or_oversized_images_are_refused() {
-    assert!(refusal(IMAGES, &idx(&[0, 2, 3], &[])).0.contains("expected one or more images, found none"));
-    assert!(refusal(IMAGES, &idx(&[3, 0, 3], &[])).0.contains("sides from 1 to 1024 pixels, found 0 x 3"));
-    assert!(refusal(IMAGES, &idx(&[0, 5000, 3], &[])).0.contains("found 5000 x 3"));
+fn data_idx_empty_or_oversized_images_are_rejected() {
+    assert!(rejection(IMAGES, &idx(&[0, 2, 3], &[])).0.contains("expected one or more images, found none"));
+    assert!(rejection(IMAGES, &idx(&[3, 0, 3], &[])).0.contains("sides from 1 to 1024 pixels, found 0 x 3"));
+    assert!(rejection(IMAGES, &idx(&[0, 5000, 3], &[])).0.contains("found 5000 x 3"));
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn data_idx_images_are_brought_to_another_size() {
 }
 
 #[test]
-fn data_idx_a_test_class_that_nothing_trains_is_refused() {
-    let (message, code) = refusal(TEST_LABELS, &idx(&[2], &[1, 9]));
+fn data_idx_a_test_class_that_nothing_trains_is_rejected() {
+    let (message, code) = rejection(TEST_LABELS, &idx(&[2], &[1, 9]));
     assert!(
         message.contains("expected labels that train-labels-idx1-ubyte has too, found class 9 of image 1"),
         "{message}"
@@ -306,14 +306,15 @@ fn data_idx_every_tenth_of_a_class_validates() {
     let validation = data.validation.unwrap();
     assert_eq!(names(&validation), ["train 18", "train 19", "train 38", "train 39"]);
     assert_eq!((validation.labels(), data.train.len()), (&[0, 1, 0, 1][..], 36));
-    let expected = "t10k-images-idx3-ubyte tests; of the others in each class every 10th validates; the others train";
+    let expected = "test set: t10k-images-idx3-ubyte; validation set: every 10th of the other images of each class; \
+                    training set: all other images";
     assert_eq!(data.split, expected);
     let rule = |validation| LoadOptions { validation_split: validation, ..LoadOptions::default() };
     let data = load_as(folder.path(), &rule(Some(HoldOut::Last(2)))).unwrap();
     assert_eq!(names(&data.validation.unwrap()), ["train 36", "train 37", "train 38", "train 39"]);
     assert_eq!(load_as(folder.path(), &rule(Some(HoldOut::None))).unwrap().train.len(), 40);
     let error = load_as(folder.path(), &LoadOptions { test_split: Some(HoldOut::Last(1)), ..LoadOptions::default() });
-    assert!(error.unwrap_err().to_string().contains("no rule for the test part, for t10k-images-idx3-ubyte tests"));
+    assert!(error.unwrap_err().to_string().contains("no rule for the test set, which is t10k-images-idx3-ubyte"));
 }
 
 #[test]

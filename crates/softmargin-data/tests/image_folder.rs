@@ -1,4 +1,4 @@
-//! Image folders: what is read, and what is refused with which words.
+//! Image folders: what is read, and the messages of what is rejected.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
 
@@ -65,8 +65,8 @@ fn load(folder: &Path) -> Result<Dataset, Error> {
     load_as(folder, Sizing::Automatic)
 }
 
-/// The message of a refusal that names `named` within the folder (or, if empty, the folder).
-fn refusal(folder: &Path, named: &str, exit_code: u8) -> String {
+/// The message of a rejection that names `named` within the folder (or, if empty, the folder).
+fn rejection(folder: &Path, named: &str, exit_code: u8) -> String {
     let error = load(folder).unwrap_err();
     let message = error.to_string();
     let named = if named.is_empty() { folder.to_owned() } else { folder.join(named) };
@@ -88,9 +88,9 @@ fn data_folder_every_fifth_image_tests() {
     assert_eq!(data.test.labels(), [0, 1]);
     assert_eq!((data.train.samples().shape(), data.input), ([1, 16, 16], prepared(1, 16)));
     assert_eq!(names(&data.test), ["cats/04.png", "dogs/02.png"]);
-    assert!(data.split.contains("every 5th image in name order"), "{}", data.split);
+    assert!(data.split.contains("every 5th image of each class in name order"), "{}", data.split);
     assert_eq!(data.description, "9 gray images of 2 classes, brought to 16 x 16 pixels");
-    assert_eq!(data.notes, ["nothing validates: every class has at most 9 images to train with"]);
+    assert_eq!(data.notes, ["no validation set: every class has at most 9 images in the training set"]);
 }
 
 #[test]
@@ -110,12 +110,12 @@ fn data_folder_train_and_test_are_taken_as_given() {
     classes(&folder.path().join("more"), &[("a", 1)]);
     let data = load(folder.path()).unwrap();
     assert_eq!((data.train.class_counts(2), data.test.class_counts(2)), (vec![7, 1], vec![1, 6]));
-    assert_eq!(data.split, "the folder test tests; nothing validates; the others train");
+    assert_eq!(data.split, "test set: the folder test; validation set: none; training set: all other images");
     assert_eq!(data.notes[0], "left out beside train and test: 1 folder");
     assert_eq!(names(&data.test)[..2], ["test/a/00.png", "test/b/00.png"]);
 
     fs::rename(folder.path().join("test/b"), folder.path().join("test/c")).unwrap();
-    let message = refusal(folder.path(), "", 2);
+    let message = rejection(folder.path(), "", 2);
     assert!(
         message.contains("the same class folders in train and test, found b only in train and c only"),
         "{message}"
@@ -212,48 +212,48 @@ fn data_folder_links_are_followed() {
     assert_eq!((data.train, data.test), (expected.train, expected.test));
 
     symlink(real.path().join("nowhere.png"), linked.path().join("dogs/broken.png")).unwrap();
-    refusal(linked.path(), "dogs/broken.png", 2);
+    rejection(linked.path(), "dogs/broken.png", 2);
 }
 
 #[test]
 fn data_folder_wrong_layouts_are_explained() {
     let folder = two_classes();
     fs::create_dir(folder.path().join("birds")).unwrap();
-    assert!(refusal(folder.path(), "birds", 2).contains("found an empty folder; add images"));
+    assert!(rejection(folder.path(), "birds", 2).contains("found an empty folder; add images"));
     fs::write(folder.path().join("birds/a.webp"), "RIFF").unwrap();
-    assert!(refusal(folder.path(), "birds", 2).contains("found 1 other file, the first"));
+    assert!(rejection(folder.path(), "birds", 2).contains("found 1 other file, the first"));
 
     fs::remove_file(folder.path().join("birds/a.webp")).unwrap();
     fs::create_dir_all(folder.path().join("birds/robin")).unwrap();
-    let message = refusal(folder.path(), "birds", 2);
+    let message = rejection(folder.path(), "birds", 2);
     assert!(message.contains("expected a class folder that holds images, found 1 folder in it"), "{message}");
     assert!(message.contains("robin") && message.contains("directly into its folder"), "{message}");
 
     let one = tempfile::tempdir().unwrap();
     classes(one.path(), &[("cats", 6)]);
-    assert!(refusal(one.path(), "", 2).contains("expected two or more class folders, found one class, cats"));
+    assert!(rejection(one.path(), "", 2).contains("expected two or more class folders, found one class, cats"));
 
     let flat = tempfile::tempdir().unwrap();
     save(&flat.path().join("a.png"), gray(4, 0), ImageFormat::Png);
-    assert!(refusal(flat.path(), "", 2).contains("found no sub-folder and 1 image; sort the images"));
+    assert!(rejection(flat.path(), "", 2).contains("found no sub-folder and 1 image; sort the images"));
 
     let single = tempfile::tempdir().unwrap();
     classes(single.path(), &[("cats", 1), ("dogs", 1)]);
-    assert!(refusal(single.path(), "", 2).contains("expected a class with 2 or more images"));
+    assert!(rejection(single.path(), "", 2).contains("expected a class with 2 or more images"));
     classes(single.path(), &[("cats", 1), ("dogs", 2)]);
     let notes = load(single.path()).unwrap().notes;
-    assert_eq!(notes[0], "1 class with one image only, all of which train: nothing tests them");
+    assert_eq!(notes[0], "1 class with one image only: in the training set, not in the test set");
 }
 
 #[test]
 fn data_folder_a_path_that_is_not_there_or_not_a_folder() {
     let folder = two_classes();
-    let message = refusal(&folder.path().join("nowhere"), "", 2);
+    let message = rejection(&folder.path().join("nowhere"), "", 2);
     assert!(
         message.contains("expected a folder of images, of IDX files or of embeddings, found No such file"),
         "{message}"
     );
-    let message = refusal(&folder.path().join("cats/00.png"), "", 2);
+    let message = rejection(&folder.path().join("cats/00.png"), "", 2);
     assert!(message.contains("found a file; give the folder that holds the data"), "{message}");
 }
 
@@ -263,16 +263,16 @@ fn data_folder_broken_images_are_named_and_counted() {
     let path = folder.path().join("cats/03.png");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 20]).unwrap();
-    let message = refusal(folder.path(), "cats/03.png", 1);
+    let message = rejection(folder.path(), "cats/03.png", 1);
     assert!(message.contains("expected a whole PNG or JPEG image"), "{message}");
     assert!(!message.contains("more of the"), "{message}");
 
     fs::write(folder.path().join("dogs/01.png"), "a text file").unwrap();
     fs::write(folder.path().join("dogs/empty.jpg"), "").unwrap();
-    let message = refusal(folder.path(), "cats/03.png", 1);
+    let message = rejection(folder.path(), "cats/03.png", 1);
     assert!(message.ends_with("2 more of the 10 files fail"), "{message}");
     fs::write(&path, &bytes).unwrap();
-    let message = refusal(folder.path(), "dogs/01.png", 1);
+    let message = rejection(folder.path(), "dogs/01.png", 1);
     assert!(message.contains("found other content; convert it"), "{message}");
 
     fs::remove_file(folder.path().join("dogs/01.png")).unwrap();
@@ -280,7 +280,7 @@ fn data_folder_broken_images_are_named_and_counted() {
     save(&jpeg, RgbImage::from_fn(40, 40, |x, y| Rgb([x as u8 * 6, y as u8 * 6, 0])), ImageFormat::Jpeg);
     let bytes = fs::read(&jpeg).unwrap();
     fs::write(&jpeg, &bytes[..bytes.len() / 2]).unwrap();
-    let message = refusal(folder.path(), "dogs/empty.jpg", 1);
+    let message = rejection(folder.path(), "dogs/empty.jpg", 1);
     assert!(message.contains("cut short"), "{message}");
 }
 
@@ -318,7 +318,10 @@ fn data_folder_a_folder_of_its_own_validates() {
     for name in ["val", "validation"] {
         classes(&folder.path().join(name), &[("a", 2), ("b", 1)]);
         let data = load(folder.path()).unwrap();
-        assert_eq!(data.split, format!("the folder test tests; the folder {name} validates; the others train"));
+        assert_eq!(
+            data.split,
+            format!("test set: the folder test; validation set: the folder {name}; training set: all other images")
+        );
         let first = format!("{name}/a/00.png");
         assert_eq!((data.train.len(), names(data.validation.as_ref().unwrap())[0].as_str()), (40, first.as_str()));
         assert_eq!(data.validation.unwrap().labels(), [0, 0, 1]);
@@ -327,7 +330,7 @@ fn data_folder_a_folder_of_its_own_validates() {
     }
 
     classes(&folder.path().join("val"), &[("a", 2), ("c", 1)]);
-    let message = refusal(folder.path(), "", 2);
+    let message = rejection(folder.path(), "", 2);
     assert!(message.contains("the same class folders in train and val, found b only in train and c only"), "{message}");
     let rule = |rule| LoadOptions { validation_split: Some(rule), ..LoadOptions::default() };
     let data = load_with(folder.path(), &rule(HoldOut::None)).unwrap();
@@ -335,7 +338,7 @@ fn data_folder_a_folder_of_its_own_validates() {
     assert_eq!(data.notes, ["left out beside train and test: 1 folder"]);
     fs::rename(folder.path().join("val/c"), folder.path().join("val/b")).unwrap();
     let error = load_with(folder.path(), &rule(HoldOut::Last(1))).unwrap_err();
-    assert!(error.to_string().contains("no rule for the validation part, for the folder val validates"), "{error}");
+    assert!(error.to_string().contains("no rule for the validation set, which is the folder val"), "{error}");
     assert_eq!(error.exit_code(), 2);
 }
 
@@ -349,14 +352,14 @@ fn data_folder_the_last_of_each_class_test() {
     assert_eq!(names(&data.test)[..4], ["a/16.png", "a/17.png", "a/18.png", "a/19.png"]);
     assert_eq!(names(data.validation.as_ref().unwrap()), ["a/09.png", "b/09.png"]);
     assert_eq!(data.train.class_counts(3), [15, 15, 3]);
-    let expected = "of each class the last 4 images in name order test; of the others in each class every 10th \
-                    validates; the others train";
+    let expected = "test set: the last 4 images of each class in name order; validation set: every 10th of the other \
+                    images of each class; training set: all other images";
     assert_eq!(data.split, expected);
     assert_eq!(
         data.notes,
         [
-            "1 class with at most 4 images, all of which train: nothing tests them",
-            "1 class with at most 9 images to train with: none of them validates"
+            "1 class with at most 4 images: in the training set, not in the test set",
+            "1 class with at most 9 images in the training set: not in the validation set"
         ]
     );
 }

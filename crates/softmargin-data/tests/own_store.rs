@@ -81,7 +81,11 @@ fn a_store_of_computed_images_is_divided_and_named_like_any_other() {
     let validation = data.validation.as_ref().unwrap();
     assert_eq!((data.train.len(), validation.len(), data.test.len()), (44, 4, 12));
     assert_eq!(data.test.samples().name(0), "stripes 8", "the fifth horizontal one");
-    assert!(data.split.starts_with("of each class every 5th image in the order of the rows"), "{}", data.split);
+    assert!(
+        data.split.starts_with("test set: every 5th image of each class in the order of the rows"),
+        "{}",
+        data.split
+    );
     assert_eq!(data.fingerprint().len(), 16);
 }
 

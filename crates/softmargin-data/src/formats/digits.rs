@@ -39,7 +39,7 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Dataset, Error> {
     let division = Undivided {
         source: "digits".to_owned(),
         labels: &labels,
-        own_test: Some("the last 599 of 1,797 images test".to_owned()),
+        own_test: Some("the last 599 of 1,797 images".to_owned()),
         own_validation: None,
         sample: "image",
         order: "order",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_short_too_long_or_not_numbers_is_refused() {
+    fn a_line_that_is_too_short_too_long_or_not_numbers_is_rejected() {
         let good = ["7"; 65].join(",");
         for (line, digit) in [
             (good.clone(), Some(7)),

@@ -167,7 +167,7 @@ fn an_end_marker_in_a_preview_is_not_the_end_of_the_image() {
 }
 
 #[test]
-fn huge_announcements_are_refused_before_they_cost_anything() {
+fn huge_announcements_are_rejected_before_they_cost_anything() {
     for (width, height) in [(100_000, 1), (1, 100_000), (16_384, 16_384), (u32::MAX / 2, u32::MAX / 2)] {
         let error = DecodedImage::decode("bomb.png", &png_announcing(width, height)).unwrap_err();
         assert!(error.to_string().contains("at most 16384 pixels a side and 512 MiB"), "{error}");
@@ -196,7 +196,7 @@ fn damaged_bytes_never_panic() {
         generator ^= generator << 17;
         (generator >> 11) as usize % below
     };
-    let mut refused = 0;
+    let mut rejected = 0;
     for whole in [png_of(&colorful(9, 9)), jpeg_of(&colorful(19, 19))] {
         for _ in 0..1500 {
             let mut bytes = whole.clone();
@@ -204,8 +204,8 @@ fn damaged_bytes_never_panic() {
                 let at = next(bytes.len());
                 bytes[at] = next(256) as u8;
             }
-            refused += usize::from(DecodedImage::decode("x", &bytes).is_err());
+            rejected += usize::from(DecodedImage::decode("x", &bytes).is_err());
         }
     }
-    assert!(refused > 500, "the damage should show: {refused}");
+    assert!(rejected > 500, "the damage should show: {rejected}");
 }

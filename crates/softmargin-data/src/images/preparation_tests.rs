@@ -49,7 +49,7 @@ fn the_ink_of_a_set_is_that_of_its_borders() {
 }
 
 #[test]
-fn it_comes_back_from_a_file_and_nonsense_in_one_is_refused() {
+fn it_comes_back_from_a_file_and_nonsense_in_one_is_rejected() {
     let preparation = Preparation::new(3, 64, 48, Ink::AsIs).unwrap();
     let json = serde_json::to_string(&preparation).unwrap();
     assert_eq!(serde_json::from_str::<Preparation>(&json).unwrap(), preparation);

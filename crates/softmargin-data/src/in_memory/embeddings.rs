@@ -17,8 +17,8 @@ impl EmbeddingsInMemory {
     /// Embeddings of dimension `size` from their values (N, D); their number follows from the length.
     pub(crate) fn new(values: Vec<f32>, size: usize, names: SampleNames) -> Result<EmbeddingsInMemory, Error> {
         let count = whole_samples(values.len(), [size, 1, 1]).ok_or_else(|| {
-            let expected = format!("a multiple of {size} numbers, the size of an embedding");
-            Error::failure("embeddings", expected, format!("{} numbers", values.len()), "")
+            let expected = format!("a multiple of {size} values, the embedding dimension");
+            Error::failure("embeddings", expected, format!("{} values", values.len()), "")
         })?;
         Ok(EmbeddingsInMemory { size, count, values, names })
     }

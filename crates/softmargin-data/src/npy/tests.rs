@@ -23,8 +23,8 @@ fn read(file: &[u8]) -> Result<NpyArray, Error> {
 }
 
 #[track_caller]
-fn refusal(file: &[u8]) -> String {
-    let error = read(file).expect_err("refused");
+fn rejection(file: &[u8]) -> String {
+    let error = read(file).expect_err("rejected");
     assert_eq!(error.exit_code(), 1);
     let message = error.to_string();
     assert!(message.starts_with("x.npy: expected "), "{message}");
@@ -73,47 +73,47 @@ fn labels_are_integers_or_strings() {
     let unicode: Vec<u8> = "é\0ab".chars().flat_map(|letter| (letter as u32).to_le_bytes()).collect();
     assert_eq!(labels("'<U2'", "(2,)", &unicode).unwrap(), names(&["é", "ab"]));
 
-    let refusal = |result: Result<Labels, Error>| result.expect_err("refused").to_string();
-    let message = refusal(labels("'<i2'", "(2,)", &[1, 0, 0xfe, 0xff]));
+    let rejection = |result: Result<Labels, Error>| result.expect_err("rejected").to_string();
+    let message = rejection(labels("'<i2'", "(2,)", &[1, 0, 0xfe, 0xff]));
     assert!(message.contains("expected labels from 0, found -2 in row 1"), "{message}");
-    let message = refusal(labels("'<i8'", "(1,)", &[0, 0, 0, 0, 0, 0, 0, 128]));
+    let message = rejection(labels("'<i8'", "(1,)", &[0, 0, 0, 0, 0, 0, 0, 128]));
     assert!(message.contains("found -9223372036854775808 in row 0"), "{message}");
-    assert!(refusal(labels("'<U1'", "(1,)", &0xd800_u32.to_le_bytes())).contains("broken characters in row 0"));
-    assert!(refusal(labels("'|S1'", "(2,)", b"a\0")).contains("in row 1"));
-    assert!(refusal(labels("'|S1'", "(1,)", b"\xff")).contains("in row 0"));
-    assert!(refusal(labels("'|u1'", "(2, 1)", &[0, 1])).contains("expected an array of one dimension"));
-    assert!(refusal(labels("'<f4'", "(1,)", &[0; 4])).contains("labels.astype('int64')"));
+    assert!(rejection(labels("'<U1'", "(1,)", &0xd800_u32.to_le_bytes())).contains("broken characters in row 0"));
+    assert!(rejection(labels("'|S1'", "(2,)", b"a\0")).contains("in row 1"));
+    assert!(rejection(labels("'|S1'", "(1,)", b"\xff")).contains("in row 0"));
+    assert!(rejection(labels("'|u1'", "(2, 1)", &[0, 1])).contains("expected an array of one dimension"));
+    assert!(rejection(labels("'<f4'", "(1,)", &[0; 4])).contains("labels.astype('int64')"));
 }
 
 #[test]
-fn what_is_neither_numbers_nor_strings_is_refused() {
-    let message = refusal(&file("'|O'", false, "(2,)", b"\x80\x04]\x94."));
+fn what_is_neither_numbers_nor_strings_is_rejected() {
+    let message = rejection(&file("'|O'", false, "(2,)", b"\x80\x04]\x94."));
     assert!(message.contains("found Python objects") && message.contains("astype"), "{message}");
-    assert!(refusal(&file("[('a', '|O')]", false, "(2,)", &[0; 16])).contains("Python objects"));
-    assert!(refusal(&file("[('a', '<f4'), ('b', '<i8')]", false, "(1,)", &[0; 12])).contains("records"));
+    assert!(rejection(&file("[('a', '|O')]", false, "(2,)", &[0; 16])).contains("Python objects"));
+    assert!(rejection(&file("[('a', '<f4'), ('b', '<i8')]", false, "(1,)", &[0; 12])).contains("records"));
     for descr in ["'|b1'", "'<c8'", "'<M8[s]'", "'<f16'", "'|V4'", "'|S0'", "'<U0'"] {
-        let message = refusal(&file(descr, false, "(1,)", &[0; 16]));
+        let message = rejection(&file(descr, false, "(1,)", &[0; 16]));
         assert!(message.contains("an array of numbers or strings, found type"), "{descr}: {message}");
     }
 }
 
 #[test]
-fn broken_headers_are_refused() {
+fn broken_headers_are_rejected() {
     let whole = file("'|u1'", false, "(3,)", &[1, 2, 3]);
     for length in 0..128 {
-        assert!(refusal(&whole[..length]).contains("cut short"), "{length}");
+        assert!(rejection(&whole[..length]).contains("cut short"), "{length}");
     }
-    assert!(refusal(b"PK\x03\x04 and so on").contains("other content"));
-    assert!(refusal(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("a header of 4294967295 bytes"));
-    assert!(refusal(&file(&"(".repeat(9000), false, "(3,)", &[])).contains("brackets in brackets"));
+    assert!(rejection(b"PK\x03\x04 and so on").contains("other content"));
+    assert!(rejection(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("a header of 4294967295 bytes"));
+    assert!(rejection(&file(&"(".repeat(9000), false, "(3,)", &[])).contains("brackets in brackets"));
     for shape in ["(-1,)", "(1.5,)", "3", "'x'", "(3,"] {
-        assert!(refusal(&file("'|u1'", false, shape, &[1, 2, 3])).contains("header"), "{shape}");
+        assert!(rejection(&file("'|u1'", false, shape, &[1, 2, 3])).contains("header"), "{shape}");
     }
     for header in ["{'descr': '|u1'}", "[]", "nonsense", "", "{'descr': 1, 'fortran_order': False, 'shape': ()}"] {
         let mut file = b"\x93NUMPY\x01\x00".to_vec();
         file.extend([u8::try_from(header.len()).unwrap(), 0]);
         file.extend(header.as_bytes());
-        assert!(refusal(&file).contains("expected the header of a .npy file"), "{header}");
+        assert!(rejection(&file).contains("expected the header of a .npy file"), "{header}");
     }
     // A later version of the format, with a longer length.
     let mut later = b"\x93NUMPY\x03\x00".to_vec();
@@ -123,16 +123,16 @@ fn broken_headers_are_refused() {
 }
 
 #[test]
-fn a_shape_that_the_data_do_not_have_is_refused() {
-    assert!(refusal(&file("'|u1'", false, "(3,)", &[1, 2])).contains("found 2; the file is cut short"));
-    assert!(refusal(&file("'|u1'", false, "(3,)", &[1, 2, 3, 4])).contains("found more; the file is damaged"));
+fn a_shape_that_the_data_do_not_have_is_rejected() {
+    assert!(rejection(&file("'|u1'", false, "(3,)", &[1, 2])).contains("found 2; the file is cut short"));
+    assert!(rejection(&file("'|u1'", false, "(3,)", &[1, 2, 3, 4])).contains("found more; the file is damaged"));
     // More than any memory, more than 64 bits, and so much that 64 bits wrap round to little.
     for shape in ["(1000000000000,)", "(4294967296, 4294967296)", "(4294967296, 2147483648, 2, 3)"] {
-        let message = refusal(&file("'<f4'", false, shape, &[1, 2, 3, 4]));
+        let message = rejection(&file("'<f4'", false, shape, &[1, 2, 3, 4]));
         assert!(message.contains("cut short") || message.contains("more elements than"), "{shape}: {message}");
     }
     // One dimension of 0 makes nothing of all the others.
-    assert!(refusal(&file("'<f4'", false, "(4294967296, 4294967296, 0)", &[])).contains("more elements than"));
+    assert!(rejection(&file("'<f4'", false, "(4294967296, 4294967296, 0)", &[])).contains("more elements than"));
 }
 
 #[test]

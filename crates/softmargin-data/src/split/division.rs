@@ -5,15 +5,18 @@ use crate::error::Error;
 use crate::labeled_samples::LabeledSamples;
 use crate::wording::{counted, ordinal};
 
+/// The clause for an empty part.
+const NO_SAMPLES: &str = "none";
+
 /// Labeled samples that are not divided yet, and the parts that come with the data.
 pub(crate) struct Undivided<'a> {
     /// The folder or file, for messages.
     pub(crate) source: String,
     /// The class of each sample outside of the data's own parts.
     pub(crate) labels: &'a [u32],
-    /// A clause such as `the folder test tests`.
+    /// The test set that comes with the data, such as `the folder test`.
     pub(crate) own_test: Option<String>,
-    /// A clause such as `the folder val validates`.
+    /// The validation set that comes with the data, such as `the folder val`.
     pub(crate) own_validation: Option<String>,
     /// The noun for a sample, `image` or `embedding`.
     pub(crate) sample: &'static str,
@@ -52,10 +55,11 @@ impl Undivided<'_> {
         let test_clause = self.own_test.clone().unwrap_or_else(|| self.test_clause(rule));
         let validation_clause = match (&self.own_validation, &validation) {
             (Some(own), _) if validation_split.is_none() => own.clone(),
-            (_, None) => "nothing validates".to_owned(),
+            (_, None) => NO_SAMPLES.to_owned(),
             _ => self.validation_clause(validation_split.unwrap_or(hold_out::VALIDATION)),
         };
-        let sentence = format!("{test_clause}; {validation_clause}; the others train");
+        let others = format!("training set: all other {}s", self.sample);
+        let sentence = format!("test set: {test_clause}; validation set: {validation_clause}; {others}");
         Ok(Division { train, validation, test, sentence, notes })
     }
 
@@ -68,7 +72,7 @@ impl Undivided<'_> {
             rule.check()?;
         }
         let reject = |part: &str, rule: HoldOut, own: &str| {
-            let expected = format!("no rule for the {part} part, for {own}");
+            let expected = format!("no rule for the {part} set, which is {own}");
             Err(Error::request(&self.source, expected, rule, "leave the rule out, or merge the parts"))
         };
         match (test_split, &self.own_test, validation_split, &self.own_validation) {
@@ -103,7 +107,7 @@ impl Undivided<'_> {
         }
         if untested > 0 {
             let few = if every { format!("one {} only", self.sample) } else { self.at_most(rule.least() - 1) };
-            notes.push(format!("{} with {few}, all of which train: nothing tests them", counted(untested, "class")));
+            notes.push(format!("{} with {few}: in the training set, not in the test set", counted(untested, "class")));
         }
         Ok((train, test))
     }
@@ -131,13 +135,13 @@ impl Undivided<'_> {
                 return Err(Error::request(&self.source, expected, found, advice));
             }
             let few = self.at_most(rule.least() - 1);
-            notes.push(format!("nothing validates: every class has {few} to train with"));
+            notes.push(format!("no validation set: every class has {few} in the training set"));
             return Ok((train, None));
         }
         if too_few > 0 {
             let classes = counted(too_few, "class");
             let few = self.at_most(rule.least() - 1);
-            notes.push(format!("{classes} with {few} to train with: none of them validates"));
+            notes.push(format!("{classes} with {few} in the training set: not in the validation set"));
         }
         Ok((train, Some(validation)))
     }
@@ -180,27 +184,27 @@ impl Undivided<'_> {
     fn test_clause(&self, rule: HoldOut) -> String {
         let Undivided { sample, order, .. } = self;
         match rule {
-            HoldOut::Every(2) => format!("of each class every 2nd {sample} in {order} tests"),
+            HoldOut::Every(2) => format!("every 2nd {sample} of each class in {order}"),
             HoldOut::Every(n) => format!(
-                "of each class every {} {sample} in {order} (the {}, the {}, ...) tests, of a class with 2 to {} the \
-                 last one",
+                "every {} {sample} of each class in {order} (the {}, the {}, ...), of a class with 2 to {} the last one",
                 ordinal(n),
                 ordinal(n),
                 ordinal(n.saturating_mul(2)),
                 n - 1
             ),
-            HoldOut::Last(1) => format!("of each class the last {sample} in {order} tests"),
-            HoldOut::Last(n) => format!("of each class the last {n} {sample}s in {order} test"),
-            HoldOut::None => "nothing tests".to_owned(),
+            HoldOut::Last(1) => format!("the last {sample} of each class in {order}"),
+            HoldOut::Last(n) => format!("the last {n} {sample}s of each class in {order}"),
+            HoldOut::None => NO_SAMPLES.to_owned(),
         }
     }
 
     fn validation_clause(&self, rule: HoldOut) -> String {
+        let sample = self.sample;
         match rule {
-            HoldOut::Every(n) => format!("of the others in each class every {} validates", ordinal(n)),
-            HoldOut::Last(1) => "of the others in each class the last validates".to_owned(),
-            HoldOut::Last(n) => format!("of the others in each class the last {n} validate"),
-            HoldOut::None => "nothing validates".to_owned(),
+            HoldOut::Every(n) => format!("every {} of the other {sample}s of each class", ordinal(n)),
+            HoldOut::Last(1) => format!("the last of the other {sample}s of each class"),
+            HoldOut::Last(n) => format!("the last {n} of the other {sample}s of each class"),
+            HoldOut::None => NO_SAMPLES.to_owned(),
         }
     }
 }
@@ -241,14 +245,14 @@ mod tests {
         assert_eq!(
             division.notes,
             [
-                "1 class with one image only, all of which train: nothing tests them",
-                "2 classes with at most 9 images to train with: none of them validates"
+                "1 class with one image only: in the training set, not in the test set",
+                "2 classes with at most 9 images in the training set: not in the validation set"
             ]
         );
         assert_eq!(
             division.sentence,
-            "of each class every 5th image in name order (the 5th, the 10th, ...) tests, of a class with 2 to 4 the \
-             last one; of the others in each class every 10th validates; the others train"
+            "test set: every 5th image of each class in name order (the 5th, the 10th, ...), of a class with 2 to 4 the \
+             last one; validation set: every 10th of the other images of each class; training set: all other images"
         );
     }
 
@@ -261,8 +265,8 @@ mod tests {
         assert_eq!(
             division.notes,
             [
-                "1 class with at most 4 images, all of which train: nothing tests them",
-                "1 class with at most 1 image to train with: none of them validates"
+                "1 class with at most 4 images: in the training set, not in the test set",
+                "1 class with at most 1 image in the training set: not in the validation set"
             ]
         );
     }
@@ -271,11 +275,11 @@ mod tests {
     fn classes_may_be_mixed() {
         let division = undivided(&[0, 1, 0, 1, 1]).divide(None, None).unwrap();
         assert_eq!((division.train, division.test), (vec![0, 1, 3], vec![2, 4]));
-        assert_eq!(division.notes, ["nothing validates: every class has at most 9 images to train with"]);
+        assert_eq!(division.notes, ["no validation set: every class has at most 9 images in the training set"]);
     }
 
     #[test]
-    fn a_rule_that_holds_nothing_out_is_refused_if_it_was_asked_for() {
+    fn a_rule_that_holds_nothing_out_is_rejected_if_it_was_asked_for() {
         let message = divide(&[1, 1], None, None).unwrap_err().to_string();
         assert!(
             message.contains("expected a class with 2 or more images, found no class with more than 1"),
@@ -293,18 +297,21 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_a_part_that_the_data_bring_is_refused() {
+    fn a_rule_for_a_part_that_the_data_bring_is_rejected() {
         let labels = [0; 20];
         let own = Undivided {
-            own_test: Some("the folder test tests".into()),
-            own_validation: Some("the folder val validates".into()),
+            own_test: Some("the folder test".into()),
+            own_validation: Some("the folder val".into()),
             ..undivided(&labels)
         };
         let divide = |test, validation| own.divide(test, validation);
         let plain = divide(None, None).unwrap();
         assert_eq!((plain.train.len(), plain.test.len(), plain.validation), (20, 0, None));
-        assert_eq!(plain.sentence, "the folder test tests; the folder val validates; the others train");
-        assert_eq!(divide(None, Some(HoldOut::None)).unwrap().sentence.matches("nothing validates").count(), 1);
+        assert_eq!(
+            plain.sentence,
+            "test set: the folder test; validation set: the folder val; training set: all other images"
+        );
+        assert_eq!(divide(None, Some(HoldOut::None)).unwrap().sentence.matches("validation set: none").count(), 1);
         for (test, validation) in [(Some(HoldOut::Last(1)), None), (None, Some(HoldOut::Last(1)))] {
             assert_eq!(divide(test, validation).unwrap_err().exit_code(), 2);
         }

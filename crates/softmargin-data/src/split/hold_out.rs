@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_comes_back_as_the_same_rule_and_nonsense_is_refused() {
+    fn text_comes_back_as_the_same_rule_and_nonsense_is_rejected() {
         for rule in [HoldOut::Every(2), HoldOut::Last(1), HoldOut::None] {
             let json = serde_json::to_string(&rule).unwrap();
             assert_eq!(serde_json::from_str::<HoldOut>(&json).unwrap(), rule);

@@ -50,14 +50,14 @@ impl Classes {
     /// When a label is not among the classes.
     pub(super) fn indices(&self, labels: &Labels, path: &Path) -> Result<Vec<u32>, Error> {
         let unknown = |found: String| {
-            let expected = "labels of classes that train";
+            let expected = "labels of classes in the training set";
             Error::failure(path.display(), expected, found, "take both from one data set")
         };
         match (self, labels) {
             (Classes::Numbers(classes), Labels::Numbers(labels)) => indices_of(classes, labels).map_err(unknown),
             (Classes::Names(classes), Labels::Names(labels)) => indices_of(classes, labels).map_err(unknown),
-            (Classes::Numbers(_), _) => Err(unknown("strings where those are numbers".to_owned())),
-            (Classes::Names(_), _) => Err(unknown("numbers where those are strings".to_owned())),
+            (Classes::Numbers(_), _) => Err(unknown("strings, but numbers in the training set".to_owned())),
+            (Classes::Names(_), _) => Err(unknown("numbers, but strings in the training set".to_owned())),
         }
     }
 }

@@ -33,7 +33,7 @@ impl EmbeddingFolder {
         let test = Pair::find(folder, "test-", "test")?;
         let reject = |found: &str| {
             let expected = format!("either {EMBEDDINGS} or train-{EMBEDDINGS}");
-            Err(Error::request(folder.display(), expected, found, "keep the one that is to train"))
+            Err(Error::request(folder.display(), expected, found, "keep the one for the training set"))
         };
         match (plain, named) {
             (Some(_), Some(_)) => reject("both"),
@@ -64,8 +64,8 @@ impl EmbeddingFolder {
         let division = Undivided {
             source: self.folder.display().to_string(),
             labels: &labels,
-            own_test: test.as_ref().map(|_| format!("test-{EMBEDDINGS} tests")),
-            own_validation: validation.as_ref().map(|_| format!("validation-{EMBEDDINGS} validates")),
+            own_test: test.as_ref().map(|_| format!("test-{EMBEDDINGS}")),
+            own_validation: validation.as_ref().map(|_| format!("validation-{EMBEDDINGS}")),
             sample: "embedding",
             order: "the order of the rows",
         }
@@ -99,7 +99,7 @@ fn build(
     notes.extend(all.samples().note_of_streaming());
     let (train, held_out, tests) = division.of(&all);
     Ok(Dataset {
-        description: format!("{count} embeddings of {size} numbers, {}", counted(classes.count(), "class")),
+        description: format!("{count} embeddings of dimension {size}, {}", counted(classes.count(), "class")),
         name,
         split: division.sentence,
         classes: classes.names(),

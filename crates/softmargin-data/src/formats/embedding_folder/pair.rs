@@ -52,7 +52,7 @@ impl Pair {
         let rows = NpyRows::open(&self.embeddings)?;
         let [count, size] = rows.shape();
         if count == 0 || !(1..=MAX_SIZE).contains(&size) {
-            let expected = format!("one row or more, of 1 to {MAX_SIZE} numbers");
+            let expected = format!("one row or more, of 1 to {MAX_SIZE} values");
             let found = format!("the shape [{count}, {size}]");
             return Err(Error::failure(self.embeddings.display(), expected, found, ""));
         }
@@ -74,7 +74,7 @@ impl Pair {
         let open = self.open()?;
         let (expected, size) = (train.size(), open.size());
         if size != expected {
-            let expected = format!("rows of {expected} numbers as in {}", train.path.display());
+            let expected = format!("rows of {expected} values as in {}", train.path.display());
             return Err(Error::failure(open.path.display(), expected, size, "make both with one model"));
         }
         Ok(open)
@@ -148,7 +148,7 @@ impl OpenPair {
         let samples = LabeledSamples::new(self.into_samples(memory)?, labels)?;
         let without = samples.class_counts(classes.count()).iter().filter(|&&count| count == 0).count();
         if without > 0 {
-            notes.push(format!("{} without an embedding in the {part} part", counted(without, "class")));
+            notes.push(format!("{} without an embedding in the {part} set", counted(without, "class")));
         }
         Ok(samples)
     }
@@ -188,7 +188,7 @@ fn check(path: &Path, first: usize, values: &[f32], size: usize) -> Result<(), E
         if let Some(column) = embedding.iter().position(|value| !value.is_finite()) {
             let found = format!("{} in row {row}, column {column}", embedding[column]);
             let advice = "leave the row out, or make the embedding again";
-            return Err(Error::failure(path.display(), "finite numbers of single precision", found, advice));
+            return Err(Error::failure(path.display(), "finite values of single precision", found, advice));
         }
         if embedding.iter().all(|&value| value == 0.0) {
             let found = format!("zeros only in row {row}");

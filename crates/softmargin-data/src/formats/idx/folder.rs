@@ -87,7 +87,7 @@ fn build(
     let division = Undivided {
         source: name.clone(),
         labels: &train.labels,
-        own_test: Some(format!("{TEST_IMAGES} tests")),
+        own_test: Some(TEST_IMAGES.to_owned()),
         own_validation: None,
         sample: "image",
         order: "the order of the file",

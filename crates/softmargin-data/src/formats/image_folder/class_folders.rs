@@ -80,8 +80,8 @@ impl Parts {
         let undivided = Undivided {
             source: folder.display().to_string(),
             labels: &labels,
-            own_test: self.test.then(|| "the folder test tests".to_owned()),
-            own_validation: self.validation.as_ref().map(|name| format!("the folder {name} validates")),
+            own_test: self.test.then(|| "the folder test".to_owned()),
+            own_validation: self.validation.as_ref().map(|name| format!("the folder {name}")),
             sample: "image",
             order: "name order",
         };
