@@ -30,20 +30,15 @@
 //! | [`device`] | where it is computed |
 //! | [`error`] | what goes wrong, and the exit code of a command that ends with it |
 
-pub mod augmentation;
 pub mod config;
-pub mod data;
 pub mod device;
 pub mod embedding;
 pub mod encoder;
-pub mod error;
 pub mod evaluation;
-pub mod generator;
 pub mod inputs;
 pub mod measuring;
 pub mod model;
 pub mod network;
-mod npy_writer;
 pub mod observer;
 pub mod prediction;
 pub mod predictor;
@@ -52,6 +47,11 @@ pub mod run_data;
 pub mod run_dir;
 pub mod training;
 pub mod whole;
+
+pub use softmargin::random as generator;
+pub use softmargin_data as data;
+use softmargin_data::npy_writer;
+pub use softmargin_data::{augmentation, error};
 
 pub use config::{Config, Request};
 pub use data::DataSource;

@@ -75,7 +75,7 @@ impl Config {
         // No data set here has labels by accident that do not count; a sample that is to be left out is left out of them.
         let ignored = self.loss.spec.ignored_label;
         expect(ignored.is_none(), "loss.spec.ignored-label", "none", ignored)?;
-        self.normalization.check()?;
+        check_normalization(self.normalization)?;
         self.training.check()?;
         let built = self.loss.spec.clone().build(classes);
         built.map(|_| ()).map_err(|error| Fault {
@@ -154,11 +154,10 @@ impl Convolution {
     }
 }
 
-impl Normalization {
-    fn check(self) -> Result<(), Fault> {
-        expect(self.mean.is_finite(), "normalization.mean", "a finite number", self.mean)?;
-        above_0("normalization.std", f64::from(self.std))
-    }
+fn check_normalization(normalization: Normalization) -> Result<(), Fault> {
+    let Normalization { mean, std } = normalization;
+    expect(mean.is_finite(), "normalization.mean", "a finite number", mean)?;
+    above_0("normalization.std", f64::from(std))
 }
 
 impl Recipe {
