@@ -105,7 +105,7 @@ def tensors(extras):
 
 def assert_same(loss, x, weight, target, extras, reduction="mean", tolerance=1e-11):
     """Value and all gradients of the composition are those of the kernel."""
-    expected = softmargin.Head(loss, embedding_size=WIDTH).run(x, weight, target, reduction, **extras)
+    expected = softmargin.Head(loss, loss.num_classes, WIDTH).evaluate(x, weight, target, reduction, **extras)
     x, weight, inputs = leaf(x), leaf(weight), tensors(extras)
     target = torch.as_tensor(target)
     value = _composed.batch_loss(loss, x, weight, target, reduction, **inputs)
@@ -117,8 +117,8 @@ def assert_same(loss, x, weight, target, extras, reduction="mean", tolerance=1e-
         if name in inputs:
             near(inputs[name].grad, getattr(expected, f"grad_{name}"), tolerance)
     rows, weights = _composed.row_losses(loss, x, weight, target, **inputs)
-    near(rows.detach(), expected.rows, tolerance)
-    near(weights.sum().item(), expected.weight, tolerance)
+    near(rows.detach(), expected.row_losses, tolerance)
+    near(weights.sum().item(), expected.total_weight, tolerance)
 
 
 def near(found, expected, tolerance):
@@ -241,7 +241,7 @@ def test_a_target_that_leads_keeps_its_loss():
 def test_other_types(name, dtype):
     loss = made(name)
     x, weight, target, extras = problem(loss)
-    expected = softmargin.Head(loss, embedding_size=WIDTH).run(x, weight, target, **extras).value
+    expected = softmargin.Head(loss, loss.num_classes, WIDTH).evaluate(x, weight, target, **extras).value
     inputs = {key: value if key == "state" else torch.tensor(value).to(dtype) for key, value in extras.items()}
     x, weight = (torch.tensor(values).to(dtype).requires_grad_() for values in (x, weight))
     value = _composed.batch_loss(loss, x, weight, torch.tensor(target), **inputs)
@@ -269,7 +269,7 @@ def test_the_next_state_is_that_of_the_kernel(name):
     state = extras.pop("state")
     extras.pop("scale", None)
     found = _composed.next_state(loss, state, leaf(x), leaf(weight), torch.tensor(target), **tensors(extras))
-    expected = softmargin.Head(loss, embedding_size=WIDTH).update(state, x, weight, target, **extras)
+    expected = softmargin.Head(loss, loss.num_classes, WIDTH).update(state, x, weight, target, **extras)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -279,7 +279,7 @@ def test_scores(name):
     x, weight, _, extras = problem(loss)
     bias = extras.get("bias")
     found = _composed.scores(loss, leaf(x), leaf(weight), None if bias is None else leaf(bias))
-    near(found.detach(), softmargin.Head(loss, embedding_size=WIDTH).scores(x, weight, bias), 1e-14)
+    near(found.detach(), softmargin.Head(loss, loss.num_classes, WIDTH).scores(x, weight, bias), 1e-14)
 
 
 def test_what_does_not_fit_is_refused():
