@@ -25,7 +25,7 @@ SPECS = {
         {"label_smoothing": 0.2, "z_loss": 0.1, "spec": {"geometry": {**INNER, "bias": True}}},
     ),
     "straight-through": ("arcface", {"spec": {"margin": STRAIGHT}}),
-    "straight-through value from the norm": ("normface", {"spec": {"margin": {**STRAIGHT, "plus": LINEAR}}}),
+    "straight-through margin from the norm": ("normface", {"spec": {"margin": {**STRAIGHT, "plus": LINEAR}}}),
     "extended": ("arcface", {"spec": {"margin": {**EXACT, "beyond-pi": "extend"}}}),
     "plain": ("arcface", {"spec": {"margin": {**EXACT, "beyond-pi": "plain", "times": 2.5}}}),
     "angle of inner products": ("cross-entropy", {"spec": {"geometry": INNER, "margin": {**EXACT, "plus": LINEAR}}}),
@@ -70,7 +70,7 @@ def made(name, num_classes=CLASSES, **more):
 
 
 def problem(loss, seed=0, rows=ROWS, near=False, **more):
-    """Embeddings, weight and target of NumPy, and everything that the loss wants besides."""
+    """Returns NumPy embeddings, weight and target, and the other inputs that the loss needs."""
     random = np.random.default_rng(seed)
     count = loss.spec.get("sub-centers", 1) * loss.num_classes
     weight = random.normal(size=(count, WIDTH))
@@ -137,7 +137,7 @@ def test_value_and_gradients_are_those_of_the_kernel(name, reduction):
 @pytest.mark.parametrize("name", CASES)
 def test_targets_near_their_prototypes(name):
     loss = made(name)
-    # The sine of a small angle is known to fewer digits than its cosine.
+    # The sine of a small angle is less accurate than its cosine.
     assert_same(loss, *problem(loss, near=True), tolerance=1e-8)
 
 
@@ -179,8 +179,8 @@ def test_chunks_change_nothing(name, monkeypatch):
 
 
 NOT_CHECKED = {
-    "adaface": "its margin is taken for a constant, but moves with the norm",
-    "score from the norm": "its margin is taken for a constant, but moves with the norm",
+    "adaface": "its margin is treated as a constant, but depends on the norm",
+    "score from the norm": "its margin is treated as a constant, but depends on the norm",
     "straight-through": "the gradient is not that of the value",
     "straight-through margin from the norm": "the gradient is not that of the value",
     "curricular, straight-through": "the gradient is not that of the value",
@@ -282,33 +282,33 @@ def test_scores(name):
     near(found.detach(), softmargin.Head(loss, loss.num_classes, WIDTH).scores(x, weight, bias), 1e-14)
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_inputs_are_rejected():
     loss, x, weight = made("am-softmax"), torch.ones(2, WIDTH), torch.ones(CLASSES, WIDTH)
     target = torch.tensor([0, 1])
 
-    def refused(error, words, *arguments, of=loss, **more):
+    def rejects(error, words, *arguments, of=loss, **more):
         with pytest.raises(error, match=words):
             _composed.row_losses(of, *arguments, **more)
 
-    refused(IndexError, r"target\[1\]: expected a class from 0 to 6, found 7", x, weight, torch.tensor([0, 7]))
-    refused(IndexError, r"target\[0\]: expected .*, found -1", x, weight, torch.tensor([-1, 0]))
-    refused(ValueError, "target: expected length 2", x, weight, torch.tensor([0]))
-    refused(TypeError, "target: expected whole numbers", x, weight, torch.tensor([0.0, 1.0]))
-    refused(ValueError, "weight: expected 7 prototypes, found 6", x, weight[:6], target)
-    refused(ValueError, "weight: expected .*as wide", x, torch.ones(CLASSES, 4), target)
-    refused(TypeError, "weight: expected torch.float32", x, weight.double(), target)
-    refused(ValueError, "bias: expected nothing", x, weight, target, bias=torch.zeros(CLASSES))
-    refused(ValueError, "scale: expected nothing", x, weight, target, scale=torch.tensor(1.0))
-    refused(ValueError, "state: expected nothing", x, weight, target, state={})
-    refused(ValueError, r"sample_weights\[1\]", x, weight, target, sample_weights=torch.tensor([1.0, -1.0]))
-    refused(ValueError, "target: expected classes", x, weight, torch.full((2, CLASSES), 1 / CLASSES))
-    refused(ValueError, "state: expected to come", x, weight, target, of=made("curricularface"))
-    refused(ValueError, "margins: expected to come", x, weight, target, of=made("per sample"))
+    rejects(IndexError, r"target\[1\]: expected a class from 0 to 6, found 7", x, weight, torch.tensor([0, 7]))
+    rejects(IndexError, r"target\[0\]: expected .*, found -1", x, weight, torch.tensor([-1, 0]))
+    rejects(ValueError, "target: expected length 2", x, weight, torch.tensor([0]))
+    rejects(TypeError, "target: expected whole numbers", x, weight, torch.tensor([0.0, 1.0]))
+    rejects(ValueError, "weight: expected 7 prototypes, found 6", x, weight[:6], target)
+    rejects(ValueError, "weight: expected .*as wide", x, torch.ones(CLASSES, 4), target)
+    rejects(TypeError, "weight: expected torch.float32", x, weight.double(), target)
+    rejects(ValueError, "bias: expected nothing", x, weight, target, bias=torch.zeros(CLASSES))
+    rejects(ValueError, "scale: expected nothing", x, weight, target, scale=torch.tensor(1.0))
+    rejects(ValueError, "state: expected nothing", x, weight, target, state={})
+    rejects(ValueError, r"sample_weights\[1\]", x, weight, target, sample_weights=torch.tensor([1.0, -1.0]))
+    rejects(ValueError, "target: expected classes", x, weight, torch.full((2, CLASSES), 1 / CLASSES))
+    rejects(ValueError, "state: expected to come", x, weight, target, of=made("curricularface"))
+    rejects(ValueError, "margins: expected to come", x, weight, target, of=made("per sample"))
     beyond = torch.tensor([0.1, 4.0])
     words = r"margins\[1\]: expected a number from 0 to 2"
-    refused(ValueError, words, x, weight, target, of=made("per sample"), margins=beyond)
+    rejects(ValueError, words, x, weight, target, of=made("per sample"), margins=beyond)
     plain = softmargin.Loss("cross-entropy", CLASSES)
     given, bias = torch.full((2, CLASSES), 1.0), torch.zeros(CLASSES)
-    refused(ValueError, r"sum of target\[0\]: expected 1", x, weight, given, of=plain, bias=bias)
+    rejects(ValueError, r"sum of target\[0\]: expected 1", x, weight, given, of=plain, bias=bias)
     with pytest.raises(ValueError, match="reduction: expected one of"):
         _composed.batch_loss(loss, x, weight, target, "none")

@@ -172,7 +172,7 @@ def test_state_keeps_its_precision():
 
 
 def test_averages_are_averaged_over_the_steps():
-    """Buffers of plain numbers: what averages a model's buffers averages the averages of the loss."""
+    """Averaging a model's buffers averages the averages of the loss."""
     head, means = MarginHead(6, 9, loss="curricularface"), []
     averaged = torch.optim.swa_utils.AveragedModel(head, use_buffers=True)
     for seed in range(3):
@@ -262,8 +262,8 @@ def test_other_devices_have_the_same_results(name, reduction):
     want = head(x, target, reduction=reduction).sum()
     got = composed(head.loss, x, head.weight, target, reduction, **parts).sum()
     torch.testing.assert_close(got, want)
-    slopes = (torch.autograd.grad(loss, inputs) for loss in (got, want))
-    for ours, theirs in zip(*slopes, strict=True):
+    gradients = (torch.autograd.grad(loss, inputs) for loss in (got, want))
+    for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 

@@ -52,7 +52,7 @@ def entropy(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
 
 
 def cross_entropy(p: ArrayLike, q: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
-    """Returns the mean self-information under ``q`` (..., n) of events drawn from ``p`` (..., n), ``-sum p ln q`` (...).
+    """Returns the mean self-information under ``q`` (..., n) of events from ``p`` (..., n), ``-sum p ln q`` (...).
 
     Raises ``ValueError`` on rows that are no distributions, and on shapes that cannot be broadcast together.
 

@@ -32,7 +32,10 @@ Keyword arguments that every loss has besides its own:
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -69,41 +72,46 @@ INNER_METHODS = {
 WHOLE_REDUCERS = {"DoNothingReducer", "MultipleReducers"}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """The keyword arguments that every loss has, described in the module."""
+
+    weight_init_func: Callable[[torch.Tensor], Any] | None
+    weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None
+    weight_reg_weight: float
+    embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None
+    embedding_reg_weight: float
+    reducer: Callable[..., torch.Tensor] | None
+    distance: Any
+    collect_stats: bool | None
+
+    def check(self) -> None:
+        """Raises ``ValueError`` on options without effect."""
+        if self.collect_stats:
+            raise ValueError("collect_stats: expected None or False, nothing is recorded here; leave it out")
+        check_reg_weight("weight", self.weight_regularizer, self.weight_reg_weight)
+        check_reg_weight("embedding", self.embedding_regularizer, self.embedding_reg_weight)
+
+
 class _PrototypeLoss(nn.Module):
     """Prototypes, and a loss of the family: the common part of these losses."""
 
-    def __init__(
-        self,
-        num_classes,
-        embedding_size,
-        sub_centers=1,
-        *,
-        weight_init_func=None,
-        weight_regularizer=None,
-        weight_reg_weight=1,
-        embedding_regularizer=None,
-        embedding_reg_weight=1,
-        reducer=None,
-        distance=None,
-        collect_stats=None,
-    ):
+    def __init__(self, options: _Options, /, num_classes: int, embedding_size: int, sub_centers: int = 1) -> None:
         super().__init__()
-        if collect_stats:
-            raise ValueError("collect_stats: expected None or False, nothing is recorded here; leave it out")
-        check_reg_weight("weight", weight_regularizer, weight_reg_weight)
-        check_reg_weight("embedding", embedding_regularizer, embedding_reg_weight)
+        options.check()
         self.num_classes, self.embedding_size, self.sub_centers = num_classes, embedding_size, sub_centers
-        self.weight_regularizer, self.weight_reg_weight = weight_regularizer, weight_reg_weight
-        self.embedding_regularizer, self.embedding_reg_weight = embedding_regularizer, embedding_reg_weight
-        self.reducer = copy.deepcopy(reducer)
-        self._geometry = self._geometry_of(distance)
-        self.weight_init_func = weight_init_func or nn.init.normal_
+        self.weight_regularizer, self.weight_reg_weight = options.weight_regularizer, options.weight_reg_weight
+        self.embedding_regularizer = options.embedding_regularizer
+        self.embedding_reg_weight = options.embedding_reg_weight
+        self.reducer = copy.deepcopy(options.reducer)
+        self._geometry = self._geometry_of(options.distance)
+        self.weight_init_func = options.weight_init_func or nn.init.normal_
         initial = torch.empty(embedding_size, num_classes * sub_centers)
         self.weight_init_func(initial)
         # The shape is that of the other library, the memory layout that of the kernels: (C K, D) row by row.
         self.W = nn.Parameter(initial.t().contiguous().t())
 
-    def __init_subclass__(cls, **arguments):
+    def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         ignored = sorted(INNER_METHODS & set(vars(cls)))
         if ignored:
@@ -118,7 +126,14 @@ class _PrototypeLoss(nn.Module):
         """Returns what ``print`` shows between the parentheses."""
         return f"num_classes={self.num_classes}, embedding_size={self.embedding_size}"
 
-    def forward(self, embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None):
+    def forward(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        indices_tuple: Sequence[torch.Tensor] | None = None,
+        ref_emb: torch.Tensor | None = None,
+        ref_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Returns the loss of embeddings (N, D) and labels (N), integers from 0.
 
         ``indices_tuple`` is the result of a miner: the weight of a row is the number of times it occurs there, relative
@@ -138,7 +153,7 @@ class _PrototypeLoss(nn.Module):
         rows = head_loss(self._loss, x, weight, labels, sample_weights=counts, reduction="none")
         return self._reduced(rows, terms, embeddings, labels)
 
-    def get_logits(self, embeddings):
+    def get_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Returns the scaled scores without margin (N, C) of embeddings (N, D), differentiable.
 
         A class's score is that of its best center. Raises ``RuntimeError`` on embeddings of another size.
@@ -155,10 +170,10 @@ class _PrototypeLoss(nn.Module):
         """Returns the loss of the family."""
         raise NotImplementedError
 
-    def _multiplier(self):
+    def _multiplier(self) -> float:
         return self.scale
 
-    def _set(self, **numbers):
+    def _set(self, **numbers: float) -> None:
         """Sets numbers of the loss and builds it again; restores them after an error."""
         before = {name: getattr(self, name, None) for name in numbers}
         vars(self).update(numbers)
@@ -168,11 +183,17 @@ class _PrototypeLoss(nn.Module):
             vars(self).update(before)
             raise
 
-    def _geometry_of(self, distance):
+    def _geometry_of(self, distance: Any) -> str:
         check_distance(distance, ("CosineSimilarity",))
         return "cosine"
 
-    def _checked(self, embeddings, labels, ref_emb, ref_labels):
+    def _checked(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor | None,
+        ref_emb: torch.Tensor | None,
+        ref_labels: torch.Tensor | None,
+    ) -> torch.Tensor:
         if labels is None:
             raise ValueError("labels: expected the class of each row (N), found nothing")
         if embeddings.ndim != 2 or labels.ndim != 1 or len(labels) != len(embeddings):
@@ -185,7 +206,7 @@ class _PrototypeLoss(nn.Module):
                 raise ValueError(f"{name}: this loss has prototypes and takes no pairs; leave it out")
         return labels.to(embeddings.device)
 
-    def _operands(self, embeddings):
+    def _operands(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns embeddings and prototypes in the wider of their precisions, on the device of the embeddings."""
         if self.W.device != embeddings.device:
             # The parameter stays the same object, which optimizers refer to.
@@ -193,7 +214,7 @@ class _PrototypeLoss(nn.Module):
         dtype = torch.promote_types(embeddings.dtype, self.W.dtype)
         return embeddings.to(dtype), self.weight.to(dtype)
 
-    def _regularization(self, weight, embeddings):
+    def _regularization(self, weight: torch.Tensor, embeddings: torch.Tensor) -> dict[str, torch.Tensor]:
         """Returns the terms besides the loss, with the names that reducers expect."""
         terms = {}
         if self.weight_regularizer is not None:
@@ -202,7 +223,9 @@ class _PrototypeLoss(nn.Module):
             terms["embedding_reg_loss"] = self.embedding_regularizer(embeddings) * self.embedding_reg_weight
         return terms
 
-    def _reduced(self, rows, terms, embeddings, labels):
+    def _reduced(
+        self, rows: torch.Tensor, terms: dict[str, torch.Tensor], embeddings: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
         indices = torch.arange(len(rows), device=rows.device)
         parts = {"loss": {"losses": rows, "indices": indices, "reduction_type": "element"}}
         for name, term in terms.items():
@@ -229,17 +252,41 @@ class NormalizedSoftmaxLoss(_PrototypeLoss):
     is -100 have loss 0. Other arguments: see the module.
     """
 
-    def __init__(self, num_classes, embedding_size, temperature=0.05, **options):
-        super().__init__(num_classes, embedding_size, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        temperature: float = 0.05,
+        *,
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        super().__init__(options, num_classes, embedding_size)
         self.temperature = temperature
 
     @property
-    def temperature(self):
+    def temperature(self) -> float:
         """The divisor of the cosines, above 0; may be set."""
         return self._temperature
 
     @temperature.setter
-    def temperature(self, value):
+    def temperature(self, value: float) -> None:
         if not value > 0:
             raise ValueError(f"temperature: expected a number above 0, found {value}")
         self._set(_temperature=value)
@@ -250,10 +297,10 @@ class NormalizedSoftmaxLoss(_PrototypeLoss):
         spec = {"scale": scale, "geometry": {"kind": self._geometry}}
         return Loss("normface", self.num_classes, spec=spec, ignored_label=-100)
 
-    def _multiplier(self):
+    def _multiplier(self) -> float:
         return 1.0 / self._temperature
 
-    def _geometry_of(self, distance):
+    def _geometry_of(self, distance: Any) -> str:
         check_distance(distance, ("CosineSimilarity", "DotProductSimilarity"))
         return "cosine" if distance is None or distance.normalize_embeddings else "unit-weights"
 
@@ -261,26 +308,35 @@ class NormalizedSoftmaxLoss(_PrototypeLoss):
 class _MarginLoss(_PrototypeLoss):
     """A loss with ``margin`` and ``scale``."""
 
-    def __init__(self, num_classes, embedding_size, margin, scale, sub_centers=1, **options):
-        super().__init__(num_classes, embedding_size, sub_centers, **options)
+    def __init__(
+        self,
+        options: _Options,
+        /,
+        num_classes: int,
+        embedding_size: int,
+        margin: float,
+        scale: float,
+        sub_centers: int = 1,
+    ) -> None:
+        super().__init__(options, num_classes, embedding_size, sub_centers)
         self._set(_margin=margin, _scale=scale)
 
     @property
-    def margin(self):
+    def margin(self) -> float:
         """The margin; may be set. An angle is in radians here, whatever unit the argument has."""
         return self._margin
 
     @margin.setter
-    def margin(self, value):
+    def margin(self, value: float) -> None:
         self._set(_margin=value)
 
     @property
-    def scale(self):
+    def scale(self) -> float:
         """The factor of the scores; may be set."""
         return self._scale
 
     @scale.setter
-    def scale(self, value):
+    def scale(self, value: float) -> None:
         self._set(_scale=value)
 
     def extra_repr(self) -> str:
@@ -297,10 +353,35 @@ class LargeMarginSoftmaxLoss(_MarginLoss):
 
     GEOMETRY = {"kind": "inner-product", "bias": False, "temperature": 1.0}
 
-    def __init__(self, num_classes, embedding_size, margin=4, scale=1, **options):
-        super().__init__(num_classes, embedding_size, margin, scale, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        margin: int = 4,
+        scale: float = 1,
+        *,
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        super().__init__(options, num_classes, embedding_size, margin, scale)
 
-    def _geometry_of(self, distance):
+    def _geometry_of(self, distance: Any) -> str:
         # Cosines are multiplied by the norms again.
         super()._geometry_of(distance)
         return self.GEOMETRY["kind"]
@@ -329,8 +410,33 @@ class CosFaceLoss(_MarginLoss):
     Other arguments: see the module.
     """
 
-    def __init__(self, num_classes, embedding_size, *, margin=0.35, scale=64, **options):
-        super().__init__(num_classes, embedding_size, margin, scale, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        margin: float = 0.35,
+        scale: float = 64,
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        super().__init__(options, num_classes, embedding_size, margin, scale)
 
     def _build(self) -> Loss:
         return Loss("am-softmax", self.num_classes, scale=self._scale, margin=self._margin)
@@ -346,14 +452,40 @@ class ArcFaceLoss(_MarginLoss):
 
     PRESET = "arcface"
 
-    def __init__(self, num_classes, embedding_size, margin=28.6, scale=64, *, margin_unit="degrees", **options):
-        super().__init__(num_classes, embedding_size, radians(margin, margin_unit), scale, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        margin: float = 28.6,
+        scale: float = 64,
+        *,
+        margin_unit: Literal["degrees", "radians"] = "degrees",
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        super().__init__(options, num_classes, embedding_size, radians(margin, margin_unit), scale)
 
     def _build(self) -> Loss:
         margin = {"plus": {"one": float(self._margin)}, "beyond-pi": "extend"}
         return Loss(self.PRESET, self.num_classes, scale=self._scale, spec={**self._parts(), "margin": margin})
 
-    def _parts(self):
+    def _parts(self) -> dict[str, Any]:
         return {}
 
 
@@ -362,14 +494,50 @@ class SubCenterArcFaceLoss(ArcFaceLoss):
 
     PRESET = "sub-center-arcface"
 
-    def __init__(self, num_classes, embedding_size, *, margin=28.6, scale=64, sub_centers=3, **options):
-        super().__init__(num_classes, embedding_size, margin, scale, sub_centers=sub_centers, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        margin: float = 28.6,
+        scale: float = 64,
+        sub_centers: int = 3,
+        margin_unit: Literal["degrees", "radians"] = "degrees",
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        # Past ArcFaceLoss, which has one prototype a class.
+        super(ArcFaceLoss, self).__init__(
+            options, num_classes, embedding_size, radians(margin, margin_unit), scale, sub_centers
+        )
 
-    def _parts(self):
+    def _parts(self) -> dict[str, Any]:
         return {"sub-centers": self.sub_centers}
 
     @torch.no_grad()
-    def get_outliers(self, embeddings, labels, threshold=75, return_dominant_centers=True):
+    def get_outliers(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor,
+        threshold: float = 75,
+        return_dominant_centers: bool = True,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Returns the rows (M) farther than ``threshold`` degrees from the dominant center of their class.
 
         The dominant center of a class is the one that is the best for most of its rows. ``embeddings`` are (N, D),
@@ -406,7 +574,7 @@ def radians(margin: float, unit: str) -> float:
     return angle
 
 
-def row_weights(indices_tuple, rows: int, like: torch.Tensor) -> torch.Tensor | None:
+def row_weights(indices_tuple: Sequence[torch.Tensor] | None, rows: int, like: torch.Tensor) -> torch.Tensor | None:
     """Returns how often each row (N) occurs in a miner's result, relative to the most frequent; None if none does."""
     if indices_tuple is None or all(len(indices) == 0 for indices in indices_tuple):
         return None
@@ -417,13 +585,13 @@ def row_weights(indices_tuple, rows: int, like: torch.Tensor) -> torch.Tensor | 
     return counts.to(device=like.device, dtype=dtype) / counts.max()
 
 
-def check_reg_weight(name: str, regularizer, weight: float) -> None:
+def check_reg_weight(name: str, regularizer: Callable[..., Any] | None, weight: float) -> None:
     """Raises ``ValueError`` on the weight of a regularizer that is not there."""
     if regularizer is None and weight != 1:
         raise ValueError(f"{name}_reg_weight: has no effect without {name}_regularizer; give that too, or leave it out")
 
 
-def check_distance(distance, known: tuple[str, ...]) -> None:
+def check_distance(distance: Any, known: tuple[str, ...]) -> None:
     """Raises ``ValueError`` on a distance of pytorch-metric-learning that is not among the known ones."""
     if distance is None:
         return
