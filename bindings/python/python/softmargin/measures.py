@@ -16,16 +16,20 @@ entries 0 or above that sum to 1 within 1e-4. Everything is computed in ``float6
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softmargin import _core
 from softmargin._arrays import array, readable
 
+Unit = Literal["nats", "bits"]
+
 __all__ = ["cross_entropy", "entropy", "kl_divergence", "self_information"]
 
 
-def self_information(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
+def self_information(p: ArrayLike, unit: Unit = "nats") -> float | NDArray[np.float64]:
     """Returns the information of an event of probability ``p``, ``-ln p``, in the shape of ``p``.
 
     Raises ``ValueError`` on a probability that is not from 0 to 1.
@@ -38,7 +42,7 @@ def self_information(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.flo
     return _plain(np.reshape(_core.self_information(p.reshape(-1), unit), p.shape))
 
 
-def entropy(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
+def entropy(p: ArrayLike, unit: Unit = "nats") -> float | NDArray[np.float64]:
     """Returns the mean self-information of distributions (..., n), ``-sum p ln p`` (...).
 
     Raises ``ValueError`` on rows that are no distributions.
@@ -51,7 +55,7 @@ def entropy(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
     return _plain(np.reshape(_core.entropy(rows, unit), shape))
 
 
-def cross_entropy(p: ArrayLike, q: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
+def cross_entropy(p: ArrayLike, q: ArrayLike, unit: Unit = "nats") -> float | NDArray[np.float64]:
     """Returns the mean self-information under ``q`` (..., n) of events from ``p`` (..., n), ``-sum p ln q`` (...).
 
     Raises ``ValueError`` on rows that are no distributions, and on shapes that cannot be broadcast together.
@@ -63,7 +67,7 @@ def cross_entropy(p: ArrayLike, q: ArrayLike, unit: str = "nats") -> float | NDA
     return _of_pairs(_core.cross_entropy, p, q, unit)
 
 
-def kl_divergence(p: ArrayLike, q: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
+def kl_divergence(p: ArrayLike, q: ArrayLike, unit: Unit = "nats") -> float | NDArray[np.float64]:
     """Returns the divergence of ``q`` (..., n) from ``p`` (..., n), ``sum p ln(p / q)`` (...), exact also near 0.
 
     Raises ``ValueError`` on rows that are no distributions, and on shapes that cannot be broadcast together.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from softmargin._head import Head, Mode, Precision
@@ -53,6 +53,13 @@ class MarginHead(nn.Module):
     torch.Size([4, 10])
     """
 
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    scale: nn.Parameter | None
+    radius: nn.Parameter | None
+    loss_averages: torch.Tensor
+    loss_counters: torch.Tensor
+
     def __init__(
         self,
         embedding_size: int,
@@ -64,7 +71,7 @@ class MarginHead(nn.Module):
         spec: dict[str, Any] | None = None,
         class_weights: ArrayLike | None = None,
         ignored_label: int | None = None,
-        class_counts: ArrayLike | None = None,
+        class_counts: Sequence[int] | NDArray[Any] | None = None,
         label_smoothing: float | None = None,
         z_loss: float | None = None,
         reduction: Reduction = "mean",

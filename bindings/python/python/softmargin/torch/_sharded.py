@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from softmargin._loss import Loss, LossOptions, loss_of
@@ -60,6 +60,11 @@ class ShardedMarginHead(nn.Module):
     ``TypeError`` on arguments of a wrong type.
     """
 
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    scale: nn.Parameter | None
+    radius: nn.Parameter | None
+
     def __init__(
         self,
         embedding_size: int,
@@ -71,7 +76,7 @@ class ShardedMarginHead(nn.Module):
         spec: dict[str, Any] | None = None,
         class_weights: ArrayLike | None = None,
         ignored_label: int | None = None,
-        class_counts: ArrayLike | None = None,
+        class_counts: Sequence[int] | NDArray[Any] | None = None,
         label_smoothing: float | None = None,
         z_loss: float | None = None,
         process_group: dist.ProcessGroup | None = None,

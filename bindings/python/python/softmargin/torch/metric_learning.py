@@ -96,6 +96,10 @@ class _Options:
 class _PrototypeLoss(nn.Module):
     """Prototypes, and a loss of the family: the common part of these losses."""
 
+    W: nn.Parameter
+    scale: float
+    _loss: Loss
+
     def __init__(self, options: _Options, /, num_classes: int, embedding_size: int, sub_centers: int = 1) -> None:
         super().__init__()
         options.check()
