@@ -1,10 +1,10 @@
-"""Trains a small PyTorch network with a margin head, and compares classes that it has never seen.
+"""Trains a small PyTorch network with a margin head, and compares images of classes that were not trained.
 
     pip install ./bindings/python torch scikit-learn
     python bindings/python/examples/train_network.py
 
-A network that is trained with an angular margin gives embeddings whose directions say who is who: pictures of digits
-that were not among the classes of training are told apart by their cosines alone. Takes some seconds.
+A network that is trained with an angular margin gives embeddings whose directions identify classes: images of digits
+that are not among the training classes are distinguished by their cosines alone. It takes some seconds.
 """
 
 import torch
@@ -13,7 +13,7 @@ from softmargin.torch import MarginHead
 
 
 def images(digits):
-    """The pictures of some digits (N, 1, 8, 8), from 0 to 1, and their labels, from 0."""
+    """Returns the images of some digits (N, 1, 8, 8), from 0 to 1, and their labels, from 0."""
     found = load_digits()
     chosen = torch.isin(torch.tensor(found.target), torch.tensor(digits))
     labels = torch.searchsorted(torch.tensor(digits), torch.tensor(found.target)[chosen])
@@ -29,7 +29,7 @@ def main():
         torch.nn.Conv2d(32, 64, 3, stride=2, padding=1), torch.nn.BatchNorm2d(64), torch.nn.ReLU(),
         torch.nn.Flatten(), torch.nn.Linear(64 * 16, 32),
     )  # fmt: skip
-    # The one line that a network with cross-entropy has otherwise: the last layer and its loss.
+    # The only line that differs from training with cross-entropy: the last layer and its loss.
     head = MarginHead(embedding_size=32, num_classes=len(known), loss="arcface", scale=16, margin=0.3)
     optimizer = torch.optim.AdamW([*network.parameters(), *head.parameters()], lr=3e-3)
     for epoch in range(8):
@@ -48,8 +48,8 @@ def main():
         directions = torch.nn.functional.normalize(network(new))
         nearest = (directions @ directions.T).fill_diagonal_(-1.0).argmax(1)
         same = (classes[nearest] == classes).float().mean().item()
-    print(f"of the known digits {right:.1%} are right")
-    print(f"of the unknown ones {same:.1%} have one of their own kind as the nearest")
+    print(f"of the known digits {right:.1%} are correct")
+    print(f"of the unknown ones {same:.1%} have an image of their own class as the nearest")
     return right, same
 
 

@@ -1,5 +1,5 @@
-//! Arrays of NumPy as views. The Python side has brought all numbers of a call to one type, and labels to `int64`; strides
-//! may be any.
+//! NumPy arrays as views. The Python side has converted all numbers of a call to one type, and labels to `int64`; strides
+//! are arbitrary.
 
 use ndarray::{Dimension, Ix1, Ix2};
 use numpy::{BorrowError, Element, PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray};
@@ -7,18 +7,18 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use softmargin::Real;
 
-/// The types of numbers that there are kernels for.
+/// A type of numbers that the kernels support.
 pub(crate) trait Number: Real + Element {}
 
 impl Number for f32 {}
 impl Number for f64 {}
 
-/// Whether a matrix is of single precision; else it is of double precision, or refused when it is read.
+/// Returns true for a matrix of `f32`; others are of `f64`, or rejected when they are read.
 pub(crate) fn is_single(matrix: &Bound<'_, PyAny>) -> bool {
     matrix.cast::<PyArray<f32, Ix2>>().is_ok()
 }
 
-/// Computes with `$number` as the type that a matrix has.
+/// Evaluates an expression with `$number` as the element type of a matrix.
 macro_rules! with_type_of {
     ($matrix:expr, $number:ident => $compute:expr) => {
         if $crate::arrays::is_single($matrix) {
@@ -32,7 +32,7 @@ macro_rules! with_type_of {
 }
 pub(crate) use with_type_of;
 
-/// An array that is read while a kernel runs.
+/// Borrows an array for reading.
 pub(crate) fn read<'py, T: Element, D: Dimension>(
     name: &str,
     array: &Bound<'py, PyAny>,
@@ -47,10 +47,10 @@ pub(crate) fn read_optional<'py, T: Element>(
     array.map(|array| read(name, array)).transpose()
 }
 
-/// A matrix that a step writes to while a kernel runs.
+/// Borrows a matrix for writing, for a step.
 pub(crate) fn write<'py>(name: &str, matrix: &Bound<'py, PyAny>) -> PyResult<PyReadwriteArray<'py, f32, Ix2>> {
-    let refused = |cause: BorrowError| PyValueError::new_err(format!("{name}: {cause}; a step writes to it"));
-    typed(name, matrix)?.try_readwrite().map_err(refused)
+    let rejected = |cause: BorrowError| PyValueError::new_err(format!("{name}: {cause}; a step writes to it"));
+    typed(name, matrix)?.try_readwrite().map_err(rejected)
 }
 
 fn typed<'a, 'py, T: Element, D: Dimension>(
@@ -64,7 +64,7 @@ fn typed<'a, 'py, T: Element, D: Dimension>(
     })
 }
 
-/// What the rows of a batch are to become: labels (N) or distributions (N, C).
+/// Targets of the rows of a batch: labels (N) or distributions (N, C).
 pub(crate) enum Targets<'py, F: Element> {
     Hard(PyReadonlyArray<'py, i64, Ix1>),
     Soft(PyReadonlyArray<'py, F, Ix2>),

@@ -23,7 +23,7 @@ fn slice<F: Number>(row: ArrayView1<'_, F>) -> Cow<'_, [F]> {
     row.to_slice().map_or_else(|| Cow::Owned(row.to_vec()), Cow::Borrowed)
 }
 
-/// One number of every row.
+/// Maps every row to a number.
 fn of_rows<'py>(
     rows: &Bound<'py, PyAny>,
     of: impl Fn(&[f64]) -> softmargin::Result<f64> + Send + Sync,
@@ -35,7 +35,7 @@ fn of_rows<'py>(
     Ok(PyArray1::from_vec(py, found.map_err(raised)?))
 }
 
-/// One number of every pair of rows.
+/// Maps every pair of rows to a number.
 fn of_pairs<'py>(
     p: &Bound<'py, PyAny>,
     q: &Bound<'py, PyAny>,
@@ -84,7 +84,7 @@ pub(crate) fn kl_divergence<'py>(
     of_pairs(&p, &q, |p, q| measures::kl_divergence(p, q, unit))
 }
 
-/// A function from rows to rows.
+/// Maps every row to a row.
 fn rows_to_rows<'py, F: Number>(
     scores: &Bound<'py, PyAny>,
     of: impl Fn(&[F]) -> softmargin::Result<Vec<F>> + Send + Sync,

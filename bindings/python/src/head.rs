@@ -74,7 +74,7 @@ impl Head {
 
     /// The loss of a batch, and its gradients where they are asked for.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
-    fn run<'py>(
+    fn evaluate<'py>(
         &self,
         py: Python<'py>,
         embeddings: Bound<'py, PyAny>,
@@ -240,7 +240,7 @@ impl Head {
         bias: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = embeddings.py();
-        let embeddings = read::<F, Ix2>("x", embeddings)?;
+        let embeddings = read::<F, Ix2>("embeddings", embeddings)?;
         let weight = read::<F, Ix2>("weight", weight)?;
         let bias = read_optional::<F>("bias", bias)?;
         let (embeddings, weight) = (embeddings.as_array(), weight.as_array());
@@ -279,11 +279,11 @@ impl Head {
 fn put_value<F: Number>(answer: &Bound<'_, PyDict>, value: &HeadValue<F>) -> PyResult<()> {
     let py = answer.py();
     answer.set_item("value", value.total.widen())?;
-    answer.set_item("rows", PyArray1::from_array(py, &value.rows))?;
-    answer.set_item("weight", value.weight)?;
-    answer.set_item("kept", value.kept)?;
-    answer.set_item("target_score", PyArray1::from_array(py, &value.statistics.target_score))?;
-    answer.set_item("top", PyArray1::from_array(py, &value.statistics.top))?;
+    answer.set_item("row_losses", PyArray1::from_array(py, &value.rows))?;
+    answer.set_item("total_weight", value.weight)?;
+    answer.set_item("num_valid", value.kept)?;
+    answer.set_item("target_scores", PyArray1::from_array(py, &value.statistics.target_score))?;
+    answer.set_item("predictions", PyArray1::from_array(py, &value.statistics.top))?;
     let distribution = value.statistics.distribution.as_ref();
     answer.set_item("log_sum_exp", distribution.map(|found| PyArray1::from_array(py, &found.log_sum_exp)))?;
     answer.set_item("entropy", distribution.map(|found| PyArray1::from_array(py, &found.entropy)))

@@ -1,7 +1,7 @@
-//! Large gradients, in memory that is used again once nobody holds an array or a tensor in it.
+//! Large gradients, in memory that is reused once no array or tensor refers to it.
 //!
-//! A fresh array of hundreds of megabytes costs a fault for each of its pages. So what the kernels have allocated is lent to
-//! NumPy; when the last array of it goes, it comes back here for the next gradient of that size.
+//! A fresh array of hundreds of megabytes costs a page fault for each of its pages. So the kernels' buffers are lent to
+//! NumPy; when the last array over one is freed, it is stored here for the next gradient of that size.
 
 use crate::arrays::Number;
 use ndarray::Array2;
@@ -10,10 +10,10 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
-/// Smaller arrays are NumPy's own: 4 MiB.
+/// Smallest buffer that is lent, in bytes: 4 MiB. Smaller arrays belong to NumPy.
 const LARGE: usize = 4 << 20;
 
-/// Buffers that are kept: the gradients of two heads, or of one whose last gradients are still held.
+/// Most free buffers: for the gradients of two heads, or of one whose last gradients are still in use.
 const MOST: usize = 2;
 
 static FREE: Mutex<Vec<Numbers>> = Mutex::new(Vec::new());
@@ -24,10 +24,10 @@ pub(crate) enum Numbers {
     Double(Vec<f64>),
 }
 
-/// A type of numbers whose buffers are kept.
+/// A type of numbers whose buffers are reused.
 pub(crate) trait Lent: Number {
     fn wrap(buffer: Vec<Self>) -> Numbers;
-    /// The buffer if it is of this type, else as it was.
+    /// Returns the numbers if they are of this type, else the buffer as it was.
     fn unwrap(buffer: Numbers) -> Result<Vec<Self>, Numbers>;
 }
 
@@ -60,7 +60,7 @@ impl Numbers {
     }
 }
 
-/// A matrix of any content in memory that has come back, if there is one of this size.
+/// Returns a matrix of arbitrary content over a free buffer of this size, if there is one.
 pub(crate) fn take<F: Lent>(shape: (usize, usize)) -> Option<Array2<F>> {
     let wanted = F::wrap(Vec::new()).length().0;
     let length = shape.0.checked_mul(shape.1)?;
@@ -70,7 +70,7 @@ pub(crate) fn take<F: Lent>(shape: (usize, usize)) -> Option<Array2<F>> {
     Array2::from_shape_vec(shape, buffer).ok()
 }
 
-/// What owns the memory of an array of NumPy.
+/// Owner of the memory of a NumPy array.
 #[pyclass(frozen, module = "softmargin._core")]
 struct Lease {
     buffer: Mutex<Option<Numbers>>,
@@ -87,7 +87,7 @@ impl Drop for Lease {
     }
 }
 
-/// A gradient as an array of NumPy, without a copy. What no later call takes is not to be lent.
+/// Returns a gradient as a NumPy array, without a copy. Only for matrices whose buffer a later call can take.
 #[allow(unsafe_code, reason = "NumPy borrows memory whose owner it keeps alive")]
 pub(crate) fn lend<F: Lent>(py: Python<'_>, matrix: Array2<F>) -> PyResult<Bound<'_, PyAny>> {
     let shape = matrix.dim();
@@ -101,9 +101,9 @@ pub(crate) fn lend<F: Lent>(py: Python<'_>, matrix: Array2<F>) -> PyResult<Bound
     };
     let pointer = numbers.as_mut_ptr();
     let lease = Bound::new(py, Lease { buffer: Mutex::new(Some(F::wrap(buffer))) })?;
-    // SAFETY: the pointer is to numbers of the buffer, as many as the shape has and in its order, which the lease owns and
-    // nobody reads or writes but through the array. The buffer is moved only as a whole, which leaves its numbers where they are, and
-    // only when the lease is dropped. The array keeps the lease alive as its base.
+    // SAFETY: the pointer is to at least as many numbers as the shape has, in its order, in a buffer that the lease owns and
+    // that is read and written only through the array. The buffer is moved only as a whole, which does not move its
+    // numbers, and only when the lease is dropped. The array keeps the lease alive as its base.
     let array = unsafe {
         let view = ndarray::ArrayViewMut2::from_shape_ptr(shape, pointer);
         PyArray2::borrow_from_array(&view, lease.into_any())
@@ -111,7 +111,7 @@ pub(crate) fn lend<F: Lent>(py: Python<'_>, matrix: Array2<F>) -> PyResult<Bound
     Ok(array.into_any())
 }
 
-/// Gives the memory of gradients that nobody holds any more back to the system.
+/// Returns the memory of free buffers to the system.
 #[pyfunction]
 pub(crate) fn release_memory() {
     FREE.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -1,5 +1,5 @@
-//! The core crate as a Python extension: arrays in and out without copies, and without the interpreter's lock while
-//! anything is computed. What users see is written in Python, in `python/softmargin`; this module is its engine room.
+//! The core crate as a Python extension module: arrays are passed without copies, and the GIL is released during the
+//! computation. The public API is written in Python, in `python/softmargin`, and calls this module.
 
 mod arrays;
 mod errors;
@@ -14,7 +14,7 @@ mod threads;
 
 use pyo3::prelude::*;
 
-/// The engine room of softmargin; not for direct use.
+/// Extension module of softmargin; not for direct use.
 #[pymodule]
 mod _core {
     use pyo3::prelude::*;
@@ -41,6 +41,6 @@ mod _core {
     }
 
     #[pymodule_export]
-    #[expect(non_upper_case_globals, reason = "the name that it has in Python")]
+    #[expect(non_upper_case_globals, reason = "the Python convention for this name")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 }

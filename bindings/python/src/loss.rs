@@ -88,7 +88,7 @@ impl Loss {
     }
 
     /// The loss of a batch, and its gradients where they are asked for.
-    fn run<'py>(
+    fn evaluate<'py>(
         &self,
         py: Python<'py>,
         scores: Bound<'py, PyAny>,
@@ -101,7 +101,7 @@ impl Loss {
         with_type_of!(&scores, F => self.run_of::<F>(py, &scores, &target, reduction, gradients, &extras))
     }
 
-    /// Margin values of margin of each row, for what computes the loss by other means: the scores are not needed.
+    /// Returns the margin values of each row, without scores: for code that computes the loss by other means.
     #[pyo3(signature = (target, norms=None, margins=None, state=None))]
     fn row_margins<'py>(
         &self,
@@ -219,7 +219,7 @@ impl Loss {
         let answer = PyDict::new(py);
         put_value(&answer, &value)?;
         if let Some(of_loss) = of_loss {
-            answer.set_item("grad", lend(py, of_loss.scores)?)?;
+            answer.set_item("grad_scores", lend(py, of_loss.scores)?)?;
             answer.set_item("grad_scale", of_loss.scale.widen())?;
             answer.set_item("grad_radius", of_loss.radius.widen())?;
             let norms = |norms: Option<ndarray::Array1<F>>| norms.map(|norms| PyArray1::from_owned_array(py, norms));
@@ -261,9 +261,9 @@ impl Loss {
 /// What value a batch has, into a dictionary.
 fn put_value<F: Lent>(answer: &Bound<'_, PyDict>, value: &Value<F>) -> PyResult<()> {
     answer.set_item("value", value.total.widen())?;
-    answer.set_item("rows", PyArray1::from_array(answer.py(), &value.rows))?;
-    answer.set_item("weight", value.weight)?;
-    answer.set_item("kept", value.kept)
+    answer.set_item("row_losses", PyArray1::from_array(answer.py(), &value.rows))?;
+    answer.set_item("total_weight", value.weight)?;
+    answer.set_item("num_valid", value.kept)
 }
 
 pub(crate) fn read_state(state: Option<&Bound<'_, PyAny>>) -> PyResult<Option<LossState>> {

@@ -18,7 +18,7 @@ pub(crate) struct Optimizer {
 }
 
 impl Optimizer {
-    /// The optimizer, if no other thread steps with it now.
+    /// Locks the optimizer; an error if another thread is in a step with it.
     pub(crate) fn take(&self) -> PyResult<MutexGuard<'_, head::Optimizer>> {
         let message = "optimizer: expected one that is not in use, found it in a step of another thread";
         self.inner.try_lock().map_err(|_| PyValueError::new_err(message))
@@ -27,7 +27,7 @@ impl Optimizer {
 
 #[pymethods]
 impl Optimizer {
-    /// `rule` is a dictionary: its kind and its numbers.
+    /// Makes an optimizer of a rule, a dictionary with its kind and its numbers.
     #[new]
     #[pyo3(signature = (rule, learning_rate, shape, row_rates=None))]
     fn new(
@@ -55,7 +55,7 @@ impl Optimizer {
         self.take()?.set_learning_rate(learning_rate).map_err(raised)
     }
 
-    /// Copies of what it remembers.
+    /// Returns copies of the two moments.
     fn moments<'py>(&self, py: Python<'py>) -> PyResult<[Bound<'py, PyArray2<f32>>; 2]> {
         Ok(self.take()?.moments().map(|moment| moment.to_pyarray(py)))
     }
@@ -66,7 +66,7 @@ impl Optimizer {
         self.take()?.restore(steps, first.as_array().to_owned(), second.as_array().to_owned()).map_err(raised)
     }
 
-    /// A step on the whole weight with a gradient at hand.
+    /// Steps on the whole weight with a given gradient.
     fn apply(&self, py: Python<'_>, weight: Bound<'_, PyAny>, gradient: Bound<'_, PyAny>) -> PyResult<()> {
         let gradient = read::<f32, Ix2>("gradient", &gradient)?;
         let mut weight = write("weight", &weight)?;

@@ -1,27 +1,27 @@
-//! The threads that kernels run on.
+//! Threads that the kernels run on.
 //!
-//! Threads do not survive a fork: to a child the pool of its parent is one that never answers. A child has a pool of its own
-//! for each thread that calls.
+//! Threads do not survive a fork: in a child process the parent's pool would never answer. A child has its own pool for each
+//! thread that calls.
 
 use pyo3::Python;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
-/// The process that has loaded the extension, whose pool is that of the whole process.
+/// The process that loaded the extension, which uses the global pool.
 static FIRST: OnceLock<u32> = OnceLock::new();
 
 thread_local! {
-    /// The pool of this thread in a child, and the process that it belongs to.
+    /// The pool of this thread in a child process, and that process.
     static OWN: RefCell<Option<(u32, ThreadPool)>> = const { RefCell::new(None) };
 }
 
-/// Notes which process has loaded the extension.
+/// Records the process that loaded the extension.
 pub(crate) fn loaded() {
     FIRST.get_or_init(std::process::id);
 }
 
-/// Computes on the threads of this process, without the interpreter's lock.
+/// Runs a computation on the threads of this process, with the GIL released.
 pub(crate) fn compute<R: Send>(py: Python<'_>, compute: impl FnOnce() -> R + Send) -> R {
     py.detach(|| on_own_threads(compute))
 }
@@ -36,7 +36,7 @@ fn on_own_threads<R: Send>(compute: impl FnOnce() -> R + Send) -> R {
             let threads = ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build();
             let alone = || ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
             let fresh = threads.or_else(|_| alone()).ok();
-            // A pool that was inherited has no threads: to end it would be to wait for them.
+            // An inherited pool has no threads: dropping it would wait for them forever.
             std::mem::forget(std::mem::replace(own, fresh.map(|pool| (process, pool))));
         }
         match own {

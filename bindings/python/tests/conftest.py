@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""Shared helpers of the tests."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ NAMES = [loss["name"] for loss in softmargin.losses()]
 
 
 def make_loss(name, num_classes, **arguments):
-    """A loss of the family; margins by frequency are told some counts."""
+    """Returns a loss by name; with some class counts for margins by frequency."""
     if name == "ldam":
         arguments.setdefault("class_counts", [5 + 7 * k for k in range(num_classes)])
     return softmargin.Loss(name, num_classes, **arguments)

@@ -25,7 +25,7 @@ SPECS = {
         {"label_smoothing": 0.2, "z_loss": 0.1, "spec": {"geometry": {**INNER, "bias": True}}},
     ),
     "straight-through": ("arcface", {"spec": {"margin": STRAIGHT}}),
-    "straight-through value from the norm": ("normface", {"spec": {"margin": {**STRAIGHT, "plus": LINEAR}}}),
+    "straight-through margin from the norm": ("normface", {"spec": {"margin": {**STRAIGHT, "plus": LINEAR}}}),
     "extended": ("arcface", {"spec": {"margin": {**EXACT, "beyond-pi": "extend"}}}),
     "plain": ("arcface", {"spec": {"margin": {**EXACT, "beyond-pi": "plain", "times": 2.5}}}),
     "angle of inner products": ("cross-entropy", {"spec": {"geometry": INNER, "margin": {**EXACT, "plus": LINEAR}}}),
@@ -70,7 +70,7 @@ def made(name, num_classes=CLASSES, **more):
 
 
 def problem(loss, seed=0, rows=ROWS, near=False, **more):
-    """Embeddings, weight and target of NumPy, and everything that the loss wants besides."""
+    """Returns NumPy embeddings, weight and target, and the other inputs that the loss needs."""
     random = np.random.default_rng(seed)
     count = loss.spec.get("sub-centers", 1) * loss.num_classes
     weight = random.normal(size=(count, WIDTH))
@@ -105,7 +105,7 @@ def tensors(extras):
 
 def assert_same(loss, x, weight, target, extras, reduction="mean", tolerance=1e-11):
     """Value and all gradients of the composition are those of the kernel."""
-    expected = softmargin.Head(loss, embedding_size=WIDTH).run(x, weight, target, reduction, **extras)
+    expected = softmargin.Head(loss, loss.num_classes, WIDTH).evaluate(x, weight, target, reduction, **extras)
     x, weight, inputs = leaf(x), leaf(weight), tensors(extras)
     target = torch.as_tensor(target)
     value = _composed.batch_loss(loss, x, weight, target, reduction, **inputs)
@@ -117,8 +117,8 @@ def assert_same(loss, x, weight, target, extras, reduction="mean", tolerance=1e-
         if name in inputs:
             near(inputs[name].grad, getattr(expected, f"grad_{name}"), tolerance)
     rows, weights = _composed.row_losses(loss, x, weight, target, **inputs)
-    near(rows.detach(), expected.rows, tolerance)
-    near(weights.sum().item(), expected.weight, tolerance)
+    near(rows.detach(), expected.row_losses, tolerance)
+    near(weights.sum().item(), expected.total_weight, tolerance)
 
 
 def near(found, expected, tolerance):
@@ -137,7 +137,7 @@ def test_value_and_gradients_are_those_of_the_kernel(name, reduction):
 @pytest.mark.parametrize("name", CASES)
 def test_targets_near_their_prototypes(name):
     loss = made(name)
-    # The sine of a small angle is known to fewer digits than its cosine.
+    # The sine of a small angle is less accurate than its cosine.
     assert_same(loss, *problem(loss, near=True), tolerance=1e-8)
 
 
@@ -179,8 +179,8 @@ def test_chunks_change_nothing(name, monkeypatch):
 
 
 NOT_CHECKED = {
-    "adaface": "its margin is taken for a constant, but moves with the norm",
-    "score from the norm": "its margin is taken for a constant, but moves with the norm",
+    "adaface": "its margin is treated as a constant, but depends on the norm",
+    "score from the norm": "its margin is treated as a constant, but depends on the norm",
     "straight-through": "the gradient is not that of the value",
     "straight-through margin from the norm": "the gradient is not that of the value",
     "curricular, straight-through": "the gradient is not that of the value",
@@ -241,7 +241,7 @@ def test_a_target_that_leads_keeps_its_loss():
 def test_other_types(name, dtype):
     loss = made(name)
     x, weight, target, extras = problem(loss)
-    expected = softmargin.Head(loss, embedding_size=WIDTH).run(x, weight, target, **extras).value
+    expected = softmargin.Head(loss, loss.num_classes, WIDTH).evaluate(x, weight, target, **extras).value
     inputs = {key: value if key == "state" else torch.tensor(value).to(dtype) for key, value in extras.items()}
     x, weight = (torch.tensor(values).to(dtype).requires_grad_() for values in (x, weight))
     value = _composed.batch_loss(loss, x, weight, torch.tensor(target), **inputs)
@@ -269,7 +269,7 @@ def test_the_next_state_is_that_of_the_kernel(name):
     state = extras.pop("state")
     extras.pop("scale", None)
     found = _composed.next_state(loss, state, leaf(x), leaf(weight), torch.tensor(target), **tensors(extras))
-    expected = softmargin.Head(loss, embedding_size=WIDTH).update(state, x, weight, target, **extras)
+    expected = softmargin.Head(loss, loss.num_classes, WIDTH).update(state, x, weight, target, **extras)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -279,36 +279,36 @@ def test_scores(name):
     x, weight, _, extras = problem(loss)
     bias = extras.get("bias")
     found = _composed.scores(loss, leaf(x), leaf(weight), None if bias is None else leaf(bias))
-    near(found.detach(), softmargin.Head(loss, embedding_size=WIDTH).scores(x, weight, bias), 1e-14)
+    near(found.detach(), softmargin.Head(loss, loss.num_classes, WIDTH).scores(x, weight, bias), 1e-14)
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_inputs_are_rejected():
     loss, x, weight = made("am-softmax"), torch.ones(2, WIDTH), torch.ones(CLASSES, WIDTH)
     target = torch.tensor([0, 1])
 
-    def refused(error, words, *arguments, of=loss, **more):
+    def rejects(error, words, *arguments, of=loss, **more):
         with pytest.raises(error, match=words):
             _composed.row_losses(of, *arguments, **more)
 
-    refused(IndexError, r"target\[1\]: expected a class from 0 to 6, found 7", x, weight, torch.tensor([0, 7]))
-    refused(IndexError, r"target\[0\]: expected .*, found -1", x, weight, torch.tensor([-1, 0]))
-    refused(ValueError, "target: expected length 2", x, weight, torch.tensor([0]))
-    refused(TypeError, "target: expected whole numbers", x, weight, torch.tensor([0.0, 1.0]))
-    refused(ValueError, "weight: expected 7 prototypes, found 6", x, weight[:6], target)
-    refused(ValueError, "weight: expected .*as wide", x, torch.ones(CLASSES, 4), target)
-    refused(TypeError, "weight: expected torch.float32", x, weight.double(), target)
-    refused(ValueError, "bias: expected nothing", x, weight, target, bias=torch.zeros(CLASSES))
-    refused(ValueError, "scale: expected nothing", x, weight, target, scale=torch.tensor(1.0))
-    refused(ValueError, "state: expected nothing", x, weight, target, state={})
-    refused(ValueError, r"sample_weights\[1\]", x, weight, target, sample_weights=torch.tensor([1.0, -1.0]))
-    refused(ValueError, "target: expected classes", x, weight, torch.full((2, CLASSES), 1 / CLASSES))
-    refused(ValueError, "state: expected to come", x, weight, target, of=made("curricularface"))
-    refused(ValueError, "margins: expected to come", x, weight, target, of=made("per sample"))
+    rejects(IndexError, r"target\[1\]: expected a class from 0 to 6, found 7", x, weight, torch.tensor([0, 7]))
+    rejects(IndexError, r"target\[0\]: expected .*, found -1", x, weight, torch.tensor([-1, 0]))
+    rejects(ValueError, "target: expected length 2", x, weight, torch.tensor([0]))
+    rejects(TypeError, "target: expected whole numbers", x, weight, torch.tensor([0.0, 1.0]))
+    rejects(ValueError, "weight: expected 7 prototypes, found 6", x, weight[:6], target)
+    rejects(ValueError, "weight: expected .*as wide", x, torch.ones(CLASSES, 4), target)
+    rejects(TypeError, "weight: expected torch.float32", x, weight.double(), target)
+    rejects(ValueError, "bias: expected nothing", x, weight, target, bias=torch.zeros(CLASSES))
+    rejects(ValueError, "scale: expected nothing", x, weight, target, scale=torch.tensor(1.0))
+    rejects(ValueError, "state: expected nothing", x, weight, target, state={})
+    rejects(ValueError, r"sample_weights\[1\]", x, weight, target, sample_weights=torch.tensor([1.0, -1.0]))
+    rejects(ValueError, "target: expected classes", x, weight, torch.full((2, CLASSES), 1 / CLASSES))
+    rejects(ValueError, "state: expected to come", x, weight, target, of=made("curricularface"))
+    rejects(ValueError, "margins: expected to come", x, weight, target, of=made("per sample"))
     beyond = torch.tensor([0.1, 4.0])
     words = r"margins\[1\]: expected a number from 0 to 2"
-    refused(ValueError, words, x, weight, target, of=made("per sample"), margins=beyond)
+    rejects(ValueError, words, x, weight, target, of=made("per sample"), margins=beyond)
     plain = softmargin.Loss("cross-entropy", CLASSES)
     given, bias = torch.full((2, CLASSES), 1.0), torch.zeros(CLASSES)
-    refused(ValueError, r"sum of target\[0\]: expected 1", x, weight, given, of=plain, bias=bias)
+    rejects(ValueError, r"sum of target\[0\]: expected 1", x, weight, given, of=plain, bias=bias)
     with pytest.raises(ValueError, match="reduction: expected one of"):
         _composed.batch_loss(loss, x, weight, target, "none")

@@ -1,4 +1,4 @@
-"""What the documents show is run: the README's quick start, and the examples."""
+"""Runs the code in the documents: the README's quick start, and the examples."""
 
 import importlib
 import importlib.util
@@ -40,7 +40,7 @@ def test_the_example_of_frozen_embeddings():
 
 
 def public(module):
-    """What a module shows, and the methods and properties that its classes have of their own."""
+    """Yields the public members of a module, and the methods and properties that its classes define."""
     for name in module.__all__:
         member = getattr(module, name)
         yield f"{module.__name__}.{name}", member

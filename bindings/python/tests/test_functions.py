@@ -1,4 +1,4 @@
-"""Measures of distributions and smooth functions, against SciPy's and against what is known of them."""
+"""Measures of distributions and smooth functions, against SciPy and against known values."""
 
 import numpy as np
 import pytest
@@ -65,6 +65,6 @@ def test_smooth_functions_agree_with_scipy(dtype, temperature, rng):
         (TypeError, lambda: smooth.softplus(np.array([1], np.float16))),
     ],
 )
-def test_refusals(kind, call):
+def test_errors(kind, call):
     with pytest.raises(kind):
         call()

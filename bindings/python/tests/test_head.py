@@ -1,4 +1,4 @@
-"""Heads: against losses of whole score matrices, the fused step, memory, and what is refused."""
+"""Heads: against losses of whole score matrices, the fused step, memory, and errors."""
 
 import gc
 import os
@@ -14,7 +14,7 @@ from conftest import NAMES, make_loss
 
 
 def whole(head, x, weight, target, **extras):
-    """The loss of a head by its scores."""
+    """Returns the loss of a head, computed from its scores."""
     loss = head.loss
     more = {key: value for key, value in extras.items() if key != "bias"}
     if loss.needs_embedding_norms:
@@ -28,23 +28,23 @@ def whole(head, x, weight, target, **extras):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_head_is_the_loss_of_its_scores(name, dtype, rng):
     loss = make_loss(name, 11)
-    head = softmargin.Head(loss, embedding_size=6)
+    head = softmargin.Head(loss, 11, 6)
     x, weight = rng.normal(size=(5, 6)).astype(dtype), rng.normal(size=(head.num_prototypes, 6)).astype(dtype)
     target, extras = rng.integers(0, 11, 5), {}
     if loss.spec["geometry"].get("bias"):
         extras["bias"] = rng.normal(size=11).astype(dtype)
     if loss.initial_state() is not None:
         extras["state"] = head.update(loss.initial_state(), x, weight, target)
-    outcome = head.run(x, weight, target, **extras)
-    assert outcome.value == pytest.approx(
+    result = head.evaluate(x, weight, target, **extras)
+    assert result.value == pytest.approx(
         whole(head, x, weight, target, **extras), rel=1e-4 if dtype == np.float32 else 1e-10
     )
-    assert outcome.grad_embeddings.dtype == dtype and outcome.grad_weight.shape == weight.shape
-    assert (outcome.top == head.scores(x, weight, extras.get("bias")).argmax(axis=1)).all()
+    assert result.grad_embeddings.dtype == dtype and result.grad_weight.shape == weight.shape
+    assert (result.predictions == head.scores(x, weight, extras.get("bias")).argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize("name", ["am-softmax", "cross-entropy", "normface", "crammer-singer"])
-def test_gradients_are_the_slopes_of_the_value(name, rng):
+def test_gradients_are_the_derivatives_of_the_value(name, rng):
     head = softmargin.Head(name, num_classes=6, embedding_size=4)
     x, weight, target = rng.normal(size=(3, 4)), rng.normal(size=(6, 4)), [0, 5, 2]
     extras = {"bias": np.zeros(6)} if head.loss.spec["geometry"].get("bias") else {}
@@ -79,17 +79,17 @@ def test_a_fused_step_is_a_gradient_and_a_step(rng):
         head = softmargin.Head("am-softmax", 30, 8)
         weight = head.initial_weight(seed=1)
         twin = weight.copy()
-        fused = softmargin.Optimizer(kind, weight, learning_rate=0.1, **numbers)
-        plain = softmargin.Optimizer(kind, weight, learning_rate=0.1, **numbers)
+        fused = softmargin.Optimizer(kind, weight, lr=0.1, **numbers)
+        plain = softmargin.Optimizer(kind, weight, lr=0.1, **numbers)
         for _ in range(3):
             x, target = rng.normal(size=(4, 8)).astype(np.float32), rng.integers(0, 30, 4)
-            value, of_x = head.step(x, weight, target, fused)
+            result = head.step(x, weight, target, fused)
             again, twin_of_x, of_weight = head.value_and_grad(x, twin, target)
             plain.apply(twin, of_weight)
-            assert value == again
-            np.testing.assert_array_equal(of_x, twin_of_x)
+            assert result.value == again and result.grad_weight is None
+            np.testing.assert_array_equal(result.grad_embeddings, twin_of_x)
             np.testing.assert_array_equal(weight, twin)
-        resumed = softmargin.Optimizer(kind, weight, learning_rate=1.0, **numbers)
+        resumed = softmargin.Optimizer(kind, weight, lr=1.0, **numbers)
         resumed.load_state_dict(pickle.loads(pickle.dumps(fused.state_dict())))
         head.step(x, weight, target, fused)
         head.step(x, twin, target, resumed)
@@ -102,13 +102,13 @@ def test_sampled_classes_alone_are_touched(rng):
     sampled = head.sample(target, 0.1, seed=1, step=2)
     assert {3, 150} <= set(sampled.classes.tolist()) and len(sampled.classes) == 22
     x, before = rng.normal(size=(2, 8)).astype(np.float32), weight.copy()
-    head.step(x, weight, target, softmargin.Optimizer("sgd", weight, learning_rate=1.0), sampled=sampled)
+    head.step(x, weight, target, softmargin.Optimizer("sgd", weight, lr=1.0), sampled=sampled)
     changed = np.flatnonzero((weight != before).any(axis=1))
     assert set(changed) <= set(sampled.classes.tolist()) and len(changed) > 2
 
 
-def test_memory_is_used_again_only_when_nobody_holds_it(rng):
-    """A gradient of 4 MiB or more, and every view of it, keeps its memory."""
+def test_memory_of_gradients_is_reused_only_when_no_array_refers_to_it(rng):
+    """A gradient of 4 MiB or more keeps its memory while the array or a view of it exists."""
     head = softmargin.Head("am-softmax", 20_000, 64)
     x, weight = rng.normal(size=(2, 64)).astype(np.float32), head.initial_weight()
     softmargin.release_memory()
@@ -127,7 +127,7 @@ def test_memory_is_used_again_only_when_nobody_holds_it(rng):
     np.testing.assert_array_equal(third, copy)
 
 
-def test_the_interpreter_is_free_while_a_kernel_runs(rng):
+def test_the_gil_is_released_during_the_computation(rng):
     head = softmargin.Head("am-softmax", 40_000, 128)
     x, weight, target = (
         rng.normal(size=(128, 128)).astype(np.float32),
@@ -151,7 +151,7 @@ def test_the_interpreter_is_free_while_a_kernel_runs(rng):
     assert sum(start < at < end for at in ticks) >= 3
 
 
-def test_an_interrupt_arrives(rng):
+def test_an_interrupt_is_raised(rng):
     head = softmargin.Head("am-softmax", 40_000, 128)
     x, weight, target = (
         rng.normal(size=(128, 128)).astype(np.float32),
@@ -184,9 +184,9 @@ def test_a_forked_process_has_threads_of_its_own(rng):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_memory_that_is_not_there_is_an_exception():
+def test_memory_that_cannot_be_allocated_is_an_exception():
     with pytest.raises(MemoryError, match="optimizer"):
-        softmargin.Optimizer("adamw", (10**9, 10**6), learning_rate=0.1)
+        softmargin.Optimizer("adamw", (10**9, 10**6), lr=0.1)
     head = softmargin.Head("am-softmax", 10**9, 1)
     row, column = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32)
     many, tall = np.broadcast_to(row, (10**9, 1)), np.broadcast_to(column, (10**9, 1))
@@ -203,23 +203,21 @@ def test_predictions_are_the_largest_scores(rng, monkeypatch):
 
 def test_optimizers_are_saved_by_numpy(tmp_path):
     weight = np.ones((3, 2), np.float32)
-    optimizer = softmargin.Optimizer("adamw", weight, learning_rate=0.1)
+    optimizer = softmargin.Optimizer("adamw", weight, lr=0.1)
     optimizer.apply(weight, weight.copy())
     np.savez(tmp_path / "state.npz", **optimizer.state_dict())
-    twin = softmargin.Optimizer("adamw", weight, learning_rate=0.5)
+    twin = softmargin.Optimizer("adamw", weight, lr=0.5)
     with np.load(tmp_path / "state.npz") as saved:
         twin.load_state_dict(saved)
-    assert (twin.steps, twin.learning_rate) == (1, 0.1)
+    assert (twin.steps, twin.lr) == (1, 0.1)
     with pytest.raises(ValueError, match="second"):
-        twin.load_state_dict({"kind": "adamw", "steps": 1, "first": weight, "learning_rate": 0.1})
+        twin.load_state_dict({"kind": "adamw", "steps": 1, "first": weight, "lr": 0.1})
 
 
 def test_optimizers_are_pickled(rng):
     head = softmargin.Head("am-softmax", 30, 8)
     weight = head.initial_weight()
-    optimizer = softmargin.Optimizer(
-        "adamw", weight, learning_rate=0.1, row_rates=np.linspace(0, 1, 30), weight_decay=0.2
-    )
+    optimizer = softmargin.Optimizer("adamw", weight, lr=0.1, row_rates=np.linspace(0, 1, 30), weight_decay=0.2)
     x = rng.normal(size=(4, 8)).astype(np.float32)
     head.step(x, weight, [0, 1, 2, 3], optimizer)
     twin, of_twin = pickle.loads(pickle.dumps(optimizer)), weight.copy()
@@ -227,14 +225,14 @@ def test_optimizers_are_pickled(rng):
     head.step(x, of_twin, [4, 5, 6, 7], twin)
     np.testing.assert_array_equal(weight, of_twin)
     with pytest.raises(ValueError, match="adamw"):
-        softmargin.Optimizer("sgd", weight, learning_rate=0.1, momentum=0.9).load_state_dict(optimizer.state_dict())
+        softmargin.Optimizer("sgd", weight, lr=0.1, momentum=0.9).load_state_dict(optimizer.state_dict())
 
 
 def test_heads_are_pickled_with_their_options():
     head = softmargin.Head("arcface", 9, 4, mode="recompute", statistics=True, margin=0.2)
     twin = pickle.loads(pickle.dumps(head))
     x, weight = np.ones((1, 4), np.float32), head.initial_weight(seed=2)
-    assert twin.run(x, weight, [1]).entropy == head.run(x, weight, [1]).entropy
+    assert twin.evaluate(x, weight, [1]).entropy == head.evaluate(x, weight, [1]).entropy
     assert repr(twin) == repr(head)
 
 
@@ -251,16 +249,17 @@ def test_heads_are_pickled_with_their_options():
         (
             TypeError,
             "loss",
-            lambda head, x, w: softmargin.Head(softmargin.Loss("arcface", 5), embedding_size=4, scale=3),
+            lambda head, x, w: softmargin.Head(softmargin.Loss("arcface", 5), 5, 4, scale=3),
         ),
-        (ValueError, "x: ", lambda head, x, w: head(x[:, :3], w, [0])),
+        (ValueError, "embeddings: ", lambda head, x, w: head(x[:, :3], w, [0])),
         (ValueError, "weight", lambda head, x, w: head(x, w[:4], [0])),
         (TypeError, "weight", lambda head, x, w: head(x, w.astype(np.float64), [0])),
         (IndexError, "target", lambda head, x, w: head(x, w, [5])),
         (ValueError, "targets", lambda head, x, w: head(x, w, [0, 1])),
         (ValueError, "bias", lambda head, x, w: head(x, w, [0], bias=np.zeros(5))),
         (ValueError, "share", lambda head, x, w: head.sample([0], 0.0)),
-        (TypeError, "ignored_label", lambda head, x, w: softmargin.Head("arcface", 5, 4, ignore_index=-100)),
+        (TypeError, "ignore_index", lambda head, x, w: softmargin.Head("arcface", 5, 4, ignore_index=-100)),
+        (TypeError, "classes", lambda head, x, w: softmargin.Head(softmargin.Loss("arcface", 5), 6, 4)),
         (IndexError, "ignored_label", lambda head, x, w: head(x, w, [-100])),
         (ValueError, r"labels \(N\)", lambda head, x, w: head(x, w, [[0]])),
         (ValueError, "class_counts", lambda head, x, w: softmargin.Head("ldam", 5, 4)),
@@ -269,27 +268,31 @@ def test_heads_are_pickled_with_their_options():
         (
             TypeError,
             "weight",
-            lambda head, x, w: head.step(x, w.tolist(), [0], softmargin.Optimizer("sgd", w, learning_rate=1.0)),
+            lambda head, x, w: head.step(x, w.tolist(), [0], softmargin.Optimizer("sgd", w, lr=1.0)),
         ),
         (
             ValueError,
             "optimizer",
-            lambda head, x, w: head.step(x, w, [0], softmargin.Optimizer("sgd", (4, 4), learning_rate=1.0)),
+            lambda head, x, w: head.step(x, w, [0], softmargin.Optimizer("sgd", (4, 4), lr=1.0)),
         ),
-        (ValueError, "kind", lambda head, x, w: softmargin.Optimizer("lion", w, learning_rate=1.0)),
-        (TypeError, "momentum", lambda head, x, w: softmargin.Optimizer("adamw", w, learning_rate=1.0, momentum=0.9)),
-        (ValueError, "momentum", lambda head, x, w: softmargin.Optimizer("sgd", w, learning_rate=1.0, momentum=1.5)),
+        (ValueError, "kind", lambda head, x, w: softmargin.Optimizer("lion", w, lr=1.0)),
+        (TypeError, "momentum", lambda head, x, w: softmargin.Optimizer("adamw", w, lr=1.0, momentum=0.9)),
+        (TypeError, "betas", lambda head, x, w: softmargin.Optimizer("sgd", w, lr=1.0, betas=(0.8, 0.9))),
+        (ValueError, "momentum", lambda head, x, w: softmargin.Optimizer("sgd", w, lr=1.0, momentum=1.5)),
+        (ValueError, r"betas\[1\]", lambda head, x, w: softmargin.Optimizer("adamw", w, lr=1.0, betas=(0.9, 1.5))),
+        (ValueError, "eps", lambda head, x, w: softmargin.Optimizer("adamw", w, lr=1.0, eps=-1.0)),
+        (ValueError, "lr", lambda head, x, w: softmargin.Optimizer("adamw", w, lr=-1.0)),
     ],
 )
-def test_refusals_say_what_was_expected(kind, words, call):
+def test_errors_say_what_was_expected(kind, words, call):
     head = softmargin.Head("arcface", 5, 4)
     with pytest.raises(kind, match=words):
         call(head, np.ones((1, 4), np.float32), head.initial_weight())
 
 
-def test_a_step_refuses_a_read_only_weight():
+def test_a_step_rejects_a_read_only_weight():
     head = softmargin.Head("arcface", 5, 4)
     weight = head.initial_weight()
     weight.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        head.step(np.ones((1, 4), np.float32), weight, [0], softmargin.Optimizer("sgd", weight, learning_rate=1.0))
+        head.step(np.ones((1, 4), np.float32), weight, [0], softmargin.Optimizer("sgd", weight, lr=1.0))

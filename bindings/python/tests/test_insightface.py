@@ -15,20 +15,20 @@ SHAPES = [(1, 2), (6, 4), (40, 30)]
 
 
 def reference(logits, labels, s, m2, m3, threshold=0.0):
-    """Logits as they become, and what each one's gradient is multiplied by: one number at a time."""
-    answer, slope = torch.empty_like(logits), torch.empty_like(logits)
+    """Returns the changed logits, and the derivative of each, computed one number at a time."""
+    answer, derivative = torch.empty_like(logits), torch.empty_like(logits)
     for i, row in enumerate(logits.tolist()):
         for j, cosine in enumerate(row):
             is_target = labels[i].item() == j
-            slope[i, j] = s
+            derivative[i, j] = s
             if threshold > 0 and cosine > threshold and not is_target:
-                cosine = slope[i, j] = 0.0
+                cosine = derivative[i, j] = 0.0
             if is_target and m3 > 0:
                 cosine -= m3
             elif is_target:
                 cosine = math.cos(math.acos(cosine) + m2)
             answer[i, j] = s * cosine
-    return answer, slope
+    return answer, derivative
 
 
 def batch(n, c, seed=0, dtype=torch.float64):
@@ -58,20 +58,20 @@ each_margin = pytest.mark.parametrize(("margin", "numbers"), MARGINS, ids=[repr(
 def test_logits_and_gradients(margin, numbers, shape, is_column):
     logits, labels = batch(*shape)
     labels[::3] = -1
-    expected, slope = reference(logits, labels, *numbers)
+    expected, derivative = reference(logits, labels, *numbers)
     logits.requires_grad_()
     found = margin(logits, labels.view(-1, 1) if is_column else labels)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     direction = torch.randn_like(found)
     found.backward(direction)
-    torch.testing.assert_close(logits.grad, direction * slope, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(logits.grad, direction * derivative, rtol=1e-12, atol=1e-12)
 
 
 @each_margin
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_loss_is_the_cross_entropy_of_the_logits(margin, numbers, shape, reduction):
-    """In the fused kernel the same, by the gradient too."""
+    """The fused kernel has the same value and gradient."""
     logits, labels = batch(*shape)
     weights = torch.arange(1.0, shape[0] + 1, dtype=torch.float64)
     by_hand, by_kernel = logits.clone().requires_grad_(), logits.clone().requires_grad_()
@@ -120,7 +120,7 @@ def test_negatives_are_multiplied_and_no_more():
     found = ArcFace(s=64)(logits, labels)
     negatives = torch.ones_like(found, dtype=torch.bool).scatter(1, labels.view(-1, 1), False)
     assert torch.equal(found[negatives], (logits * 64)[negatives])
-    # There every logit becomes an angle and a cosine again, and loses digits on the way.
+    # InsightFace converts every logit to an angle and back, which loses digits.
     assert not torch.equal((logits.arccos().cos() * 64)[negatives], (logits * 64)[negatives])
 
 
@@ -144,7 +144,7 @@ def test_cosines_past_one():
         ((1.0, 0.5, -0.1), "m2"),
     ],
 )
-def test_margins_without_effect_are_refused(numbers, named):
+def test_margins_without_effect_are_rejected(numbers, named):
     with pytest.raises(ValueError, match=f"{named}: .*combined-margin"):
         CombinedMarginLoss(64, *numbers)
     margin = CombinedMarginLoss(64, 1.0, 0.5, 0.0)
@@ -166,7 +166,7 @@ def test_margins_without_effect_are_refused(numbers, named):
         lambda: CosFace(s=math.inf),
     ],
 )
-def test_numbers_out_of_range_are_refused(make):
+def test_numbers_out_of_range_are_rejected(make):
     with pytest.raises(ValueError, match="expected"):
         make()
 
@@ -211,7 +211,7 @@ def test_a_threshold_filters_rows_without_a_class():
 
 
 def test_exact_gradients_of_earlier_versions():
-    """They differentiated ``cos theta cos m - sin theta sin m``, and took ``m sin(m)`` off past pi: in the family."""
+    """They differentiated ``cos theta cos m - sin theta sin m``, and subtracted ``m sin(m)`` beyond pi."""
     logits, labels = batch(40, 30)
     by_hand, by_kernel = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     target = by_hand[torch.arange(40), labels]

@@ -1,4 +1,4 @@
-"""Losses of NumPy scores: values, gradients, what goes in and what is refused."""
+"""Losses of NumPy scores: values, gradients, inputs and errors."""
 
 import array
 import copy
@@ -12,7 +12,7 @@ from conftest import NAMES, make_loss
 
 
 def needed(loss, rows, rng, dtype=np.float64):
-    """What a loss wants beside scores and targets."""
+    """Returns the inputs that a loss needs beside scores and targets."""
     extras = {}
     if loss.needs_embedding_norms:
         extras["embedding_norms"] = rng.uniform(5.0, 60.0, rows).astype(dtype)
@@ -24,7 +24,7 @@ def needed(loss, rows, rng, dtype=np.float64):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_are_the_slopes_of_the_value(name, rng):
+def test_gradients_are_the_derivatives_of_the_value(name, rng):
     loss = make_loss(name, 7)
     scores, target = rng.uniform(-0.6, 0.6, (5, 7)), rng.integers(0, 7, 5)
     extras = needed(loss, 5, rng)
@@ -33,7 +33,7 @@ def test_gradients_are_the_slopes_of_the_value(name, rng):
     value, gradient = loss.value_and_grad(scores, target, **extras)
     assert value == loss(scores, target, **extras)
     if loss.spec["margin"].get("gradient") == "straight-through":
-        return  # not the slope of the value, by design
+        return  # not the derivative of the value, by design
     step = 1e-6 * max(1.0, np.abs(scores).max())
     for place in [(0, 0), (1, 3), (4, 6), (2, int(target[2]))]:
         moved = np.zeros_like(scores)
@@ -61,8 +61,8 @@ def test_reductions(rng):
     assert rows.shape == (3,) and rows[1] == 0.0
     assert loss(scores, target, "sum", sample_weights=weights) == pytest.approx(rows.sum())
     assert loss(scores, target, sample_weights=weights) == pytest.approx(rows.sum() / 2.5)
-    nothing = loss.run(scores, [-1, -1, -1])
-    assert (nothing.value, nothing.kept) == (0.0, 0) and not nothing.grad.any()
+    nothing = loss.evaluate(scores, [-1, -1, -1])
+    assert (nothing.value, nothing.num_valid) == (0.0, 0) and not nothing.grad_scores.any()
     assert np.isnan(loss(scores, [-1, -1, -1], "mean-or-nan"))
 
 
@@ -73,7 +73,7 @@ def test_soft_targets_and_smoothing(rng):
     assert softmargin.Loss("cross-entropy", 4)(scores, soft) == pytest.approx(smoothed)
 
 
-def test_what_is_given_by_name_dictionary_or_keywords_is_the_same():
+def test_a_name_a_dictionary_and_keywords_make_the_same_loss():
     whole = softmargin.Loss({"name": "arcface", "scale": 20, "margin": [0.3], "spec": {"ignored-label": -1}}, 5)
     assert whole.spec == softmargin.Loss("arcface", 5, scale=20, margin=0.3, ignored_label=-1).spec
     geometry = {"geometry": {"kind": "inner-product", "bias": False, "temperature": 2.0}}
@@ -89,7 +89,7 @@ def test_a_loss_survives_pickling_and_copying():
         assert repr(twin) == repr(loss)
 
 
-def test_arrays_are_read_where_they_lie(rng):
+def test_arrays_of_any_layout_are_read(rng):
     scores = rng.uniform(-1, 1, (6, 10)).astype(np.float32)
     loss, target = softmargin.Loss("am-softmax", 5), np.arange(6) % 5
     strided = scores[:, ::2]
@@ -116,7 +116,7 @@ def test_labels_of_any_kind_are_read():
         assert loss(scores, labels) == want
 
 
-def test_a_loss_keeps_what_it_was_given():
+def test_a_loss_copies_its_arguments():
     weights = np.ones(3)
     loss = softmargin.Loss("normface", 3, class_weights=weights)
     weights[:] = 5
@@ -124,8 +124,8 @@ def test_a_loss_keeps_what_it_was_given():
     assert len(repr(softmargin.Loss("ldam", 1000, class_counts=range(1, 1001)))) < 200
 
 
-def test_anything_that_speaks_dlpack_is_read():
-    class Speaks:
+def test_objects_that_support_dlpack_are_read():
+    class WithDLPack:
         def __init__(self, array):
             self.array = array
 
@@ -137,7 +137,7 @@ def test_anything_that_speaks_dlpack_is_read():
 
     scores = np.array([[0.5, 0.1]])
     loss = softmargin.Loss("normface", 2)
-    assert loss(Speaks(scores), [0]) == loss(scores, [0])
+    assert loss(WithDLPack(scores), [0]) == loss(scores, [0])
 
 
 @pytest.mark.parametrize(
@@ -178,12 +178,12 @@ def test_anything_that_speaks_dlpack_is_read():
         ),
     ],
 )
-def test_refusals_say_what_was_expected(kind, words, call):
+def test_errors_say_what_was_expected(kind, words, call):
     with pytest.raises(kind, match=f"(?i){words}"):
         call()
 
 
-def test_nothing_goes_in_and_nothing_comes_out():
+def test_a_batch_of_no_rows():
     value, gradient = softmargin.Loss("arcface", 3).value_and_grad(np.zeros((0, 3)), [])
     assert value == 0.0 and gradient.shape == (0, 3)
 

@@ -19,7 +19,7 @@ NAMES = ours.__all__
 MARGINS = [name for name in NAMES if name != "NormalizedSoftmaxLoss"]
 # (N, D, C)
 SHAPES = [(1, 3, 2), (7, 5, 4), (33, 2, 3), (64, 16, 50)]
-# Where losses are not so small that the difference of logarithms of the original has lost its digits.
+# Options with losses that are not small: the original's difference of logarithms is inaccurate near 0.
 MILD = {
     "NormalizedSoftmaxLoss": {"temperature": 0.5},
     "CosFaceLoss": {"scale": 4},
@@ -29,7 +29,7 @@ MILD = {
 
 
 def pair(name, d, c, dtype=torch.float64, **options):
-    """The original and ours, with the same prototypes."""
+    """Returns the original loss and ours, with the same prototypes."""
     torch.manual_seed(d * 1000 + c)
     their = getattr(theirs, name)(num_classes=c, embedding_size=d, **copy.deepcopy(options)).to(dtype)
     our = getattr(ours, name)(num_classes=c, embedding_size=d, **options).to(dtype)
@@ -44,12 +44,12 @@ def batch(n, d, c, dtype=torch.float64, seed=0):
 
 
 def results(loss, x, labels, *arguments):
-    """Value, gradient by the embeddings and by W."""
+    """Returns the value, and the gradients with respect to the embeddings and W."""
     x = x.clone().requires_grad_()
     loss.zero_grad()
     value = loss(x, labels, *arguments)
     value.backward()
-    # The original has none where its reducer keeps no row.
+    # The original has no gradient if its reducer selects no row.
     by_w = torch.zeros_like(loss.W) if loss.W.grad is None else loss.W.grad.clone()
     return value.detach(), x.grad, by_w
 
@@ -104,7 +104,7 @@ def test_constructors_have_the_same_arguments(name):
     their, our = getattr(theirs, name), getattr(ours, name)
     expected, found = {}, {}
     for loss, arguments in ((their, expected), (our, found)):
-        # What a class hands on to the one above it counts as well.
+        # Arguments that a class passes to its base class count as well.
         for cls in reversed(loss.__mro__):
             if "__init__" in vars(cls) and cls is not object:
                 arguments.update(
@@ -235,7 +235,7 @@ def test_weight_of_a_head_loads():
 
 
 def test_copies_and_training():
-    """A step of an optimizer on a copy is that of the original, state and layout included."""
+    """An optimizer steps on a copy as on the original, state and layout included."""
     their, our = pair("ArcFaceLoss", 5, 4, scale=4)
     our = copy.deepcopy(our)
     assert our.weight.is_contiguous() and our.double().weight.is_contiguous()
@@ -266,7 +266,7 @@ def test_margins_that_are_set_later():
         our.temperature = 0
 
 
-def test_what_both_refuse():
+def test_what_both_reject():
     x, labels = batch(8, 5, 4)
     for loss in pair("CosFaceLoss", 5, 4):
         for arguments in (
@@ -301,7 +301,7 @@ def test_unit_of_an_angle_is_said():
             getattr(ours, name)(num_classes=4, embedding_size=5, margin_unit="grads")
 
 
-def test_margins_out_of_range_are_refused():
+def test_margins_out_of_range_are_rejected():
     for name, margin in (
         ("ArcFaceLoss", 200),
         ("ArcFaceLoss", -5),
@@ -432,7 +432,7 @@ def test_half_precision_is_widened():
         assert value.item() == pytest.approx(exact.item(), rel=1e-5)
 
 
-def test_second_derivatives_are_refused():
+def test_second_derivatives_are_rejected():
     for loss, is_supported in zip(pair("CosFaceLoss", 5, 4), (True, False), strict=True):
         x, labels = batch(8, 5, 4)
         x.requires_grad_()
@@ -456,7 +456,7 @@ def test_layout_of_the_prototypes():
     assert_same(their, our, *batch(8, 5, 4))
 
 
-def test_other_distances_are_refused():
+def test_other_distances_are_rejected():
     dot = distances.DotProductSimilarity
     for distance in (distances.LpDistance(), dot(p=1), dot(power=2)):
         theirs.NormalizedSoftmaxLoss(4, 5, distance=distance)
@@ -467,20 +467,20 @@ def test_other_distances_are_refused():
             getattr(ours, name)(4, 5, distance=distances.DotProductSimilarity())
 
 
-def test_statistics_are_refused():
+def test_statistics_are_rejected():
     with pytest.raises(ValueError, match="collect_stats"):
         ours.ArcFaceLoss(4, 5, collect_stats=True)
     ours.ArcFaceLoss(4, 5, collect_stats=False)
 
 
-def test_weights_of_no_regularizer_are_refused():
+def test_weights_of_no_regularizer_are_rejected():
     for name in ("weight", "embedding"):
         theirs.CosFaceLoss(4, 5, **{f"{name}_reg_weight": 2})
         with pytest.raises(ValueError, match=f"{name}_reg_weight"):
             ours.CosFaceLoss(4, 5, **{f"{name}_reg_weight": 2})
 
 
-def test_overridden_inner_methods_are_refused():
+def test_overridden_inner_methods_are_rejected():
     type("Theirs", (theirs.ArcFaceLoss,), {"scale_logits": lambda self, logits, *_: logits})
     with pytest.raises(TypeError, match="scale_logits"):
         type("Ours", (ours.ArcFaceLoss,), {"scale_logits": lambda self, logits, *_: logits})

@@ -1,6 +1,6 @@
-"""A head whose classes are shared out, against the composition of the whole in one process, in ``float64``.
+"""A head with distributed classes, against the composition of all classes in one process, in ``float64``.
 
-The processes of each number are started once, and run all that is to be seen with that number.
+The processes of each world size are started once, and run all checks with that size.
 """
 
 import os
@@ -21,7 +21,7 @@ from softmargin.torch._sharded import ShardedMarginHead  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this build of PyTorch has no torch.distributed")
 
-# A process takes seconds to import PyTorch: where one can have done that for all, it does.
+# Importing PyTorch takes seconds: a fork server does it once for all processes.
 START = "forkserver" if "forkserver" in processes.get_all_start_methods() else "spawn"
 if START == "forkserver":
     processes.get_context(START).set_forkserver_preload(["torch.distributed.checkpoint", "softmargin", "pytest"])
@@ -63,7 +63,7 @@ def free_port():
 
 
 def begin(rank, world_size, port, check, arguments, answers):
-    """The life of a process: what ``check`` raises goes back in words."""
+    """Runs a process: the traceback of what ``check`` raises is sent back as text."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
@@ -72,7 +72,7 @@ def begin(rank, world_size, port, check, arguments, answers):
         answers.put(None)
     except BaseException:
         answers.put(f"rank {rank} of {world_size}\n{traceback.format_exc()}")
-        # Others may wait for this process for ever.
+        # Other processes may wait for this one forever.
         os._exit(1)
     dist.destroy_process_group()
 
@@ -99,7 +99,7 @@ def head_of(name, classes=CLASSES, **more):
 
 
 def batch_of(head, world_size, seed=0):
-    """The rows of all processes, and what comes with them."""
+    """Returns the rows of all processes, and their other inputs."""
     random = np.random.default_rng(seed)
     rows = sum(SIZES[:world_size])
     norm = 30 if head.loss.name in ("adaface", "magface") else 1
@@ -118,7 +118,7 @@ def own(world_size, rank):
 
 
 def whole_of(head, state):
-    """The parameters of all classes, as leaves of one process."""
+    """Returns the parameters of all classes, as leaves in one process."""
     weight = head.full_weight().requires_grad_()
     parameters = {}
     if head.bias is not None:
@@ -136,7 +136,7 @@ def assert_near(found, expected, what):
 
 
 def check_case(rank, world_size, name, reduction, classes=CLASSES):
-    """Loss and gradients are those of the whole in one process."""
+    """Loss and gradients are those of all classes in one process."""
     head = head_of(name, classes)
     x, target, extras = batch_of(head, world_size)
     before = head.state
@@ -167,7 +167,7 @@ def check_case(rank, world_size, name, reduction, classes=CLASSES):
 
 
 def check_sample(rank, world_size, name):
-    """A sampled step is the step of a head that has those classes alone."""
+    """A sampled step is the step of a head that has only those classes."""
     head = head_of(name, sample_share=0.4)
     x, target, extras = batch_of(head, world_size)
     mine, part = own(world_size, rank), x[own(world_size, rank)].clone().requires_grad_()
@@ -211,8 +211,8 @@ def check_scores(rank, world_size):
         assert_near(found, expected[own(world_size, rank)], "scores")
 
 
-def check_refusals(rank, world_size):
-    """An error in one process is one in all, and none waits."""
+def check_errors(rank, world_size):
+    """An error in one process is raised in all, and none waits."""
     head = head_of("am-softmax")
     x = torch.zeros(2, WIDTH, dtype=torch.float64)
     for target, error, words in (
@@ -242,7 +242,7 @@ def check_nothing(rank, world_size):
 
 
 def check_training(rank, world_size):
-    """Some steps of a network before the head, its rows without gradient in one process: the loss falls."""
+    """The loss falls in some steps of training, also if the embeddings of a process need no gradient."""
     head = head_of("curricularface")
     x, target, _ = batch_of(head, world_size)
     x, target = x[own(world_size, rank)], target[own(world_size, rank)]
@@ -277,7 +277,7 @@ def check_all(rank, world_size, path):
         check_case(rank, world_size, name, "mean", classes=2)
         check_case(rank, world_size, name, "mean", classes=1)
     check_scores(rank, world_size)
-    check_refusals(rank, world_size)
+    check_errors(rank, world_size)
     check_nothing(rank, world_size)
     check_training(rank, world_size)
     if world_size > min(WORLDS):
@@ -290,7 +290,7 @@ def saved_heads():
 
 
 def check_save(rank, world_size, path):
-    """Writes trained heads, and first prototypes, for another number of processes to find."""
+    """Writes trained heads, and initial prototypes, to be read by another number of processes."""
     first = ShardedMarginHead(3, 2500, "sub-center-arcface", seed=5).full_weight()
     if rank == 0:
         path.mkdir()
@@ -313,7 +313,7 @@ def check_save(rank, world_size, path):
 
 
 def check_load(rank, world_size, path):
-    """Goes on from what another number of processes has written."""
+    """Reads heads that another number of processes has written."""
     first = ShardedMarginHead(3, 2500, "sub-center-arcface", seed=5).full_weight()
     assert torch.equal(first, torch.load(path / "first.pt")), "first prototypes depend on the number of processes"
     for name, head in saved_heads().items():
@@ -334,7 +334,7 @@ WORLDS = [2, 3, 4]
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """Where the processes of one number leave what those of the next go on from."""
+    """Returns a directory where each world size saves heads for the next one to load."""
     return tmp_path_factory.mktemp("checkpoints")
 
 

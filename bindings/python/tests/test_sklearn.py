@@ -1,4 +1,4 @@
-"""softmargin.sklearn: scikit-learn's own checks, LogisticRegression's answers, and every loss."""
+"""softmargin.sklearn: scikit-learn's own checks, the results of LogisticRegression, and every loss."""
 
 import doctest
 import pickle
@@ -29,7 +29,7 @@ TIGHT = {"tol": 1e-8, "max_iter": 5000}
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """LogisticRegression's small products take longer with threads than without."""
+    """Limits BLAS to one thread: the small products of LogisticRegression are slower with more."""
     with threadpool_limits(1, "blas"):
         yield
 
@@ -81,9 +81,9 @@ def test_cross_entropy_is_logistic_regression(small, classes, options, class_wei
     )
     assert ours.coef_.shape == theirs.coef_.shape and ours.intercept_.shape == theirs.intercept_.shape
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-3)
-    # A common part of the intercepts of several classes changes nothing, and is not determined.
-    centerd = [model.intercept_ - (model.intercept_.mean() if classes == 4 else 0.0) for model in (ours, theirs)]
-    np.testing.assert_allclose(*centerd, atol=1e-3)
+    # A constant added to the intercepts of all classes changes nothing, and is not determined.
+    centered = [model.intercept_ - (model.intercept_.mean() if classes == 4 else 0.0) for model in (ours, theirs)]
+    np.testing.assert_allclose(*centered, atol=1e-3)
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-3)
     assert ours.decision_function(X).shape == theirs.decision_function(X).shape
 
@@ -189,7 +189,7 @@ def test_the_hinge_of_two_classes_has_the_objective_of_a_support_vector_machine(
     assert value(model.coef_, model.intercept_) < 1.02 * best
 
 
-def test_sparse_rows_are_as_good_as_dense_ones(digits):
+def test_sparse_rows_give_the_results_of_dense_ones(digits):
     X, y, test_X, _ = digits
     X, test_X = X * (X > 0), test_X * (test_X > 0)
     for name in ("cross-entropy", "am-softmax", "crammer-singer"):
@@ -201,7 +201,7 @@ def test_sparse_rows_are_as_good_as_dense_ones(digits):
         np.testing.assert_allclose(found, dense.decision_function(test_X), rtol=1e-2, atol=1e-2)
 
 
-def test_single_precision_stays_so_in_mini_batches_and_agrees(digits):
+def test_single_and_double_precision_agree_in_mini_batches(digits):
     X, y, test_X, _ = digits
     single, double = (MarginClassifier("arcface", solver="adamw", random_state=0).fit(X.astype(t), y) for t in "fd")
     np.testing.assert_allclose(single.decision_function(test_X), double.decision_function(test_X), atol=1e-2)
@@ -229,7 +229,7 @@ def test_pipelines_searches_copies_and_pickles(digits):
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "curricularface", "normface", "elasticface"])
-def test_the_same_seed_gives_the_same_bits(digits, name):
+def test_the_same_seed_gives_bitwise_identical_results(digits, name):
     X, y, _, _ = digits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -282,7 +282,7 @@ def test_pickles_of_partial_fit_go_on_to_the_bit(digits):
     assert np.array_equal(model.partial_fit(X, y).prototypes_, again.partial_fit(X, y).prototypes_)
 
 
-def test_partial_fit_goes_on_from_fit_and_refuses_other_labels(digits):
+def test_partial_fit_goes_on_from_fit_and_rejects_other_labels(digits):
     X, y, test_X, test_y = digits
     model = MarginClassifier("am-softmax", random_state=0).fit(X, y)
     before, done = model.score(test_X, test_y), model.n_iter_
@@ -329,12 +329,12 @@ def test_partial_fit_goes_on_from_fit_and_refuses_other_labels(digits):
         ({"class_weight": {0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}}, ValueError, "weight is above 0"),
     ],
 )
-def test_what_does_not_go_together_is_refused(small, options, error, message):
+def test_conflicting_parameters_are_rejected(small, options, error, message):
     with pytest.raises(error, match=message):
         MarginClassifier(**options).fit(*small[:2])
 
 
-def test_a_refused_fit_leaves_the_last_one(small):
+def test_a_rejected_fit_leaves_the_last_one(small):
     X, y, _ = small
     model = MarginClassifier("am-softmax", random_state=0).fit(X, y)
     before, proba = dict(vars(model)), model.predict_proba(X)
@@ -349,7 +349,7 @@ def test_a_refused_fit_leaves_the_last_one(small):
     assert np.array_equal(model.predict_proba(X), proba) and set(model.predict(X)) <= set(y)
 
 
-def test_a_first_fit_that_is_refused_fits_nothing(small):
+def test_a_first_fit_that_is_rejected_fits_nothing(small):
     X, y, _ = small
     model = MarginClassifier(solver="sgd", learning_rate=1e30)
     with pytest.raises(ValueError, match="give a smaller one"):
@@ -357,13 +357,13 @@ def test_a_first_fit_that_is_refused_fits_nothing(small):
     assert vars(model) == model.get_params()
     with pytest.raises(NotFittedError):
         model.predict(X)
-    # Attributes with an underscore at the end, which scikit-learn would go by, are not all there is.
+    # The estimator has other attributes than those with a trailing underscore, which scikit-learn looks for.
     model.classes_ = np.arange(4)
     with pytest.raises(NotFittedError):
         model.predict(X)
 
 
-def test_a_refused_partial_fit_counts_nothing(small):
+def test_a_rejected_partial_fit_counts_nothing(small):
     X, y, _ = small
     X = StandardScaler().fit_transform(X)
     model, same = (MarginClassifier(random_state=0, batch_size=60).partial_fit(X, y, np.arange(4)) for _ in range(2))
@@ -373,7 +373,7 @@ def test_a_refused_partial_fit_counts_nothing(small):
             model.partial_fit(rows, labels)
     for large in (1e20, 1e30):
         with pytest.raises(ValueError, match="give a smaller one|row"):
-            # Three batches are good ones.
+            # The first three batches are valid.
             model.partial_fit(np.vstack([X[:180], np.full((60, 6), large)]), y)
     assert vars(model) == before
     assert np.array_equal(model.partial_fit(X, y).prototypes_, same.partial_fit(X, y).prototypes_)
@@ -429,7 +429,7 @@ def test_parts_of_a_loss_take_effect(small):
     geometry = {"kind": "inner-product", "bias": False, "temperature": 2.0}
     cooled = MarginClassifier({"name": "cross-entropy", "spec": {"geometry": geometry}}, C=4.0, **TIGHT).fit(X, y)
     assert not cooled.intercept_.any()
-    # Twice the weight under half the scores: C, which stands against the square, makes up for it.
+    # Twice the weight with half the scores: C compensates for the penalty.
     same = LogisticRegression(fit_intercept=False, **TIGHT).fit(X, y)
     np.testing.assert_allclose(cooled.coef_, 2 * same.coef_, atol=1e-3)
     np.testing.assert_allclose(cooled.predict_proba(X), same.predict_proba(X), atol=1e-3)

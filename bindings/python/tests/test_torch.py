@@ -1,4 +1,4 @@
-"""The PyTorch module: gradients, precisions, graphs, saving, and what is refused."""
+"""The PyTorch module: gradients, precisions, graphs, saving, and errors."""
 
 import copy
 import io
@@ -27,7 +27,7 @@ def batch(classes=9, width=6, rows=5, seed=0, dtype=torch.float64):
     return x, torch.randint(classes, (rows,), generator=generator)
 
 
-# Gradients that are by design not the slope of the value.
+# Losses whose gradients are by design not the derivatives of the value.
 SURROGATES = {name for name in NAMES if softmargin.losses(name)["spec"]["margin"].get("gradient") == "straight-through"}
 
 
@@ -52,7 +52,7 @@ def test_gradcheck(name, reduction):
         assert torch.isfinite(torch.autograd.grad(loss(x, *parameters).sum(), [x, *parameters])[0]).all()
         return
     if name == "adaface":
-        x = x.detach()  # its values go by the norm of x, through which no gradient flows, as published
+        x = x.detach()  # its margin depends on the norm of x, through which no gradient flows, as published
     assert torch.autograd.gradcheck(loss, (x, *parameters), atol=1e-5, rtol=1e-3)
 
 
@@ -86,7 +86,7 @@ def test_a_graph_may_be_used_twice_and_gradients_added_up():
     torch.testing.assert_close(head.weight.grad, both)
 
 
-def test_second_derivatives_are_refused():
+def test_second_derivatives_are_rejected():
     head, (x, target) = make_head("normface"), batch()
     (slope,) = torch.autograd.grad(head(x, target), x, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
@@ -109,11 +109,12 @@ def test_half_precisions_and_autocast():
     assert small.weight.grad.dtype == torch.bfloat16 and loss.item() == pytest.approx(want.item(), rel=2e-2)
 
 
-def test_compiled_networks_are_right():
+@pytest.mark.parametrize("name", ["am-softmax", "curricularface"])
+def test_compiled_networks_are_right(name):
     torch.manual_seed(0)
-    network, head = torch.nn.Linear(6, 6), make_head("am-softmax").float()
+    network, head = torch.nn.Linear(6, 6), make_head(name).float()
     x, target = batch(dtype=torch.float32)
-    want = head(network(x), target)
+    want = copy.deepcopy(head)(network(x), target)
     step = torch.compile(lambda x, target: head(network(x), target), backend="eager")
     got = step(x, target)
     torch.testing.assert_close(got, want)
@@ -149,7 +150,7 @@ def test_state_moves_in_training_alone():
     assert head.state["step"] == 1
 
 
-def test_state_is_kept_whole():
+def test_state_keeps_its_precision():
     head, (x, target) = MarginHead(6, 9, loss="curricularface"), batch(dtype=torch.float32)
     half = copy.deepcopy(head).to(torch.bfloat16)
     half.weight.data = head.weight.data.to(torch.bfloat16)
@@ -158,15 +159,40 @@ def test_state_is_kept_whole():
     assert half.state["step"] == 3 and half.state["target-mean"] != float(
         torch.tensor(half.state["target-mean"]).bfloat16()
     )
+    assert half.loss_averages.dtype == torch.float64 and half.half().float().state == half.state
     before = head.state
     with pytest.raises(ValueError, match="reduction"):
         head(x, target, reduction="average")
-    assert head.state == before  # a batch that is refused does not count
+    assert head.state == before  # an error leaves the state as it was
     head.state = {**before, "step": 7}
     assert head.state["step"] == 7
     empty = MarginHead(6, 9, loss="adaface", seed=5, device="meta").to_empty(device="cpu")
     empty.reset_parameters()
     assert empty.state == softmargin.Loss("adaface", 9).initial_state(seed=5)
+
+
+def test_averages_are_averaged_over_the_steps():
+    """Averaging a model's buffers averages the averages of the loss."""
+    head, means = MarginHead(6, 9, loss="curricularface"), []
+    averaged = torch.optim.swa_utils.AveragedModel(head, use_buffers=True)
+    for seed in range(3):
+        head(*batch(dtype=torch.float32, seed=seed))
+        averaged.update_parameters(head)
+        means.append(head.state["target-mean"])
+    assert len(set(means)) == 3
+    assert averaged.module.state["target-mean"] == pytest.approx(np.mean(means), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["curricularface", "adaface", "elasticface"])
+def test_the_state_is_that_of_the_kernel(name, dtype):
+    head, (x, target) = MarginHead(6, 9, loss=name, dtype=dtype, seed=4), batch(dtype=dtype)
+    kernel, state = softmargin.Head(name, 9, 6), softmargin.Loss(name, 9).initial_state(seed=4)
+    for _ in range(2):
+        head(x, target)
+        state = kernel.update(state, x.detach().numpy(), head.weight.detach().numpy(), target.numpy())
+        state["step"] += 1
+        assert head.state == state
 
 
 def test_buffers_of_labels_may_be_written_anew_before_the_backward_pass():
@@ -193,17 +219,19 @@ def test_factors_that_are_not_finite_make_gradients_that_are_not():
     assert not torch.autograd.grad(rows, x, torch.zeros_like(rows))[0].any()
 
 
-def test_transforms_of_functions_are_refused_in_words():
+def test_transforms_of_functions_are_rejected():
     head, (x, target) = make_head("am-softmax"), batch()
     with pytest.raises(RuntimeError, match=r"torch\.func"):
         torch.func.grad(lambda x: head(x, target))(x.detach())
 
 
-def test_a_loss_may_be_given_whole():
+def test_a_loss_object_is_used_as_it_is():
     loss = softmargin.Loss("arcface", 9, margin=0.3)
     assert MarginHead(6, 9, loss=loss).loss is loss
     with pytest.raises(TypeError, match="loss"):
         MarginHead(6, 8, loss=loss)
+    with pytest.raises(TypeError, match="margin: .* beside a softmargin.Loss"):
+        MarginHead(6, 9, loss=loss, margin=0.2)
 
 
 def test_score_loss_by_norms(rng):
@@ -227,15 +255,15 @@ def test_scores_are_differentiable_and_those_of_the_kernel():
 @pytest.mark.parametrize("reduction", ["mean", "mean-or-nan", "sum", "none"])
 @pytest.mark.parametrize("name", ["arcface", "magface", "cross-entropy", "normface"])
 def test_other_devices_have_the_same_results(name, reduction):
-    """What other devices go through, here on the one that is always there."""
+    """The code for other devices, run on the CPU."""
     head, (x, target) = make_head(name), batch()
     parts = {"bias": head.bias, "scale": head.scale, "radius": head.radius}
     inputs = [x, *head.parameters()]
     want = head(x, target, reduction=reduction).sum()
     got = composed(head.loss, x, head.weight, target, reduction, **parts).sum()
     torch.testing.assert_close(got, want)
-    slopes = (torch.autograd.grad(loss, inputs) for loss in (got, want))
-    for ours, theirs in zip(*slopes, strict=True):
+    gradients = (torch.autograd.grad(loss, inputs) for loss in (got, want))
+    for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -286,7 +314,7 @@ def test_score_loss_is_the_loss_of_scores(rng):
         (TypeError, "floating", lambda head, x, t: head(x.long(), t)),
         (IndexError, "target", lambda head, x, t: head(x, t + 9)),
         (IndexError, "target", lambda head, x, t: head(x, t - 9)),
-        (ValueError, "x: ", lambda head, x, t: head(x[:, :3], t)),
+        (ValueError, "embeddings: ", lambda head, x, t: head(x[:, :3], t)),
         (ValueError, "targets", lambda head, x, t: head(x, t[:2])),
         (TypeError, "integers", lambda head, x, t: head(x, t.float())),
         (ValueError, "detach", lambda head, x, t: head(x, t, sample_weights=torch.ones(5, requires_grad=True))),
@@ -296,7 +324,7 @@ def test_score_loss_is_the_loss_of_scores(rng):
         (TypeError, "margins", lambda head, x, t: MarginHead(6, 9, margins=0.3)),
     ],
 )
-def test_refusals_say_what_was_expected(kind, words, call):
+def test_errors_say_what_was_expected(kind, words, call):
     head, (x, target) = make_head("am-softmax").float(), batch(dtype=torch.float32)
     with pytest.raises(kind, match=words):
         call(head, x, target)

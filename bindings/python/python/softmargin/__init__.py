@@ -1,8 +1,8 @@
-"""Softmax-style classification losses as one composition, exact, with their gradients; and fused heads for them.
+"""Softmax-style classification losses as one composable, exact function with its gradients; and fused heads.
 
     loss = gate( comparison_{j != y}( s * score_j ) - s * psi(score_y) )
 
-Twenty-two published losses are points on a few axes of that equation; :func:`losses` tells of them.
+Twenty-two published losses are points on a few axes of that equation; :func:`losses` lists them.
 
 >>> import numpy as np
 >>> import softmargin
@@ -12,27 +12,33 @@ Twenty-two published losses are points on a few axes of that equation; :func:`lo
 >>> print(f"{value:.4f}")
 3.7746
 
-Where the rest is: :class:`Head` takes embeddings and prototypes instead of scores, and never holds the scores;
-``softmargin.torch`` has modules for PyTorch, ``softmargin.sklearn`` a classifier for scikit-learn, each imported on its
-own; :mod:`softmargin.measures` and :mod:`softmargin.smooth` are the functions that the family is made of.
+:class:`Loss` takes scores. :class:`Head` takes embeddings and prototypes, and never stores the scores. Both have the
+same calls: ``loss(...)`` returns the value, ``value_and_grad(...)`` the value with its gradients, ``evaluate(...)`` a
+:class:`LossResult` or :class:`HeadResult` with everything; ``Head.step(...)`` does a training step with an
+:class:`Optimizer` and returns a :class:`HeadResult`.
 
-Arrays are NumPy's, or anything that speaks DLPack and lies in main memory, in ``float32`` or ``float64``; they are read
-where they lie. Gradients are first order. Results have the same bits for any number of threads.
+``softmargin.torch`` is for PyTorch, ``softmargin.sklearn`` for scikit-learn; each is imported on its own.
+:mod:`softmargin.measures` and :mod:`softmargin.smooth` are the functions that the losses are made of.
+
+Arrays are NumPy arrays, or support DLPack and lie in main memory, in ``float32`` or ``float64``; they are read without
+copying, and the GIL is released during the computation. Gradients are first order. Results are bitwise identical for
+any number of threads.
 """
 
 from softmargin import measures, smooth
 from softmargin._core import __version__
-from softmargin._head import Head, HeadOutcome, Optimizer, Sampled, release_memory
-from softmargin._loss import Loss, LossOutcome, losses
+from softmargin._head import Head, HeadResult, SampledClasses, release_memory
+from softmargin._loss import Loss, LossResult, losses
+from softmargin._optimizer import Optimizer
 
 __all__ = [
     "__version__",
     "Head",
-    "HeadOutcome",
+    "HeadResult",
     "Loss",
-    "LossOutcome",
+    "LossResult",
     "Optimizer",
-    "Sampled",
+    "SampledClasses",
     "losses",
     "measures",
     "release_memory",

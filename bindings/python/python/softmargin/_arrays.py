@@ -1,12 +1,17 @@
-"""What users give, as the arrays that the kernels read; without a copy where that can be."""
+"""Conversion of the caller's values into the arrays that the extension reads; without a copy where possible."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def array(values, name):
-    """An array of NumPy over the same memory: of an array, of anything that speaks DLPack, or of numbers in lists."""
+def array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Returns a NumPy array of an array, of an object that supports DLPack (both share memory), or of a list."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, found a masked one; fill it, or leave rows out")
     if isinstance(values, np.ndarray):
@@ -17,22 +22,24 @@ def array(values, name):
         except Exception as cause:
             raise TypeError(
                 f"{name}: expected an array in main memory without gradient, found {type(values).__name__} ({cause}); "
-                "detach it and bring it to the CPU, or use softmargin.torch"
+                "detach it and move it to the CPU, or use softmargin.torch"
             ) from cause
     try:
         found = np.asarray(values)
     except ValueError as cause:
         raise ValueError(f"{name}: expected rows of one length ({cause})") from cause
     if found.dtype == object:
-        raise TypeError(f"{name}: expected numbers, found {type(values).__name__}; give a NumPy array")
+        raise TypeError(f"{name}: expected numbers, found {type(values).__name__}; pass a NumPy array")
     return found
 
 
-def floats(values, name, dimensions=None, dtype=None):
-    """An array, ``float32`` or ``float64``, of so many dimensions and of ``dtype`` where these are given."""
+def floats(
+    values: ArrayLike, name: str, dimensions: int | None = None, dtype: np.dtype[Any] | None = None
+) -> NDArray[Any]:
+    """Returns an array in ``float32`` or ``float64``; checks ``dimensions``, and converts to ``dtype``, where given."""
     found = array(values, name)
     if isinstance(values, (list, tuple, int)) and found.dtype.kind in "iu":
-        found = found.astype(np.float64)  # as precise as they were written
+        found = found.astype(np.float64)  # Python integers are exact in it
     if found.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(
             f"{name}: expected float32 or float64, found {found.dtype}; convert it, say with .astype(numpy.float32)"
@@ -42,15 +49,15 @@ def floats(values, name, dimensions=None, dtype=None):
     return readable(found, dtype or found.dtype.newbyteorder("="))
 
 
-def readable(found, dtype):
-    """The array itself if it has the type and lies at whole numbers' addresses, else a copy."""
+def readable(found: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Returns the array itself if it has the type and is aligned in memory, else a converted copy."""
     if found.dtype == dtype and found.flags.aligned:
         return found
     return found.astype(dtype)
 
 
-def targets(values, name, dtype):
-    """Labels (N) as ``int64``, or distributions (N, C) as ``dtype``."""
+def targets(values: ArrayLike, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Returns labels (N) as ``int64``, or distributions (N, C) as ``dtype``."""
     found = array(values, name)
     if found.ndim == 2 and found.dtype.kind not in "biu":
         return floats(found, name, 2, dtype)
@@ -65,8 +72,8 @@ def targets(values, name, dtype):
     return readable(found, np.dtype(np.int64))
 
 
-def whole(value, name, least=None, most=None):
-    """A whole number in a range, of Python or NumPy."""
+def whole(value: Any, name: str, least: int | None = None, most: int | None = None) -> int:
+    """Returns an integer of Python or NumPy as an ``int``; checks its range."""
     try:
         found = int(value.__index__())
     except AttributeError:
@@ -77,8 +84,13 @@ def whole(value, name, least=None, most=None):
     return found
 
 
-def vector(values, name, dtype):
-    """One number a row (N), or none."""
+def scalar(value: float | None) -> float | None:
+    """Returns a number as a ``float``, or None."""
+    return None if value is None else float(value)
+
+
+def vector(values: ArrayLike | None, name: str, dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """Returns an array with one dimension as ``dtype``, or None."""
     if values is None:
         return None
     found = array(values, name)

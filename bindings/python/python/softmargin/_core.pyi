@@ -1,4 +1,4 @@
-# The engine room; see the modules around it for what users see.
+# The extension module, called by the Python modules around it; not for direct use.
 
 from typing import Any, final
 
@@ -57,7 +57,7 @@ class Loss:
     @property
     def spec(self) -> dict[str, Any]: ...
     def initial_state(self, seed: int) -> dict[str, Any] | None: ...
-    def run(
+    def evaluate(
         self, scores: NDArray[Any], target: NDArray[Any], reduction: str, gradients: bool, extras: dict[str, Any]
     ) -> dict[str, Any]: ...
     def row_margins(
@@ -81,7 +81,7 @@ class Head:
     def num_prototypes(self) -> int: ...
     def release_memory(self) -> None: ...
     def sample(self, target: NDArray[int64], share: float, seed: int, step: int) -> Sampled: ...
-    def run(
+    def evaluate(
         self,
         embeddings: NDArray[Any],
         weight: NDArray[Any],

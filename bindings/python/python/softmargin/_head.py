@@ -1,50 +1,83 @@
-"""Heads: embeddings, prototypes and targets to a loss and its gradients."""
+"""Heads: a linear layer and a loss, fused."""
 
 from __future__ import annotations
 
 import dataclasses
 import weakref
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import floats, targets, vector, whole
-from softmargin._loss import MOST_SEED, Loss, checked_arguments, checked_extras
+from softmargin._arrays import floats, scalar, targets, vector, whole
+from softmargin._loss import MOST_SEED, Loss, LossOptions, Reduction, loss_of
+from softmargin._optimizer import Optimizer, writeable
 
-__all__ = ["Head", "HeadOutcome", "Optimizer", "Sampled", "release_memory"]
+__all__ = ["Head", "HeadResult", "SampledClasses", "release_memory"]
 
-MOST_SCORES = 1 << 22  # of a prediction, at a time
+Mode = Literal["auto", "store", "store-half", "recompute", "row-chunked", "unfused"]
+Precision = Literal["f32", "bf16"]
 
-EXTRAS = ("bias", "sample_weights", "margins", "scale", "radius", "state", "sampled")
+MOST_SCORES = 1 << 22  # that a prediction computes at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadOutcome:
-    """All that is known of a head's loss of a batch.
+class HeadInputs:
+    """The optional inputs of a batch of embeddings, as one object."""
 
-    - ``value``: The rows, reduced; with ``reduction="none"`` their sum, whose gradient is the one given.
-    - ``rows``: (N): the weighted loss of each row, 0 for ignored ones.
-    - ``weight``: The sum of the rows' weights.
-    - ``kept``: Rows that counted.
-    - ``target_score``: (N): the target's score, without margin; 0 for ignored rows and soft targets.
-    - ``top``: (N): the class of the largest score, the lowest on ties; -1 where there is none.
-    - ``log_sum_exp``: (N): of the scaled scores, where ``statistics`` are asked for.
-    - ``entropy``: (N): of the softmax of the scaled scores, in nats, where ``statistics`` are asked for.
-    - ``grad_embeddings``: (N, D)
-    - ``grad_weight``: (C K, D); None after a step, which has used it up.
-    - ``grad_bias``: (C K); empty without a bias.
-    - ``grad_scale``: By the scale, learned or not.
-    - ``grad_radius``: By the radius of ring loss.
+    bias: ArrayLike | None = None
+    scale: float | None = None
+    radius: float | None = None
+    sample_weights: ArrayLike | None = None
+    margins: ArrayLike | None = None
+    state: dict[str, Any] | None = None
+    sampled: SampledClasses | None = None
+
+    def read(self, dtype: np.dtype[Any]) -> dict[str, Any]:
+        """Returns them as the extension reads them, arrays in the type of the embeddings."""
+        if self.sampled is not None and not isinstance(self.sampled, SampledClasses):
+            raise TypeError(f"sampled: expected what Head.sample() returns, found {type(self.sampled).__name__}")
+        return {
+            "bias": vector(self.bias, "bias", dtype),
+            "scale": scalar(self.scale),
+            "radius": scalar(self.radius),
+            "sample_weights": vector(self.sample_weights, "sample_weights", dtype),
+            "margins": vector(self.margins, "margins", dtype),
+            "state": self.state,
+            "sampled": None if self.sampled is None else self.sampled._core,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadResult:
+    """The loss of a batch of embeddings, its parts and its gradients.
+
+    - ``value``: The loss of the batch; with ``reduction="none"`` the sum of ``row_losses``. All gradients are those of
+      ``value``.
+    - ``row_losses``: (N): the weighted loss of each row, 0 for ignored ones.
+    - ``total_weight``: The sum of the rows' weights.
+    - ``num_valid``: The number of rows that are not ignored and have a weight above 0.
+    - ``target_scores``: (N): the score of the target, without margin; 0 for ignored rows and soft targets.
+    - ``predictions``: (N): the class of the largest score, the lowest on ties; -1 where there is none.
+    - ``log_sum_exp``: (N): of the scaled scores; None without ``statistics``.
+    - ``entropy``: (N): of the softmax of the scaled scores, in nats; None without ``statistics``.
+    - ``grad_embeddings``: (N, D): the gradient with respect to the embeddings.
+    - ``grad_weight``: (C K, D): the gradient with respect to the weight; None after a step, which consumes it.
+    - ``grad_bias``: (C K): the gradient with respect to the bias; empty without a bias.
+    - ``grad_scale``: The gradient with respect to the scale, learned or not.
+    - ``grad_radius``: The gradient with respect to the radius of ring loss.
+
+    Gradients are None where ``gradients=False``.
     """
 
     value: float
-    rows: NDArray[Any]
-    weight: float
-    kept: int
-    target_score: NDArray[Any]
-    top: NDArray[Any]
+    row_losses: NDArray[Any]
+    total_weight: float
+    num_valid: int
+    target_scores: NDArray[Any]
+    predictions: NDArray[Any]
     log_sum_exp: NDArray[Any] | None = None
     entropy: NDArray[Any] | None = None
     grad_embeddings: NDArray[Any] | None = None
@@ -58,8 +91,7 @@ _HEADS: weakref.WeakSet[Head] = weakref.WeakSet()
 
 
 def release_memory() -> None:
-    """Gives the memory that is kept for the next call back to the system: what heads work in, and large gradients that
-    nobody holds any more.
+    """Returns memory that is reserved for the next call to the system: workspaces, and unused large gradients.
 
     >>> import softmargin
     >>> softmargin.release_memory()
@@ -69,65 +101,69 @@ def release_memory() -> None:
     _core.release_memory()
 
 
-class Sampled:
-    """The classes that take part in a step, where not all do: made by :meth:`Head.sample`."""
+class SampledClasses:
+    """The classes that take part in a step, where not all do; returned by :meth:`Head.sample`."""
 
-    def __init__(self, core):
+    def __init__(self, core: _core.Sampled) -> None:
         self._core = core
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """Their numbers, in rising order."""
+        """The class numbers, in rising order."""
         return self._core.classes
 
 
 class Head:
-    """A linear layer and a loss of the family as one operation, which never holds the N x C scores.
+    """A linear layer and a loss as one operation, which never stores the N x C scores.
 
-    ``loss`` is a :class:`~softmargin.Loss`, or what one is made of, together with ``num_classes`` and the other
-    arguments of :class:`~softmargin.Loss`. ``embedding_size`` is D. The weight (C K, D), K sub-centers a class, stays
-    with the caller.
+    The weight (C K, D), K sub-centers a class, belongs to the caller: see :meth:`initial_weight`.
 
-    ``mode`` is what is kept of the scores between the two sweeps over the classes: ``"auto"``; ``"store"`` 4 bytes a
-    score, ``"store-half"`` 2, ``"recompute"`` nothing; ``"row-chunked"`` for many rows and few classes; ``"unfused"``
-    the plain computation. ``memory`` is how many bytes a call may take beyond embeddings, weight and their gradients,
-    64 MiB or more. ``precision`` is ``"f32"``, or ``"bf16"`` for processors that multiply it. ``statistics`` asks for
-    log-sum-exp and entropy of each row. Arrays in ``float64`` go through the plain computation.
+    - ``loss``: A :class:`~softmargin.Loss`; or a name or a dictionary, which make one together with ``num_classes``
+      and the keyword arguments of :class:`~softmargin.Loss`.
+    - ``num_classes``: C; the same as that of a :class:`~softmargin.Loss`.
+    - ``embedding_size``: D, 1 or more.
+    - ``mode``: What is stored of the scores between the two sweeps over the classes: ``"auto"``; ``"store"``, 4 bytes a
+      score; ``"store-half"``, 2 bytes; ``"recompute"``, nothing; ``"row-chunked"``, for many rows and few classes; or
+      ``"unfused"``, the plain computation.
+    - ``memory``: The bytes that a call may take beyond embeddings, weight and their gradients, 64 MiB or more.
+    - ``precision``: ``"f32"``, or ``"bf16"`` for processors that multiply it.
+    - ``statistics``: Whether results have log-sum-exp and entropy of each row.
 
-    ``ValueError`` on a loss, mode or memory that cannot be; ``TypeError`` on values of a wrong type.
+    Arrays in ``float64`` are computed by the plain computation, whatever the mode.
+
+    Raises ``ValueError`` on an invalid loss, size, mode or memory; ``TypeError`` on values of a wrong type.
 
     >>> import numpy as np
     >>> import softmargin
     >>> head = softmargin.Head("am-softmax", num_classes=1000, embedding_size=16)
     >>> weight = head.initial_weight(seed=1)
-    >>> x = np.ones((2, 16), dtype=np.float32)
-    >>> value, grad_x, grad_weight = head.value_and_grad(x, weight, [7, 900])
-    >>> grad_x.shape, grad_weight.shape
+    >>> embeddings = np.ones((2, 16), dtype=np.float32)
+    >>> value, grad_embeddings, grad_weight = head.value_and_grad(embeddings, weight, [7, 900])
+    >>> grad_embeddings.shape, grad_weight.shape
     ((2, 16), (1000, 16))
     """
 
     def __init__(
         self,
-        loss: str | dict[str, Any] | Loss = "am-softmax",
-        num_classes: int | None = None,
-        embedding_size: int | None = None,
+        loss: str | dict[str, Any] | Loss,
+        num_classes: int,
+        embedding_size: int,
         *,
-        mode: str = "auto",
+        scale: float | None = None,
+        margin: float | Sequence[float] | None = None,
+        spec: dict[str, Any] | None = None,
+        class_weights: ArrayLike | None = None,
+        ignored_label: int | None = None,
+        class_counts: Sequence[int] | NDArray[Any] | None = None,
+        label_smoothing: float | None = None,
+        z_loss: float | None = None,
+        mode: Mode = "auto",
         memory: int = 1 << 30,
-        precision: str = "f32",
+        precision: Precision = "f32",
         statistics: bool = False,
-        **arguments: Any,
     ) -> None:
-        if isinstance(loss, Loss):
-            if arguments or num_classes not in (None, loss.num_classes):
-                raise TypeError(
-                    "loss: expected nothing but its head's options beside a Loss, found arguments of a loss"
-                )
-            self.loss = loss
-        else:
-            self.loss = Loss(loss, num_classes, **checked_arguments(arguments))
-        if embedding_size is None:
-            raise TypeError("embedding_size: expected the width of the embeddings, found nothing")
+        options = LossOptions(scale, margin, spec, class_weights, ignored_label, class_counts, label_smoothing, z_loss)
+        self.loss = loss_of(loss, num_classes, options)
         self.embedding_size = whole(embedding_size, "embedding_size", 1)
         memory = whole(memory, "memory", 0, MOST_SEED)
         self._options = {"mode": mode, "memory": memory, "precision": precision, "statistics": statistics}
@@ -147,286 +183,238 @@ class Head:
 
     @property
     def num_prototypes(self) -> int:
-        """Rows of the weight: C, or C K with K sub-centers."""
+        """The number of rows of the weight: C, or C K with K sub-centers."""
         return self._core.num_prototypes
 
     def initial_weight(self, seed: int = 0, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-        """Prototypes (C K, D) of about unit norm in random directions; the same of the same seed."""
+        """Returns prototypes (C K, D) with about unit norm in random directions, determined by the seed, 0 or above."""
         normal = np.random.Generator(np.random.Philox(whole(seed, "seed", 0))).standard_normal
         return normal((self.num_prototypes, self.embedding_size), dtype=dtype) / np.sqrt(
             self.embedding_size, dtype=dtype
         )
 
-    def sample(self, target: ArrayLike, share: float, seed: int = 0, step: int = 0) -> Sampled:
-        """The classes of the targets (N) and a ``share`` (above 0, up to 1) of all others, drawn by ``(seed, step)``.
+    def sample(self, target: ArrayLike, share: float, seed: int = 0, step: int = 0) -> SampledClasses:
+        """Returns the classes of the targets (N) and a ``share`` (above 0, up to 1) of the others.
 
-        Given to a call as ``sampled=``, only they take part: the gradient of all other prototypes is 0, and a step does
-        not touch them. ``ValueError`` on a share outside its range.
+        The others are drawn from ``(seed, step)``. In a call with ``sampled=`` only these classes take part: the
+        gradient with respect to all other prototypes is 0, and a step does not change them.
+
+        Raises ``ValueError`` on a share out of range.
 
         >>> import softmargin
         >>> head = softmargin.Head("arcface", num_classes=1000, embedding_size=8)
         >>> len(head.sample([7, 900], 0.1).classes)
         102
         """
+        labels = targets(target, "target", np.dtype(np.float32))
         numbers = (whole(seed, "seed", 0, MOST_SEED), whole(step, "step", 0, MOST_SEED))
-        return Sampled(self._core.sample(targets(target, "target", np.dtype(np.float32)), float(share), *numbers))
+        return SampledClasses(self._core.sample(labels, float(share), *numbers))
 
     def __call__(
-        self, x: ArrayLike, weight: ArrayLike, target: ArrayLike, reduction: str = "mean", **extras: Any
-    ) -> float | NDArray[Any]:
-        """The loss: a number, or an array (N) with ``reduction="none"``. Arguments as :meth:`run`."""
-        outcome = self._run(x, weight, target, reduction, False, extras)
-        return outcome["rows"] if reduction == "none" else outcome["value"]
-
-    def value_and_grad(
-        self, x: ArrayLike, weight: ArrayLike, target: ArrayLike, reduction: str = "mean", **extras: Any
-    ) -> tuple[Any, NDArray[Any], NDArray[Any]]:
-        """The loss, its gradient by the embeddings (N, D), and by the weight (C K, D). Arguments as :meth:`run`.
-
-        A gradient of 4 MiB or more lies in memory that is used again once nobody holds the array, or a part of it.
-        """
-        outcome = self._run(x, weight, target, reduction, True, extras)
-        value = outcome["rows"] if reduction == "none" else outcome["value"]
-        return value, outcome["grad_embeddings"], outcome["grad_weight"]
-
-    def run(
         self,
-        x: ArrayLike,
+        embeddings: ArrayLike,
         weight: ArrayLike,
         target: ArrayLike,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
+        *,
+        bias: ArrayLike | None = None,
+        scale: float | None = None,
+        radius: float | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+        state: dict[str, Any] | None = None,
+        sampled: SampledClasses | None = None,
+    ) -> float | NDArray[Any]:
+        """Returns the loss: a number, or an array (N) with ``reduction="none"``.
+
+        Arguments and errors as :meth:`evaluate`.
+        """
+        inputs = HeadInputs(bias, scale, radius, sample_weights, margins, state, sampled)
+        return _value(self._evaluate(embeddings, weight, target, reduction, False, inputs), reduction)
+
+    def value_and_grad(
+        self,
+        embeddings: ArrayLike,
+        weight: ArrayLike,
+        target: ArrayLike,
+        reduction: Reduction = "mean",
+        *,
+        bias: ArrayLike | None = None,
+        scale: float | None = None,
+        radius: float | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+        state: dict[str, Any] | None = None,
+        sampled: SampledClasses | None = None,
+    ) -> tuple[Any, NDArray[Any], NDArray[Any]]:
+        """Returns the loss, and its gradients with respect to the embeddings (N, D) and the weight (C K, D).
+
+        A gradient of 4 MiB or more lies in memory that is reused once the array and all its views are gone. Arguments
+        and errors as :meth:`evaluate`.
+        """
+        inputs = HeadInputs(bias, scale, radius, sample_weights, margins, state, sampled)
+        found = self._evaluate(embeddings, weight, target, reduction, True, inputs)
+        return _value(found, reduction), found["grad_embeddings"], found["grad_weight"]
+
+    def evaluate(
+        self,
+        embeddings: ArrayLike,
+        weight: ArrayLike,
+        target: ArrayLike,
+        reduction: Reduction = "mean",
         *,
         gradients: bool = True,
-        **extras: Any,
-    ) -> HeadOutcome:
-        """The loss of a batch with all that is known of it: a :class:`HeadOutcome`.
+        bias: ArrayLike | None = None,
+        scale: float | None = None,
+        radius: float | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+        state: dict[str, Any] | None = None,
+        sampled: SampledClasses | None = None,
+    ) -> HeadResult:
+        """Returns the loss of a batch with its parts and, by default, all its gradients: a :class:`HeadResult`.
 
-        ``x`` (N, D) and ``weight`` (C K, D), both ``float32`` or both ``float64``, of any strides. ``target``: labels
-        (N) from 0, or for softmax cross-entropy distributions (N, C). ``reduction`` as in :meth:`Loss.run`.
+        - ``embeddings``, ``weight``: (N, D) and (C K, D), both ``float32`` or both ``float64``, of any strides.
+        - ``target``: Labels (N) from 0, or for softmax cross-entropy distributions (N, C).
+        - ``reduction``: As in :meth:`Loss.evaluate`.
+        - ``gradients``: Whether gradients are computed.
+        - ``bias``: (C K), for a geometry that has one.
+        - ``scale``, ``radius``: The current value of a learned scale, and of the radius of ring loss.
+        - ``sample_weights``: (N), 0 or above. Default: 1.
+        - ``margins``: (N), for a margin per sample.
+        - ``state``: See :meth:`Loss.initial_state`.
+        - ``sampled``: See :meth:`sample`. Default: all classes take part.
 
-        What a loss may want besides: ``bias`` (C K), for a geometry that has one; ``sample_weights`` (N); ``margins``
-        (N); ``scale``, where a learned one stands; ``radius``; ``state``, see :meth:`Loss.initial_state`; ``sampled``,
-        see :meth:`sample`. Norms are computed here.
-
-        Errors as :meth:`Loss.run`. A score that is NaN is an error, and names the row.
+        Raises the errors of :meth:`Loss.evaluate`; a NaN score is a ``ValueError`` that names the row.
         """
-        return HeadOutcome(**self._run(x, weight, target, reduction, gradients, extras))
+        inputs = HeadInputs(bias, scale, radius, sample_weights, margins, state, sampled)
+        return HeadResult(**self._evaluate(embeddings, weight, target, reduction, gradients, inputs))
 
     def step(
         self,
-        x: ArrayLike,
+        embeddings: ArrayLike,
         weight: NDArray[np.float32],
         target: ArrayLike,
         optimizer: Optimizer,
-        reduction: str = "mean",
-        **extras: Any,
-    ) -> tuple[Any, NDArray[Any]]:
-        """A step of training: the loss, and its gradient by the embeddings (N, D), for the network before the head.
+        reduction: Reduction = "mean",
+        *,
+        bias: ArrayLike | None = None,
+        scale: float | None = None,
+        radius: float | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+        state: dict[str, Any] | None = None,
+        sampled: SampledClasses | None = None,
+    ) -> HeadResult:
+        """Does a training step: changes ``weight`` (``float32``) in place, and returns a :class:`HeadResult`.
 
-        ``weight`` (``float32``) is changed where it lies, by an :class:`Optimizer`: its gradient never is as a whole,
-        so it cannot be clipped by its norm here (take :meth:`value_and_grad`, clip, and :meth:`Optimizer.apply`). After
-        an error weight and optimizer are as they were. A bias and a learned scale are not changed: their gradients are
-        in what :meth:`step_and_run` gives. Other arguments as :meth:`run`.
+        ``grad_embeddings`` of the result is for the network before the head. The gradient with respect to the weight
+        is never stored as a whole, so it cannot be clipped by its norm here: call :meth:`value_and_grad`, clip, and
+        :meth:`Optimizer.apply` instead. A bias and a learned scale are not changed; their gradients are in the result.
+        After an error weight and optimizer are as they were.
+
+        Other arguments and errors as :meth:`evaluate`.
 
         >>> import numpy as np
         >>> import softmargin
         >>> head = softmargin.Head("normface", num_classes=3, embedding_size=2)
         >>> weight = head.initial_weight()
-        >>> optimizer = softmargin.Optimizer("sgd", weight, learning_rate=0.1, momentum=0.9)
-        >>> x = np.array([[1.0, 1.0], [-1.0, 0.0]], dtype=np.float32)
-        >>> losses = [head.step(x, weight, [1, 2], optimizer)[0] for _ in range(5)]
+        >>> optimizer = softmargin.Optimizer("sgd", weight, lr=0.1, momentum=0.9)
+        >>> embeddings = np.array([[1.0, 1.0], [-1.0, 0.0]], dtype=np.float32)
+        >>> losses = [head.step(embeddings, weight, [1, 2], optimizer).value for _ in range(5)]
         >>> losses == sorted(losses, reverse=True)
         True
         """
-        outcome = self.step_and_run(x, weight, target, optimizer, reduction, **extras)
-        return (outcome.rows if reduction == "none" else outcome.value), outcome.grad_embeddings
-
-    def step_and_run(
-        self,
-        x: ArrayLike,
-        weight: NDArray[np.float32],
-        target: ArrayLike,
-        optimizer: Optimizer,
-        reduction: str = "mean",
-        **extras: Any,
-    ) -> HeadOutcome:
-        """As :meth:`step`, with all that is known of the batch: a :class:`HeadOutcome`."""
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected a softmargin.Optimizer, found {type(optimizer).__name__}")
-        x, target, extras = self._batch(x, target, extras)
-        if x.dtype != np.float32:
-            raise TypeError(f"x: expected float32 for a step, found {x.dtype}")
-        weight = optimizer._writeable(weight)
-        return HeadOutcome(**self._core.step(x, weight, target, optimizer._core, reduction, extras))
+        inputs = HeadInputs(bias, scale, radius, sample_weights, margins, state, sampled)
+        embeddings, target, read = self._batch(embeddings, target, inputs)
+        if embeddings.dtype != np.float32:
+            raise TypeError(f"embeddings: expected float32 for a step, found {embeddings.dtype}")
+        weight = writeable(weight)
+        return HeadResult(**self._core.step(embeddings, weight, target, optimizer._core, reduction, read))
 
-    def scores(self, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[Any]:
-        """The score of every class (N, C) as the geometry makes it, without margin and scale: maybe cosines."""
-        x = floats(x, "x", 2)
-        return self._core.scores(x, floats(weight, "weight", 2, x.dtype), vector(bias, "bias", x.dtype))
+    def scores(self, embeddings: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[Any]:
+        """Returns the score of every class (N, C), cosines for a cosine loss, without margin and scale.
 
-    def predict(self, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[np.int64]:
-        """The class of the largest score of each row (N), the lowest on ties; the scores of some rows at a time."""
-        x = floats(x, "x", 2)
-        answer = np.empty(len(x), np.int64)
+        Of several prototypes of a class the best score counts. Errors as :meth:`evaluate`.
+        """
+        embeddings = floats(embeddings, "embeddings", 2)
+        weight = floats(weight, "weight", 2, embeddings.dtype)
+        return self._core.scores(embeddings, weight, vector(bias, "bias", embeddings.dtype))
+
+    def predict(self, embeddings: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Returns the class of the largest score of each row (N), the lowest on ties.
+
+        The scores of some rows are computed at a time. Errors as :meth:`evaluate`.
+        """
+        embeddings = floats(embeddings, "embeddings", 2)
+        answer = np.empty(len(embeddings), np.int64)
         step = max(1, MOST_SCORES // self.num_classes)
-        for first in range(0, len(x), step):
-            answer[first : first + step] = self.scores(x[first : first + step], weight, bias).argmax(axis=1)
+        for first in range(0, len(embeddings), step):
+            rows = slice(first, first + step)
+            answer[rows] = self.scores(embeddings[rows], weight, bias).argmax(axis=1)
         return answer
 
     def update(
-        self, state: dict[str, Any], x: ArrayLike, weight: ArrayLike, target: ArrayLike, **extras: Any
+        self,
+        state: dict[str, Any],
+        embeddings: ArrayLike,
+        weight: ArrayLike,
+        target: ArrayLike,
+        *,
+        bias: ArrayLike | None = None,
+        scale: float | None = None,
+        radius: float | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+        sampled: SampledClasses | None = None,
     ) -> dict[str, Any]:
-        """``state`` once a batch has been taken into its averages; see :meth:`Loss.update`."""
-        x, target, extras = self._batch(x, target, {**extras, "state": state})
-        return self._core.update(x, self._weight(weight, x), target, extras)
+        """Returns ``state`` with the batch added to its averages; see :meth:`Loss.update`.
+
+        Only the scores of the targets are computed. Other arguments and errors as :meth:`evaluate`.
+        """
+        inputs = HeadInputs(bias, scale, radius, sample_weights, margins, state, sampled)
+        embeddings, target, read = self._batch(embeddings, target, inputs)
+        return self._core.update(embeddings, _weight(weight, embeddings), target, read)
 
     def release_memory(self) -> None:
-        """Gives the memory that calls work in back to the system; the next call takes it anew."""
+        """Returns the workspace of this head to the system; the next call allocates it again."""
         self._core.release_memory()
 
-    def _run(self, x, weight, target, reduction, gradients, extras):
-        x, target, extras = self._batch(x, target, extras)
-        return self._core.run(x, self._weight(weight, x), target, reduction, gradients, extras)
-
-    def _batch(self, x, target, extras):
-        x = floats(x, "x", 2)
-        if x.shape[1] != self.embedding_size:
-            raise ValueError(f"x: expected embeddings (N, {self.embedding_size}), found shape {x.shape}")
-        extras = checked_extras(extras, EXTRAS, x.dtype)
-        if extras["sampled"] is not None:
-            if not isinstance(extras["sampled"], Sampled):
-                raise TypeError(f"sampled: expected what sample() makes, found {type(extras['sampled']).__name__}")
-            extras["sampled"] = extras["sampled"]._core
-        return x, targets(target, "target", x.dtype), extras
-
-    def _weight(self, weight, x):
-        weight = floats(weight, "weight", 2)
-        if weight.dtype != x.dtype:
-            raise TypeError(
-                f"weight: expected {x.dtype} as the embeddings, found {weight.dtype}; convert one of the two"
-            )
-        return weight
-
-
-class Optimizer:
-    """A step of an optimizer on the rows of a weight (R, D) in ``float32``, as PyTorch's SGD and AdamW have it.
-
-    ``kind`` is ``"sgd"`` (``momentum`` 0 where not given, ``nesterov``, ``weight_decay``) or ``"adamw"`` (``beta1``
-    0.9, ``beta2`` 0.999, ``epsilon`` 1e-8, ``weight_decay`` 0.01). ``weight`` is the matrix or its shape. ``row_rates``
-    (R) multiply the learning rate of each row.
-
-    ``ValueError`` on numbers out of range; ``TypeError`` on arguments that the kind does not have.
-
-    >>> import numpy as np
-    >>> import softmargin
-    >>> weight = np.array([[1.0, -1.0]], dtype=np.float32)
-    >>> optimizer = softmargin.Optimizer("sgd", weight, learning_rate=0.5)
-    >>> optimizer.apply(weight, np.array([[1.0, 0.0]], dtype=np.float32))
-    >>> weight
-    array([[ 0.5, -1. ]], dtype=float32)
-    """
-
-    KINDS = {
-        "sgd": {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
-        "adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
-    }
-
-    def __init__(
+    def _evaluate(
         self,
-        kind: str,
-        weight: NDArray[Any] | tuple[int, int],
-        *,
-        learning_rate: float,
-        row_rates: ArrayLike | None = None,
-        **numbers: Any,
-    ) -> None:
-        if kind not in self.KINDS:
-            raise ValueError(f"kind: expected one of {', '.join(self.KINDS)}, found {kind!r}")
-        unknown = sorted(set(numbers) - set(self.KINDS[kind]))
-        if unknown:
-            raise TypeError(f"{unknown[0]}: expected one of {', '.join(self.KINDS[kind])} for {kind}")
-        self._given = (kind, numbers)
-        rule = {"kind": {"adamw": "adam-w"}.get(kind, kind), **self.KINDS[kind], **numbers}
-        self._rule = {key.replace("_", "-"): value for key, value in rule.items()}
-        self._shape = tuple(int(side) for side in (weight if isinstance(weight, (tuple, list)) else weight.shape))
-        if len(self._shape) != 2:
-            raise ValueError(f"weight: expected a matrix, found shape {self._shape}")
-        self._rates = None if row_rates is None else np.asarray(row_rates, dtype=np.float32)
-        self._learning_rate = float(learning_rate)
-        rates = None if self._rates is None else self._rates.tolist()
-        self._core = _core.Optimizer(self._rule, self._learning_rate, self._shape, rates)
+        embeddings: ArrayLike,
+        weight: ArrayLike,
+        target: ArrayLike,
+        reduction: str,
+        gradients: bool,
+        inputs: HeadInputs,
+    ) -> dict[str, Any]:
+        """Returns the fields of a :class:`HeadResult`."""
+        embeddings, target, read = self._batch(embeddings, target, inputs)
+        return self._core.evaluate(embeddings, _weight(weight, embeddings), target, reduction, gradients, read)
 
-    def __reduce__(self):
-        return _resumed, (*self._given, self._shape, self._learning_rate, self._rates, self.state_dict())
+    def _batch(self, embeddings, target, inputs):
+        embeddings = floats(embeddings, "embeddings", 2)
+        if embeddings.shape[1] != self.embedding_size:
+            raise ValueError(f"embeddings: expected shape (N, {self.embedding_size}), found {embeddings.shape}")
+        read = inputs.read(embeddings.dtype)
+        return embeddings, targets(target, "target", embeddings.dtype), read
 
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the steps to come; may be set."""
-        return self._learning_rate
 
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._core.set_learning_rate(float(value))
-        self._learning_rate = float(value)
+def _value(found: dict[str, Any], reduction: str) -> Any:
+    return found["row_losses"] if reduction == "none" else found["value"]
 
-    @property
-    def steps(self) -> int:
-        """Steps made."""
-        return self._core.steps
 
-    def apply(self, weight: NDArray[np.float32], gradient: ArrayLike) -> None:
-        """A step on the whole weight, in place, with a gradient at hand, which may have been clipped."""
-        self._core.apply(self._writeable(weight), floats(gradient, "gradient", 2, np.dtype(np.float32)))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What it remembers, to be saved with the weight: arrays and single values, as :func:`numpy.savez` takes them.
-
-        >>> import io, numpy as np, softmargin
-        >>> weight, file = np.ones((2, 3), dtype=np.float32), io.BytesIO()
-        >>> optimizer = softmargin.Optimizer("adamw", weight, learning_rate=0.1)
-        >>> np.savez(file, weight=weight, **optimizer.state_dict())
-        >>> optimizer.load_state_dict(np.load(io.BytesIO(file.getvalue())))
-        """
-        first, second = self._core.moments()
-        return {
-            "kind": self._given[0],
-            "steps": self.steps,
-            "first": first,
-            "second": second,
-            "learning_rate": self.learning_rate,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what :meth:`state_dict` gave. ``ValueError`` on another shape or kind."""
-        missing = [name for name in ("kind", "steps", "first", "second", "learning_rate") if name not in state]
-        if missing:
-            raise ValueError(f"state: expected what state_dict() gave, found nothing under {missing[0]!r}")
-        if str(state["kind"]) != self._given[0]:
-            raise ValueError(f"state: expected one of {self._given[0]}, found one of {state['kind']}")
-        single = np.dtype(np.float32)
-        moments = (floats(state[name], name, 2, single) for name in ("first", "second"))
-        self._core.restore(whole(np.asarray(state["steps"])[()], "steps", 0), *moments)
-        self.learning_rate = float(state["learning_rate"])
-
-    def _writeable(self, weight):
-        """The array itself: a copy would take the step in the weight's place."""
-        found = floats(weight, "weight", 2)
-        if found.dtype != np.float32:
-            raise TypeError(f"weight: expected float32, found {found.dtype}")
-        if not (isinstance(weight, np.ndarray) or hasattr(weight, "__dlpack__")) or not np.shares_memory(
-            found, np.asarray(weight)
-        ):
-            raise TypeError("weight: expected an array of NumPy that a step can write to")
-        if not found.flags.writeable:
-            raise ValueError("weight: expected an array that may be written to, found a read-only one")
-        return found
+def _weight(weight, embeddings):
+    weight = floats(weight, "weight", 2)
+    if weight.dtype != embeddings.dtype:
+        raise TypeError(
+            f"weight: expected {embeddings.dtype} as the embeddings, found {weight.dtype}; convert one of the two"
+        )
+    return weight
 
 
 def _rebuilt(loss, embedding_size, options):
-    return Head(loss, embedding_size=embedding_size, **options)
-
-
-def _resumed(kind, numbers, shape, learning_rate, row_rates, state):
-    optimizer = Optimizer(kind, shape, learning_rate=learning_rate, row_rates=row_rates, **numbers)
-    optimizer.load_state_dict(state)
-    return optimizer
+    return Head(loss, loss.num_classes, embedding_size, **options)

@@ -1,4 +1,4 @@
-"""A loss of scores."""
+"""Losses of scores."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import copy
 import dataclasses
 import reprlib
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import floats, targets, vector, whole
+from softmargin._arrays import floats, scalar, targets, vector, whole
 
-__all__ = ["Loss", "LossOutcome", "losses"]
+__all__ = ["Loss", "LossResult", "losses"]
+
+Reduction = Literal["mean", "mean-or-nan", "sum", "none"]
 
 MOST_SEED = (1 << 63) - 1
 
@@ -24,11 +26,12 @@ def losses(name: None = None) -> list[dict[str, Any]]: ...
 @overload
 def losses(name: str) -> dict[str, Any]: ...
 def losses(name: str | None = None) -> Any:
-    """What is known of the published losses: a list of dictionaries, or the one of a name or an alias.
+    """Describes the published losses: returns a list of dictionaries, or the one of a name or an alias.
 
-    Each has ``name``, ``aliases``, ``summary``, ``equation``, ``gradient``, ``paper``, the usual ``scale`` and
-    ``margin`` (a list, named by ``margin-names``), and ``spec``, the whole of its parts. ``ValueError`` on an unknown
-    name.
+    Each dictionary has ``name``, ``aliases``, ``summary``, ``equation``, ``gradient``, ``paper``, the default ``scale``
+    and ``margin`` (a list, named by ``margin-names``), and ``spec``, the complete specification.
+
+    Raises ``ValueError`` on an unknown name.
 
     >>> import softmargin
     >>> [loss["name"] for loss in softmargin.losses()][:3]
@@ -40,25 +43,72 @@ def losses(name: str | None = None) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class LossOutcome:
-    """All that is known of the loss of a batch.
+class LossOptions:
+    """The keyword arguments of :class:`Loss`, as one object that heads pass on."""
 
-    - ``value``: The rows, reduced; with ``reduction="none"`` their sum, whose gradient is the one given.
-    - ``rows``: (N): the weighted loss of each row, 0 for ignored ones.
-    - ``weight``: The sum of the rows' weights.
-    - ``kept``: Rows that counted.
-    - ``grad``: (N, C): by the scores, the norms held fixed.
-    - ``grad_scale``: By the scale, learned or not.
-    - ``grad_radius``: By the radius of ring loss.
-    - ``grad_embedding_norms``: (N): by the norms of the embeddings, where the loss looks at them.
-    - ``grad_weight_norms``: (C): by the norms of the prototypes, where the loss looks at them.
+    scale: float | None = None
+    margin: float | Sequence[float] | None = None
+    spec: dict[str, Any] | None = None
+    class_weights: ArrayLike | None = None
+    ignored_label: int | None = None
+    class_counts: Sequence[int] | NDArray[Any] | None = None
+    label_smoothing: float | None = None
+    z_loss: float | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Returns the arguments that are not None."""
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreInputs:
+    """The optional inputs of a batch of scores, as one object."""
+
+    scale: float | None = None
+    radius: float | None = None
+    embedding_norms: ArrayLike | None = None
+    weight_norms: ArrayLike | None = None
+    sample_weights: ArrayLike | None = None
+    margins: ArrayLike | None = None
+    state: dict[str, Any] | None = None
+
+    def read(self, dtype: np.dtype[Any]) -> dict[str, Any]:
+        """Returns them as the extension reads them, arrays in the type of the scores."""
+        return {
+            "scale": scalar(self.scale),
+            "radius": scalar(self.radius),
+            "embedding_norms": vector(self.embedding_norms, "embedding_norms", dtype),
+            "weight_norms": vector(self.weight_norms, "weight_norms", dtype),
+            "sample_weights": vector(self.sample_weights, "sample_weights", dtype),
+            "margins": vector(self.margins, "margins", dtype),
+            "state": self.state,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class LossResult:
+    """The loss of a batch of scores, its parts and its gradients.
+
+    - ``value``: The loss of the batch; with ``reduction="none"`` the sum of ``row_losses``. All gradients are those of
+      ``value``.
+    - ``row_losses``: (N): the weighted loss of each row, 0 for ignored ones.
+    - ``total_weight``: The sum of the rows' weights.
+    - ``num_valid``: The number of rows that are not ignored and have a weight above 0.
+    - ``grad_scores``: (N, C): the gradient with respect to the scores, the norms held fixed.
+    - ``grad_scale``: The gradient with respect to the scale, learned or not.
+    - ``grad_radius``: The gradient with respect to the radius of ring loss.
+    - ``grad_embedding_norms``: (N): the gradient with respect to the embeddings' norms, where the loss needs them.
+    - ``grad_weight_norms``: (C): the gradient with respect to the prototypes' norms, where the loss needs them.
+
+    Gradients are None where ``gradients=False``.
     """
 
     value: float
-    rows: NDArray[Any]
-    weight: float
-    kept: int
-    grad: NDArray[Any] | None = None
+    row_losses: NDArray[Any]
+    total_weight: float
+    num_valid: int
+    grad_scores: NDArray[Any] | None = None
     grad_scale: float | None = None
     grad_radius: float | None = None
     grad_embedding_norms: NDArray[Any] | None = None
@@ -66,20 +116,25 @@ class LossOutcome:
 
 
 class Loss:
-    """A loss of the family, for scores (N, C) and targets.
+    """A loss of scores (N, C) and targets.
 
-    ``loss`` is the name of a published loss (see :func:`losses`), or a dictionary with the names that the command
-    ``softmargin`` has in the section ``[loss]`` of its files: ``name``, ``scale``, ``margin`` and ``spec``, the parts
-    that differ from the published ones. ``scale`` is what scores are multiplied by, or where a learned scale starts;
-    ``margin`` a number, or several where the loss has several, in radians where it is an angle. ``class_weights`` (C)
-    weights the rows of each class, rows whose label is ``ignored_label`` do not count, ``class_counts`` (C) are the
-    samples of each class for a margin that goes by them. ``label_smoothing`` and ``z_loss`` are options of softmax
-    cross-entropy. A class weight multiplies the whole loss of a row, smoothing included (in PyTorch each class has its
-    own weight in the smoothed part, and so it has in :func:`softmargin.torch.linear_cross_entropy`).
-    ``losses(name)["spec"]`` shows what ``spec`` may change.
+    - ``loss``: The name of a published loss (see :func:`losses`), or a dictionary like the section ``[loss]`` of the
+      command's files: ``name``, ``scale``, ``margin`` and ``spec``.
+    - ``num_classes``: C, 1 or more.
+    - ``scale``: Multiplies the scores; the initial value where the scale is learned. Default: the published one.
+    - ``margin``: A number, or one for each of ``losses(name)["margin-names"]``, in radians for an angle. Default: the
+      published one.
+    - ``spec``: The parts of the specification that differ from the published one; ``losses(name)["spec"]`` shows them
+      all.
+    - ``class_weights``: (C): multiplies the loss of the rows of each class (``weight`` of PyTorch's losses). The whole
+      loss of a row is weighted, label smoothing included; in PyTorch, and in
+      :func:`softmargin.torch.linear_cross_entropy`, the smoothed part has the weight of each class.
+    - ``ignored_label``: Rows with this label are ignored (``ignore_index`` of PyTorch's losses). Default: none are.
+    - ``class_counts``: (C): the number of samples of each class, for a margin that depends on it.
+    - ``label_smoothing``, ``z_loss``: Options of softmax cross-entropy. Default: 0.
 
-    ``ValueError`` on an unknown name, numbers out of range and parts that do not go together, with the reason;
-    ``TypeError`` on values of a wrong type.
+    Raises ``ValueError`` on an unknown name, on numbers out of range and on parts that do not go together, with the
+    reason; ``TypeError`` on values of a wrong type.
 
     >>> import numpy as np
     >>> import softmargin
@@ -92,8 +147,8 @@ class Loss:
 
     def __init__(
         self,
-        loss: str | dict[str, Any] = "cross-entropy",
-        num_classes: int | None = None,
+        loss: str | dict[str, Any],
+        num_classes: int,
         *,
         scale: float | None = None,
         margin: float | Sequence[float] | None = None,
@@ -104,23 +159,12 @@ class Loss:
         label_smoothing: float | None = None,
         z_loss: float | None = None,
     ) -> None:
-        if num_classes is None:
-            raise TypeError("num_classes: expected the number of classes, found nothing")
-        named = {
-            "scale": scale,
-            "margin": margin,
-            "spec": spec,
-            "class_weights": class_weights,
-            "ignored_label": ignored_label,
-            "class_counts": class_counts,
-            "label_smoothing": label_smoothing,
-            "z_loss": z_loss,
-        }
-        # Copies: what is pickled or copied later is what was given now.
-        self._arguments = copy.deepcopy({key: value for key, value in named.items() if value is not None})
+        options = LossOptions(scale, margin, spec, class_weights, ignored_label, class_counts, label_smoothing, z_loss)
+        # Copies: pickles and copies are made from the arguments as they are now.
+        self._arguments = copy.deepcopy(options.given())
         self._given = copy.deepcopy(loss)
-        name, scale, margin, spec = _section(loss, scale, margin, spec)
-        parts = _parts(name, spec, class_weights, ignored_label, label_smoothing, z_loss)
+        name, scale, margin, spec = _section(loss, options)
+        parts = _parts(name, spec, options)
         counts = None if class_counts is None else [whole(count, "class_counts", 0) for count in class_counts]
         self._core = _core.Loss(name, whole(num_classes, "num_classes", 0), scale, margin, parts or None, counts)
 
@@ -133,7 +177,7 @@ class Loss:
 
     @property
     def name(self) -> str:
-        """The name of the published loss that it was made from."""
+        """The name of the published loss that this one is based on."""
         return self._core.name
 
     @property
@@ -143,25 +187,27 @@ class Loss:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """All its parts, a dictionary with the names of the command's files."""
+        """The complete specification, a dictionary with the keys of the command's files."""
         return self._core.spec
 
     @property
     def needs_embedding_norms(self) -> bool:
-        """Whether batches must bring ``embedding_norms``."""
+        """True if calls need ``embedding_norms``."""
         return self._core.needs_embedding_norms
 
     @property
     def needs_weight_norms(self) -> bool:
-        """Whether batches must bring ``weight_norms``."""
+        """True if calls need ``weight_norms``."""
         return self._core.needs_weight_norms
 
     def initial_state(self, seed: int = 0) -> dict[str, Any] | None:
-        """The state at the start of training, a dictionary, of a loss that has one; else None.
+        """Returns the state at the start of training, a dictionary; None for a loss without state.
 
-        A loss has a state where its margin is annealed or drawn (``seed`` decides what is drawn), or where it looks at
-        averages. A step of training is: :meth:`update` takes the batch in, the loss is computed with ``state=``, and
-        ``state["step"]`` is counted up.
+        A loss has a state if its margin is annealed or drawn (from ``seed``), or if it uses moving averages. A training
+        step is: :meth:`update` adds the batch to the averages, the loss is computed with ``state=``, and
+        ``state["step"]`` is increased by 1.
+
+        Raises ``ValueError`` on a seed below 0.
 
         >>> import softmargin
         >>> softmargin.Loss("curricularface", num_classes=10).initial_state()["target-mean"]
@@ -170,18 +216,44 @@ class Loss:
         return self._core.initial_state(whole(seed, "seed", 0, MOST_SEED))
 
     def __call__(
-        self, scores: ArrayLike, target: ArrayLike, reduction: str = "mean", **extras: Any
+        self,
+        scores: ArrayLike,
+        target: ArrayLike,
+        reduction: Reduction = "mean",
+        *,
+        scale: float | None = None,
+        radius: float | None = None,
+        embedding_norms: ArrayLike | None = None,
+        weight_norms: ArrayLike | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+        state: dict[str, Any] | None = None,
     ) -> float | NDArray[Any]:
-        """The loss: a number, or an array (N) with ``reduction="none"``. Arguments as :meth:`run`."""
-        outcome = self._run(scores, target, reduction, False, extras)
-        return outcome["rows"] if reduction == "none" else outcome["value"]
+        """Returns the loss: a number, or an array (N) with ``reduction="none"``.
+
+        Arguments and errors as :meth:`evaluate`.
+        """
+        inputs = ScoreInputs(scale, radius, embedding_norms, weight_norms, sample_weights, margins, state)
+        return _value(self._evaluate(scores, target, reduction, False, inputs), reduction)
 
     def value_and_grad(
-        self, scores: ArrayLike, target: ArrayLike, reduction: str = "mean", **extras: Any
+        self,
+        scores: ArrayLike,
+        target: ArrayLike,
+        reduction: Reduction = "mean",
+        *,
+        scale: float | None = None,
+        radius: float | None = None,
+        embedding_norms: ArrayLike | None = None,
+        weight_norms: ArrayLike | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+        state: dict[str, Any] | None = None,
     ) -> tuple[Any, NDArray[Any]]:
-        """The loss, and its gradient by the scores (N, C). Arguments as :meth:`run`.
+        """Returns the loss, and its gradient with respect to the scores (N, C).
 
-        With ``reduction="none"`` the loss is an array (N), the gradient that of its sum.
+        With ``reduction="none"`` the loss is an array (N), and the gradient is that of its sum. Arguments and errors as
+        :meth:`evaluate`.
 
         >>> import numpy as np
         >>> import softmargin
@@ -190,37 +262,67 @@ class Loss:
         >>> gradient.shape, bool(gradient[0, 0] < 0 < gradient[0, 1])
         ((1, 3), True)
         """
-        outcome = self._run(scores, target, reduction, True, extras)
-        return (outcome["rows"] if reduction == "none" else outcome["value"]), outcome["grad"]
+        inputs = ScoreInputs(scale, radius, embedding_norms, weight_norms, sample_weights, margins, state)
+        found = self._evaluate(scores, target, reduction, True, inputs)
+        return _value(found, reduction), found["grad_scores"]
 
-    def run(
+    def evaluate(
         self,
         scores: ArrayLike,
         target: ArrayLike,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         *,
         gradients: bool = True,
-        **extras: Any,
-    ) -> LossOutcome:
-        """The loss of a batch with all that is known of it: a :class:`LossOutcome`.
+        scale: float | None = None,
+        radius: float | None = None,
+        embedding_norms: ArrayLike | None = None,
+        weight_norms: ArrayLike | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> LossResult:
+        """Returns the loss of a batch with its parts and, by default, all its gradients: a :class:`LossResult`.
 
-        ``scores`` (N, C), cosines for a loss over cosines, in ``float32`` or ``float64``, of any strides. ``target``:
-        labels (N) from 0, or for softmax cross-entropy distributions (N, C). ``reduction``: ``"mean"`` by the rows'
-        weights, 0 where nothing counts; ``"mean-or-nan"``, NaN there; ``"sum"``; ``"none"``.
+        - ``scores``: (N, C), cosines for a loss over cosines, in ``float32`` or ``float64``, of any strides.
+        - ``target``: Labels (N) from 0, or for softmax cross-entropy distributions (N, C).
+        - ``reduction``: ``"mean"``: weighted by the rows' weights, 0 if no row is valid; ``"mean-or-nan"``: the same,
+          but NaN if no row is valid; ``"sum"``; ``"none"``.
+        - ``gradients``: Whether gradients are computed.
+        - ``scale``, ``radius``: The current value of a learned scale, and of the radius of ring loss.
+        - ``embedding_norms``, ``weight_norms``: (N) and (C), where the loss needs them.
+        - ``sample_weights``: (N), 0 or above. Default: 1.
+        - ``margins``: (N), for a margin per sample.
+        - ``state``: See :meth:`initial_state`.
 
-        What a loss may want besides: ``sample_weights`` (N), 0 or above; ``margins`` (N), for an value per sample;
-        ``embedding_norms`` (N) and ``weight_norms`` (C), where the loss looks at norms; ``scale``, where a learned one
-        stands now; ``radius``, the same of ring loss; ``state``, see :meth:`initial_state`.
+        Raises ``ValueError`` on shapes that disagree, on NaN, and on inputs that the loss needs and does not get, or
+        gets and does not use; ``IndexError`` on labels that are no classes; ``TypeError`` on arrays of other types.
 
-        ``ValueError`` on shapes that disagree, NaN, and extras that the loss needs and does not get, or gets and has no
-        use for; ``IndexError`` on labels that are no classes; ``TypeError`` on arrays of other types.
+        >>> import numpy as np
+        >>> import softmargin
+        >>> result = softmargin.Loss("normface", num_classes=2, ignored_label=-1).evaluate(np.eye(2), [0, -1])
+        >>> result.num_valid, result.row_losses.shape, result.grad_scores.shape
+        (1, (2,), (2, 2))
         """
-        return LossOutcome(**self._run(scores, target, reduction, gradients, extras))
+        inputs = ScoreInputs(scale, radius, embedding_norms, weight_norms, sample_weights, margins, state)
+        return LossResult(**self._evaluate(scores, target, reduction, gradients, inputs))
 
-    def update(self, state: dict[str, Any], scores: ArrayLike, target: ArrayLike, **extras: Any) -> dict[str, Any]:
-        """``state`` once a batch has been taken into its averages, before the loss of the batch is computed with it.
+    def update(
+        self,
+        state: dict[str, Any],
+        scores: ArrayLike,
+        target: ArrayLike,
+        *,
+        scale: float | None = None,
+        radius: float | None = None,
+        embedding_norms: ArrayLike | None = None,
+        weight_norms: ArrayLike | None = None,
+        sample_weights: ArrayLike | None = None,
+        margins: ArrayLike | None = None,
+    ) -> dict[str, Any]:
+        """Returns ``state`` with the batch added to its averages; the dictionary that is passed stays as it is.
 
-        Arguments as :meth:`run`. The dictionary that is given stays as it is.
+        In training it is called before the loss of the batch is computed. Other arguments and errors as
+        :meth:`evaluate`.
 
         >>> import numpy as np
         >>> import softmargin
@@ -229,54 +331,40 @@ class Loss:
         >>> round(state["target-mean"], 6)
         0.006
         """
-        return self._core.update(*_batch(scores, target, {**extras, "state": state}))
+        inputs = ScoreInputs(scale, radius, embedding_norms, weight_norms, sample_weights, margins, state)
+        scores = floats(scores, "scores", 2)
+        return self._core.update(scores, targets(target, "target", scores.dtype), inputs.read(scores.dtype))
 
-    def _run(self, scores, target, reduction, gradients, extras):
-        scores, target, extras = _batch(scores, target, extras)
-        return self._core.run(scores, target, reduction, gradients, extras)
-
-
-EXTRAS = ("sample_weights", "margins", "embedding_norms", "weight_norms", "scale", "radius", "state")
-
-
-def _batch(scores, target, extras):
-    scores = floats(scores, "scores", 2)
-    return scores, targets(target, "target", scores.dtype), checked_extras(extras, EXTRAS, scores.dtype)
+    def _evaluate(
+        self, scores: ArrayLike, target: ArrayLike, reduction: str, gradients: bool, inputs: ScoreInputs
+    ) -> dict[str, Any]:
+        """Returns the fields of a :class:`LossResult`."""
+        scores = floats(scores, "scores", 2)
+        read = inputs.read(scores.dtype)
+        return self._core.evaluate(scores, targets(target, "target", scores.dtype), reduction, gradients, read)
 
 
-def checked_arguments(arguments):
-    """Arguments of a loss that are passed on to it."""
-    known = ("scale", "margin", "spec", "class_weights", "ignored_label", "class_counts", "label_smoothing", "z_loss")
-    elsewhere = {"ignore_index": "ignored_label", "weight": "class_weights", "smoothing": "label_smoothing"}
-    for name in arguments:
-        if name not in known:
-            hint = f"; here it is {elsewhere[name]}" if name in elsewhere else ""
-            raise TypeError(f"{name}: expected one of {', '.join(known)}{hint}")
-    return arguments
+def loss_of(loss: str | dict[str, Any] | Loss, num_classes: int, options: LossOptions) -> Loss:
+    """Returns a :class:`Loss` as it is, or makes one of a name or a dictionary. Errors as :class:`Loss`."""
+    if not isinstance(loss, Loss):
+        return Loss(loss, num_classes, **options.given())
+    for name in options.given():
+        raise TypeError(f"{name}: expected no options of a loss beside a softmargin.Loss, which has its own")
+    if loss.num_classes != whole(num_classes, "num_classes", 0):
+        raise TypeError(f"loss: expected a Loss of {num_classes} classes, found one of {loss.num_classes}")
+    return loss
 
 
-def checked_extras(extras, known, dtype):
-    """Extras of a call with all names there, arrays of the type of the scores or embeddings."""
-    unknown = sorted(set(extras) - set(known))
-    if unknown:
-        raise TypeError(f"{unknown[0]}: expected one of {', '.join(known)}")
-    answer = dict.fromkeys(known)
-    for name, value in extras.items():
-        if value is None or name in ("state", "sampled"):
-            answer[name] = value
-        elif name in ("scale", "radius"):
-            answer[name] = float(value)
-        else:
-            answer[name] = vector(value, name, dtype)
-    return answer
+def _value(found: dict[str, Any], reduction: str) -> Any:
+    return found["row_losses"] if reduction == "none" else found["value"]
 
 
 def _rebuilt(kind, loss, num_classes, arguments):
     return kind(loss, num_classes, **arguments)
 
 
-def _section(loss, scale, margin, spec):
-    """Name, scale, margin and other parts of a name or a dictionary; arguments of their own win."""
+def _section(loss, options):
+    """Returns name, scale, margin and spec of a name or a dictionary; options take precedence over the dictionary."""
     if isinstance(loss, str):
         section = {"name": loss}
     elif isinstance(loss, dict):
@@ -288,34 +376,35 @@ def _section(loss, scale, margin, spec):
             raise ValueError("loss: expected the name of a loss, found a dictionary without one")
     else:
         raise TypeError(f"loss: expected a name or a dictionary, found {type(loss).__name__}")
-    scale = section.get("scale") if scale is None else scale
-    margin = section.get("margin") if margin is None else margin
+    scale = section.get("scale") if options.scale is None else options.scale
+    margin = section.get("margin") if options.margin is None else options.margin
     if margin is not None:
         margin = [float(m) for m in margin] if np.ndim(margin) else [float(margin)]
-    parts = section.get("spec") or {}
-    return section["name"], None if scale is None else float(scale), margin, {**parts, **(spec or {})}
+    spec = {**(section.get("spec") or {}), **(options.spec or {})}
+    return section["name"], scalar(scale), margin, spec
 
 
-def _parts(name, spec, class_weights, ignored_label, label_smoothing, z_loss):
+def _parts(name, spec, options):
+    """Returns the parts of the specification that ``spec`` and the options change."""
     parts = _named(spec)
-    if class_weights is not None:
-        parts["class-weights"] = [float(weight) for weight in np.asarray(class_weights).reshape(-1)]
-    if ignored_label is not None:
-        parts["ignored-label"] = whole(ignored_label, "ignored_label")
-    options = {"label-smoothing": label_smoothing, "z-loss": z_loss}
-    options = {key: float(value) for key, value in options.items() if value is not None}
-    if options:
+    if options.class_weights is not None:
+        parts["class-weights"] = [float(weight) for weight in np.asarray(options.class_weights).reshape(-1)]
+    if options.ignored_label is not None:
+        parts["ignored-label"] = whole(options.ignored_label, "ignored_label")
+    of_gate = {"label-smoothing": options.label_smoothing, "z-loss": options.z_loss}
+    of_gate = {key: float(value) for key, value in of_gate.items() if value is not None}
+    if of_gate:
         if "comparison" not in parts and "label-smoothing" not in losses(name)["spec"]["comparison"]["gate"]:
-            option = next(iter(options)).replace("-", "_")
+            option = next(iter(of_gate)).replace("-", "_")
             raise ValueError(f"{option}: expected none, {name} is no softmax cross-entropy; leave it out")
         comparison = parts.setdefault("comparison", {})
         gate = comparison.get("gate", {})
-        comparison["gate"] = {**(gate if isinstance(gate, dict) else {"kind": gate}), **options}
+        comparison["gate"] = {**(gate if isinstance(gate, dict) else {"kind": gate}), **of_gate}
     return parts
 
 
 def _named(value):
-    """Plain data with the names of the files, which have hyphens."""
+    """Returns plain data with the keys of the command's files, which have hyphens."""
     if isinstance(value, dict):
         return {_hyphens(key): _named(below) for key, below in value.items()}
     if isinstance(value, np.ndarray):

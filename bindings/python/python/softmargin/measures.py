@@ -16,19 +16,23 @@ entries 0 or above that sum to 1 within 1e-4. Everything is computed in ``float6
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softmargin import _core
 from softmargin._arrays import array, readable
 
+Unit = Literal["nats", "bits"]
+
 __all__ = ["cross_entropy", "entropy", "kl_divergence", "self_information"]
 
 
-def self_information(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
-    """How much the occurrence of an event of probability ``p`` tells, ``-ln p``.
+def self_information(p: ArrayLike, unit: Unit = "nats") -> float | NDArray[np.float64]:
+    """Returns the information of an event of probability ``p``, ``-ln p``, in the shape of ``p``.
 
-    ``p`` has any shape, the answer the same. ``ValueError`` where a probability is not from 0 to 1.
+    Raises ``ValueError`` on a probability that is not from 0 to 1.
 
     >>> from softmargin import measures
     >>> measures.self_information(0.25, unit="bits")
@@ -38,10 +42,10 @@ def self_information(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.flo
     return _plain(np.reshape(_core.self_information(p.reshape(-1), unit), p.shape))
 
 
-def entropy(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
-    """The mean self-information of distributions (..., n), ``-sum p ln p`` (...).
+def entropy(p: ArrayLike, unit: Unit = "nats") -> float | NDArray[np.float64]:
+    """Returns the mean self-information of distributions (..., n), ``-sum p ln p`` (...).
 
-    ``ValueError`` where one is no distribution.
+    Raises ``ValueError`` on rows that are no distributions.
 
     >>> from softmargin import measures
     >>> measures.entropy([0.5, 0.25, 0.25, 0.0], unit="bits")
@@ -51,10 +55,10 @@ def entropy(p: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
     return _plain(np.reshape(_core.entropy(rows, unit), shape))
 
 
-def cross_entropy(p: ArrayLike, q: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
-    """The mean self-information under ``q`` (..., n) of what happens by ``p`` (..., n), ``-sum p ln q`` (...).
+def cross_entropy(p: ArrayLike, q: ArrayLike, unit: Unit = "nats") -> float | NDArray[np.float64]:
+    """Returns the mean self-information under ``q`` (..., n) of events from ``p`` (..., n), ``-sum p ln q`` (...).
 
-    ``ValueError`` where one is no distribution, or their shapes cannot be broadcast together.
+    Raises ``ValueError`` on rows that are no distributions, and on shapes that cannot be broadcast together.
 
     >>> from softmargin import measures
     >>> print(f"{measures.cross_entropy([0.5, 0.5], [0.25, 0.75], unit='bits'):.6f}")
@@ -63,10 +67,10 @@ def cross_entropy(p: ArrayLike, q: ArrayLike, unit: str = "nats") -> float | NDA
     return _of_pairs(_core.cross_entropy, p, q, unit)
 
 
-def kl_divergence(p: ArrayLike, q: ArrayLike, unit: str = "nats") -> float | NDArray[np.float64]:
-    """What is lost by taking ``q`` (..., n) for ``p`` (..., n), ``sum p ln(p / q)`` (...); exact where they are close.
+def kl_divergence(p: ArrayLike, q: ArrayLike, unit: Unit = "nats") -> float | NDArray[np.float64]:
+    """Returns the divergence of ``q`` (..., n) from ``p`` (..., n), ``sum p ln(p / q)`` (...), exact also near 0.
 
-    ``ValueError`` where one is no distribution, or their shapes cannot be broadcast together.
+    Raises ``ValueError`` on rows that are no distributions, and on shapes that cannot be broadcast together.
 
     >>> from softmargin import measures
     >>> measures.kl_divergence([0.5, 0.5], [[0.5, 0.5], [1.0, 0.0]])
@@ -85,7 +89,7 @@ def _of_pairs(measure, p, q, unit):
     try:
         p, q = np.broadcast_arrays(p, q)
     except ValueError as cause:
-        raise ValueError(f"q: expected a shape that goes with p's {p.shape}, found {q.shape}") from cause
+        raise ValueError(f"q: expected a shape that can be broadcast with p's {p.shape}, found {q.shape}") from cause
     (p, shape), (q, _) = _rows(p, "p"), _rows(q, "q")
     return _plain(np.reshape(measure(p, q, unit), shape))
 
@@ -98,7 +102,7 @@ def _doubles(values, name):
 
 
 def _rows(values, name):
-    """A matrix of the last axis's rows, and the shape of the others."""
+    """Returns a matrix whose rows are the last axis, and the shape of the other axes."""
     found = _doubles(values, name)
     if found.ndim == 0:
         raise ValueError(f"{name}: expected a distribution (..., n), found a single number")
@@ -107,5 +111,5 @@ def _rows(values, name):
 
 
 def _plain(found):
-    """A number where there is just one."""
+    """Returns a ``float`` for an array without dimensions."""
     return float(found) if found.ndim == 0 else found

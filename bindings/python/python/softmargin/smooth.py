@@ -1,4 +1,4 @@
-"""Smooth functions that the family of losses is made of.
+"""Smooth functions that the losses are made of.
 
 ================ ============================== ===================================== =======================
 hard             smooth                         bounds                                derivative
@@ -9,9 +9,8 @@ maximum          ``T ln sum e^(z / T)``         ``max <= . <= max + T ln n``    
 ================ ============================== ===================================== =======================
 
 Scores are the last axis of an array, ``float32`` or ``float64``. Everything is computed in ``float64`` and rounded
-once: the largest score is subtracted first, and the logarithm is taken of 1 plus the sum over all but the largest, so
-that nothing is lost where one score stands out. ``temperature`` is above 0; towards 0 the smooth function becomes the
-hard one.
+once: the largest score is subtracted first, and the logarithm is ``log1p`` of the sum over all other scores, which is
+accurate where one score dominates. ``temperature`` is above 0; towards 0 the smooth function becomes the hard one.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ __all__ = ["log_softmax", "log_sum_exp", "softmax", "softplus"]
 
 
 def softmax(scores: ArrayLike, temperature: float = 1.0) -> NDArray[Any]:
-    """``e^(z_j / T) / sum e^(z / T)`` of scores (..., n), in the same shape.
+    """Returns ``e^(z_j / T) / sum e^(z / T)`` of scores (..., n), in the same shape.
 
-    ``ValueError`` on NaN, where all scores are minus infinity or several are infinite, and on a temperature that is not
-    above 0; ``TypeError`` on numbers that are not ``float32`` or ``float64``.
+    Raises ``ValueError`` on NaN, if all scores are minus infinity or several are infinite, and on a temperature that is
+    not above 0; ``TypeError`` on numbers that are not ``float32`` or ``float64``.
 
     >>> from softmargin import smooth
     >>> smooth.softmax([1.0, 2.0, 3.0, 4.0]).round(4)
@@ -42,7 +41,7 @@ def softmax(scores: ArrayLike, temperature: float = 1.0) -> NDArray[Any]:
 
 
 def log_softmax(scores: ArrayLike, temperature: float = 1.0) -> NDArray[Any]:
-    """The logarithm of :func:`softmax` of scores (..., n), in the same shape, exact where it is close to 0.
+    """Returns the logarithm of :func:`softmax` of scores (..., n), in the same shape, exact also near 0.
 
     Errors as :func:`softmax`.
 
@@ -55,9 +54,9 @@ def log_softmax(scores: ArrayLike, temperature: float = 1.0) -> NDArray[Any]:
 
 
 def log_sum_exp(scores: ArrayLike, temperature: float = 1.0) -> NDArray[Any] | np.floating[Any]:
-    """``T ln sum e^(z / T)`` of scores (..., n): the smooth maximum (...), minus infinity of no scores.
+    """Returns ``T ln sum e^(z / T)`` of scores (..., n): the smooth maximum (...), minus infinity for no scores.
 
-    ``ValueError`` on NaN and on a temperature that is not above 0; ``TypeError`` as :func:`softmax`.
+    Raises ``ValueError`` on NaN and on a temperature that is not above 0; ``TypeError`` as :func:`softmax`.
 
     >>> from softmargin import smooth
     >>> print(f"{smooth.log_sum_exp([1.0, 2.0, 3.0, 4.0]):.6f}")
@@ -69,7 +68,9 @@ def log_sum_exp(scores: ArrayLike, temperature: float = 1.0) -> NDArray[Any] | n
 
 
 def softplus(x: ArrayLike) -> NDArray[Any] | np.floating[Any]:
-    """``ln(1 + e^x)`` of an array of any shape, without overflow and exact where it is tiny.
+    """Returns ``ln(1 + e^x)`` of an array of any shape, without overflow and exact also near 0.
+
+    Raises ``TypeError`` as :func:`softmax`.
 
     >>> from softmargin import smooth
     >>> smooth.softplus([-1000.0, -20.0, 1000.0])

@@ -1,4 +1,4 @@
-"""A classifier for scikit-learn with any loss of the family, on features as they are given.
+"""A scikit-learn classifier with any loss of the family, on given features.
 
 >>> from sklearn.datasets import load_digits
 >>> from sklearn.pipeline import make_pipeline

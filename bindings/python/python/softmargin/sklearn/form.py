@@ -1,31 +1,36 @@
-"""A loss, and how features and prototypes become its scores."""
+"""A loss, and how its scores are computed from features and prototypes."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import row_norms
 
 from softmargin._loss import Loss, losses
 
-PAIR = np.array([-0.5, 0.5])  # of one vector of two classes, what each class has
-VALUES = ("value", "plus", "minus")  # of a margin
+PAIR = np.array([-0.5, 0.5])  # the factors of one vector that two classes share
+MARGIN_VALUES = ("value", "plus", "minus")  # keys of a margin
 
 
 @dataclasses.dataclass
 class Found:
-    """What training changes."""
+    """The parameters and the state that training changes."""
 
-    prototypes: np.ndarray  # (C K, D)
-    bias: np.ndarray | None  # (C K)
+    prototypes: NDArray[Any]  # (C K, D)
+    bias: NDArray[Any] | None  # (C K)
     scale: float
-    state: dict | None
+    state: dict[str, Any] | None
 
 
 class Form:
-    """A loss, and how features and prototypes become its scores."""
+    """A loss, and how its scores are computed from features and prototypes."""
 
-    def __init__(self, loss):
+    def __init__(self, loss: Loss) -> None:
         self.loss = loss
         self.spec = loss.spec
         geometry, comparison = self.spec["geometry"], self.spec["comparison"]
@@ -48,7 +53,7 @@ class Form:
             and gate["kind"] != "relu"
             and self.spec["negatives"]["kind"] in ("plain", "divided-angle")
         )
-        # Where only the difference of two scores counts, one vector has all of it.
+        # Two classes share one vector if only the difference of their scores matters.
         self.is_paired = (
             self.is_inner_product
             and self.prototypes == 2
@@ -57,56 +62,64 @@ class Form:
             and self.spec["margin"]["kind"] != "angle"
         )
 
-    def features(self, X):
-        """Rows as scores see them."""
+    def features(self, X: Any) -> Any:
+        """Returns the features (N, D), normalized for a cosine."""
         return normalize(X) if self.is_cosine else X
 
-    def directions(self, prototypes):
-        """Prototypes as scores see them, and their norms (C K)."""
+    def directions(self, prototypes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns the prototypes (C K, D), normalized except for inner products, and their norms (C K)."""
         norms = np.sqrt(np.einsum("ij,ij->i", prototypes, prototypes))
         if self.is_inner_product:
             return prototypes, norms
         return prototypes / np.where(norms > 0, norms, 1.0)[:, None], norms
 
-    def best(self, scores):
-        """Of scores (N, C K) the best of each class (N, C), and which that was."""
+    def best(self, scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Returns the best score of each class (N, C) of scores (N, C K), and its sub-center; None with one a class."""
         if self.sub_centers == 1:
             return scores, None
         scores = scores.reshape(len(scores), -1, self.sub_centers)
         winners = scores.argmax(axis=2)[:, :, None]
         return np.take_along_axis(scores, winners, axis=2)[:, :, 0], winners
 
-    def spread(self, slopes, winners):
-        """The gradient by all scores (N, C K) of that by the best ones (N, C)."""
+    def spread(self, gradient: NDArray[Any], winners: NDArray[Any] | None) -> NDArray[Any]:
+        """Returns the gradient with respect to all scores (N, C K) of that with respect to the best ones (N, C)."""
         if winners is None:
-            return slopes
-        spread = np.zeros((*slopes.shape, self.sub_centers))
-        np.put_along_axis(spread, winners, slopes[:, :, None], axis=2)
-        return spread.reshape(len(slopes), -1)
+            return gradient
+        spread = np.zeros((*gradient.shape, self.sub_centers))
+        np.put_along_axis(spread, winners, gradient[:, :, None], axis=2)
+        return spread.reshape(len(gradient), -1)
 
-    def usual_rate(self, X, kind, scale):
+    def default_rate(self, X: Any, kind: str, scale: float) -> float:
+        """Returns the learning rate that suits the norms of the features; see ``MarginClassifier``."""
         square = 1.0 if self.is_cosine else float(row_norms(X, squared=True).mean())
         if kind == "sgd":
             return 1.0 / (scale**2 * (1.0 + square))
         return 0.1 / np.sqrt(1.0 + square if self.is_inner_product else X.shape[1])
 
 
-def make_loss(loss, num_classes, scale, margin, counts, spec=None):
-    """The loss of the classes; counts of rows go to the losses that want them."""
+def make_loss(
+    loss: str | dict[str, Any],
+    num_classes: int,
+    scale: float | None,
+    margin: float | Sequence[float] | None,
+    counts: NDArray[Any],
+    spec: dict[str, Any] | None = None,
+) -> Loss:
+    """Returns the loss of the classes; ``counts`` (C) are used by the losses whose margin depends on them."""
     counts = counts if lacks_counts(loss) else None
     return Loss(loss, num_classes, scale=scale, margin=margin, spec=spec, class_counts=counts)
 
 
-def lacks_counts(loss):
-    """Whether a margin goes by the counts of classes, and has none."""
+def lacks_counts(loss: str | dict[str, Any]) -> bool:
+    """Returns True if a margin depends on the counts of classes, and none are given."""
     section = loss if isinstance(loss, dict) else {"name": loss}
     if not isinstance(section.get("name"), str):
-        return False  # Loss says what is wrong
+        return False  # Loss raises the error
     given = table_under(table_under(section, "spec"), "margin")
     preset = losses(section["name"])["spec"]["margin"]
-    # A margin of another kind replaces the whole of the preset's.
+    # A margin of another kind replaces the preset's completely.
     margins = [given] if given.get("kind", preset["kind"]) != preset["kind"] else [preset, given]
-    for key in VALUES:
+    for key in MARGIN_VALUES:
         tables = [table_under(margin, key) for margin in margins]
         if any({"by-frequency", "by_frequency"} & set(table) for table in tables):
             keys = set().union(*(table_under(table, "by-frequency") for table in tables))
@@ -114,11 +127,12 @@ def lacks_counts(loss):
     return False
 
 
-def table_under(table, name):
-    """What a table has under a name, with hyphens or underscores; an empty one where that is no table."""
+def table_under(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns the table under a key, with hyphens or underscores; an empty one if there is none."""
     found = table.get(name, table.get(name.replace("-", "_")))
     return found if isinstance(found, dict) else {}
 
 
-def total_weight(codes, weights):
+def total_weight(codes: NDArray[Any], weights: NDArray[Any] | None) -> float:
+    """Returns the sum of the rows' weights (N), 1 by default."""
     return float(len(codes) if weights is None else weights.sum())

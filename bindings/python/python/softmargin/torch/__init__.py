@@ -1,6 +1,6 @@
-"""The family for PyTorch: modules and functions that are differentiable like any other.
+"""The losses for PyTorch: modules and functions that are differentiable like any other.
 
-On the CPU they are the fused kernels, in ``float32``; ``float64`` goes through the plain computation, half precisions
+On the CPU they call the fused kernels, in ``float32``; ``float64`` is computed by the plain code, and half precisions
 are widened. On other devices the losses are composed of PyTorch's operations, some rows at a time, with the same
 results. Gradients are first order.
 
@@ -14,15 +14,22 @@ results. Gradients are first order.
 (torch.Size([1000, 16]), torch.Size([4, 16]))
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from softmargin.torch._functional import head_loss, score_loss
 from softmargin.torch._head import MarginHead
 from softmargin.torch._linear_cross_entropy import linear_cross_entropy
 
+if TYPE_CHECKING:
+    from softmargin.torch._sharded import ShardedMarginHead
+
 __all__ = ["MarginHead", "ShardedMarginHead", "head_loss", "linear_cross_entropy", "score_loss"]
 
 
-def __getattr__(name):
-    # Only who shards a head wants torch.distributed.
+def __getattr__(name: str) -> Any:
+    # torch.distributed is imported only where a head is sharded.
     if name == "ShardedMarginHead":
         from softmargin.torch._sharded import ShardedMarginHead
 
@@ -30,5 +37,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -1,16 +1,22 @@
 """Losses of tensors, as functions."""
 
+from __future__ import annotations
+
+import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from softmargin._head import Head
-from softmargin._loss import Loss
+from softmargin._head import Head, HeadInputs
+from softmargin._loss import Loss, Reduction, ScoreInputs
 from softmargin.torch import _kernel
 
 HALVES = (torch.float16, torch.bfloat16)
-NEAR = 0.02  # what rounding to half precision does to a sum of 1
+NEAR = 0.02  # the error that rounding to half precision can make in a sum of 1
 
 
 def score_loss(
@@ -18,22 +24,25 @@ def score_loss(
     scores: torch.Tensor,
     target: torch.Tensor,
     *,
-    sample_weights: torch.Tensor | None = None,
-    margins: torch.Tensor | None = None,
+    scale: torch.Tensor | None = None,
     embedding_norms: torch.Tensor | None = None,
     weight_norms: torch.Tensor | None = None,
-    scale: torch.Tensor | None = None,
+    sample_weights: torch.Tensor | None = None,
+    margins: torch.Tensor | None = None,
     state: dict[str, Any] | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> torch.Tensor:
-    """The loss of scores (N, C), cosines for a loss over cosines, differentiable by them, the norms and ``scale``.
+    """Returns the loss of scores (N, C): a scalar, or (N) with ``reduction="none"``.
 
-    ``loss`` is a :class:`softmargin.Loss`; ``target`` labels (N), or distributions (N, C) for softmax cross-entropy;
-    ``sample_weights``, ``margins``, ``embedding_norms`` (N) and ``weight_norms`` (C) as in
-    :meth:`softmargin.Loss.run`. On other devices than the CPU the scores are brought there and the gradient back. Half
-    precisions give a loss in ``float32``.
+    - ``scores``: Cosines for a loss over cosines.
+    - ``target``: Labels (N) from 0, or for softmax cross-entropy distributions (N, C).
+    - ``scale``, ``embedding_norms`` (N), ``weight_norms`` (C), ``sample_weights`` (N), ``margins`` (N), ``state``,
+      ``reduction``: As in :meth:`softmargin.Loss.evaluate`.
 
-    Errors as :meth:`softmargin.Loss.run`.
+    It is differentiable with respect to the scores, the scale and the norms. Tensors on other devices than the CPU are
+    copied to the CPU, and the gradient back. The loss of half-precision scores is in ``float32``.
+
+    Errors as :meth:`softmargin.Loss.evaluate`.
 
     >>> import softmargin, torch
     >>> from softmargin.torch import score_loss
@@ -44,8 +53,10 @@ def score_loss(
     """
     scores = widened("scores", scores)
     device, scores = scores.device, scores.cpu()
-    extras = {"margins": numbers(margins, "margins"), "state": state}
-    call = ScoreCall(loss, labels(target), numbers(sample_weights, "sample_weights"), extras, reduction)
+    fixed = ScoreInputs(
+        sample_weights=values_of(sample_weights, "sample_weights"), margins=values_of(margins, "margins"), state=state
+    )
+    call = ScoreCall(loss, labels(target), fixed, reduction)
     others = (("scale", scale), ("embedding_norms", embedding_norms), ("weight_norms", weight_norms))
     others = [None if tensor is None else like(tensor, scores, name).cpu() for name, tensor in others]
     return _kernel.apply(call, scores, *others).to(device)
@@ -63,17 +74,19 @@ def head_loss(
     sample_weights: torch.Tensor | None = None,
     margins: torch.Tensor | None = None,
     state: dict[str, Any] | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> torch.Tensor:
-    """The loss of embeddings (N, D) against prototypes ``weight`` (C K, D), differentiable by all tensors of numbers.
+    """Returns the loss of embeddings (N, D) with prototypes ``weight`` (C K, D).
 
-    ``loss`` is a :class:`softmargin.Loss`, or a :class:`softmargin.Head` where options matter; ``bias`` (C K),
-    ``scale`` and ``radius`` (single numbers) are what the loss has; ``target`` labels (N), or distributions (N, C) for
-    softmax cross-entropy; ``sample_weights`` and ``margins`` (N); ``state`` as in
-    :meth:`softmargin.Loss.initial_state`. All tensors of numbers are on one device. Half precisions give a loss in
-    ``float32``.
+    - ``loss``: A :class:`softmargin.Loss`, or a :class:`softmargin.Head` to choose options.
+    - ``target``: Labels (N) from 0, or for softmax cross-entropy distributions (N, C).
+    - ``bias`` (C K), ``scale``, ``radius`` (scalars), ``sample_weights`` (N), ``margins`` (N), ``state``,
+      ``reduction``: As in :meth:`softmargin.Head.evaluate`.
 
-    ``ValueError``, ``IndexError`` and ``TypeError`` as :meth:`softmargin.Head.run`.
+    It is a scalar, or (N) with ``reduction="none"``, differentiable with respect to embeddings, weight, bias, scale and
+    radius, which must be on one device. The loss of half-precision tensors is in ``float32``.
+
+    Raises ``ValueError``, ``IndexError`` and ``TypeError`` as :meth:`softmargin.Head.evaluate`.
 
     >>> import softmargin, torch
     >>> from softmargin.torch import head_loss
@@ -103,13 +116,14 @@ def head_loss(
             state=state,
         )
     head = loss if isinstance(loss, Head) else head_of(loss, weight.shape[-1])
-    extras = {"margins": numbers(margins, "margins"), "state": state}
-    call = HeadCall(head, labels(target), numbers(sample_weights, "sample_weights"), extras, reduction)
-    return _kernel.apply(call, embeddings, weight, bias, scale, radius)
+    fixed = HeadInputs(
+        sample_weights=values_of(sample_weights, "sample_weights"), margins=values_of(margins, "margins"), state=state
+    )
+    return _kernel.apply(HeadCall(head, labels(target), fixed, reduction), embeddings, weight, bias, scale, radius)
 
 
 def composed(loss, embeddings, weight, target, reduction, **extras):
-    """The same of PyTorch's operations, some rows at a time."""
+    """Returns the same loss composed of PyTorch's operations, some rows at a time."""
     from softmargin.torch._composed import batch_loss, row_losses
 
     if reduction == "none":
@@ -118,30 +132,27 @@ def composed(loss, embeddings, weight, target, reduction, **extras):
 
 
 class ScoreCall:
-    """A loss of scores and of a learned scale, for :class:`~softmargin.torch._kernel.Kernel`."""
+    """A loss of scores, scale and norms, for :class:`~softmargin.torch._kernel.Kernel`."""
 
-    def __init__(self, loss, target, sample_weights, extras, reduction):
-        self.loss, self.target, self.sample_weights, self.extras = loss, target, sample_weights, extras
+    NAMES = ("scores", "scale", "embedding_norms", "weight_norms")
+
+    def __init__(self, loss: Loss, target: NDArray[Any], fixed: ScoreInputs, reduction: str) -> None:
+        self.loss, self.target, self.fixed = loss, target, fixed
         self.reduction, self.records = reduction, torch.is_grad_enabled()
 
-    def run(self, inputs, gradients, weighting=None):
+    def run(self, inputs, gradients, row_factors=None):
         scores, scale, *norms = inputs
-        names = ("embedding_norms", "weight_norms")
-        norms = {name: None if norm is None else norm.detach().numpy() for name, norm in zip(names, norms, strict=True)}
-        outcome = self.loss._run(
-            scores.detach().numpy(),
-            self.target,
-            "sum" if weighting is not None else self.reduction,
-            gradients,
-            {
-                **self.extras,
-                **norms,
-                "sample_weights": product(self.sample_weights, weighting),
-                "scale": number(scale),
-            },
+        embedding_norms, weight_norms = (None if norm is None else array_of(norm) for norm in norms)
+        batch = dataclasses.replace(
+            self.fixed,
+            scale=item(scale),
+            embedding_norms=embedding_norms,
+            weight_norms=weight_norms,
+            sample_weights=product(self.fixed.sample_weights, row_factors),
         )
-        found = [outcome.get(name) for name in ("grad", "grad_scale", *(f"grad_{name}" for name in names))]
-        return answer(outcome, self.reduction, scores), tensors(found, inputs) if gradients else None
+        reduction = self.reduction if row_factors is None else "sum"
+        found = self.loss._evaluate(array_of(scores), self.target, reduction, gradients, batch)
+        return loss_tensor(found, self.reduction, scores), tensors(found, self.NAMES, inputs) if gradients else None
 
 
 class HeadCall:
@@ -149,39 +160,36 @@ class HeadCall:
 
     NAMES = ("embeddings", "weight", "bias", "scale", "radius")
 
-    def __init__(self, head, target, sample_weights, extras, reduction):
-        self.head, self.target, self.sample_weights, self.extras = head, target, sample_weights, extras
+    def __init__(self, head: Head, target: NDArray[Any], fixed: HeadInputs, reduction: str) -> None:
+        self.head, self.target, self.fixed = head, target, fixed
         self.reduction, self.records = reduction, torch.is_grad_enabled()
 
-    def run(self, inputs, gradients, weighting=None):
+    def run(self, inputs, gradients, row_factors=None):
         embeddings, weight, bias, scale, radius = inputs
-        outcome = self.head._run(
-            embeddings.detach().numpy(),
-            weight.detach().numpy(),
-            self.target,
-            "sum" if weighting is not None else self.reduction,
-            gradients,
-            {
-                **self.extras,
-                "sample_weights": product(self.sample_weights, weighting),
-                "bias": None if bias is None else bias.detach().numpy(),
-                "scale": number(scale),
-                "radius": number(radius),
-            },
+        batch = dataclasses.replace(
+            self.fixed,
+            bias=None if bias is None else array_of(bias),
+            scale=item(scale),
+            radius=item(radius),
+            sample_weights=product(self.fixed.sample_weights, row_factors),
         )
-        found = [outcome.get(f"grad_{name}") for name in self.NAMES]
-        return answer(outcome, self.reduction, embeddings), tensors(found, inputs) if gradients else None
+        arrays = array_of(embeddings), array_of(weight), self.target
+        found = self.head._evaluate(*arrays, self.reduction if row_factors is None else "sum", gradients, batch)
+        answer = loss_tensor(found, self.reduction, embeddings)
+        return answer, tensors(found, self.NAMES, inputs) if gradients else None
 
 
-def answer(outcome, reduction, like):
-    """The loss as a tensor."""
+def loss_tensor(found: dict[str, Any], reduction: str, like: torch.Tensor) -> torch.Tensor:
+    """Returns the loss of a result as a tensor."""
     if reduction == "none":
-        return torch.from_numpy(outcome["rows"])
-    return torch.tensor(outcome["value"], dtype=like.dtype)
+        return torch.from_numpy(found["row_losses"])
+    return torch.tensor(found["value"], dtype=like.dtype)
 
 
-def tensors(gradients, inputs):
-    """Gradients as tensors over the same memory, shaped like what they are by."""
+def tensors(
+    found: dict[str, Any], names: Sequence[str], inputs: Sequence[torch.Tensor | None]
+) -> list[torch.Tensor | None]:
+    """Returns the gradients with respect to the named inputs as tensors over the same memory."""
 
     def one(gradient, tensor):
         if tensor is None:
@@ -190,40 +198,46 @@ def tensors(gradients, inputs):
             return torch.full_like(tensor, gradient)
         return torch.from_numpy(gradient)
 
-    return [one(gradient, tensor) for gradient, tensor in zip(gradients, inputs, strict=True)]
+    return [one(found.get(f"grad_{name}"), tensor) for name, tensor in zip(names, inputs, strict=True)]
 
 
-def number(scalar):
+def array_of(tensor: torch.Tensor) -> NDArray[Any]:
+    """Returns a tensor on the CPU as an array over the same memory."""
+    return tensor.detach().numpy()
+
+
+def item(scalar: torch.Tensor | None) -> float | None:
+    """Returns the number that a scalar tensor holds."""
     return None if scalar is None else scalar.item()
 
 
-def product(sample_weights, weighting):
-    """Weights of rows times what the backward pass multiplies them by."""
-    if weighting is None:
+def product(sample_weights: NDArray[Any] | None, row_factors: torch.Tensor | None) -> NDArray[Any] | None:
+    """Returns the rows' weights times the factors (N) of the backward pass."""
+    if row_factors is None:
         return sample_weights
-    weighting = weighting.detach().numpy()
-    return weighting if sample_weights is None else weighting * sample_weights
+    factors = array_of(row_factors)
+    return factors if sample_weights is None else factors * sample_weights
 
 
-def widened(name, tensor):
-    """Half precisions as ``float32``; a module that is run under autocast comes here with them."""
+def widened(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Returns half-precision tensors, which autocast produces, as ``float32``, others as they are; checks the type."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name}: expected a tensor, found {type(tensor).__name__}")
     if tensor.dtype in HALVES:
         return tensor.float()
     if tensor.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{name}: expected a tensor of floating point numbers, found {tensor.dtype}; convert it")
+        raise TypeError(f"{name}: expected a floating-point tensor, found {tensor.dtype}; convert it")
     return tensor
 
 
-def beside(weight, embeddings):
-    """Embeddings of half precision, as autocast makes them, in the precision of the prototypes."""
+def beside(weight: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+    """Returns half-precision embeddings in the precision of the prototypes, others as they are."""
     wide = widened("embeddings", embeddings)
     return embeddings.to(weight.dtype) if embeddings.dtype in HALVES else wide
 
 
-def like(tensor, embeddings, name):
-    """A parameter in the precision of the embeddings."""
+def like(tensor: torch.Tensor | None, embeddings: torch.Tensor, name: str) -> torch.Tensor | None:
+    """Returns a parameter in the precision of the embeddings: half precision is widened, another is an error."""
     if tensor is None:
         return None
     tensor = widened(name, tensor)
@@ -234,46 +248,49 @@ def like(tensor, embeddings, name):
     return tensor
 
 
-def labels(target):
-    """Labels or distributions as an array in main memory, which nobody else writes to."""
+def labels(target: torch.Tensor) -> NDArray[Any]:
+    """Returns labels or distributions as an array in main memory, a copy."""
     if not isinstance(target, torch.Tensor):
         raise TypeError(f"target: expected a tensor, found {type(target).__name__}")
     if target.requires_grad:
         raise ValueError("target: expected one that needs no gradient; detach it")
     if target.dtype in HALVES and target.dim() == 2:
         target = target.float()
-        # Half precision cannot say shares that sum to 1; what is far from that is refused by the loss.
+        # Half precision cannot represent shares that sum to 1; the loss rejects sums that are far from 1.
         sums = target.sum(dim=1, keepdim=True)
         target = torch.where((sums - 1.0).abs() < NEAR, target / sums, target)
-    return kept(target)
+    return copied(target)
 
 
-def numbers(tensor, name):
-    """One number a row, in main memory, which nobody else writes to; they have no gradient."""
+def values_of(tensor: torch.Tensor | None, name: str) -> NDArray[Any] | None:
+    """Returns a value for each row (N) as an array in main memory, a copy; it has no gradient."""
     if tensor is None:
         return None
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name}: expected a tensor, found {type(tensor).__name__}")
     if tensor.requires_grad:
         raise ValueError(f"{name}: expected a tensor that needs no gradient; detach it")
-    return kept(tensor.float() if tensor.dtype in HALVES else tensor)
+    return copied(tensor.float() if tensor.dtype in HALVES else tensor)
 
 
-def kept(tensor):
-    """What a backward pass may read again is a copy: buffers of labels are often written anew before that."""
+def copied(tensor: torch.Tensor) -> NDArray[np.generic]:
+    """Returns a copy: a backward pass may read it again, and data loaders overwrite their buffers before that."""
     if getattr(torch._C, "_are_functorch_transforms_active", bool)():
-        raise RuntimeError("expected plain tensors, found a transform of torch.func: these losses have backward alone")
+        raise RuntimeError(
+            "expected plain tensors, found a transform of torch.func: these losses support backward only"
+        )
     tensor = tensor.detach()
     return (tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()).numpy()
 
 
 @functools.lru_cache(maxsize=4)
-def head_of(loss, width):
-    """A head of a loss: what it works in is used again."""
-    return Head(loss, embedding_size=width)
+def head_of(loss: Loss, embedding_size: int) -> Head:
+    """Returns a head of a loss, the same for the same loss: its workspace is reused."""
+    return Head(loss, loss.num_classes, embedding_size)
 
 
-def check_devices(embeddings, **tensors):
+def check_devices(embeddings: torch.Tensor, **tensors: torch.Tensor | None) -> None:
+    """Raises ``ValueError`` if a tensor is on another device than the embeddings."""
     for name, tensor in tensors.items():
         if tensor is not None and tensor.device != embeddings.device:
             raise ValueError(f"{name}: expected on {embeddings.device} as the embeddings, found on {tensor.device}")

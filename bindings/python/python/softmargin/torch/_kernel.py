@@ -1,24 +1,44 @@
-"""The core's kernels as differentiable operations.
+"""The extension's losses as differentiable operations.
 
-A kernel gives the loss and all gradients in one go, so a forward pass that will be differentiated keeps the gradients,
-and the backward pass hands them over without a copy. A second backward pass of the same graph computes them again: what
-was handed over may have been added to since.
+One call gives the loss and all gradients, so a forward pass that will be differentiated stores the gradients, and the
+backward pass returns them without a copy. A second backward pass of the same graph computes them again: autograd may
+have added to the tensors that were returned.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 
+Gradients = list[torch.Tensor | None]
+
+
+class Call(Protocol):
+    """A loss with its fixed inputs, as a function of tensors."""
+
+    reduction: str
+    records: bool  # whether gradients are enabled
+
+    def run(
+        self, inputs: Sequence[torch.Tensor | None], gradients: bool, row_factors: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, Gradients | None]:
+        """Returns the loss, and its gradients where asked for; with ``row_factors`` (N) those of the weighted sum."""
+        ...
+
 
 class Kernel(torch.autograd.Function):
-    """``call`` of tensors: an object with ``reduction``, ``records`` and ``run(inputs, gradients, weighting)``."""
+    """The loss of a :class:`Call`, differentiable once."""
 
     @staticmethod
     def forward(ctx, call, *inputs):
         ctx.call = call
         ctx.save_for_backward(*inputs)
-        # The gradients of single rows wait for what each row is multiplied by.
+        # With reduction="none" the gradients depend on the factors of the backward pass.
         at_once = call.records and call.reduction != "none" and any(ctx.needs_input_grad)
         loss, gradients = call.run(inputs, at_once)
-        ctx.gradients = at_once and wanted(gradients, ctx)
+        ctx.gradients = at_once and needed(gradients, ctx)
         return loss
 
     @staticmethod
@@ -33,7 +53,7 @@ class Kernel(torch.autograd.Function):
 
 
 class Last(torch.autograd.Function):
-    """A gradient that cannot be differentiated again, and says so instead of passing for a constant."""
+    """A gradient whose differentiation is an error; without this it would pass for a constant."""
 
     @staticmethod
     def forward(ctx, gradient, *inputs):
@@ -46,24 +66,24 @@ class Last(torch.autograd.Function):
         )
 
 
-def gradients_of(ctx, factor):
-    """By every input."""
+def gradients_of(ctx: Any, factor: torch.Tensor) -> Gradients:
+    """Returns the gradients with respect to all inputs, times the factor of the backward pass."""
     if ctx.call.reduction == "none":
-        return wanted(of_rows(ctx.call, ctx.saved_tensors, factor), ctx)
+        return needed(of_rows(ctx.call, ctx.saved_tensors, factor), ctx)
     gradients, ctx.gradients = ctx.gradients, None
     if not gradients:
-        gradients = wanted(ctx.call.run(ctx.saved_tensors, True)[1], ctx)
+        gradients = needed(ctx.call.run(ctx.saved_tensors, True)[1], ctx)
     return times(gradients, factor.item())
 
 
-def wanted(gradients, ctx):
-    """The others are let go at once: that by frozen prototypes may be large."""
+def needed(gradients: Gradients, ctx: Any) -> Gradients:
+    """Returns the gradients that autograd needs; frees the others at once, which may be large."""
     needs = ctx.needs_input_grad[1:]
     return [gradient if is_needed else None for gradient, is_needed in zip(gradients, needs, strict=True)]
 
 
-def times(gradients, factor):
-    """Gradients times a number; they belong to nobody else yet."""
+def times(gradients: Gradients, factor: float) -> Gradients:
+    """Multiplies gradients by a number, in place: nothing else refers to them yet."""
     if factor != 1.0:
         for gradient in gradients:
             if gradient is not None:
@@ -71,8 +91,8 @@ def times(gradients, factor):
     return gradients
 
 
-def of_rows(call, inputs, factors):
-    """Gradients of rows (N) that are multiplied by numbers of their own, of either sign: weights of rows have none."""
+def of_rows(call: Call, inputs: Sequence[torch.Tensor | None], factors: torch.Tensor) -> Gradients:
+    """Returns the gradients of the rows' losses times factors (N) of either sign; weights of rows are 0 or above."""
     if not factors.isfinite().all():
         # As any product with them would be.
         return [None if tensor is None else torch.full_like(tensor, torch.nan) for tensor in inputs]
@@ -89,8 +109,8 @@ def of_rows(call, inputs, factors):
     return sums
 
 
-# The kernels read memory, which a compiler cannot look into: a compiled graph breaks here, and goes on after it.
+# A compiler cannot trace the extension: a compiled graph breaks here, and continues after it.
 @torch.compiler.disable
-def apply(call, *inputs):
-    """The loss, differentiable by the inputs."""
+def apply(call: Call, *inputs: torch.Tensor | None) -> torch.Tensor:
+    """Returns the loss of a call, differentiable with respect to the inputs."""
     return Kernel.apply(call, *inputs)

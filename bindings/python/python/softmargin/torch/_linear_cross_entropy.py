@@ -1,11 +1,13 @@
-"""``torch.nn.functional.linear_cross_entropy``, by the fused head."""
+"""``torch.nn.functional.linear_cross_entropy``, computed by the fused head."""
+
+from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import torch
 
 from softmargin._head import Head
-from softmargin._loss import Loss
 from softmargin.torch._functional import head_loss, widened
 
 __all__ = ["linear_cross_entropy"]
@@ -20,19 +22,29 @@ def linear_cross_entropy(
     *,
     linear_bias: torch.Tensor | None = None,
     weight: torch.Tensor | None = None,
-    reduction: str = "mean",
+    reduction: Literal["none", "mean", "sum"] = "mean",
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     options: None = None,
 ) -> torch.Tensor:
-    """The cross-entropy of a linear layer's outputs with a target, without holding the outputs.
+    """Returns the cross-entropy of a linear layer's outputs with a target, without storing the outputs.
 
-    The arguments and results of PyTorch's function of that name. ``input`` (N, D) or (D); ``linear_weight`` (C, D);
-    ``linear_bias`` (C); ``target`` classes (N) or (), or probabilities (N, C) or (C), 0 or above; ``weight`` (C) for
-    each class; ``reduction`` ``"none"``, ``"mean"`` (by the targets' weights; of probabilities by N) or ``"sum"``;
-    ``ignore_index`` -100 where None. Differentiable by ``input``, ``linear_weight`` and ``linear_bias``.
+    Arguments and results are those of PyTorch's function of that name:
 
-    ``ValueError`` on what is not supported: more output dimensions, ``options``, a target that needs a gradient.
+    - ``input``: (N, D) or (D).
+    - ``linear_weight``, ``linear_bias``: (C, D) and (C).
+    - ``target``: Classes (N) or (), or probabilities (N, C) or (C), 0 or above.
+    - ``weight``: (C), of each class. Default: 1.
+    - ``reduction``: ``"none"``, ``"mean"`` (weighted by the targets' weights; for probabilities divided by N) or
+      ``"sum"``.
+    - ``ignore_index``: Rows with this class are ignored. Default: -100.
+    - ``label_smoothing``: From 0 to 1.
+    - ``options``: Not supported.
+
+    It is differentiable with respect to ``input``, ``linear_weight`` and ``linear_bias``.
+
+    Raises ``ValueError`` on what is not supported: more output dimensions, ``options``, a target that needs a gradient;
+    ``IndexError`` on targets that are no classes.
 
     >>> import torch
     >>> from softmargin.torch import linear_cross_entropy
@@ -42,7 +54,7 @@ def linear_cross_entropy(
     >>> torch.testing.assert_close(ours, torch.nn.functional.cross_entropy(x @ w.T, target))
     """
     if options is not None:
-        raise ValueError("options: expected None, found some; the head chooses its own chunks")
+        raise ValueError("options: expected None, found some; the head chooses its own chunks, leave it out")
     if linear_weight.ndim != 2:
         raise ValueError(
             f"linear_weight: expected (C, D), found {tuple(linear_weight.shape)}; flatten output dimensions"
@@ -87,7 +99,7 @@ def _of_classes(input, linear_weight, target, bias, weight, reduction, ignored, 
 
 
 def _weights_of(target, weight, ignored):
-    """The weight of each row's class (N); 0 of ignored rows."""
+    """Returns the weight of each row's class (N), 0 for ignored rows."""
     present = target != ignored
     wrong = present & ((target < 0) | (target >= len(weight)))
     if wrong.any():
@@ -97,7 +109,7 @@ def _weights_of(target, weight, ignored):
 
 
 def _smoothed_as_distributions(input, linear_weight, target, bias, weight, reduction, ignored, smoothing):
-    """Each class weighs what smoothing gives to it, and the mean is by the weights of the targets: N x C numbers."""
+    """Returns the loss of smoothed targets (N, C), each class with its weight; the mean uses the targets' weights."""
     weight = input.new_ones(len(linear_weight)) if weight is None else weight
     weights, present = _weights_of(target, weight, ignored), target != ignored
     hot = input.new_zeros(len(target), len(linear_weight))
@@ -115,7 +127,7 @@ def _of_probabilities(input, linear_weight, target, bias, weight, reduction, smo
         raise ValueError(f"target: expected ({len(input)}, {classes}), found {tuple(target.shape)}")
     target = target * (1.0 - smoothing) + smoothing / classes if smoothing > 0.0 else target
     target = target if weight is None else target * weight
-    # A row that sums to S is S times the loss of a distribution.
+    # The loss of a row that sums to S is S times that of a distribution.
     sums = target.sum(dim=1)
     some = sums > 0
     shares = torch.where(some[:, None], target / torch.where(some, sums, 1.0)[:, None], 1.0 / classes)
@@ -126,10 +138,15 @@ def _of_probabilities(input, linear_weight, target, bias, weight, reduction, smo
 
 
 @functools.lru_cache(maxsize=4)
-def _head(classes, width, bias, ignored, smoothing):
-    """Heads are kept: what they work in is used again."""
+def _head(classes, embedding_size, bias, ignored, smoothing):
+    """Returns a head, the same for the same arguments: its workspace is reused."""
     geometry = {"kind": "inner-product", "bias": bias, "temperature": 1.0}
-    options = {"ignored_label": ignored} if ignored is not None else {}
-    if smoothing > 0.0:
-        options["label_smoothing"] = smoothing
-    return Head(Loss("cross-entropy", classes, spec={"geometry": geometry}, **options), embedding_size=width)
+    smoothing = smoothing if smoothing > 0.0 else None
+    return Head(
+        "cross-entropy",
+        classes,
+        embedding_size,
+        spec={"geometry": geometry},
+        ignored_label=ignored,
+        label_smoothing=smoothing,
+    )

@@ -1,21 +1,28 @@
-"""A last layer with its loss, whose classes are shared out among the processes of a group.
+"""A last layer with its loss, whose classes are distributed over the processes of a group.
 
     loss = gate( comparison_{j != y}( s * score_j ) - s * psi(score_y) )
 
-Each process holds the prototypes of a run of classes and computes the scores of the whole batch against these alone.
-What a row needs of all classes is one number at a time: the target's score, the largest, the sum of exponentials. These
-are merged by collective operations, in ``Group``; all else is the composition that one device has, in ``_composed``.
+Each process stores the prototypes of a range of classes, and computes the scores of the whole batch with these alone.
+What a row needs of all classes is one value at a time: the target's score, the largest score, the sum of exponentials.
+``Group`` merges these values by collective operations; everything else is the composition for one device, in
+``_composed``.
 """
+
+from __future__ import annotations
 
 import copy
 import math
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from softmargin._loss import Loss
+from softmargin._loss import Loss, LossOptions, loss_of
 from softmargin.torch._composed import REDUCTIONS, batch_loss, next_state, scores
 from softmargin.torch._composed.shards import Whole
 
@@ -23,44 +30,61 @@ __all__ = ["ShardedMarginHead"]
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 BLOCK = 1024
-"""Classes whose first prototypes are drawn together: the same whatever the number of processes."""
+"""Classes whose initial prototypes are drawn together: independent of the number of processes."""
 
 
 class ShardedMarginHead(nn.Module):
-    """Prototypes and loss of a last layer, the classes shared out among the processes of a group.
+    """A last layer with its loss, whose classes are distributed over the processes of a group.
 
-    Of C classes each of W processes has C // W, the first C mod W one more: ``weight`` (c K, D), K sub-centers a class,
-    is that of its own classes, as is ``bias`` (c K) where the geometry has one. A learned ``scale`` and the ``radius``
-    of ring loss are the same in all processes, and so are their gradients.
+    Of C classes each of W processes has C // W, the first C mod W one more. ``weight`` (c K, D), K sub-centers a class,
+    has the prototypes of a process's own classes, and ``bias`` (c K), where the geometry has one, their biases. A
+    learned ``scale`` and the ``radius`` of ring loss are the same in all processes, and so are their gradients.
 
-    ``loss`` is the name of a published loss, a dictionary, or a :class:`softmargin.Loss`; the other arguments of
-    :class:`softmargin.Loss` may be given by name. ``process_group`` is the default one where nothing is said. With a
-    ``sample_share`` (above 0, up to 1) a training step takes the classes of its batch and that share of all others,
-    drawn by seed, step and rank; the other prototypes have gradient 0. ``seed`` also decides the first prototypes and
-    what margins are drawn; it must be the same in all processes.
+    - ``embedding_size``, ``num_classes``: D and C.
+    - ``loss``: The name of a published loss, a dictionary or a :class:`softmargin.Loss`. The default ``"am-softmax"``
+      is that of the command.
+    - ``scale``, ``margin``, ``spec``, ``class_weights``, ``ignored_label``, ``class_counts``, ``label_smoothing``,
+      ``z_loss``: As in :class:`softmargin.Loss`.
+    - ``process_group``: Default: the default group of ``torch.distributed``.
+    - ``sample_share``: Above 0, up to 1: a training step uses the classes of its batch and that share of the others,
+      drawn from seed, step and rank; the gradient of other prototypes is 0. Default: all classes are used.
+    - ``seed``: Also determines the initial prototypes and the margins that are drawn; the same in all processes.
+    - ``device``, ``dtype``: Of the parameters.
 
-    It replaces the last layer of a network that runs data-parallel. Leave it out of ``DistributedDataParallel``, which
-    would average prototypes of different classes. The gradients that the embeddings get are of the loss of the whole
-    batch: the parameters of the network want their sum over the processes, and ``DistributedDataParallel`` takes their
-    mean, so multiply by the number of processes there, or choose the learning rate for it.
+    It replaces the last layer of a network that is trained data-parallel. Leave it out of ``DistributedDataParallel``,
+    which would average prototypes of different classes. The gradients of the embeddings are those of the loss of the
+    whole batch: the parameters of the network need their sum over the processes, and ``DistributedDataParallel``
+    computes their mean, so multiply by the number of processes there, or choose the learning rate accordingly.
 
-    ``RuntimeError`` where ``torch.distributed`` is not initialized; ``ValueError`` on numbers out of range;
+    Raises ``RuntimeError`` if ``torch.distributed`` is not initialized; ``ValueError`` on numbers out of range;
     ``TypeError`` on arguments of a wrong type.
     """
 
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    scale: nn.Parameter | None
+    radius: nn.Parameter | None
+
     def __init__(
         self,
-        embedding_size,
-        num_classes,
-        loss="am-softmax",
+        embedding_size: int,
+        num_classes: int,
+        loss: str | dict[str, Any] | Loss = "am-softmax",
         *,
-        process_group=None,
-        sample_share=None,
-        seed=0,
-        device=None,
-        dtype=None,
-        **arguments,
-    ):
+        scale: float | None = None,
+        margin: float | Sequence[float] | None = None,
+        spec: dict[str, Any] | None = None,
+        class_weights: ArrayLike | None = None,
+        ignored_label: int | None = None,
+        class_counts: Sequence[int] | NDArray[Any] | None = None,
+        label_smoothing: float | None = None,
+        z_loss: float | None = None,
+        process_group: dist.ProcessGroup | None = None,
+        sample_share: float | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         if not (dist.is_available() and dist.is_initialized()):
             raise RuntimeError("process_group: expected one; call torch.distributed.init_process_group before this")
@@ -68,9 +92,8 @@ class ShardedMarginHead(nn.Module):
             raise ValueError(f"embedding_size: expected 1 or more, found {embedding_size}")
         if sample_share is not None and not 0 < sample_share <= 1:
             raise ValueError(f"sample_share: expected a number above 0, up to 1, found {sample_share}")
-        if isinstance(loss, Loss) and (arguments or loss.num_classes != num_classes):
-            raise TypeError("loss: expected no arguments of a loss beside a Loss, and as many classes, found others")
-        self.loss = loss if isinstance(loss, Loss) else Loss(loss, num_classes, **arguments)
+        options = LossOptions(scale, margin, spec, class_weights, ignored_label, class_counts, label_smoothing, z_loss)
+        self.loss = loss_of(loss, num_classes, options)
         self.embedding_size, self.num_classes = int(embedding_size), self.loss.num_classes
         self.sample_share, self.seed = sample_share, int(seed)
         self.process_group = dist.group.WORLD if process_group is None else process_group
@@ -81,11 +104,11 @@ class ShardedMarginHead(nn.Module):
         self._spec = self.loss.spec
         self.sub_centers = self._spec.get("sub-centers", 1)
         self.step = 0
-        """Training batches seen."""
+        """The number of training steps done."""
         self._state = self.loss.initial_state(self.seed)
         self._make_parameters({"device": device, "dtype": dtype})
 
-    def _make_parameters(self, options):
+    def _make_parameters(self, options: dict[str, Any]) -> None:
         prototypes = self.num_local_classes * self.sub_centers
         self.weight = nn.Parameter(torch.empty(prototypes, self.embedding_size, **options))
         has_bias = self._spec["geometry"].get("bias", False)
@@ -97,8 +120,8 @@ class ShardedMarginHead(nn.Module):
         self.radius = nn.Parameter(torch.tensor(regularizer["radius"], **options)) if ring else None
         self.reset_parameters()
 
-    def reset_parameters(self):
-        """Prototypes of about unit norm in random directions, of the same seed the same for any number of processes."""
+    def reset_parameters(self) -> None:
+        """Draws prototypes with about unit norm in random directions, the same for any number of processes."""
         last = self.first_class + self.num_local_classes
         with torch.no_grad():
             for block in range(self.first_class // BLOCK, math.ceil(last / BLOCK)):
@@ -109,41 +132,53 @@ class ShardedMarginHead(nn.Module):
                 first, last_row = ((number - self.first_class) * self.sub_centers for number in (start, end))
                 self.weight[first:last_row] = torch.from_numpy(rows / math.sqrt(self.embedding_size)).to(self.weight)
 
-    def extra_repr(self):
-        """What ``print`` shows of it."""
+    def extra_repr(self) -> str:
+        """Returns what ``print`` shows between the parentheses."""
         classes = f"classes {self.first_class} to {self.first_class + self.num_local_classes - 1} of {self.num_classes}"
         return f"{self.loss.name}, embedding_size={self.embedding_size}, {classes}"
 
     @property
-    def state(self):
-        """What changes from step to step, a dictionary, the same in all processes; None of a loss without."""
+    def state(self) -> dict[str, Any] | None:
+        """The state of the loss, a dictionary, the same in all processes; None for a loss without state."""
         return copy.copy(self._state)
 
     @state.setter
-    def state(self, value):
+    def state(self, value: dict[str, Any] | None) -> None:
         if (value is None) != (self._state is None):
             expected = "None" if self._state is None else "a dictionary"
             raise ValueError(f"state: expected {expected} with this loss, found {value!r}")
         self._state = copy.copy(value)
 
-    def forward(self, embeddings, target, reduction="mean", *, sample_weights=None, margins=None):
-        """The loss of the batch of all processes, a scalar, the same in each.
+    def forward(
+        self,
+        embeddings: torch.Tensor,
+        target: torch.Tensor,
+        reduction: Literal["mean", "mean-or-nan", "sum"] = "mean",
+        *,
+        sample_weights: torch.Tensor | None = None,
+        margins: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Returns the loss of the batch of all processes, a scalar, the same in each.
 
-        Every process gives its own rows, as many as it has, also none: ``embeddings`` (n, D), ``target`` (n) labels
-        from 0; ``sample_weights`` (n) and, for an value of margin per sample, ``margins`` (n). ``reduction`` is
-        ``"mean"``, ``"mean-or-nan"`` or ``"sum"``, over all rows of all processes. All processes must call it, and
-        ``backward``, the same number of times, and multiply the loss by the same number.
+        Every process passes its own rows, any number of them, also none:
 
-        In training, where gradients are recorded, the state takes the batch in before the loss is computed with it, and
-        the step is counted.
+        - ``embeddings``: (n, D).
+        - ``target``: Labels (n) from 0.
+        - ``reduction``: Over all rows of all processes.
+        - ``sample_weights``: (n), 0 or above. Default: 1.
+        - ``margins``: (n), for a margin per sample.
 
-        ``IndexError``, ``TypeError`` and ``ValueError`` as :func:`softmargin.Loss.run`, in all processes alike; rows
-        are numbered through the batch of all processes.
+        All processes must call it, and ``backward``, the same number of times, and multiply the loss by the same
+        number. In training mode with gradients enabled the batch is added to the averages of the state before the loss
+        is computed, and the step is counted.
+
+        Raises ``IndexError``, ``TypeError`` and ``ValueError`` as :meth:`softmargin.Head.evaluate`, in all processes;
+        rows are numbered through the batch of all processes.
         """
         batch = self._gathered(embeddings, target, sample_weights, margins, reduction)
         embeddings, target, sample_weights, margins = batch
         trains = self.training and torch.is_grad_enabled()
-        shards, weight, bias = self._at_hand(target, trains)
+        shards, weight, bias = self._local_classes(target, trains)
         rows = {"sample_weights": sample_weights, "margins": margins}
         state = self._state
         if trains:
@@ -156,23 +191,30 @@ class ShardedMarginHead(nn.Module):
             self._count(state)
         return loss
 
-    def _count(self, state):
+    def _count(self, state: dict[str, Any] | None) -> None:
         self.step += 1
         self._state = None if state is None else {**state, "step": state["step"] + 1}
 
-    def _gathered(self, embeddings, target, sample_weights, margins, reduction):
-        """The rows of all processes, once all have agreed that they fit together."""
+    def _gathered(
+        self,
+        embeddings: torch.Tensor,
+        target: torch.Tensor,
+        sample_weights: torch.Tensor | None,
+        margins: torch.Tensor | None,
+        reduction: str,
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Returns the rows of all processes, after all have agreed that they fit together."""
         sizes, needs_gradient = _agreed_sizes(self, embeddings, target, sample_weights, margins, reduction)
         group = self.process_group
         if needs_gradient and torch.is_grad_enabled() and not embeddings.requires_grad:
-            # The backward pass of one process must not lack a collective operation that the others' has.
+            # All processes must take part in the collective operations of the backward pass.
             embeddings = embeddings.detach().requires_grad_()
         rows = [_Gather.apply(embeddings, sizes, group), _all_rows(target.long(), sizes, group)]
-        extras = (sample_weights, margins)
-        return *rows, *(None if extra is None else _all_rows(extra, sizes, group) for extra in extras)
+        of_rows = (sample_weights, margins)
+        return *rows, *(None if values is None else _all_rows(values, sizes, group) for values in of_rows)
 
-    def _at_hand(self, target, trains):
-        """The classes that take part, and their prototypes and bias: all that are here, or a sample."""
+    def _local_classes(self, target: torch.Tensor, trains: bool) -> tuple[Group, torch.Tensor, torch.Tensor | None]:
+        """Returns the local classes that take part, all or a sample, with their prototypes and biases."""
         first, count = self.first_class, self.num_local_classes
         most = math.ceil(self.num_classes / self.world_size)
         device = self.weight.device
@@ -186,8 +228,8 @@ class ShardedMarginHead(nn.Module):
         bias = None if self.bias is None else self.bias[prototypes]
         return Group(self.process_group, classes, most), self.weight[prototypes], bias
 
-    def _sample(self, target):
-        """The local classes of a step, rising: those of the batch, and a share of the others."""
+    def _sample(self, target: torch.Tensor) -> torch.Tensor:
+        """Returns the local classes of a step, in rising order: those of the batch, and a share of the others."""
         taken = torch.zeros(self.num_local_classes, dtype=torch.bool)
         local = (target - self.first_class).cpu()
         taken[local[(local >= 0) & (local < self.num_local_classes)]] = True
@@ -199,10 +241,11 @@ class ShardedMarginHead(nn.Module):
         return taken.nonzero()[:, 0].to(self.weight.device)
 
     @torch.no_grad()
-    def scores(self, embeddings):
-        """The score of every class (n, C) of a process's own embeddings (n, D): no margin, no scale, no gradient.
+    def scores(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Returns the score of every class (n, C) of a process's own embeddings (n, D), without margin and scale.
 
-        All processes must call it, with as many embeddings as they have, also none.
+        All processes must call it, with any number of embeddings, also none. The scores have no gradient. Errors as
+        :meth:`forward`.
         """
         target = torch.zeros(len(embeddings), dtype=torch.int64, device=embeddings.device)
         sizes, _ = _agreed_sizes(self, embeddings, target, None, None, REDUCTIONS[0])
@@ -211,14 +254,14 @@ class ShardedMarginHead(nn.Module):
         classes = torch.arange(first, first + self.num_local_classes, device=self.weight.device)
         shards = Group(self.process_group, classes, self.num_local_classes)
         answer = None
-        # The rows of one process at a time, so that nobody holds the scores of all.
+        # The rows of one process at a time, so that no process stores the scores of all rows.
         for rank, rows in enumerate(embeddings.split(sizes)):
             found = self._collected(scores(self.loss, rows, self.weight, self.bias, shards=shards), rank)
             answer = found if rank == self.rank else answer
         return answer
 
-    def _collected(self, local, rank):
-        """(n, C) at one process of scores (n, c) that all have; None at the others."""
+    def _collected(self, local: torch.Tensor, rank: int) -> torch.Tensor | None:
+        """Returns the scores (n, C) at one process, gathered from the scores (n, c) of all; None at the others."""
         counts = [_share_of(self.num_classes, other, self.world_size)[1] for other in range(self.world_size)]
         if len(local) == 0:
             return local.new_empty(0, self.num_classes)
@@ -230,18 +273,18 @@ class ShardedMarginHead(nn.Module):
         return torch.cat([part[:, :count] for part, count in zip(parts, counts, strict=True)], 1)
 
     @torch.no_grad()
-    def full_weight(self):
-        """The prototypes of all classes (C K, D), in all processes, detached. All processes must call it."""
+    def full_weight(self) -> torch.Tensor:
+        """Returns the prototypes of all classes (C K, D), in all processes, detached. All processes must call it."""
         shares = (_share_of(self.num_classes, rank, self.world_size)[1] for rank in range(self.world_size))
         return _all_rows(self.weight.detach(), [share * self.sub_centers for share in shares], self.process_group)
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes parameters and state to a directory; any number of processes can :meth:`load` it. All must call it."""
         import torch.distributed.checkpoint as checkpoints
 
         checkpoints.save(self.state_dict(), checkpoint_id=path, process_group=self.process_group)
 
-    def load(self, path):
+    def load(self, path: str | os.PathLike[str]) -> None:
         """Reads what :meth:`save` wrote, with any number of processes. All must call it."""
         import torch.distributed.checkpoint as checkpoints
 
@@ -249,12 +292,12 @@ class ShardedMarginHead(nn.Module):
         checkpoints.load(read, checkpoint_id=path, process_group=self.process_group)
         self.load_state_dict(read)
 
-    def get_extra_state(self):
-        """Step and state, which are no tensors."""
+    def get_extra_state(self) -> dict[str, Any]:
+        """Returns step and state, which are no tensors, for ``state_dict``."""
         return {"step": self.step, "state": {} if self._state is None else dict(self._state)}
 
-    def set_extra_state(self, extra):
-        """Goes on from what :meth:`get_extra_state` gave."""
+    def set_extra_state(self, extra: dict[str, Any]) -> None:
+        """Restores what :meth:`get_extra_state` returned."""
         self.step = int(extra["step"])
         if self._state is not None:
             self._state = {name: type(value)(extra["state"][name]) for name, value in self._state.items()}
@@ -267,7 +310,7 @@ class ShardedMarginHead(nn.Module):
                 destination[prefix + name] = self._sharded(destination[prefix + name])
 
     def _load_from_state_dict(self, state_dict, prefix, *rest):
-        """Takes ``ShardedTensor`` of the same layout, this process's part, or the whole."""
+        """Accepts a ``ShardedTensor`` of the same layout, this process's part, or the whole tensor."""
         from torch.distributed._shard.sharded_tensor import ShardedTensor
 
         start, count = self.first_class * self.sub_centers, self.num_local_classes * self.sub_centers
@@ -280,8 +323,8 @@ class ShardedMarginHead(nn.Module):
                 state_dict[prefix + name] = found[start : start + count]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def _sharded(self, local):
-        """A tensor (c K, ...) of this process as a part of the whole (C K, ...), without communication."""
+    def _sharded(self, local: torch.Tensor) -> Any:
+        """Returns a tensor (c K, ...) as the local part of a ``ShardedTensor`` (C K, ...), without communication."""
         from torch.distributed._shard import sharded_tensor as sharded
         from torch.distributed._shard.sharding_spec import ShardMetadata
 
@@ -302,26 +345,26 @@ class ShardedMarginHead(nn.Module):
 
 
 class Group(Whole):
-    """The classes of one process of a group, and the collective operations that merge what all find."""
+    """The classes of one process of a group, and the collective operations that merge the values of all."""
 
-    def __init__(self, group, classes, most_classes):
+    def __init__(self, group: dist.ProcessGroup, classes: torch.Tensor, most_classes: int) -> None:
         self.group, self.classes, self.most_classes = group, classes, most_classes
 
-    def spread(self, replicated):
+    def spread(self, replicated: torch.Tensor) -> torch.Tensor:
         return _Spread.apply(replicated, self.group)
 
-    def sum(self, partial):
+    def sum(self, partial: torch.Tensor) -> torch.Tensor:
         return _Sum.apply(partial, self.group)
 
-    def max(self, partial):
+    def max(self, partial: torch.Tensor) -> torch.Tensor:
         return _reduced(partial, dist.ReduceOp.MAX, self.group)
 
-    def min(self, partial):
+    def min(self, partial: torch.Tensor) -> torch.Tensor:
         return _reduced(partial, dist.ReduceOp.MIN, self.group)
 
 
 class _Spread(torch.autograd.Function):
-    """What all processes have, as input to what each computes of its own: the gradient is the sum of all."""
+    """A tensor that is the same in all processes, as input to local computations: the gradients are summed."""
 
     @staticmethod
     def forward(ctx, tensor, group):
@@ -334,7 +377,7 @@ class _Spread(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of what the processes have found. All go on with it alike, so each has the whole gradient of it."""
+    """The sum over the processes. All use it alike, so each already has the whole gradient."""
 
     @staticmethod
     def forward(ctx, tensor, group):
@@ -346,7 +389,7 @@ class _Sum(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """The rows of all processes; each has the whole gradient of them, and its own rows get their part."""
+    """The rows of all processes. Each process has their whole gradient, and returns that of its own rows."""
 
     @staticmethod
     def forward(ctx, rows, sizes, group):
@@ -359,15 +402,15 @@ class _Gather(torch.autograd.Function):
         return slope[ctx.first : ctx.first + ctx.count], None, None
 
 
-def _reduced(tensor, operation, group):
+def _reduced(tensor: torch.Tensor, operation: Any, group: dist.ProcessGroup) -> torch.Tensor:
     tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
     if tensor.numel():
         dist.all_reduce(tensor, operation, group=group)
     return tensor
 
 
-def _all_rows(rows, sizes, group):
-    """(sum of sizes, ...): the rows (n, ...) of all processes, of which each has its own number."""
+def _all_rows(rows: torch.Tensor, sizes: Sequence[int], group: dist.ProcessGroup) -> torch.Tensor:
+    """Returns the rows (n, ...) of all processes, (sum of sizes, ...); n differs between the processes."""
     most = max(sizes)
     if most == 0:
         return rows.new_empty(0, *rows.shape[1:])
@@ -378,16 +421,23 @@ def _all_rows(rows, sizes, group):
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
-def _share_of(num_classes, rank, world_size):
-    """The first class of a process, and how many it has."""
+def _share_of(num_classes: int, rank: int, world_size: int) -> tuple[int, int]:
+    """Returns the first class of a process, and the number of its classes."""
     each, more = divmod(num_classes, world_size)
     return rank * each + min(rank, more), each + (rank < more)
 
 
-def _agreed_sizes(head, embeddings, target, sample_weights, margins, reduction):
-    """The numbers of rows of all processes, and whether any wants a gradient.
+def _agreed_sizes(
+    head: ShardedMarginHead,
+    embeddings: torch.Tensor,
+    target: torch.Tensor,
+    sample_weights: torch.Tensor | None,
+    margins: torch.Tensor | None,
+    reduction: str,
+) -> tuple[list[int], bool]:
+    """Returns the numbers of rows of all processes, and whether any needs a gradient.
 
-    What does not fit in one process is refused in all of them, so that none waits for the others.
+    An error in one process is raised in all of them, so that none waits for the others.
     """
     problem = _problem(head, embeddings, target, sample_weights, margins, reduction)
     if problem is None:
@@ -411,12 +461,19 @@ def _agreed_sizes(head, embeddings, target, sample_weights, margins, reduction):
     return [row[0] for row in table], any(row[2] for row in table)
 
 
-def _type_number(tensor):
+def _type_number(tensor: torch.Tensor | None) -> int:
     return -1 if tensor is None or tensor.dtype not in FLOATS else FLOATS.index(tensor.dtype)
 
 
-def _problem(head, embeddings, target, sample_weights, margins, reduction):
-    """What of a process's own rows does not fit, as an exception; None where all does."""
+def _problem(
+    head: ShardedMarginHead,
+    embeddings: Any,
+    target: Any,
+    sample_weights: Any,
+    margins: Any,
+    reduction: str,
+) -> Exception | None:
+    """Returns the error in a process's own inputs; None where they are valid."""
     if reduction not in REDUCTIONS:
         return ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, found {reduction!r}")
     given = {"embeddings": embeddings, "target": target, "sample_weights": sample_weights, "margins": margins}
@@ -431,13 +488,13 @@ def _problem(head, embeddings, target, sample_weights, margins, reduction):
         return ValueError(f"target: expected labels of length {len(embeddings)}, found shape {tuple(target.shape)}")
     if target.dtype.is_floating_point or target.dtype.is_complex or target.dtype == torch.bool:
         return TypeError(f"target: expected whole numbers from 0, found {target.dtype}")
-    for name, extra in (("sample_weights", sample_weights), ("margins", margins)):
-        if extra is None:
+    for name, values in (("sample_weights", sample_weights), ("margins", margins)):
+        if values is None:
             continue
-        if tuple(extra.shape) != (len(embeddings),):
-            return ValueError(f"{name}: expected length {len(embeddings)}, found shape {tuple(extra.shape)}")
-        if extra.dtype not in FLOATS:
-            return TypeError(f"{name}: expected floating-point numbers, found {extra.dtype}")
-        if extra.requires_grad:
+        if tuple(values.shape) != (len(embeddings),):
+            return ValueError(f"{name}: expected length {len(embeddings)}, found shape {tuple(values.shape)}")
+        if values.dtype not in FLOATS:
+            return TypeError(f"{name}: expected floating-point numbers, found {values.dtype}")
+        if values.requires_grad:
             return ValueError(f"{name}: expected numbers that need no gradient, found a tensor that does; detach it")
     return None

@@ -1,26 +1,24 @@
-"""The classification losses of pytorch-metric-learning by their names, arguments and results, on the fused kernels.
+"""The classification losses of pytorch-metric-learning, with its names, arguments and results, on the fused kernels.
 
 Change ``from pytorch_metric_learning.losses import ArcFaceLoss`` to ``from softmargin.torch.metric_learning import
 ArcFaceLoss``: values and gradients are those of release 2.9, its checkpoints load, and its reducers, regularizers and
-miners go on working; pytorch-metric-learning itself is not needed. What differs is in ``COMPARE.md``, next to the tests
-that show it.
+miners keep working; pytorch-metric-learning itself is not needed. ``COMPARE.md`` lists the differences, next to the
+tests that show them.
 
-Every loss has the prototypes ``W`` (D, C K), a parameter in the shape that is used there; its memory lies as the
-kernels read it, ``weight`` (C K, D) is a view of it.
+Every loss has the prototypes ``W`` (D, C K), a parameter in the shape of that library; its memory layout is that of the
+kernels, and ``weight`` (C K, D) is a view of it.
 
 Keyword arguments that every loss has besides its own:
 
-- ``weight_init_func``: fills a tensor (D, C K) in place; ``torch.nn.init.normal_`` where not given. The same seed gives
-  the ``W`` that it gives there.
-- ``weight_regularizer``, ``weight_reg_weight``: a function of the prototypes (C K, D) that gives a single number, which
-  is multiplied and added to the loss.
-- ``embedding_regularizer``, ``embedding_reg_weight``: the same of the embeddings (N, D).
-- ``reducer``: called as there, with a dictionary of losses, the embeddings and the labels; the mean over the batch
-  where not given.
-- ``distance``: ``CosineSimilarity()`` of that library, which is what these losses are made of;
-  :class:`NormalizedSoftmaxLoss` takes ``DotProductSimilarity`` too, with embeddings normalized or not. Others are a
-  ``ValueError``.
-- ``collect_stats``: nothing is recorded here, so true is a ``ValueError``.
+- ``weight_init_func``: Fills a tensor (D, C K) in place. Default: ``torch.nn.init.normal_``. The same seed gives the
+  same ``W`` as in that library.
+- ``weight_regularizer``, ``weight_reg_weight``: A function of the prototypes (C K, D) that returns a scalar, and the
+  factor of that scalar in the loss.
+- ``embedding_regularizer``, ``embedding_reg_weight``: The same for the embeddings (N, D).
+- ``reducer``: Called with a dictionary of losses, the embeddings and the labels. Default: the mean over the batch.
+- ``distance``: ``CosineSimilarity()`` of that library, the default; :class:`NormalizedSoftmaxLoss` accepts
+  ``DotProductSimilarity`` too, with embeddings normalized or not. Others raise ``ValueError``.
+- ``collect_stats``: Nothing is recorded here, so true raises ``ValueError``.
 
 >>> import torch
 >>> from softmargin.torch.metric_learning import CosFaceLoss
@@ -31,8 +29,13 @@ Keyword arguments that every loss has besides its own:
 (torch.Size([8, 10]), torch.Size([10, 8]))
 """
 
+from __future__ import annotations
+
 import copy
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -50,7 +53,7 @@ __all__ = [
     "SubCenterArcFaceLoss",
 ]
 
-# Methods that subclasses override there, and that nothing here would call.
+# Methods that subclasses override in that library, and that nothing here would call.
 INNER_METHODS = {
     "cast_types",
     "compute_loss",
@@ -65,66 +68,83 @@ INNER_METHODS = {
     "modify_cosine_of_target_classes",
     "scale_logits",
 }
-# Reducers that want all losses at once; the others are called with one at a time.
+# Reducers that need all losses at once; the others are called with one at a time.
 WHOLE_REDUCERS = {"DoNothingReducer", "MultipleReducers"}
 
 
-class _PrototypeLoss(nn.Module):
-    """Prototypes, and a loss of the family: what these losses have in common."""
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """The keyword arguments that every loss has, described in the module."""
 
-    def __init__(
-        self,
-        num_classes,
-        embedding_size,
-        sub_centers=1,
-        *,
-        weight_init_func=None,
-        weight_regularizer=None,
-        weight_reg_weight=1,
-        embedding_regularizer=None,
-        embedding_reg_weight=1,
-        reducer=None,
-        distance=None,
-        collect_stats=None,
-    ):
-        super().__init__()
-        if collect_stats:
+    weight_init_func: Callable[[torch.Tensor], Any] | None
+    weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None
+    weight_reg_weight: float
+    embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None
+    embedding_reg_weight: float
+    reducer: Callable[..., torch.Tensor] | None
+    distance: Any
+    collect_stats: bool | None
+
+    def check(self) -> None:
+        """Raises ``ValueError`` on options without effect."""
+        if self.collect_stats:
             raise ValueError("collect_stats: expected None or False, nothing is recorded here; leave it out")
-        check_reg_weight("weight", weight_regularizer, weight_reg_weight)
-        check_reg_weight("embedding", embedding_regularizer, embedding_reg_weight)
+        check_reg_weight("weight", self.weight_regularizer, self.weight_reg_weight)
+        check_reg_weight("embedding", self.embedding_regularizer, self.embedding_reg_weight)
+
+
+class _PrototypeLoss(nn.Module):
+    """Prototypes, and a loss of the family: the common part of these losses."""
+
+    W: nn.Parameter
+    scale: float
+    _loss: Loss
+
+    def __init__(self, options: _Options, /, num_classes: int, embedding_size: int, sub_centers: int = 1) -> None:
+        super().__init__()
+        options.check()
         self.num_classes, self.embedding_size, self.sub_centers = num_classes, embedding_size, sub_centers
-        self.weight_regularizer, self.weight_reg_weight = weight_regularizer, weight_reg_weight
-        self.embedding_regularizer, self.embedding_reg_weight = embedding_regularizer, embedding_reg_weight
-        self.reducer = copy.deepcopy(reducer)
-        self._geometry = self._geometry_of(distance)
-        self.weight_init_func = weight_init_func or nn.init.normal_
+        self.weight_regularizer, self.weight_reg_weight = options.weight_regularizer, options.weight_reg_weight
+        self.embedding_regularizer = options.embedding_regularizer
+        self.embedding_reg_weight = options.embedding_reg_weight
+        self.reducer = copy.deepcopy(options.reducer)
+        self._geometry = self._geometry_of(options.distance)
+        self.weight_init_func = options.weight_init_func or nn.init.normal_
         initial = torch.empty(embedding_size, num_classes * sub_centers)
         self.weight_init_func(initial)
-        # Shaped as users of the other library expect, and in memory as the kernels read it: (C K, D) row by row.
+        # The shape is that of the other library, the memory layout that of the kernels: (C K, D) row by row.
         self.W = nn.Parameter(initial.t().contiguous().t())
 
-    def __init_subclass__(cls, **arguments):
+    def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         ignored = sorted(INNER_METHODS & set(vars(cls)))
         if ignored:
             raise TypeError(f"{cls.__name__}.{ignored[0]}: nothing here calls it; write a softmargin.Loss instead")
 
     @property
-    def weight(self):
+    def weight(self) -> torch.Tensor:
         """(C K, D): a view of ``W``, differentiable; the prototypes of class c are the rows c K to c K + K - 1."""
         return self.W.t()
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
+        """Returns what ``print`` shows between the parentheses."""
         return f"num_classes={self.num_classes}, embedding_size={self.embedding_size}"
 
-    def forward(self, embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None):
-        """The loss of embeddings (N, D) and labels (N), integers from 0.
+    def forward(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        indices_tuple: Sequence[torch.Tensor] | None = None,
+        ref_emb: torch.Tensor | None = None,
+        ref_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Returns the loss of embeddings (N, D) and labels (N), integers from 0.
 
-        ``indices_tuple`` is what a miner gives: a row counts by how often it is named there, relative to the row that
-        is named most. ``ref_emb`` and ``ref_labels`` are those of pairs, which these losses have not.
+        ``indices_tuple`` is the result of a miner: the weight of a row is the number of times it occurs there, relative
+        to the row that occurs most. ``ref_emb`` and ``ref_labels`` are for pair losses, which are not supported here.
 
-        ``ValueError`` on shapes that disagree, missing labels, ``ref_emb`` and NaN; ``IndexError`` on labels that are
-        no classes; ``TypeError`` on labels that are no integers.
+        Raises ``ValueError`` on shapes that disagree, missing labels, ``ref_emb`` and NaN; ``IndexError`` on labels
+        that are no classes; ``TypeError`` on labels that are no integers.
         """
         labels = self._checked(embeddings, labels, ref_emb, ref_labels)
         x, weight = self._operands(embeddings)
@@ -132,15 +152,15 @@ class _PrototypeLoss(nn.Module):
         terms = self._regularization(weight, embeddings)
         if self.reducer is None:
             total = head_loss(self._loss, x, weight, labels, sample_weights=counts, reduction="sum")
-            # A mean over all rows, those of weight 0 too; of no rows it is 0.
+            # The mean over all rows, those of weight 0 included; 0 for no rows.
             return total / max(1, len(labels)) + sum(terms.values())
         rows = head_loss(self._loss, x, weight, labels, sample_weights=counts, reduction="none")
         return self._reduced(rows, terms, embeddings, labels)
 
-    def get_logits(self, embeddings):
-        """Scaled scores without margin (N, C) of embeddings (N, D), differentiable.
+    def get_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Returns the scaled scores without margin (N, C) of embeddings (N, D), differentiable.
 
-        A class's score is that of its best center. ``RuntimeError`` on embeddings of another width.
+        A class's score is that of its best center. Raises ``RuntimeError`` on embeddings of another size.
         """
         x, weight = self._operands(embeddings)
         x = normalize(x) if self._geometry == "cosine" else x
@@ -150,15 +170,15 @@ class _PrototypeLoss(nn.Module):
             scores = scores.view(-1, self.num_classes, self.sub_centers).max(dim=2).values
         return scores * self._multiplier()
 
-    def _build(self):
-        """The loss of the family."""
+    def _build(self) -> Loss:
+        """Returns the loss of the family."""
         raise NotImplementedError
 
-    def _multiplier(self):
+    def _multiplier(self) -> float:
         return self.scale
 
-    def _set(self, **numbers):
-        """Numbers of the loss, which is made anew; after an error all is as it was."""
+    def _set(self, **numbers: float) -> None:
+        """Sets numbers of the loss and builds it again; restores them after an error."""
         before = {name: getattr(self, name, None) for name in numbers}
         vars(self).update(numbers)
         try:
@@ -167,11 +187,17 @@ class _PrototypeLoss(nn.Module):
             vars(self).update(before)
             raise
 
-    def _geometry_of(self, distance):
+    def _geometry_of(self, distance: Any) -> str:
         check_distance(distance, ("CosineSimilarity",))
         return "cosine"
 
-    def _checked(self, embeddings, labels, ref_emb, ref_labels):
+    def _checked(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor | None,
+        ref_emb: torch.Tensor | None,
+        ref_labels: torch.Tensor | None,
+    ) -> torch.Tensor:
         if labels is None:
             raise ValueError("labels: expected the class of each row (N), found nothing")
         if embeddings.ndim != 2 or labels.ndim != 1 or len(labels) != len(embeddings):
@@ -184,16 +210,16 @@ class _PrototypeLoss(nn.Module):
                 raise ValueError(f"{name}: this loss has prototypes and takes no pairs; leave it out")
         return labels.to(embeddings.device)
 
-    def _operands(self, embeddings):
-        """Embeddings and prototypes in the wider of their precisions, on the device of the embeddings."""
+    def _operands(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns embeddings and prototypes in the wider of their precisions, on the device of the embeddings."""
         if self.W.device != embeddings.device:
-            # The parameter stays the object that an optimizer has.
+            # The parameter stays the same object, which optimizers refer to.
             self.W.data = self.W.data.to(embeddings.device)
         dtype = torch.promote_types(embeddings.dtype, self.W.dtype)
         return embeddings.to(dtype), self.weight.to(dtype)
 
-    def _regularization(self, weight, embeddings):
-        """The terms besides the loss, by the names that reducers know them by."""
+    def _regularization(self, weight: torch.Tensor, embeddings: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Returns the terms besides the loss, with the names that reducers expect."""
         terms = {}
         if self.weight_regularizer is not None:
             terms["weight_reg_loss"] = self.weight_regularizer(weight) * self.weight_reg_weight
@@ -201,7 +227,9 @@ class _PrototypeLoss(nn.Module):
             terms["embedding_reg_loss"] = self.embedding_regularizer(embeddings) * self.embedding_reg_weight
         return terms
 
-    def _reduced(self, rows, terms, embeddings, labels):
+    def _reduced(
+        self, rows: torch.Tensor, terms: dict[str, torch.Tensor], embeddings: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
         indices = torch.arange(len(rows), device=rows.device)
         parts = {"loss": {"losses": rows, "indices": indices, "reduction_type": "element"}}
         for name, term in terms.items():
@@ -211,7 +239,7 @@ class _PrototypeLoss(nn.Module):
         return sum(self.reducer({name: part}, embeddings, labels) for name, part in parts.items())
 
     def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs):
-        """Takes ``W`` (D, C K), as this loss and pytorch-metric-learning save it, or ``weight`` (C K, D) of a head."""
+        """Accepts ``W`` (D, C K), saved by this loss or pytorch-metric-learning, or ``weight`` (C K, D) of a head."""
         if f"{prefix}weight" in state_dict:
             if f"{prefix}W" in state_dict:
                 error_msgs.append(f"{prefix}weight: expected it or {prefix}W, found both; leave one of them out")
@@ -228,31 +256,55 @@ class NormalizedSoftmaxLoss(_PrototypeLoss):
     is -100 have loss 0. Other arguments: see the module.
     """
 
-    def __init__(self, num_classes, embedding_size, temperature=0.05, **options):
-        super().__init__(num_classes, embedding_size, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        temperature: float = 0.05,
+        *,
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        super().__init__(options, num_classes, embedding_size)
         self.temperature = temperature
 
     @property
-    def temperature(self):
-        """What cosines are divided by; may be set."""
+    def temperature(self) -> float:
+        """The divisor of the cosines, above 0; may be set."""
         return self._temperature
 
     @temperature.setter
-    def temperature(self, value):
+    def temperature(self, value: float) -> None:
         if not value > 0:
             raise ValueError(f"temperature: expected a number above 0, found {value}")
         self._set(_temperature=value)
 
-    def _build(self):
+    def _build(self) -> Loss:
         scale = {"kind": "fixed", "value": 1.0 / self._temperature}
-        # What torch.nn.CrossEntropyLoss ignores; the loss is the only one here that comes from it as it is.
+        # The label that torch.nn.CrossEntropyLoss ignores; only this loss is that function as it is.
         spec = {"scale": scale, "geometry": {"kind": self._geometry}}
         return Loss("normface", self.num_classes, spec=spec, ignored_label=-100)
 
-    def _multiplier(self):
+    def _multiplier(self) -> float:
         return 1.0 / self._temperature
 
-    def _geometry_of(self, distance):
+    def _geometry_of(self, distance: Any) -> str:
         check_distance(distance, ("CosineSimilarity", "DotProductSimilarity"))
         return "cosine" if distance is None or distance.normalize_embeddings else "unit-weights"
 
@@ -260,93 +312,184 @@ class NormalizedSoftmaxLoss(_PrototypeLoss):
 class _MarginLoss(_PrototypeLoss):
     """A loss with ``margin`` and ``scale``."""
 
-    def __init__(self, num_classes, embedding_size, margin, scale, sub_centers=1, **options):
-        super().__init__(num_classes, embedding_size, sub_centers, **options)
+    def __init__(
+        self,
+        options: _Options,
+        /,
+        num_classes: int,
+        embedding_size: int,
+        margin: float,
+        scale: float,
+        sub_centers: int = 1,
+    ) -> None:
+        super().__init__(options, num_classes, embedding_size, sub_centers)
         self._set(_margin=margin, _scale=scale)
 
     @property
-    def margin(self):
-        """The margin; may be set. An angle is in radians here, whatever unit it was given in."""
+    def margin(self) -> float:
+        """The margin; may be set. An angle is in radians here, whatever unit the argument has."""
         return self._margin
 
     @margin.setter
-    def margin(self, value):
+    def margin(self, value: float) -> None:
         self._set(_margin=value)
 
     @property
-    def scale(self):
-        """What scores are multiplied by; may be set."""
+    def scale(self) -> float:
+        """The factor of the scores; may be set."""
         return self._scale
 
     @scale.setter
-    def scale(self, value):
+    def scale(self, value: float) -> None:
         self._set(_scale=value)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
+        """Returns what ``print`` shows between the parentheses."""
         return f"{super().extra_repr()}, margin={self.margin:g}, scale={self.scale:g}"
 
 
 class LargeMarginSoftmaxLoss(_MarginLoss):
-    """The target's angle multiplied by ``margin``, both norms kept (L-Softmax, arXiv 1612.02295).
+    """Multiplies the target's angle by ``margin``; both norms have an effect (L-Softmax, arXiv 1612.02295).
 
-    ``margin`` is a whole number from 1; the margin is there from the first step on, nothing anneals it. Other
-    arguments: see the module. ``ValueError`` on other margins.
+    ``margin`` is a whole number from 1; it has its full effect from the first step on, without annealing. Other
+    arguments: see the module. Raises ``ValueError`` on other margins.
     """
 
-    KEPT = {"kind": "inner-product", "bias": False, "temperature": 1.0}
+    GEOMETRY = {"kind": "inner-product", "bias": False, "temperature": 1.0}
 
-    def __init__(self, num_classes, embedding_size, margin=4, scale=1, **options):
-        super().__init__(num_classes, embedding_size, margin, scale, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        margin: int = 4,
+        scale: float = 1,
+        *,
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        super().__init__(options, num_classes, embedding_size, margin, scale)
 
-    def _geometry_of(self, distance):
+    def _geometry_of(self, distance: Any) -> str:
         # Cosines are multiplied by the norms again.
         super()._geometry_of(distance)
-        return self.KEPT["kind"]
+        return self.GEOMETRY["kind"]
 
-    def _build(self):
+    def _build(self) -> Loss:
         if self._margin % 1 != 0:
             raise ValueError(f"margin: expected a whole number, found {self._margin}; round it")
         margin = {"times": float(self._margin), "anneal": None}
-        return Loss("l-softmax", self.num_classes, scale=self._scale, spec={"geometry": self.KEPT, "margin": margin})
+        return Loss(
+            "l-softmax", self.num_classes, scale=self._scale, spec={"geometry": self.GEOMETRY, "margin": margin}
+        )
 
 
 class SphereFaceLoss(LargeMarginSoftmaxLoss):
-    """The target's angle multiplied by ``margin``, the embedding's norm kept (A-Softmax, arXiv 1704.08063).
+    """Multiplies the target's angle by ``margin``; the embedding's norm has an effect (A-Softmax, arXiv 1704.08063).
 
-    ``margin`` as in :class:`LargeMarginSoftmaxLoss`; nothing anneals it. Other arguments: see the module.
+    ``margin`` is as in :class:`LargeMarginSoftmaxLoss`, without annealing. Other arguments: see the module.
     """
 
-    KEPT = {"kind": "unit-weights"}
+    GEOMETRY = {"kind": "unit-weights"}
 
 
 class CosFaceLoss(_MarginLoss):
-    """The target's cosine reduced by ``margin``, from 0 to 2 (arXiv 1801.09414). Other arguments: see the module."""
+    """Subtracts ``margin``, from 0 to 2, from the target's cosine (arXiv 1801.09414).
 
-    def __init__(self, num_classes, embedding_size, *, margin=0.35, scale=64, **options):
-        super().__init__(num_classes, embedding_size, margin, scale, **options)
+    Other arguments: see the module.
+    """
 
-    def _build(self):
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        margin: float = 0.35,
+        scale: float = 64,
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        super().__init__(options, num_classes, embedding_size, margin, scale)
+
+    def _build(self) -> Loss:
         return Loss("am-softmax", self.num_classes, scale=self._scale, margin=self._margin)
 
 
 class ArcFaceLoss(_MarginLoss):
-    """The target's angle enlarged by ``margin`` (arXiv 1801.07698); past pi ``m sin(m)`` is taken off instead.
+    """Adds ``margin`` to the target's angle (arXiv 1801.07698); beyond pi it subtracts ``m sin(m)`` from the cosine.
 
-    ``margin_unit`` is the unit of ``margin``: ``"degrees"``, as in release 2.9 and before, or ``"radians"``; nothing is
-    guessed from the number. Either way it is from 0 to pi, and the attribute ``margin`` is in radians, as there. Other
-    arguments: see the module. ``ValueError`` on other units and angles.
+    ``margin_unit`` is the unit of ``margin``: ``"degrees"``, as in release 2.9 and before, or ``"radians"``; it is
+    never guessed from the number. The angle is from 0 to pi, and the attribute ``margin`` is in radians, as in that
+    library. Other arguments: see the module. Raises ``ValueError`` on other units and angles.
     """
 
     PRESET = "arcface"
 
-    def __init__(self, num_classes, embedding_size, margin=28.6, scale=64, *, margin_unit="degrees", **options):
-        super().__init__(num_classes, embedding_size, radians(margin, margin_unit), scale, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        margin: float = 28.6,
+        scale: float = 64,
+        *,
+        margin_unit: Literal["degrees", "radians"] = "degrees",
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        super().__init__(options, num_classes, embedding_size, radians(margin, margin_unit), scale)
 
-    def _build(self):
+    def _build(self) -> Loss:
         margin = {"plus": {"one": float(self._margin)}, "beyond-pi": "extend"}
         return Loss(self.PRESET, self.num_classes, scale=self._scale, spec={**self._parts(), "margin": margin})
 
-    def _parts(self):
+    def _parts(self) -> dict[str, Any]:
         return {}
 
 
@@ -355,20 +498,57 @@ class SubCenterArcFaceLoss(ArcFaceLoss):
 
     PRESET = "sub-center-arcface"
 
-    def __init__(self, num_classes, embedding_size, *, margin=28.6, scale=64, sub_centers=3, **options):
-        super().__init__(num_classes, embedding_size, margin, scale, sub_centers=sub_centers, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        margin: float = 28.6,
+        scale: float = 64,
+        sub_centers: int = 3,
+        margin_unit: Literal["degrees", "radians"] = "degrees",
+        weight_init_func: Callable[[torch.Tensor], Any] | None = None,
+        weight_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        weight_reg_weight: float = 1,
+        embedding_regularizer: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        embedding_reg_weight: float = 1,
+        reducer: Callable[..., torch.Tensor] | None = None,
+        distance: Any = None,
+        collect_stats: bool | None = None,
+    ) -> None:
+        options = _Options(
+            weight_init_func,
+            weight_regularizer,
+            weight_reg_weight,
+            embedding_regularizer,
+            embedding_reg_weight,
+            reducer,
+            distance,
+            collect_stats,
+        )
+        # Past ArcFaceLoss, which has one prototype a class.
+        super(ArcFaceLoss, self).__init__(
+            options, num_classes, embedding_size, radians(margin, margin_unit), scale, sub_centers
+        )
 
-    def _parts(self):
+    def _parts(self) -> dict[str, Any]:
         return {"sub-centers": self.sub_centers}
 
     @torch.no_grad()
-    def get_outliers(self, embeddings, labels, threshold=75, return_dominant_centers=True):
-        """Rows of embeddings (N, D) farther than ``threshold`` degrees from the dominant center of their label's class.
+    def get_outliers(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor,
+        threshold: float = 75,
+        return_dominant_centers: bool = True,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Returns the rows (M) farther than ``threshold`` degrees from the dominant center of their class.
 
-        The dominant center of a class is the one that is the best for most of its rows. Gives the rows' numbers (M),
-        class by class, and, where ``return_dominant_centers``, the dominant centers (D, C), 0 for classes without rows.
+        The dominant center of a class is the one that is the best for most of its rows. ``embeddings`` are (N, D),
+        ``labels`` (N). The rows are in the order of the classes. With ``return_dominant_centers`` it also returns the
+        dominant centers (D, C), 0 for classes without rows.
 
-        ``ValueError`` on shapes that disagree; ``IndexError`` on labels that are no classes.
+        Raises ``ValueError`` on shapes that disagree; ``IndexError`` on labels that are no classes.
         """
         labels = self._checked(embeddings, labels, None, None)
         if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
@@ -387,8 +567,8 @@ class SubCenterArcFaceLoss(ArcFaceLoss):
         return (outliers, centers) if return_dominant_centers else outliers
 
 
-def radians(margin, unit):
-    """A margin in its unit, in radians."""
+def radians(margin: float, unit: str) -> float:
+    """Returns a margin of a unit in radians."""
     if unit not in ("degrees", "radians"):
         raise ValueError(f'margin_unit: expected "degrees" or "radians", found {unit!r}')
     angle = math.radians(margin) if unit == "degrees" else float(margin)
@@ -398,8 +578,8 @@ def radians(margin, unit):
     return angle
 
 
-def row_weights(indices_tuple, rows, like):
-    """How often each row is named in what a miner gave, relative to the most (N); None where it names none."""
+def row_weights(indices_tuple: Sequence[torch.Tensor] | None, rows: int, like: torch.Tensor) -> torch.Tensor | None:
+    """Returns how often each row (N) occurs in a miner's result, relative to the most frequent; None if none does."""
     if indices_tuple is None or all(len(indices) == 0 for indices in indices_tuple):
         return None
     counts = torch.bincount(torch.cat(tuple(indices_tuple)), minlength=rows)
@@ -409,13 +589,14 @@ def row_weights(indices_tuple, rows, like):
     return counts.to(device=like.device, dtype=dtype) / counts.max()
 
 
-def check_reg_weight(name, regularizer, weight):
+def check_reg_weight(name: str, regularizer: Callable[..., Any] | None, weight: float) -> None:
+    """Raises ``ValueError`` on the weight of a regularizer that is not there."""
     if regularizer is None and weight != 1:
         raise ValueError(f"{name}_reg_weight: has no effect without {name}_regularizer; give that too, or leave it out")
 
 
-def check_distance(distance, known):
-    """That a distance of pytorch-metric-learning is one of those that the losses are made of."""
+def check_distance(distance: Any, known: tuple[str, ...]) -> None:
+    """Raises ``ValueError`` on a distance of pytorch-metric-learning that is not among the known ones."""
     if distance is None:
         return
     plain = (getattr(distance, key, None) for key in ("p", "power"))
