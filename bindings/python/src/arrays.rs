@@ -6,9 +6,10 @@ use numpy::{BorrowError, Element, PyArray, PyArrayMethods, PyReadonlyArray, PyRe
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use softmargin::Real;
+use softmargin::head::HeadNumber;
 
 /// A type of numbers that the kernels support.
-pub(crate) trait Number: Real + Element {}
+pub(crate) trait Number: Real + HeadNumber + Element {}
 
 impl Number for f32 {}
 impl Number for f64 {}
@@ -48,9 +49,12 @@ pub(crate) fn read_optional<'py, T: Element>(
 }
 
 /// Borrows a matrix for writing, for a step.
-pub(crate) fn write<'py>(name: &str, matrix: &Bound<'py, PyAny>) -> PyResult<PyReadwriteArray<'py, f32, Ix2>> {
-    let rejected = |cause: BorrowError| PyValueError::new_err(format!("{name}: {cause}; a step writes to it"));
-    typed(name, matrix)?.try_readwrite().map_err(rejected)
+pub(crate) fn write<'py, D: Dimension>(
+    name: &str,
+    array: &Bound<'py, PyAny>,
+) -> PyResult<PyReadwriteArray<'py, f32, D>> {
+    let refused = |cause: BorrowError| PyValueError::new_err(format!("{name}: {cause}; a step writes to it"));
+    typed(name, array)?.try_readwrite().map_err(refused)
 }
 
 fn typed<'a, 'py, T: Element, D: Dimension>(

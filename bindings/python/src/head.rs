@@ -1,20 +1,24 @@
 //! A head: embeddings, prototypes and targets to a loss and its gradients.
 
-use crate::arrays::{Number, Targets, read, read_optional, with_type_of, write};
+use crate::arrays::{Number, read, read_optional, with_type_of, write};
 use crate::errors::raised;
 use crate::lease::{Lent, lend, take};
 use crate::loss::{Loss, read_state, reduction_of};
 use crate::memory;
 use crate::optimizer::Optimizer;
+use crate::row_arrays::RowArrays;
 use crate::threads::compute;
-use ndarray::{ArrayView2, Ix1, Ix2};
+use ndarray::{ArrayView1, ArrayView2, Ix1, Ix2};
 use numpy::{PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pythonize::pythonize;
-use softmargin::head::{self, HeadBatch, HeadOptions, HeadValue, SampledClasses};
-use softmargin::{HeadGradients, LossState, Reduction};
+use softmargin::head::{
+    self, HeadBatch, HeadGradients, HeadOptions, HeadParameters, HeadParametersMut, HeadValue, LearnedGradients,
+    SampledClasses,
+};
+use softmargin::{LossState, Reduction};
 
 #[pyclass(frozen, module = "softmargin._core")]
 pub(crate) struct Head {
@@ -88,7 +92,7 @@ impl Head {
         with_type_of!(&embeddings, F => self.run_of::<F>(py, &embeddings, &weight, &target, reduction, gradients, &extras))
     }
 
-    /// A step of training: the weight is changed where it lies.
+    /// A step of training: weight and bias are changed in place, scale and radius are returned.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
     fn step<'py>(
         &self,
@@ -102,17 +106,31 @@ impl Head {
     ) -> PyResult<Bound<'py, PyDict>> {
         let (reduction, extras): (_, Extras<'py>) = (reduction_of(reduction)?, extras.extract()?);
         let state = read_state(extras.state.as_ref())?;
-        let mut weight = write("weight", &weight)?;
+        let mut weight = write::<Ix2>("weight", &weight)?;
+        let mut bias = extras.bias.as_ref().map(|bias| write::<Ix1>("bias", bias)).transpose()?;
+        let (mut scale, mut radius) = (extras.scale, extras.radius);
         let mut optimizer = optimizer.take()?;
         let optimizer = &mut *optimizer;
-        let mut weight = weight.as_array_mut();
+        let mut parameters = HeadParametersMut::new(weight.as_array_mut());
+        if let Some(bias) = &mut bias {
+            parameters = parameters.with_bias(bias.as_array_mut());
+        }
+        if let Some(scale) = &mut scale {
+            parameters = parameters.with_scale(scale);
+        }
+        if let Some(radius) = &mut radius {
+            parameters = parameters.with_radius(radius);
+        }
         let outcome = with_batch::<f32, _>(&embeddings, &target, &extras, state.as_ref(), |batch| {
-            compute(py, || self.inner.step(&batch, weight.view_mut(), optimizer, reduction))
+            compute(py, || self.inner.step(&batch, parameters, optimizer, reduction))
         })?;
         let (value, gradients) = outcome.map_err(raised)?;
         let answer = PyDict::new(py);
         put_value(&answer, &value)?;
-        put_gradients(&answer, gradients)?;
+        answer.set_item("grad_embeddings", PyArray2::from_owned_array(py, gradients.embeddings))?;
+        put_learned(&answer, gradients.learned)?;
+        answer.set_item("scale", scale)?;
+        answer.set_item("radius", radius)?;
         Ok(answer)
     }
 
@@ -143,7 +161,7 @@ impl Head {
     }
 }
 
-/// Hands a batch that borrows from arrays of NumPy to the code that uses it.
+/// Hands a batch, and the parameters beside the weight, that borrow from arrays of NumPy to the code that uses them.
 fn with_batch<'py, F: Number, R>(
     embeddings: &Bound<'py, PyAny>,
     target: &Bound<'py, PyAny>,
@@ -152,33 +170,31 @@ fn with_batch<'py, F: Number, R>(
     run: impl FnOnce(HeadBatch<'_, F>) -> R,
 ) -> PyResult<R> {
     let embeddings = read::<F, Ix2>("embeddings", embeddings)?;
-    let targets = Targets::<F>::read(target)?;
-    let bias = read_optional::<F>("bias", extras.bias.as_ref())?;
-    let sample_weights = read_optional::<F>("sample_weights", extras.sample_weights.as_ref())?;
-    let margins = read_optional::<F>("margins", extras.margins.as_ref())?;
-    let mut batch = HeadBatch::with_targets(embeddings.as_array(), targets.view());
-    if let Some(bias) = &bias {
-        batch = batch.with_bias(bias.as_array());
-    }
-    if let Some(weights) = &sample_weights {
-        batch = batch.with_sample_weights(weights.as_array());
-    }
-    if let Some(margins) = &margins {
-        batch = batch.with_margins(margins.as_array());
-    }
-    if let Some(scale) = extras.scale {
-        batch = batch.with_scale(scale);
-    }
-    if let Some(radius) = extras.radius {
-        batch = batch.with_radius(radius);
-    }
-    if let Some(state) = state {
-        batch = batch.with_state(state);
-    }
+    let rows = RowArrays::read(target, [extras.sample_weights.as_ref(), extras.margins.as_ref(), None, None])?;
+    let mut batch = HeadBatch::new(embeddings.as_array(), rows.inputs(state));
     if let Some(sampled) = &extras.sampled {
         batch = batch.with_sampled_classes(&sampled.get().inner);
     }
     Ok(run(batch))
+}
+
+/// The parameters of a head over arrays of NumPy.
+fn parameters<'a, F: Number>(
+    weight: ArrayView2<'a, F>,
+    bias: Option<ArrayView1<'a, F>>,
+    extras: &Extras<'_>,
+) -> HeadParameters<'a, F> {
+    let mut parameters = HeadParameters::new(weight);
+    if let Some(bias) = bias {
+        parameters = parameters.with_bias(bias);
+    }
+    if let Some(scale) = extras.scale {
+        parameters = parameters.with_scale(scale);
+    }
+    if let Some(radius) = extras.radius {
+        parameters = parameters.with_radius(radius);
+    }
+    parameters
 }
 
 impl Head {
@@ -196,20 +212,23 @@ impl Head {
         let state = read_state(extras.state.as_ref())?;
         let weight = read::<F, Ix2>("weight", weight)?;
         let weight = weight.as_array();
+        let bias = read_optional::<F>("bias", extras.bias.as_ref())?;
+        let parameters = parameters(weight, bias.as_ref().map(|bias| bias.as_array()), extras);
         if gradients {
             memory::check::<F>("gradients", 1, weight.dim())?;
         }
         let outcome = with_batch::<F, _>(embeddings, target, extras, state.as_ref(), |batch| {
-            compute(py, || self.compute(&batch, weight, reduction, gradients))
+            compute(py, || self.compute(&batch, parameters, reduction, gradients))
         })?;
         py.check_signals()?;
         let (value, gradients) = outcome.map_err(raised)?;
         let answer = PyDict::new(py);
         put_value(&answer, &value)?;
-        if let Some(mut gradients) = gradients {
-            let weight = std::mem::replace(&mut gradients.weight, ndarray::Array2::zeros((0, 0)));
-            put_gradients(&answer, gradients)?;
+        if let Some(gradients) = gradients {
+            let HeadGradients { embeddings, weight, learned } = gradients;
+            answer.set_item("grad_embeddings", PyArray2::from_owned_array(py, embeddings))?;
             answer.set_item("grad_weight", lend(py, weight)?)?;
+            put_learned(&answer, learned)?;
         }
         Ok(answer)
     }
@@ -217,20 +236,21 @@ impl Head {
     fn compute<F: Lent>(
         &self,
         batch: &HeadBatch<'_, F>,
-        weight: ArrayView2<'_, F>,
+        parameters: HeadParameters<'_, F>,
         reduction: Reduction,
         gradients: bool,
     ) -> softmargin::Result<(HeadValue<F>, Option<HeadGradients<F>>)> {
         if !gradients {
-            return Ok((self.inner.value(batch, weight, reduction)?, None));
+            return Ok((self.inner.value(batch, parameters, reduction)?, None));
         }
-        let Some(mut of_weight) = take::<F>(weight.dim()) else {
-            return self.inner.value_and_grad(batch, weight, reduction).map(|(value, all)| (value, Some(all)));
+        let shape = (self.inner.num_prototypes(), batch.shape().1);
+        let Some(mut weight) = take::<F>(shape) else {
+            return self.inner.value_and_grad(batch, parameters, reduction).map(|(value, all)| (value, Some(all)));
         };
         let mut embeddings = ndarray::Array2::zeros(batch.shape());
-        let (value, gradients) =
-            self.inner.value_and_grad_into(batch, weight, reduction, embeddings.view_mut(), of_weight.view_mut())?;
-        Ok((value, Some(HeadGradients { embeddings, weight: of_weight, ..gradients })))
+        let (value, learned) =
+            self.inner.value_and_grad_into(batch, parameters, reduction, embeddings.view_mut(), weight.view_mut())?;
+        Ok((value, Some(HeadGradients { embeddings, weight, learned })))
     }
 
     fn scores_of<'py, F: Lent>(
@@ -267,9 +287,10 @@ impl Head {
         state: &mut LossState,
     ) -> PyResult<()> {
         let weight = read::<F, Ix2>("weight", weight)?;
-        let weight = weight.as_array();
+        let bias = read_optional::<F>("bias", extras.bias.as_ref())?;
+        let parameters = parameters(weight.as_array(), bias.as_ref().map(|bias| bias.as_array()), extras);
         with_batch::<F, _>(embeddings, target, extras, None, |batch| {
-            compute(py, || self.inner.update(state, &batch, weight))
+            compute(py, || self.inner.update(state, &batch, parameters))
         })?
         .map_err(raised)
     }
@@ -281,7 +302,7 @@ fn put_value<F: Number>(answer: &Bound<'_, PyDict>, value: &HeadValue<F>) -> PyR
     answer.set_item("value", value.total.widen())?;
     answer.set_item("row_losses", PyArray1::from_array(py, &value.rows))?;
     answer.set_item("total_weight", value.weight)?;
-    answer.set_item("num_valid", value.kept)?;
+    answer.set_item("num_valid", value.valid_rows)?;
     answer.set_item("target_scores", PyArray1::from_array(py, &value.statistics.target_score))?;
     answer.set_item("predictions", PyArray1::from_array(py, &value.statistics.top))?;
     let distribution = value.statistics.distribution.as_ref();
@@ -289,11 +310,9 @@ fn put_value<F: Number>(answer: &Bound<'_, PyDict>, value: &HeadValue<F>) -> PyR
     answer.set_item("entropy", distribution.map(|found| PyArray1::from_array(py, &found.entropy)))
 }
 
-/// All gradients but that by the weight.
-fn put_gradients<F: Lent>(answer: &Bound<'_, PyDict>, gradients: HeadGradients<F>) -> PyResult<()> {
-    let py = answer.py();
-    answer.set_item("grad_embeddings", PyArray2::from_owned_array(py, gradients.embeddings))?;
-    answer.set_item("grad_bias", PyArray1::from_owned_array(py, gradients.bias))?;
+/// Adds the gradients with respect to bias, scale and radius to a dictionary.
+fn put_learned<F: Lent>(answer: &Bound<'_, PyDict>, gradients: LearnedGradients<F>) -> PyResult<()> {
+    answer.set_item("grad_bias", PyArray1::from_owned_array(answer.py(), gradients.bias))?;
     answer.set_item("grad_scale", gradients.scale.widen())?;
     answer.set_item("grad_radius", gradients.radius.widen())
 }

@@ -9,6 +9,8 @@ mod lease;
 mod loss;
 mod memory;
 mod optimizer;
+mod row_arrays;
+mod rows;
 mod spec;
 mod threads;
 
@@ -31,6 +33,8 @@ mod _core {
     use super::loss::Loss;
     #[pymodule_export]
     use super::optimizer::Optimizer;
+    #[pymodule_export]
+    use super::rows::{RowPlan, plan_rows, sweep_of, update_rows};
     #[pymodule_export]
     use super::spec::losses;
 

@@ -1,12 +1,13 @@
 //! A loss of scores.
 
-use crate::arrays::{Targets, read, read_optional, with_type_of};
+use crate::arrays::{read, with_type_of};
 use crate::errors::raised;
 use crate::lease::{Lent, lend, take};
 use crate::memory;
+use crate::row_arrays::RowArrays;
 use crate::spec::resolve;
 use crate::threads::compute;
-use ndarray::{Ix1, Ix2};
+use ndarray::Ix2;
 use numpy::PyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -101,45 +102,6 @@ impl Loss {
         with_type_of!(&scores, F => self.run_of::<F>(py, &scores, &target, reduction, gradients, &extras))
     }
 
-    /// Returns the margin values of each row, without scores: for code that computes the loss by other means.
-    #[pyo3(signature = (target, norms=None, margins=None, state=None))]
-    fn row_margins<'py>(
-        &self,
-        py: Python<'py>,
-        target: Bound<'py, PyAny>,
-        norms: Option<Bound<'py, PyAny>>,
-        margins: Option<Bound<'py, PyAny>>,
-        state: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let target = read::<i64, Ix1>("target", &target)?;
-        let norms = read_optional::<f64>("norms", norms.as_ref())?;
-        let margins = read_optional::<f64>("margins", margins.as_ref())?;
-        let state = read_state(state.as_ref())?;
-        let (zero, rows, classes) = (ndarray::arr0(0.0), target.as_array().len(), self.inner.num_classes());
-        let scores = zero.broadcast((rows, classes)).expect("a single number takes any shape");
-        let of_classes = ndarray::Array1::zeros(classes);
-        let mut batch = Batch::new(scores, target.as_array());
-        if let Some(norms) = &norms {
-            batch = batch.with_embedding_norms(norms.as_array());
-        }
-        if self.inner.needs_weight_norms() {
-            batch = batch.with_weight_norms(of_classes.view());
-        }
-        if let Some(margins) = &margins {
-            batch = batch.with_margins(margins.as_array());
-        }
-        if let Some(state) = &state {
-            batch = batch.with_state(state);
-        }
-        let values = self.inner.row_margins(&batch).map_err(raised)?;
-        let answer = PyDict::new(py);
-        answer.set_item("value", PyArray1::from_vec(py, values.value))?;
-        answer.set_item("value_slope", PyArray1::from_vec(py, values.value_slope))?;
-        answer.set_item("minus", PyArray1::from_vec(py, values.minus))?;
-        answer.set_item("minus_slope", PyArray1::from_vec(py, values.minus_slope))?;
-        Ok(answer)
-    }
-
     /// The state once a batch has been taken into its averages.
     fn update<'py>(
         &self,
@@ -164,35 +126,15 @@ fn with_batch<'py, F: Lent, R>(
     run: impl FnOnce(Batch<'_, F>) -> R,
 ) -> PyResult<R> {
     let scores = read::<F, Ix2>("scores", scores)?;
-    let targets = Targets::<F>::read(target)?;
-    let sample_weights = read_optional::<F>("sample_weights", extras.sample_weights.as_ref())?;
-    let margins = read_optional::<F>("margins", extras.margins.as_ref())?;
-    let embedding_norms = read_optional::<F>("embedding_norms", extras.embedding_norms.as_ref())?;
-    let weight_norms = read_optional::<F>("weight_norms", extras.weight_norms.as_ref())?;
-    let mut batch = match targets.view() {
-        softmargin::Targets::Hard(labels) => Batch::new(scores.as_array(), labels),
-        softmargin::Targets::Soft(distributions) => Batch::soft(scores.as_array(), distributions),
-    };
-    if let Some(weights) = &sample_weights {
-        batch = batch.with_sample_weights(weights.as_array());
-    }
-    if let Some(margins) = &margins {
-        batch = batch.with_margins(margins.as_array());
-    }
-    if let Some(norms) = &embedding_norms {
-        batch = batch.with_embedding_norms(norms.as_array());
-    }
-    if let Some(norms) = &weight_norms {
-        batch = batch.with_weight_norms(norms.as_array());
-    }
-    if let Some(scale) = extras.scale {
+    let Extras { sample_weights, margins, embedding_norms, weight_norms, scale, radius, .. } = extras;
+    let vectors = [sample_weights, margins, embedding_norms, weight_norms].map(Option::as_ref);
+    let rows = RowArrays::read(target, vectors)?;
+    let mut batch = Batch::new(scores.as_array(), rows.inputs(state));
+    if let Some(scale) = *scale {
         batch = batch.with_scale(scale);
     }
-    if let Some(radius) = extras.radius {
+    if let Some(radius) = *radius {
         batch = batch.with_radius(radius);
-    }
-    if let Some(state) = state {
-        batch = batch.with_state(state);
     }
     Ok(run(batch))
 }
@@ -220,11 +162,12 @@ impl Loss {
         put_value(&answer, &value)?;
         if let Some(of_loss) = of_loss {
             answer.set_item("grad_scores", lend(py, of_loss.scores)?)?;
-            answer.set_item("grad_scale", of_loss.scale.widen())?;
-            answer.set_item("grad_radius", of_loss.radius.widen())?;
+            let of_rows = of_loss.rows;
+            answer.set_item("grad_scale", of_rows.scale.widen())?;
+            answer.set_item("grad_radius", of_rows.radius.widen())?;
             let norms = |norms: Option<ndarray::Array1<F>>| norms.map(|norms| PyArray1::from_owned_array(py, norms));
-            answer.set_item("grad_embedding_norms", norms(of_loss.embedding_norms))?;
-            answer.set_item("grad_weight_norms", norms(of_loss.weight_norms))?;
+            answer.set_item("grad_embedding_norms", norms(of_rows.embedding_norms))?;
+            answer.set_item("grad_weight_norms", norms(of_rows.weight_norms))?;
         }
         Ok(answer)
     }
@@ -238,11 +181,11 @@ impl Loss {
         if !gradients {
             return Ok((self.inner.value(batch, reduction)?, None));
         }
-        let Some(mut kept) = take::<F>(batch.shape()) else {
+        let Some(mut scores) = take::<F>(batch.shape()) else {
             return self.inner.value_and_grad(batch, reduction).map(|(value, gradients)| (value, Some(gradients)));
         };
-        let (value, gradients) = self.inner.value_and_grad_into(batch, reduction, kept.view_mut())?;
-        Ok((value, Some(Gradients { scores: kept, ..gradients })))
+        let (value, rows) = self.inner.value_and_grad_into(batch, reduction, scores.view_mut())?;
+        Ok((value, Some(Gradients { scores, rows })))
     }
 
     fn update_of<'py, F: Lent>(
@@ -263,7 +206,7 @@ fn put_value<F: Lent>(answer: &Bound<'_, PyDict>, value: &Value<F>) -> PyResult<
     answer.set_item("value", value.total.widen())?;
     answer.set_item("row_losses", PyArray1::from_array(answer.py(), &value.rows))?;
     answer.set_item("total_weight", value.weight)?;
-    answer.set_item("num_valid", value.kept)
+    answer.set_item("num_valid", value.valid_rows)
 }
 
 pub(crate) fn read_state(state: Option<&Bound<'_, PyAny>>) -> PyResult<Option<LossState>> {

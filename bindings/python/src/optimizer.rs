@@ -5,11 +5,12 @@ use crate::errors::raised;
 use crate::memory;
 use crate::threads::compute;
 use ndarray::Ix2;
-use numpy::{PyArray2, ToPyArray};
+use numpy::{PyArray1, ToPyArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use pythonize::depythonize;
-use softmargin::head::{self, Rule};
+use softmargin::head::{self, Rule, SavedMoments};
 use std::sync::{Mutex, MutexGuard};
 
 #[pyclass(frozen, module = "softmargin._core")]
@@ -55,21 +56,37 @@ impl Optimizer {
         self.take()?.set_learning_rate(learning_rate).map_err(raised)
     }
 
-    /// Returns copies of the two moments.
-    fn moments<'py>(&self, py: Python<'py>) -> PyResult<[Bound<'py, PyArray2<f32>>; 2]> {
-        Ok(self.take()?.moments().map(|moment| moment.to_pyarray(py)))
+    /// Returns copies of what is remembered: of the weight two matrices, of the bias two lists, of scale and radius pairs.
+    fn moments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let optimizer = self.take()?;
+        let moments = optimizer.moments();
+        let answer = PyDict::new(py);
+        answer.set_item("weight", moments.weight.map(|moment| moment.to_pyarray(py)))?;
+        answer.set_item("bias", moments.bias.map(|moment| PyArray1::from_slice(py, moment)))?;
+        answer.set_item("scale", moments.scale)?;
+        answer.set_item("radius", moments.radius)?;
+        Ok(answer)
     }
 
-    fn restore(&self, steps: u64, first: Bound<'_, PyAny>, second: Bound<'_, PyAny>) -> PyResult<()> {
-        let first = read::<f32, Ix2>("first moment", &first)?;
-        let second = read::<f32, Ix2>("second moment", &second)?;
-        self.take()?.restore(steps, first.as_array().to_owned(), second.as_array().to_owned()).map_err(raised)
+    fn restore(
+        &self,
+        steps: u64,
+        weight: [Bound<'_, PyAny>; 2],
+        bias: [Vec<f32>; 2],
+        scale: [f32; 2],
+        radius: [f32; 2],
+    ) -> PyResult<()> {
+        let [first, second] = weight;
+        let first = read::<f32, Ix2>("first moment", &first)?.as_array().to_owned();
+        let second = read::<f32, Ix2>("second moment", &second)?.as_array().to_owned();
+        let moments = SavedMoments { weight: [first, second], bias, scale, radius };
+        self.take()?.restore(steps, moments).map_err(raised)
     }
 
     /// Steps on the whole weight with a given gradient.
     fn apply(&self, py: Python<'_>, weight: Bound<'_, PyAny>, gradient: Bound<'_, PyAny>) -> PyResult<()> {
         let gradient = read::<f32, Ix2>("gradient", &gradient)?;
-        let mut weight = write("weight", &weight)?;
+        let mut weight = write::<Ix2>("weight", &weight)?;
         let (mut weight, gradient, mut optimizer) = (weight.as_array_mut(), gradient.as_array(), self.take()?);
         let optimizer = &mut *optimizer;
         compute(py, || optimizer.apply(weight.view_mut(), gradient)).map_err(raised)

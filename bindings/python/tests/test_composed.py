@@ -100,7 +100,12 @@ def leaf(values):
 
 
 def tensors(extras):
-    return {name: value if name == "state" else leaf(value) for name, value in extras.items()}
+    def one(name, value):
+        if name in ("sample_weights", "margins"):
+            return torch.tensor(value, dtype=torch.float64)
+        return value if name == "state" else leaf(value)
+
+    return {name: one(name, value) for name, value in extras.items()}
 
 
 def assert_same(loss, x, weight, target, extras, reduction="mean", tolerance=1e-11):
@@ -192,10 +197,11 @@ def test_gradients_are_those_of_the_value(name):
     loss = made(name)
     x, weight, target, extras = problem(loss, seed=2, rows=4)
     state, inputs = extras.pop("state", None), tensors(extras)
+    fixed = {name: inputs.pop(name) for name in ("sample_weights", "margins") if name in inputs}
     names = list(inputs)
 
     def rows(x, weight, *values):
-        given = dict(zip(names, values, strict=True))
+        given = {**fixed, **dict(zip(names, values, strict=True))}
         return _composed.row_losses(loss, x, weight, torch.as_tensor(target), state=state, **given)[0]
 
     arguments = (leaf(x), leaf(weight), *inputs.values())
@@ -290,8 +296,8 @@ def test_invalid_inputs_are_rejected():
         with pytest.raises(error, match=words):
             _composed.row_losses(of, *arguments, **more)
 
-    rejects(IndexError, r"target\[1\]: expected a class from 0 to 6, found 7", x, weight, torch.tensor([0, 7]))
-    rejects(IndexError, r"target\[0\]: expected .*, found -1", x, weight, torch.tensor([-1, 0]))
+    rejects(IndexError, r"target of row 1: expected a class from 0 to 6, found 7", x, weight, torch.tensor([0, 7]))
+    rejects(IndexError, r"target of row 0: expected .*, found -1", x, weight, torch.tensor([-1, 0]))
     rejects(ValueError, "target: expected length 2", x, weight, torch.tensor([0]))
     rejects(TypeError, "target: expected whole numbers", x, weight, torch.tensor([0.0, 1.0]))
     rejects(ValueError, "weight: expected 7 prototypes, found 6", x, weight[:6], target)
@@ -300,15 +306,15 @@ def test_invalid_inputs_are_rejected():
     rejects(ValueError, "bias: expected nothing", x, weight, target, bias=torch.zeros(CLASSES))
     rejects(ValueError, "scale: expected nothing", x, weight, target, scale=torch.tensor(1.0))
     rejects(ValueError, "state: expected nothing", x, weight, target, state={})
-    rejects(ValueError, r"sample_weights\[1\]", x, weight, target, sample_weights=torch.tensor([1.0, -1.0]))
-    rejects(ValueError, "target: expected classes", x, weight, torch.full((2, CLASSES), 1 / CLASSES))
+    rejects(ValueError, r"sample weights\[1\]", x, weight, target, sample_weights=torch.tensor([1.0, -1.0]))
+    rejects(ValueError, "soft targets: expected classes", x, weight, torch.full((2, CLASSES), 1 / CLASSES))
     rejects(ValueError, "state: expected to come", x, weight, target, of=made("curricularface"))
     rejects(ValueError, "margins: expected to come", x, weight, target, of=made("per sample"))
     beyond = torch.tensor([0.1, 4.0])
-    words = r"margins\[1\]: expected a number from 0 to 2"
+    words = r"margins\[1\]: expected .*from 0 to 2"
     rejects(ValueError, words, x, weight, target, of=made("per sample"), margins=beyond)
     plain = softmargin.Loss("cross-entropy", CLASSES)
     given, bias = torch.full((2, CLASSES), 1.0), torch.zeros(CLASSES)
-    rejects(ValueError, r"sum of target\[0\]: expected 1", x, weight, given, of=plain, bias=bias)
+    rejects(ValueError, r"targets of row 0: expected", x, weight, given, of=plain, bias=bias)
     with pytest.raises(ValueError, match="reduction: expected one of"):
         _composed.batch_loss(loss, x, weight, target, "none")

@@ -216,7 +216,7 @@ def check_errors(rank, world_size):
     head = head_of("am-softmax")
     x = torch.zeros(2, WIDTH, dtype=torch.float64)
     for target, error, words in (
-        (torch.tensor([0, CLASSES]), IndexError, rf"target\[{1 + 2 * (world_size - 1)}\]"),
+        (torch.tensor([0, CLASSES]), IndexError, f"target of row {1 + 2 * (world_size - 1)}"),
         (torch.tensor([0]), ValueError, "expected labels of length 2|expected one that fits"),
     ):
         good = torch.tensor([0, 1])

@@ -341,7 +341,10 @@ fn the_state_goes_where_the_head_goes() {
 
 /// A head with every parameter there is.
 fn full_head(device: &Device) -> MarginHead {
-    let spec = preset("cross-entropy").with_geometry(Geometry::InnerProduct { bias: true, temperature: 1.0 }).with_scale(Scale::Learned { initial: 2.0, min: 1.0, max: 4.0 }).with_regularizer(Regularizer::Ring { weight: 0.1, radius: 1.5 });
+    let spec = preset("cross-entropy")
+        .with_geometry(Geometry::InnerProduct { bias: true, temperature: 1.0 })
+        .with_scale(Scale::Learned { initial: 2.0, min: 1.0, max: 4.0 })
+        .with_regularizer(Regularizer::Ring { weight: 0.1, radius: 1.5 });
     MarginHeadConfig::new(WIDTH, CLASSES).with_loss(spec).init(device)
 }
 

@@ -9,6 +9,7 @@ __all__ = [
     "Head",
     "Loss",
     "Optimizer",
+    "RowPlan",
     "Sampled",
     "__version__",
     "cross_entropy",
@@ -17,10 +18,13 @@ __all__ = [
     "log_softmax",
     "log_sum_exp",
     "losses",
+    "plan_rows",
     "release_memory",
     "self_information",
     "softmax",
     "softplus",
+    "sweep_of",
+    "update_rows",
 ]
 __version__: str
 
@@ -60,13 +64,6 @@ class Loss:
     def evaluate(
         self, scores: NDArray[Any], target: NDArray[Any], reduction: str, gradients: bool, extras: dict[str, Any]
     ) -> dict[str, Any]: ...
-    def row_margins(
-        self,
-        target: NDArray[int64],
-        norms: NDArray[float64] | None = None,
-        margins: NDArray[float64] | None = None,
-        state: dict[str, Any] | None = None,
-    ) -> dict[str, NDArray[float64]]: ...
     def update(self, scores: NDArray[Any], target: NDArray[Any], extras: dict[str, Any]) -> dict[str, Any]: ...
 
 @final
@@ -106,6 +103,52 @@ class Head:
         self, embeddings: NDArray[Any], weight: NDArray[Any], target: NDArray[Any], extras: dict[str, Any]
     ) -> dict[str, Any]: ...
 
+def plan_rows(
+    loss: Loss,
+    target: NDArray[Any],
+    *,
+    sample_weights: NDArray[float64] | None = None,
+    margins: NDArray[float64] | None = None,
+    embedding_norms: NDArray[float64] | None = None,
+    state: dict[str, Any] | None = None,
+    scale: float | None = None,
+    radius: float | None = None,
+) -> RowPlan: ...
+def update_rows(
+    loss: Loss,
+    state: dict[str, Any],
+    target: NDArray[Any],
+    target_scores: NDArray[float64],
+    *,
+    sample_weights: NDArray[float64] | None = None,
+    margins: NDArray[float64] | None = None,
+    embedding_norms: NDArray[float64] | None = None,
+) -> dict[str, Any]: ...
+def sweep_of(loss: Loss) -> tuple[str, str | None]: ...
+
+@final
+class RowPlan:
+    @property
+    def weights(self) -> NDArray[float64]: ...
+    @property
+    def classes(self) -> NDArray[int64]: ...
+    @property
+    def scale(self) -> float: ...
+    def set_target_norms(self, norms: NDArray[float64]) -> None: ...
+    def row_factors(self, reduction: str) -> NDArray[float64]: ...
+    def targets(self, first: int, scores: NDArray[float64], single: bool) -> dict[str, Any]: ...
+    def outcomes(
+        self,
+        first: int,
+        scores: NDArray[float64],
+        single: bool,
+        accumulators: NDArray[float64],
+        alone: list[bool],
+        correct: list[bool],
+    ) -> dict[str, NDArray[float64]]: ...
+    def soft_outcomes(self, first: int, losses: NDArray[float64], scale: NDArray[float64]) -> None: ...
+    def totals(self, reduction: str) -> dict[str, Any]: ...
+
 @final
 class Optimizer:
     def __new__(
@@ -118,6 +161,13 @@ class Optimizer:
     @property
     def steps(self) -> int: ...
     def set_learning_rate(self, learning_rate: float) -> None: ...
-    def moments(self) -> list[NDArray[float32]]: ...
-    def restore(self, steps: int, first: NDArray[float32], second: NDArray[float32]) -> None: ...
+    def moments(self) -> dict[str, Any]: ...
+    def restore(
+        self,
+        steps: int,
+        weight: list[NDArray[float32]],
+        bias: list[list[float]],
+        scale: list[float],
+        radius: list[float],
+    ) -> None: ...
     def apply(self, weight: NDArray[float32], gradient: NDArray[float32]) -> None: ...

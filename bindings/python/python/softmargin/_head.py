@@ -68,6 +68,7 @@ class HeadResult:
     - ``grad_bias``: (C K): the gradient with respect to the bias; empty without a bias.
     - ``grad_scale``: The gradient with respect to the scale, learned or not.
     - ``grad_radius``: The gradient with respect to the radius of ring loss.
+    - ``scale``, ``radius``: After a step, the new values of those that were given.
 
     Gradients are None where ``gradients=False``.
     """
@@ -85,6 +86,8 @@ class HeadResult:
     grad_bias: NDArray[Any] | None = None
     grad_scale: float | None = None
     grad_radius: float | None = None
+    scale: float | None = None
+    radius: float | None = None
 
 
 _HEADS: weakref.WeakSet[Head] = weakref.WeakSet()
@@ -306,12 +309,13 @@ class Head:
         state: dict[str, Any] | None = None,
         sampled: SampledClasses | None = None,
     ) -> HeadResult:
-        """Does a training step: changes ``weight`` (``float32``) in place, and returns a :class:`HeadResult`.
+        """Does a training step on every parameter that is given, and returns a :class:`HeadResult`.
 
-        ``grad_embeddings`` of the result is for the network before the head. The gradient with respect to the weight
-        is never stored as a whole, so it cannot be clipped by its norm here: call :meth:`value_and_grad`, clip, and
-        :meth:`Optimizer.apply` instead. A bias and a learned scale are not changed; their gradients are in the result.
-        After an error weight and optimizer are as they were.
+        ``weight`` and ``bias`` (``float32``) are changed in place; the new ``scale`` and ``radius`` are in the result.
+        Weight decay is that of the weight alone. ``grad_embeddings`` of the result is for the network before the head.
+        The gradient with respect to the weight is never stored as a whole, so it cannot be clipped by its norm here:
+        call :meth:`value_and_grad`, clip, and :meth:`Optimizer.apply` instead. After an error the parameters and the
+        optimizer are as they were.
 
         Other arguments and errors as :meth:`evaluate`.
 
@@ -332,6 +336,8 @@ class Head:
         if embeddings.dtype != np.float32:
             raise TypeError(f"embeddings: expected float32 for a step, found {embeddings.dtype}")
         weight = writeable(weight)
+        if bias is not None:
+            read["bias"] = writeable(bias, "bias", 1)
         return HeadResult(**self._core.step(embeddings, weight, target, optimizer._core, reduction, read))
 
     def scores(self, embeddings: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[Any]:

@@ -15,7 +15,7 @@ __all__ = ["Optimizer"]
 KINDS = ("sgd", "adamw")
 BETAS, EPS = (0.9, 0.999), 1e-8
 WEIGHT_DECAY = {"sgd": 0.0, "adamw": 0.01}
-SAVED = ("kind", "steps", "first", "second", "lr")
+SAVED = ("kind", "steps", "first", "second", "bias_first", "bias_second", "scale", "radius", "lr")
 
 
 class Optimizer:
@@ -126,8 +126,11 @@ class Optimizer:
         >>> np.savez(file, weight=weight, **optimizer.state_dict())
         >>> optimizer.load_state_dict(np.load(io.BytesIO(file.getvalue())))
         """
-        first, second = self._core.moments()
-        return {"kind": self._kind, "steps": self.steps, "first": first, "second": second, "lr": self.lr}
+        found, names = self._core.moments(), ("first", "second")
+        moments = dict(zip(names, found["weight"], strict=True))
+        moments |= dict(zip((f"bias_{name}" for name in names), found["bias"], strict=True))
+        moments |= {name: np.asarray(found[name], dtype=np.float32) for name in ("scale", "radius")}
+        return {"kind": self._kind, "steps": self.steps, **moments, "lr": self.lr}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned. Raises ``ValueError`` on another shape or kind."""
@@ -137,22 +140,24 @@ class Optimizer:
         if str(state["kind"]) != self._kind:
             raise ValueError(f"state: expected one of {self._kind}, found one of {state['kind']}")
         single = np.dtype(np.float32)
-        moments = (floats(state[name], name, 2, single) for name in ("first", "second"))
-        self._core.restore(whole(np.asarray(state["steps"])[()], "steps", 0), *moments)
+        weight = [floats(state[name], name, 2, single) for name in ("first", "second")]
+        bias = [floats(state[name], name, 1, single).tolist() for name in ("bias_first", "bias_second")]
+        scale, radius = (floats(state[name], name, 1, single).tolist() for name in ("scale", "radius"))
+        self._core.restore(whole(np.asarray(state["steps"])[()], "steps", 0), weight, bias, scale, radius)
         self.lr = float(state["lr"])
 
 
-def writeable(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def writeable(array: NDArray[np.float32], name: str = "weight", dimensions: int = 2) -> NDArray[np.float32]:
     """Returns the array itself, checked: a copy would be stepped on in its place."""
-    found = floats(weight, "weight", 2)
+    found = floats(array, name, dimensions)
     if found.dtype != np.float32:
-        raise TypeError(f"weight: expected float32, found {found.dtype}")
-    if not (isinstance(weight, np.ndarray) or hasattr(weight, "__dlpack__")) or not np.shares_memory(
-        found, np.asarray(weight)
+        raise TypeError(f"{name}: expected float32, found {found.dtype}")
+    if not (isinstance(array, np.ndarray) or hasattr(array, "__dlpack__")) or not np.shares_memory(
+        found, np.asarray(array)
     ):
-        raise TypeError("weight: expected a NumPy array that a step can write to")
+        raise TypeError(f"{name}: expected a NumPy array that a step can write to")
     if not found.flags.writeable:
-        raise ValueError("weight: expected an array that may be written to, found a read-only one")
+        raise ValueError(f"{name}: expected an array that may be written to, found a read-only one")
     return found
 
 

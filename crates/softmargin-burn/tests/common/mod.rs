@@ -276,8 +276,7 @@ fn values() -> Vec<Case> {
     let mut cases = Vec::new();
     for value in [drawn, MarginValue::FromNorm(linear), counted] {
         for margin in [score(value.clone()), logit(value.clone()), minus(value.clone())] {
-            cases
-                .push(case(format!("{margin:?}"), preset("normface").with_margin(margin).with_scale(6.0)));
+            cases.push(case(format!("{margin:?}"), preset("normface").with_margin(margin).with_scale(6.0)));
         }
     }
     // Averages that are those of the batch: norms on both sides of them, and angles made smaller than 0.

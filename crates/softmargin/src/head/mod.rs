@@ -59,7 +59,7 @@ pub use batch::{HeadBatch, HeadParameters, HeadParametersMut};
 pub use head_number::HeadNumber;
 pub use optimizer::{Optimizer, OptimizerMoments, Rule, SavedMoments};
 pub use options::{HeadOptions, Mode, Precision};
-pub use result::{Distribution, HeadGradients, HeadValue, LearnedGradients, RowStatistics};
+pub use result::{Distribution, HeadGradients, HeadValue, LearnedGradients, RowStatistics, StepGradients};
 pub use sampling::SampledClasses;
 
 use crate::axes::geometry::norms;
@@ -74,7 +74,7 @@ use crate::state::LossState;
 use chunk::Chunk;
 use fused::among_threads;
 use memory::Memory;
-use ndarray::{Array2, ArrayView1, ArrayViewMut2, s};
+use ndarray::{ArrayView1, ArrayViewMut2, s};
 use paths::Paths;
 
 /// A last layer with its loss. It owns no parameters: they come with each call.
@@ -212,8 +212,8 @@ impl Head {
         })
     }
 
-    /// A step of training: moves every parameter that is given, and returns the loss and its gradient with respect to the
-    /// embeddings (N, D), for the network before the head.
+    /// A step of training: moves every parameter that is given, and returns the loss, and its gradient with respect to
+    /// everything but the prototypes.
     ///
     /// The gradient of the prototypes is never formed: each of its rows is used up by the optimizer where it is made.
     /// Prototypes of classes that were not sampled are not touched. A learned scale stays in its range. Weight decay is
@@ -236,8 +236,8 @@ impl Head {
     /// let batch = HeadBatch::new(x.view(), targets.view());
     /// let mut losses = Vec::new();
     /// for _ in 0..5 {
-    ///     let (value, for_network) = head.step(&batch, weight.view_mut(), &mut optimizer, Reduction::Mean)?;
-    ///     losses.push(value.total); // for_network is backpropagated
+    ///     let (value, gradients) = head.step(&batch, weight.view_mut(), &mut optimizer, Reduction::Mean)?;
+    ///     losses.push(value.total); // gradients.embeddings is backpropagated
     /// }
     /// assert!(losses.is_sorted_by(|a, b| a > b));
     /// # Ok::<(), softmargin::Error>(())
@@ -248,16 +248,15 @@ impl Head {
         parameters: impl Into<HeadParametersMut<'p>>,
         optimizer: &mut Optimizer,
         reduction: Reduction,
-    ) -> Result<(HeadValue<f32>, Array2<f32>)> {
+    ) -> Result<(HeadValue<f32>, StepGradients)> {
         let mut parameters = parameters.into();
         self.check(batch, &parameters.view())?;
         optimizer.check_shape("optimizer", parameters.weight.dim())?;
         let size = size_of_call(batch, &parameters.view());
-        let (value, embeddings, learned) =
-            among_threads(size, || self.step_of(batch, &mut parameters, optimizer, reduction))?;
-        optimizer.apply_to_learned(&mut parameters, &learned, self.loss.spec().scale);
+        let (value, gradients) = among_threads(size, || self.step_of(batch, &mut parameters, optimizer, reduction))?;
+        optimizer.apply_to_learned(&mut parameters, &gradients.learned, self.loss.spec().scale);
         optimizer.count_step();
-        Ok((value, embeddings))
+        Ok((value, gradients))
     }
 
     /// The step on the prototypes; the step on the rest and the count are left to do.
@@ -267,7 +266,7 @@ impl Head {
         parameters: &mut HeadParametersMut<'_>,
         optimizer: &mut Optimizer,
         reduction: Reduction,
-    ) -> Result<(HeadValue<f32>, Array2<f32>, LearnedGradients<f32>)> {
+    ) -> Result<(HeadValue<f32>, StepGradients)> {
         let learned = parameters.view().learned;
         let (weight, bias) = (parameters.weight.view(), parameters.bias.as_ref().map(|bias| bias.view()));
         let Some(begun) = self.paths().begin(batch.reborrow(), weight, bias, learned, reduction, true)? else {
@@ -277,14 +276,14 @@ impl Head {
             optimizer.apply_where(parameters.weight.view_mut(), weight.view(), |row| {
                 batch.sampled.is_none_or(|sampled| sampled.classes().binary_search(&(row / sub_centers)).is_ok())
             });
-            return Ok((value, embeddings, learned));
+            return Ok((value, StepGradients { embeddings, learned }));
         };
         let mut embeddings = buffer::zeros(batch.embeddings.nrows(), batch.embeddings.ncols());
         let starts = begun.starts(parameters.weight.nrows());
         let rows = optimizer.split(parameters.weight.view_mut(), &starts);
         let chunks = starts.into_iter().zip(rows).map(|(first, rows)| Chunk::Step { first, rows }).collect();
         let (value, learned) = begun.finish(chunks, embeddings.view_mut());
-        Ok((value, embeddings, learned))
+        Ok((value, StepGradients { embeddings, learned }))
     }
 
     /// Takes a batch into the averages of a state that the loss depends on; see [`Loss::update`]. Of the scores only those

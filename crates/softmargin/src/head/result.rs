@@ -57,6 +57,15 @@ pub struct HeadGradients<F> {
     pub learned: LearnedGradients<F>,
 }
 
+/// What a step leaves of the gradient of [`HeadValue::total`]: that with respect to the prototypes is used up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepGradients {
+    /// With respect to the embeddings (N, D), for the network before the head.
+    pub embeddings: Array2<f32>,
+    /// With respect to bias, scale and radius, before they were moved.
+    pub learned: LearnedGradients<f32>,
+}
+
 /// The gradient of [`HeadValue::total`] with respect to the parameters of a head beside its prototypes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnedGradients<F> {

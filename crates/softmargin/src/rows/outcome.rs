@@ -33,6 +33,12 @@ pub struct RowOutcome {
 }
 
 impl RowOutcome {
+    /// The outcome of a row with a soft target, whose loss and derivative with respect to the scale `s` were computed
+    /// elsewhere: the accumulators here are those of one class against the others.
+    pub fn of_soft_target(loss: f64, scale: f64) -> Self {
+        Self { loss, scale_slope: scale, ..Self::default() }
+    }
+
     /// The derivative with respect to the product of the norms that the scores keep.
     pub(crate) fn norm_slope(&self) -> f64 {
         self.norm_slope
@@ -84,10 +90,5 @@ impl RowPlan {
             norm_slope: if keeps_norms { target_slope * self.scale * modified.norm_slope } else { 0.0 },
             value_slope: target_slope * self.scale * modified.value_slope,
         }
-    }
-
-    /// The outcome of a row of a soft target, of which only the loss and its derivative with respect to the scale are known.
-    pub(crate) fn soft_outcome(row: &RowLoss) -> RowOutcome {
-        RowOutcome { loss: row.loss, scale_slope: row.negatives_scale_slope, ..RowOutcome::default() }
     }
 }

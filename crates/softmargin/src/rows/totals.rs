@@ -1,7 +1,7 @@
 //! From the rows of a batch to its loss, and to every derivative but those of the scores: added in row order, in f64.
 
 use super::outcome::RowOutcome;
-use super::plan::RowPlan;
+use super::plan::{PlannedRow, RowPlan};
 use crate::axes::regularizer::NormTerm;
 use crate::number::Real;
 use crate::reduction::Reduction;
@@ -19,10 +19,15 @@ pub struct RowTotals {
     pub weight: f64,
     /// The number of valid rows. 0 tells that a mean is one of nothing.
     pub valid_rows: usize,
-    /// The derivative with respect to a learned scale; to the fixed one where it is not learned.
+    /// The derivative with respect to a learned scale, 0 where a step would only lead further out of its range; with
+    /// respect to the fixed scale where it is not learned.
     pub scale: f64,
     /// The derivative with respect to the radius of ring loss.
     pub radius: f64,
+    /// (N): what each row contributes to the derivative with respect to the scale, whatever the range of a learned one.
+    pub scale_of_rows: Vec<f64>,
+    /// (N): what each row contributes to the derivative with respect to the radius.
+    pub radius_of_rows: Vec<f64>,
     /// (N): the derivatives with respect to the norms of the embeddings, where the loss depends on them.
     pub embedding_norms: Option<Vec<f64>>,
     /// (N): the derivatives with respect to the norms of the targets' prototypes, where the loss depends on them. The
@@ -83,20 +88,26 @@ impl RowPlan {
         let terms = self.norm_terms(outcomes);
         let concerned: f64 = self.rows.iter().zip(&terms).filter_map(|(row, term)| term.map(|_| row.weight)).sum();
         let mut radius = 0.0;
+        let mut radius_of_rows = vec![0.0; self.rows.len()];
         if concerned > 0.0 {
             let factor = reduction.factor(concerned);
             for (index, (row, term)) in self.rows.iter().zip(&terms).enumerate() {
                 let Some(term) = term else { continue };
                 losses[index] += row.weight * term.value;
                 total += factor * row.weight * term.value;
-                radius += factor * row.weight * term.radius_slope;
+                radius_of_rows[index] = factor * row.weight * term.radius_slope;
+                radius += radius_of_rows[index];
                 if let Some(by_norm) = &mut embedding_norms {
                     by_norm[index] += factor * row.weight * term.norm_slope;
                 }
             }
         }
         let spec = self.loss.spec();
-        let by_scale = if valid_rows == 0 { 0.0 } else { factor * scale_slope / spec.geometry.temperature() };
+        let temperature = spec.geometry.temperature();
+        let by_scale = if valid_rows == 0 { 0.0 } else { factor * scale_slope / temperature };
+        let of_row = |(row, outcome): (&PlannedRow, &RowOutcome)| {
+            if row.weight > 0.0 { factor * row.weight * outcome.scale_slope / temperature } else { 0.0 }
+        };
         RowTotals {
             rows: losses,
             total,
@@ -104,6 +115,8 @@ impl RowPlan {
             valid_rows,
             scale: spec.scale.parameter_slope(self.scale_parameter, by_scale),
             radius,
+            scale_of_rows: rows().map(of_row).collect(),
+            radius_of_rows,
             embedding_norms,
             target_norms,
         }

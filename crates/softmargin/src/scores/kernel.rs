@@ -119,7 +119,7 @@ impl<F: Real> Kernel<'_, '_, F> {
                 let soft = SoftRow { scores: &scores, targets: &targets, scale: plan.scale(), factor };
                 let comparison = plan.loss().spec().comparison;
                 let outcome = soft_row(comparison, &self.sweeps, &soft, &mut scratch.work, gradient)?;
-                Ok(RowPlan::soft_outcome(&outcome))
+                Ok(RowOutcome::of_soft_target(outcome.loss, outcome.negatives_scale_slope))
             }
         }
     }

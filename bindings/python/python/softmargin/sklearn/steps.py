@@ -96,7 +96,7 @@ class Steps:
         """Does a step; returns the loss of the batch before it."""
         inputs = {"sample_weights": weights.astype(np.float32)}
         if self.bias is not None:
-            inputs["bias"] = self.bias.array[0]
+            inputs["bias"] = self.bias.array[0].copy()  # the fused step moves the copy: the bias has its own optimizer
         if self.log_scale is not None:
             inputs["scale"] = scale = self.scale
         if self.state is not None:

@@ -1,197 +1,145 @@
-"""From embeddings, prototypes and targets to the loss of every row, some rows at a time."""
+"""From embeddings, prototypes and targets to the loss, some rows at a time.
 
-import dataclasses
+The scores and the sweeps over them are PyTorch operations; the core computes everything else of a row, in ``float64`` on
+the host. Two things of a chunk of rows are read back: the scores of its targets, and its accumulators.
+"""
 
-import numpy as np
+from __future__ import annotations
+
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from softmargin.torch._composed import geometry, regularizer, negatives
-from softmargin.torch._composed.margin_values import values_of, is_there
-from softmargin.torch._composed.comparison import Aim, Rows, losses
-from softmargin.torch._composed.margin import Target, plain_shift_of, shift_of
-from softmargin.torch._composed.slopes import Bounded
-from softmargin.torch._composed.soft_targets import soft_losses
+from softmargin import _core
+from softmargin.torch._composed import geometry
+from softmargin.torch._composed.derivatives import Bounded, column, host, known
+from softmargin.torch._composed.soft_targets import soft_rows
+from softmargin.torch._composed.sweep import sweep, transformed
 
 MOST_SCORES = 1 << 22
-"""Scores that are composed at once: some ten matrices of that size live at a time."""
-
-
-@dataclasses.dataclass
-class RowLosses:
-    """What is known of the rows of a batch, as columns (N, 1)."""
-
-    loss: torch.Tensor
-    """Without its weight."""
-    weight: torch.Tensor
-    term: torch.Tensor | None
-    """On the norm, where there is a regularizer; 0 for rows that it does not concern."""
-    concerned: torch.Tensor | None
-    """Whether it concerns the row, where that is not all of them."""
-
-    def weighted(self):
-        """(N, 1): the loss of each row with its term, weighted."""
-        loss = self.loss if self.term is None else self.loss + self.term
-        return (self.weight * loss).to(self.loss.dtype)
-
-
-@dataclasses.dataclass
-class Columns:
-    """What the rows of a batch bring, each (N, .) or None; the same in all processes."""
-
-    embeddings: torch.Tensor
-    norms: torch.Tensor | None
-    kept_norm: torch.Tensor | None
-    classes: torch.Tensor
-    weight: torch.Tensor
-    value: torch.Tensor | None
-    minus: torch.Tensor | None
-    soft: torch.Tensor | None
-
-    def tensors(self, rows):
-        """These rows of all."""
-        values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return [None if value is None else value[rows] for value in values]
+"""The most scores that are composed at once: some ten matrices of that size live at a time."""
 
 
 class Composition:
-    """A loss and all that its rows share."""
+    """A batch: the plan of its rows, and the tensors that its scores are computed from."""
 
     def __init__(self, loss, spec, given, shards):
-        self.spec, self.state, self.shards = spec, given["state"], shards
-        self.num_classes = loss.num_classes
+        self.loss, self.spec, self.shards = loss, spec, shards
         self.sub_centers = spec.get("sub-centers", 1)
-        angular = spec["margin"]["kind"] == "angle"
-        keeps_norms = angular and spec["geometry"]["kind"] != "cosine"
-        wants_norms = keeps_norms or spec.get("regularizer") is not None or is_there(spec["margin"], "from-norm")
-        both = keeps_norms and spec["geometry"]["kind"] == "inner-product"
-        embeddings = geometry.embeddings_of(spec["geometry"], given["embeddings"], wants_norms)
-        prototypes = geometry.prototypes_of(spec["geometry"], given["weight"], both)
-        self.prototypes, self.bias = prototypes.rows, given["bias"]
-        self.scale = _scale(spec, given["scale"])
-        self.scale_of_scores = shards.spread(self.scale) if torch.is_tensor(self.scale) else self.scale
-        self.radius = None if given["radius"] is None else given["radius"].reshape(())
-        self.columns = self._columns(loss, given, embeddings, prototypes.norms, keeps_norms)
+        self.kind = _core.sweep_of(loss._core)
+        needs_norms, needs_target_norms = loss.needs_embedding_norms, loss.needs_weight_norms
+        embeddings = geometry.embeddings_of(spec["geometry"], given["embeddings"], needs_norms)
+        prototypes = geometry.prototypes_of(spec["geometry"], given["weight"], needs_target_norms)
+        self.embeddings, self.prototypes = shards.spread(embeddings.rows), prototypes.rows
+        self.bias, self.norms = given["bias"], embeddings.norms
+        self.scale, self.radius = self._scale(given["scale"]), given["radius"]
+        self.plan = self._plan(given)
+        self.classes = torch.from_numpy(self.plan.classes).to(self.embeddings.device).unsqueeze(1)
+        self.target_norms = None
+        if needs_target_norms:
+            self.target_norms = shards.of_classes(prototypes.norms, self.classes)
+            self.plan.set_target_norms(host(self.target_norms)[:, 0])
+        self.soft = given["target"] if given["target"].dim() == 2 else None
+        # The factors of the second sweep, by the first row of a chunk: a checkpoint runs the chunk again.
+        self.factors = {}
 
-    def _columns(self, loss, given, embeddings, prototype_norms, keeps_norms):
-        classes, weight = _plan(self.spec, given)
-        norms = embeddings.norms
-        kept = norms if keeps_norms else None
-        if prototype_norms is not None:
-            kept = norms * self.shards.of_classes(prototype_norms, classes)
-        value = minus = None
-        if self.spec["margin"]["kind"] != "none":
-            margins, labels = given["margins"], given["target"]
-            core_norms = norms if loss.needs_embedding_norms else None
-            value, minus = values_of(loss, self.spec["margin"], classes, labels, core_norms, margins, self.state)
-        soft = given["target"] if given["target"].dim() == 2 else None
-        rows = self.shards.spread(embeddings.rows)
-        return Columns(rows, norms, kept, classes, weight, value, minus, soft)
+    def _plan(self, given):
+        values = {name: given[name] for name in ("sample_weights", "margins")}
+        for name, tensor in values.items():
+            if tensor is not None and tensor.requires_grad:
+                raise ValueError(f"{name}: expected a tensor that needs no gradient; detach it")
+        values = {name: None if tensor is None else host(tensor) for name, tensor in values.items()}
+        norms = None if self.norms is None else host(self.norms)[:, 0]
+        learned = {name: None if given[name] is None else given[name].item() for name in ("scale", "radius")}
+        target = host(given["target"])
+        return _core.plan_rows(
+            self.loss._core, target, embedding_norms=norms, state=given["state"], **values, **learned
+        )
 
-    def run(self):
-        """The rows, so many at a time that few scores live together; in the backward pass they are made again."""
-        count = len(self.columns.classes)
+    def _scale(self, parameter):
+        """Returns a learned scale within its bounds; the core rejects a parameter of a fixed one."""
+        if parameter is None or self.spec["scale"]["kind"] != "learned":
+            return None
+        return Bounded.apply(parameter, self.spec["scale"]["min"], self.spec["scale"]["max"])
+
+    def run(self, reduction: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the loss, a scalar or for ``"none"`` a column (N, 1), and the weights of the rows (N, 1)."""
+        columns = self._columns()
+        totals = self.plan.totals(reduction)
+        factors = column(self.plan.row_factors(reduction), columns)
+        values = column(totals["rows"], columns)
+        if reduction != "none":
+            values = torch.tensor(totals["total"], dtype=columns.dtype, device=columns.device)
+        names = ("embedding_norms", "target_norms", "scale", "radius")
+        inputs = (self.norms, self.target_norms, self.scale, self.radius)
+        pairs = [
+            (column(totals[name], columns), tensor)
+            for name, tensor in zip(names, inputs, strict=True)
+            if tensor is not None
+        ]
+        loss = known(values, (factors, columns), *pairs)
+        return loss, column(self.plan.weights, columns)
+
+    def _columns(self):
+        """Returns zeros (N, 1) with the derivatives of the rows' losses with respect to the scores."""
+        count = len(self.classes)
         step = max(1, MOST_SCORES // max(1, self.shards.most_classes * self.sub_centers))
         if count <= step:
-            parts = [self._chunk(*self.columns.tensors(slice(None)))]
-        else:
-            starts = range(0, count, step)
-            parts = [self._checkpointed(self.columns.tensors(slice(start, start + step))) for start in starts]
-        loss, term, concerned = (None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
-        return RowLosses(loss, self.columns.weight, term, concerned)
+            return self._chunk(0, self.embeddings, self.classes, self.soft, self.prototypes, self.bias)
+        parts = []
+        for first in range(0, count, step):
+            rows = slice(first, first + step)
+            soft = None if self.soft is None else self.soft[rows]
+            tensors = (self.embeddings[rows], self.classes[rows], soft, self.prototypes, self.bias)
+            if torch.is_grad_enabled():
+                part = checkpoint(self._chunk, first, *tensors, use_reentrant=False, preserve_rng_state=False)
+            else:
+                part = self._chunk(first, *tensors)
+            parts.append(part)
+        return torch.cat(parts)
 
-    def _checkpointed(self, tensors):
-        if not torch.is_grad_enabled():
-            return self._chunk(*tensors)
-        return checkpoint(self._chunk, *tensors, use_reentrant=False, preserve_rng_state=False)
+    def _chunk(self, first, embeddings, classes, soft, prototypes, bias):
+        scores = geometry.scores_of(self.spec["geometry"], self.sub_centers, embeddings, prototypes, bias)
+        with torch.no_grad():
+            found = scores.detach()
+            if soft is None:
+                derivative = self._against_classes(first, found, classes)
+            else:
+                derivative = self._against_distributions(first, found, soft.to(found.dtype))
+            # NaN of an ignored row shows in the loss: it is in the gradient of the prototypes anyway.
+            values = self.shards.sum(found.isnan().any(1, keepdim=True).to(found.dtype))
+            values = values.masked_fill(values > 0, torch.nan)
+        return known(values, (derivative, scores))
 
-    def _chunk(self, *tensors):
-        """Loss, term and concern of some rows."""
-        columns = Columns(*tensors)
-        scores = geometry.scores_of(
-            self.spec["geometry"], self.sub_centers, columns.embeddings, self.prototypes, self.bias
-        )
-        scores = _sound(scores, columns.weight)
-        if self.num_classes == 1:
-            # Nothing to be compared with; the loss still stands at the end of its graph.
-            nothing = scores.masked_fill(~scores.detach().isnan(), 0).sum(1, keepdim=True)
-            loss = self.scale * self.shards.sum(nothing)
-        elif columns.soft is not None:
-            gate = self.spec["comparison"]["gate"]
-            loss = soft_losses(gate, scores, columns.soft.to(scores.dtype), self.scale, self.shards)
-        else:
-            loss = self._against_classes(scores, columns)
-        return loss, *self._term(scores, columns)
+    def _against_classes(self, first, scores, classes):
+        """Finds the outcomes of the rows; returns the derivatives of their losses with respect to the scores (n, c)."""
+        shards, single = self.shards, scores.dtype != torch.float64
+        own = shards.is_class(classes)
+        present = ~(own | (scores == -torch.inf))
+        score = shards.of_rows(scores, classes)
+        at_host = host(score)[:, 0]
+        targets = self.plan.targets(first, at_host, single)
+        negatives = transformed(scores, present, targets)
+        swept = sweep(self.kind, negatives, self.plan.scale, score, column(targets["shift"], scores), shards)
+        if first not in self.factors:
+            correct = self._correct(scores, classes)
+            accumulators, alone = host(swept.accumulators), host(swept.alone)[:, 0].astype(bool)
+            # A row of one class has no loss, also where the target is compared with zero.
+            alone |= self.loss.num_classes == 1
+            arguments = accumulators, alone.tolist(), correct
+            self.factors[first] = self.plan.outcomes(first, at_host, single, *arguments)
+        factors = {name: column(values, scores) for name, values in self.factors[first].items()}
+        by_negatives = factors["negatives"] * swept.written - factors["share"] * present
+        by_negatives = (self.plan.scale * by_negatives * negatives.derivative).masked_fill(~present, 0)
+        return torch.where(own, factors["target"], by_negatives)
 
-    def _against_classes(self, scores, columns):
-        spec, shards = self.spec, self.shards
-        own = shards.is_class(columns.classes)
-        # A class of score minus infinity is out. Its score is made finite: infinity times a slope of 0 is NaN.
-        out = (scores.detach() == -torch.inf) & ~own
-        scores = scores.masked_fill(out, 0)
-        score = shards.of_rows(scores, columns.classes)
-        target = Target(score, columns.kept_norm, columns.value, columns.minus, self.state)
-        shift, logit = shift_of(spec["margin"], target)
-        aim = Aim(score, shift, logit, self.scale)
+    def _correct(self, scores, classes):
+        """Returns whether each row is predicted as its class, for the regularizer that depends on it."""
+        if (self.spec.get("regularizer") or {}).get("kind") != "feature-incay":
+            return [False] * len(scores)
+        return (self.shards.first_largest(scores) == classes)[:, 0].tolist()
 
-        def plain_aim():
-            return dataclasses.replace(aim, shift=plain_shift_of(spec["margin"], target)[0])
-
-        def spread(column):
-            return None if column is None else shards.spread(column)
-
-        of_scores = Aim(spread(score), spread(shift), spread(logit), self.scale_of_scores)
-        scores = negatives.modified(spec["negatives"], scores, aim, plain_aim, self.state)
-        return losses(spec["comparison"], Rows(scores, ~(own | out), aim, of_scores, shards))
-
-    def _term(self, scores, columns):
-        """The term on the norms, and which rows it concerns."""
-        regularized = self.spec.get("regularizer")
-        if regularized is None:
-            return None, None
-        correct = None
-        if regularizer.is_for_correct_rows(regularized):
-            correct = self.shards.first_largest(scores) == columns.classes
-        term = regularizer.term(regularized, columns.norms, self.radius, correct)
-        return term.to(scores.dtype), correct
-
-
-def _scale(spec, parameter):
-    """What scores are multiplied by, temperature included: a number, or a scalar tensor where it is learned."""
-    scale, temperature = spec["scale"], spec["geometry"].get("temperature", 1.0)
-    if scale["kind"] == "fixed":
-        return scale["value"] / temperature
-    if parameter is None:
-        return scale["initial"] / temperature
-    return Bounded.apply(parameter.reshape(()), scale["min"], scale["max"]) / temperature
-
-
-def _plan(spec, given):
-    """The class of each row and its weight, columns (N, 1); class 0 and weight 0 for ignored rows."""
-    target = given["target"]
-    dtype = torch.promote_types(given["embeddings"].dtype, torch.float32)
-    table = spec.get("class-weights")
-    if table is not None:
-        table = torch.from_numpy(np.asarray(table, dtype=np.float64)).to(dtype).to(target.device)
-    if target.dim() == 2:
-        classes = torch.zeros(len(target), 1, dtype=torch.int64, device=target.device)
-        ones = torch.ones_like(classes, dtype=dtype)
-        weight = ones if table is None else (target.to(dtype) @ table).unsqueeze(1)
-    else:
-        label, ignored = target.long().unsqueeze(1), spec.get("ignored-label")
-        is_ignored = torch.zeros_like(label, dtype=torch.bool) if ignored is None else label == ignored
-        classes = label.masked_fill(is_ignored, 0)
-        weight = torch.ones_like(label, dtype=dtype) if table is None else table[classes]
-        weight = weight.masked_fill(is_ignored, 0)
-    if given["sample_weights"] is not None:
-        weight = weight * given["sample_weights"].to(dtype).unsqueeze(1)
-    return classes, weight
-
-
-def _sound(scores, weight):
-    """Ignored rows without the infinities that a weight of 0 would turn into NaN.
-
-    Their NaN stays, and shows in the loss: it is in the gradient by the prototypes anyway.
-    """
-    ignored = weight.detach() == 0
-    return scores.masked_fill(ignored & ~scores.detach().isnan(), 0)
+    def _against_distributions(self, first, scores, given):
+        gate = self.spec["comparison"]["gate"]
+        loss, by_scale, derivative = soft_rows(gate, scores, given, self.plan.scale, self.shards)
+        self.plan.soft_outcomes(first, host(loss)[:, 0], host(by_scale)[:, 0])
+        return derivative
