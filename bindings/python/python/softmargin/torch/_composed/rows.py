@@ -1,7 +1,7 @@
 """From embeddings, prototypes and targets to the loss, some rows at a time.
 
-The scores and the sweeps over them are PyTorch operations; the core computes everything else of a row, in ``float64`` on
-the host. Two things of a chunk of rows are read back: the scores of its targets, and its accumulators.
+The scores and the sweeps over them are PyTorch operations; the core computes everything else of a row, in ``float64``
+on the host. Two things of a chunk of rows are read back: the scores of its targets, and its accumulators.
 """
 
 from __future__ import annotations
