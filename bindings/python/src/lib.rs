@@ -32,7 +32,7 @@ mod _core {
     #[pymodule_export]
     use super::optimizer::Optimizer;
     #[pymodule_export]
-    use super::spec::losses;
+    use super::spec::{losses, needs_class_counts};
 
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -275,12 +275,18 @@ def _rebuilt(kind, loss, num_classes, arguments):
     return kind(loss, num_classes, **arguments)
 
 
+def needs_class_counts(loss, scale=None, margin=None, spec=None):
+    """Returns whether a margin of the loss goes by the frequency of the classes, and their counts are not given."""
+    name, scale, margin, spec = _section(loss, scale, margin, spec)
+    return _core.needs_class_counts(name, scale, margin, _plain(spec) or None)
+
+
 def _section(loss, scale, margin, spec):
     """Name, scale, margin and other parts of a name or a dictionary; arguments of their own win."""
     if isinstance(loss, str):
         section = {"name": loss}
     elif isinstance(loss, dict):
-        section = {_hyphens(key): value for key, value in loss.items()}
+        section = loss
         unknown = sorted(set(section) - {"name", "scale", "margin", "spec"})
         if unknown:
             raise ValueError(f"loss: expected the keys name, scale, margin and spec, found {unknown[0]!r}")
@@ -297,7 +303,7 @@ def _section(loss, scale, margin, spec):
 
 
 def _parts(name, spec, class_weights, ignored_label, label_smoothing, z_loss):
-    parts = _named(spec)
+    parts = _plain(spec)
     if class_weights is not None:
         parts["class-weights"] = [float(weight) for weight in np.asarray(class_weights).reshape(-1)]
     if ignored_label is not None:
@@ -314,14 +320,10 @@ def _parts(name, spec, class_weights, ignored_label, label_smoothing, z_loss):
     return parts
 
 
-def _named(value):
-    """Plain data with the names of the files, which have hyphens."""
+def _plain(value):
+    """Returns plain data of Python: dictionaries and lists without arrays and numbers of NumPy."""
     if isinstance(value, dict):
-        return {_hyphens(key): _named(below) for key, below in value.items()}
+        return {key: _plain(below) for key, below in value.items()}
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _hyphens(key):
-    return key.replace("_", "-") if isinstance(key, str) else key

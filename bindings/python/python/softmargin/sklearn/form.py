@@ -6,10 +6,9 @@ import numpy as np
 from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import row_norms
 
-from softmargin._loss import Loss, losses
+from softmargin._loss import Loss, needs_class_counts
 
 PAIR = np.array([-0.5, 0.5])  # of one vector of two classes, what each class has
-VALUES = ("value", "plus", "minus")  # of a margin
 
 
 @dataclasses.dataclass
@@ -93,31 +92,8 @@ class Form:
 
 def make_loss(loss, num_classes, scale, margin, counts, spec=None):
     """The loss of the classes; counts of rows go to the losses that want them."""
-    counts = counts if lacks_counts(loss) else None
+    counts = counts if needs_class_counts(loss, scale, margin, spec) else None
     return Loss(loss, num_classes, scale=scale, margin=margin, spec=spec, class_counts=counts)
-
-
-def lacks_counts(loss):
-    """Whether a margin goes by the counts of classes, and has none."""
-    section = loss if isinstance(loss, dict) else {"name": loss}
-    if not isinstance(section.get("name"), str):
-        return False  # Loss says what is wrong
-    given = table_under(table_under(section, "spec"), "margin")
-    preset = losses(section["name"])["spec"]["margin"]
-    # A margin of another kind replaces the whole of the preset's.
-    margins = [given] if given.get("kind", preset["kind"]) != preset["kind"] else [preset, given]
-    for key in VALUES:
-        tables = [table_under(margin, key) for margin in margins]
-        if any({"by-frequency", "by_frequency"} & set(table) for table in tables):
-            keys = set().union(*(table_under(table, "by-frequency") for table in tables))
-            return not keys & {"class-counts", "class_counts"}
-    return False
-
-
-def table_under(table, name):
-    """What a table has under a name, with hyphens or underscores; an empty one where that is no table."""
-    found = table.get(name, table.get(name.replace("-", "_")))
-    return found if isinstance(found, dict) else {}
 
 
 def total_weight(codes, weights):
