@@ -36,7 +36,7 @@ mod _core {
     #[pymodule_export]
     use super::rows::{RowPlan, plan_rows, sweep_of, update_rows};
     #[pymodule_export]
-    use super::spec::losses;
+    use super::spec::{losses, needs_class_counts};
 
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {

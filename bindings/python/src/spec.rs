@@ -1,50 +1,45 @@
-//! A loss by the names that the command has for it.
+//! A loss by name, resolved by the core, and the description of all presets.
 
 use crate::errors::raised;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pythonize::{depythonize, pythonize};
 use serde_json::{Map, Value, json};
 use softmargin::LossSpec;
 use softmargin::presets::{self, Preset};
+use softmargin::request::{LossRequest, Overlay};
 
-/// The preset of a name with other numbers and other parts.
+/// Resolves the preset of a name, with other numbers and other parts.
 pub(crate) fn resolve(
     name: &str,
     scale: Option<f64>,
     margin: Option<&[f64]>,
     parts: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<(&'static Preset, LossSpec)> {
-    let preset = presets::find(name).map_err(raised)?;
-    let mut spec = preset.spec();
-    if let Some(parts) = parts {
-        let parts: Map<String, Value> =
-            depythonize(parts).map_err(|cause| PyTypeError::new_err(format!("parts of the loss: {cause}")))?;
-        let mut merged = serde_json::to_value(spec).map_err(unreadable)?;
-        merge(&mut merged, Value::Object(parts));
-        spec = serde_json::from_value(merged).map_err(unreadable)?;
-    }
-    Ok((preset, preset.with_numbers(spec, scale, margin).map_err(raised)?))
+    let spec = parts.map(overlay).transpose()?;
+    let request = LossRequest { scale, margin: margin.map(<[f64]>::to_vec), spec, ..LossRequest::named(name) };
+    let resolved = request.resolve().map_err(raised)?;
+    Ok((resolved.preset, resolved.spec))
 }
 
-fn unreadable(cause: serde_json::Error) -> PyErr {
-    PyValueError::new_err(format!("parts of the loss: {cause}; softmargin.losses(name)['spec'] shows them all"))
+/// Reads a dictionary of parts; keys may have underscores.
+fn overlay(parts: &Bound<'_, PyAny>) -> PyResult<Overlay> {
+    let parts: Map<String, Value> =
+        depythonize(parts).map_err(|cause| PyTypeError::new_err(format!("parts of the loss: {cause}")))?;
+    Overlay::new(&parts).map_err(raised)
 }
 
-/// Puts `upper` over `lower`, table by table; a part of another kind replaces the whole of what is there.
-fn merge(lower: &mut Value, upper: Value) {
-    let (Value::Object(below), Value::Object(above)) = (&mut *lower, &upper) else {
-        *lower = upper;
-        return;
-    };
-    let of = |map: &Map<String, Value>| map.get("kind").cloned();
-    if of(above).is_some() && of(above) != of(below) {
-        *lower = upper;
-        return;
-    }
-    for (key, value) in above.clone() {
-        merge(below.entry(key).or_insert(Value::Null), value);
-    }
+/// Returns whether a margin goes by the frequency of the classes, and their counts are not among the parts.
+#[pyfunction]
+#[pyo3(signature = (name, scale=None, margin=None, parts=None))]
+pub(crate) fn needs_class_counts(
+    name: &str,
+    scale: Option<f64>,
+    margin: Option<Vec<f64>>,
+    parts: Option<Bound<'_, PyAny>>,
+) -> PyResult<bool> {
+    let (_, spec) = resolve(name, scale, margin.as_deref(), parts.as_ref())?;
+    Ok(spec.needs_class_counts())
 }
 
 /// What is known of a preset, or of all.

@@ -78,6 +78,9 @@ def test_a_name_a_dictionary_and_keywords_make_the_same_loss():
     assert whole.spec == softmargin.Loss("arcface", 5, scale=20, margin=0.3, ignored_label=-1).spec
     geometry = {"geometry": {"kind": "inner-product", "bias": False, "temperature": 2.0}}
     assert softmargin.Loss("cross-entropy", 5, spec=geometry).spec["geometry"]["temperature"] == 2.0
+    underscores = {"sub_centers": np.int64(2), "margin": {"beyond_pi": "extend"}}
+    hyphens = {"sub-centers": 2, "margin": {"beyond-pi": "extend"}}
+    assert softmargin.Loss("arcface", 5, spec=underscores).spec == softmargin.Loss("arcface", 5, spec=hyphens).spec
     combined = softmargin.Loss("combined-margin", 5, margin=(0.9, 0.4, 0.15))
     assert combined.spec["margin"]["times"] == 0.9
 
@@ -155,6 +158,7 @@ def test_objects_that_support_dlpack_are_read():
         (ValueError, "label_smoothing", lambda: softmargin.Loss("one-versus-rest", 3, label_smoothing=0.1)),
         (ValueError, "keys", lambda: softmargin.Loss({"name": "arcface", "scales": 3}, 3)),
         (ValueError, "parts of the loss", lambda: softmargin.Loss("arcface", 3, spec={"geometri": {}})),
+        (ValueError, "sub-centers.*renamed", lambda: softmargin.Loss("arcface", 3, spec={"sub_centres": 2})),
         (ValueError, "class_counts", lambda: softmargin.Loss("arcface", 3, class_counts=[1, 2, 3])),
         (IndexError, "target", lambda: softmargin.Loss("arcface", 3)(np.zeros((1, 3)), [3])),
         (IndexError, "target", lambda: softmargin.Loss("arcface", 3)(np.zeros((1, 3)), [-1])),

@@ -388,6 +388,9 @@ def test_margins_by_frequency_get_the_counts_of_the_rows(small, spec):
     own = {"margin": {"value": {spec: {"class_counts": [5, 6, 7, 8]}}}}
     model = MarginClassifier({"name": "ldam", "spec": own}, random_state=0).fit(X, y)
     assert model._form.spec["margin"]["value"]["by-frequency"]["class-counts"] == [5, 6, 7, 8]
+    # A margin by number takes the place of the one by frequency.
+    model = MarginClassifier({"name": "am-softmax", "spec": {"margin": margin}}, margin=0.2, random_state=0).fit(X, y)
+    assert model._form.spec["margin"]["value"] == {"one": 0.2}
     plain = {"name": "ldam", "spec": {"margin": {"kind": "none"}}}
     assert MarginClassifier(plain, random_state=0, max_iter=5000).fit(X, y)._form.spec["margin"] == {"kind": "none"}
 

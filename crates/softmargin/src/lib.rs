@@ -50,6 +50,8 @@
 //!
 //! Class weights and an ignored label are fields of [`LossSpec`]; sample weights and soft targets come with the batch.
 //!
+//! A loss by name, with the parts and numbers that differ, is a [`request::LossRequest`].
+//!
 //! Beside the family stand the [`measures`] of distributions and the [`smooth`] functions that it is made of.
 //! Gradients are first order. Results have the same bits for any number of threads.
 
@@ -63,6 +65,7 @@ mod number;
 pub mod presets;
 pub mod random;
 mod reduction;
+pub mod request;
 pub mod rows;
 mod scores;
 pub mod simd;

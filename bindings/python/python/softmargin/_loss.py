@@ -363,12 +363,18 @@ def _rebuilt(kind, loss, num_classes, arguments):
     return kind(loss, num_classes, **arguments)
 
 
+def needs_class_counts(loss: str | dict[str, Any], options: LossOptions) -> bool:
+    """Returns True if a margin depends on the counts of the classes, and they are not given."""
+    name, scale, margin, spec = _section(loss, options)
+    return _core.needs_class_counts(name, scale, margin, _plain(spec) or None)
+
+
 def _section(loss, options):
     """Returns name, scale, margin and spec of a name or a dictionary; options take precedence over the dictionary."""
     if isinstance(loss, str):
         section = {"name": loss}
     elif isinstance(loss, dict):
-        section = {_hyphens(key): value for key, value in loss.items()}
+        section = loss
         unknown = sorted(set(section) - {"name", "scale", "margin", "spec"})
         if unknown:
             raise ValueError(f"loss: expected the keys name, scale, margin and spec, found {unknown[0]!r}")
@@ -386,7 +392,7 @@ def _section(loss, options):
 
 def _parts(name, spec, options):
     """Returns the parts of the specification that ``spec`` and the options change."""
-    parts = _named(spec)
+    parts = _plain(spec)
     if options.class_weights is not None:
         parts["class-weights"] = [float(weight) for weight in np.asarray(options.class_weights).reshape(-1)]
     if options.ignored_label is not None:
@@ -403,14 +409,10 @@ def _parts(name, spec, options):
     return parts
 
 
-def _named(value):
-    """Returns plain data with the keys of the command's files, which have hyphens."""
+def _plain(value):
+    """Returns plain data: dictionaries, lists and numbers, not those of NumPy."""
     if isinstance(value, dict):
-        return {_hyphens(key): _named(below) for key, below in value.items()}
+        return {key: _plain(below) for key, below in value.items()}
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _hyphens(key):
-    return key.replace("_", "-") if isinstance(key, str) else key

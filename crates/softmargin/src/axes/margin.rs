@@ -162,6 +162,18 @@ impl Margin {
         Self::Score { value: MarginValue::One(value) }
     }
 
+    /// A margin of one value on the scaled score.
+    ///
+    /// ```
+    /// use softmargin::{Margin, presets};
+    /// let loss = presets::CROSS_ENTROPY.spec().with_margin(Margin::logit(0.7)).build(3)?;
+    /// assert_eq!(loss.spec().margin, Margin::logit(0.7));
+    /// # Ok::<(), softmargin::Error>(())
+    /// ```
+    pub fn logit(value: f64) -> Self {
+        Self::Logit { value: MarginValue::One(value) }
+    }
+
     /// A margin of one angle, in radians, added to the target's: past pi the margin goes on, and its gradient is exact.
     ///
     /// ```
@@ -211,14 +223,26 @@ impl Margin {
     }
 
     pub(crate) fn set_class_counts(&mut self, counts: &[u64]) {
+        for place in self.class_counts_mut() {
+            *place = Some(counts.to_vec());
+        }
+    }
+
+    /// Sets the class counts only where there are none.
+    pub(crate) fn set_missing_class_counts(&mut self, counts: &[u64]) {
+        for place in self.class_counts_mut() {
+            place.get_or_insert_with(|| counts.to_vec());
+        }
+    }
+
+    /// The class counts of all margin values by frequency.
+    fn class_counts_mut(&mut self) -> impl Iterator<Item = &mut Option<Vec<u64>>> {
         let places = match self {
             Self::None => [None, None],
             Self::Score { value } | Self::Logit { value } => [value.class_counts_mut(), None],
             Self::Angle(angle) => [angle.plus.class_counts_mut(), angle.minus.class_counts_mut()],
         };
-        for place in places.into_iter().flatten() {
-            *place = Some(counts.to_vec());
-        }
+        places.into_iter().flatten()
     }
 
     /// Whether any of its margin values is such.

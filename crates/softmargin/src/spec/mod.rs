@@ -121,6 +121,12 @@ impl LossSpec {
         self.margin.set_class_counts(counts);
         self
     }
+
+    /// The same with the number of samples of each class (C), where a margin goes by them and has no counts yet.
+    pub(crate) fn with_missing_class_counts(mut self, counts: &[u64]) -> Self {
+        self.margin.set_missing_class_counts(counts);
+        self
+    }
 }
 
 fn one() -> usize {

@@ -2,7 +2,7 @@
 
 use crate::gradients::preset_entries;
 use softmargin::presets::{self, Preset};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a preset lacks.
 fn lacks(preset: &Preset) -> Vec<String> {
@@ -27,7 +27,28 @@ fn lacks(preset: &Preset) -> Vec<String> {
         }
     }
     lacks.extend(lacks_of_file(preset));
+    lacks.extend(lacks_of_constant(preset));
     lacks
+}
+
+/// What the constant of the preset lacks: its name, its place, its way out of the module.
+fn lacks_of_constant(preset: &Preset) -> Vec<String> {
+    let stem = preset.name.replace('-', "_");
+    let constant = stem.to_uppercase();
+    let definition = format!("pub const {constant}: Preset = Preset {{\n    name: \"{}\",\n", preset.name);
+    let export = format!("pub use {stem}::{constant};\n");
+    let mut lacks = Vec::new();
+    for (file, needed) in [(format!("{stem}.rs"), definition), ("mod.rs".into(), export)] {
+        let text = std::fs::read_to_string(folder().join(&file)).unwrap_or_default();
+        if !text.contains(&needed) {
+            lacks.push(format!("{needed:?} in src/presets/{file}"));
+        }
+    }
+    lacks
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/presets")
 }
 
 /// What the documentation that opens the preset's own file lacks.
@@ -73,7 +94,7 @@ fn a_preset_that_lacks_things_is_found() {
     let mut impostor = *presets::find("arcface").unwrap();
     (impostor.name, impostor.paper, impostor.equation) = ("impostor", "somewhere", " ");
     let found = lacks(&impostor).join("; ");
-    for part in ["golden/impostor.json", "gradient tests", "twin", "equation", "src/presets/impostor.rs"] {
+    for part in ["golden/impostor.json", "gradient tests", "twin", "equation", "src/presets/impostor.rs", "IMPOSTOR"] {
         assert!(found.contains(part), "{part}: {found}");
     }
 }
@@ -85,12 +106,11 @@ fn names_are_unique_and_files_belong_to_presets() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/presets");
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let stem = name.trim_end_matches(".rs").replace('_', "-");
         let known = presets::all().iter().any(|preset| preset.name == stem);
-        assert!(known || ["mod", "tests"].contains(&stem.as_str()), "src/presets/{name} is no preset's file");
+        assert!(known || ["mod", "preset"].contains(&stem.as_str()), "src/presets/{name} is no preset's file");
     }
     for name in softmargin_oracle::PRESET_NAMES {
         assert!(presets::find(name).is_ok(), "the twin knows {name}");

@@ -16,6 +16,7 @@ mod head;
 mod inputs;
 mod instructions;
 mod invariance;
+mod loss_request;
 mod margin_values;
 mod margins;
 mod measures_and_smooth;

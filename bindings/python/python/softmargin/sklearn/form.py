@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import row_norms
 
-from softmargin._loss import Loss, losses
+from softmargin._loss import Loss, LossOptions, needs_class_counts
 
 PAIR = np.array([-0.5, 0.5])  # the factors of one vector that two classes share
-MARGIN_VALUES = ("value", "plus", "minus")  # keys of a margin
 
 
 @dataclasses.dataclass
@@ -106,31 +105,9 @@ def make_loss(
     spec: dict[str, Any] | None = None,
 ) -> Loss:
     """Returns the loss of the classes; ``counts`` (C) are used by the losses whose margin depends on them."""
-    counts = counts if lacks_counts(loss) else None
+    options = LossOptions(scale=scale, margin=margin, spec=spec)
+    counts = counts if needs_class_counts(loss, options) else None
     return Loss(loss, num_classes, scale=scale, margin=margin, spec=spec, class_counts=counts)
-
-
-def lacks_counts(loss: str | dict[str, Any]) -> bool:
-    """Returns True if a margin depends on the counts of classes, and none are given."""
-    section = loss if isinstance(loss, dict) else {"name": loss}
-    if not isinstance(section.get("name"), str):
-        return False  # Loss raises the error
-    given = table_under(table_under(section, "spec"), "margin")
-    preset = losses(section["name"])["spec"]["margin"]
-    # A margin of another kind replaces the preset's completely.
-    margins = [given] if given.get("kind", preset["kind"]) != preset["kind"] else [preset, given]
-    for key in MARGIN_VALUES:
-        tables = [table_under(margin, key) for margin in margins]
-        if any({"by-frequency", "by_frequency"} & set(table) for table in tables):
-            keys = set().union(*(table_under(table, "by-frequency") for table in tables))
-            return not keys & {"class-counts", "class_counts"}
-    return False
-
-
-def table_under(table: dict[str, Any], name: str) -> dict[str, Any]:
-    """Returns the table under a key, with hyphens or underscores; an empty one if there is none."""
-    found = table.get(name, table.get(name.replace("-", "_")))
-    return found if isinstance(found, dict) else {}
 
 
 def total_weight(codes: NDArray[Any], weights: NDArray[Any] | None) -> float:
