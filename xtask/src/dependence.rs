@@ -4,11 +4,13 @@ use crate::cargo_command;
 use serde_json::Value;
 
 /// Which crates of the project a crate may use, and which more its tests may.
-const ALLOWED: [(&str, &[&str], &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str], &[&str]); 9] = [
     ("softmargin", &[], &["softmargin-oracle"]),
     ("softmargin-oracle", &[], &[]),
     ("softmargin-burn", &["softmargin"], &["softmargin-oracle"]),
-    ("softmargin-lab", &["softmargin", "softmargin-burn"], &[]),
+    ("softmargin-metrics", &["softmargin"], &[]),
+    ("softmargin-report", &[], &[]),
+    ("softmargin-lab", &["softmargin", "softmargin-burn", "softmargin-metrics", "softmargin-report"], &[]),
     ("softmargin-cli", &["softmargin", "softmargin-lab"], &[]),
     ("softmargin-python", &["softmargin"], &[]),
     ("xtask", &[], &[]),
