@@ -1,11 +1,11 @@
-//! `softmargin completions`: made from the same definitions as `--help`.
+//! `softmargin completions`: generated from the definitions of `--help`.
 
 use crate::args::{Arguments, Common, CompletionsOptions};
 use clap::CommandFactory;
 use serde::Serialize;
 use softmargin_lab::Error;
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Output {
     shell: String,

@@ -13,7 +13,7 @@ use super::convolution::{COLUMNS, Correlation, Grid, Input, Kernel, convolve, co
 use super::lanes::{LANES, Lane, widest};
 use super::memory::Buffer;
 use super::{batch_normalization, pooling};
-use pooling::Source;
+use pooling::PreActivation;
 use rayon::prelude::*;
 use softmargin::InstructionSet;
 use softmargin::simd::{Instructions, Work, run_on};
@@ -339,9 +339,9 @@ impl Work for Activate<'_> {
 }
 
 #[inline(always)]
-fn source<'a>(shape: &Shape, affine: &'a Affine, y: &'a [f32], framed: &'a [f32]) -> Source<'a> {
+fn source<'a>(shape: &Shape, affine: &'a Affine, y: &'a [f32], framed: &'a [f32]) -> PreActivation<'a> {
     let skip = shape.skip.then(|| as_lanes(framed));
-    Source { y: as_lanes(y), grid: shape.convolved(), affine, skip }
+    PreActivation { y: as_lanes(y), grid: shape.convolved(), affine, skip }
 }
 
 /// The whole layer for some images.

@@ -13,6 +13,4 @@ mod tests;
 
 pub use profile::{PARTS, profile};
 
-use lanes::LANES;
-
-pub(super) use flex::{Request, fits, forward};
+pub(super) use flex::{LayerOptions, fits, forward};

@@ -13,9 +13,9 @@ use super::convolution::Grid;
 use super::lanes::{LANES, Lane, multiply_add};
 use softmargin::simd::Instructions;
 
-/// What `z` of one image is made of.
+/// The parts of `z` of one image.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct PreActivation<'a> {
     pub(super) y: &'a [Lane],
     pub(super) grid: Grid,
     pub(super) affine: &'a Affine,
@@ -23,7 +23,7 @@ pub(super) struct Source<'a> {
     pub(super) skip: Option<&'a [Lane]>,
 }
 
-impl Source<'_> {
+impl PreActivation<'_> {
     #[inline(always)]
     fn vectors(&self) -> usize {
         self.affine.scale.len()
@@ -64,7 +64,7 @@ fn largest(window: &[Lane; 4]) -> Lane {
 const WINDOW: [[usize; 2]; 4] = [[0, 0], [0, 1], [1, 0], [1, 1]];
 
 #[inline(always)]
-fn window<I: Instructions>(source: &Source<'_>, row: usize, column: usize, vector: usize) -> [Lane; 4] {
+fn window<I: Instructions>(source: &PreActivation<'_>, row: usize, column: usize, vector: usize) -> [Lane; 4] {
     let mut window = [[0.0; LANES]; 4];
     for place in 0..4 {
         let [down, right] = WINDOW[place];
@@ -75,7 +75,7 @@ fn window<I: Instructions>(source: &Source<'_>, row: usize, column: usize, vecto
 
 /// Computes the output of one image, whose rows have `width` pixels.
 #[inline(always)]
-pub(super) fn activate<I: Instructions>(source: Source<'_>, pool: bool, width: usize, out: &mut [Lane]) {
+pub(super) fn activate<I: Instructions>(source: PreActivation<'_>, pool: bool, width: usize, out: &mut [Lane]) {
     let vectors = source.vectors();
     for (row, out) in out.chunks_exact_mut(width * vectors).enumerate() {
         for (column, out) in out.chunks_exact_mut(vectors).enumerate() {
@@ -98,7 +98,7 @@ pub(super) fn activate<I: Instructions>(source: Source<'_>, pool: bool, width: u
 /// Writes `dz` of one image over zeros and adds up `dz` and `dz (y - mean)` of each channel.
 #[inline(always)]
 pub(super) fn slopes<I: Instructions>(
-    source: Source<'_>,
+    source: PreActivation<'_>,
     pool: bool,
     upstream: &[Lane],
     width: usize,
@@ -161,7 +161,7 @@ fn take(left: &mut Lane, z: &Lane, best: &Lane) -> Lane {
 }
 
 #[inline(always)]
-fn add<I: Instructions>(sums: &mut [Lane; 2], slope: Lane, source: &Source<'_>, place: usize, vector: usize) {
+fn add<I: Instructions>(sums: &mut [Lane; 2], slope: Lane, source: &PreActivation<'_>, place: usize, vector: usize) {
     let (y, mean, slope, mut new) = (source.y[place], source.affine.mean[vector], slope, *sums);
     for lane in 0..LANES {
         new[0][lane] += slope[lane];

@@ -4,8 +4,9 @@
 use super::batch_normalization::Statistics;
 use super::convolution::Grid;
 use super::layer::{Gradients, Parameters, Shape, Trained, backward, infer, train};
+use crate::config::Convolution;
 use crate::generator::{Generator, Purpose};
-use crate::network::{Convolution, Layer};
+use crate::network::convolutions::Layer;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use softmargin::InstructionSet;

@@ -1,4 +1,4 @@
-//! Files and folders that are whole or not there: they are put together beside their place and moved into it.
+//! Atomic writes: files and folders are assembled beside their place and renamed, so that each is complete or absent.
 
 use crate::error::Error;
 use std::ffi::OsString;
@@ -7,11 +7,11 @@ use std::io::Write;
 use std::path::Path;
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-/// Checks, before long work, that nothing is at a path yet and that something can be made there.
+/// Checks, before long work, that a path does not exist and that a file can be made there.
 ///
 /// # Errors
-/// When something is there already, or its parent is missing or not writable.
-pub fn check_place(path: &Path) -> Result<(), Error> {
+/// If the path exists, or its parent is missing or not writable.
+pub fn check_new_path(path: &Path) -> Result<(), Error> {
     if fs::symlink_metadata(path).is_ok() {
         let advice = "choose another, or remove this one";
         return Err(Error::request(path.display(), "a new path", "one that exists", advice));
@@ -22,10 +22,10 @@ pub fn check_place(path: &Path) -> Result<(), Error> {
     temporary_file(path).map(|_| ())
 }
 
-/// Writes a file.
+/// Writes a new file.
 ///
 /// # Errors
-/// When it cannot be written, or something has come to be there meanwhile.
+/// If it cannot be written, or the path exists.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut file = temporary_file(path)?;
     let written = file.write_all(content).and_then(|()| file.as_file().sync_all());
@@ -34,34 +34,34 @@ pub fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes a file in the place of the one that is there, if any. Whoever reads it finds the old content or the new.
+/// Writes a file, replacing an existing one. A reader sees the old content or the new.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If it cannot be written.
 pub fn replace_file(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let unwritable = |cause: std::io::Error| Error::io(path, "a file that can be written", cause.kind().into());
+    let not_writable = |cause: std::io::Error| Error::io(path, "a file that can be written", cause.kind().into());
     let mut file = temporary_file(path)?;
-    file.write_all(content).map_err(unwritable)?;
-    file.persist(path).map_err(|cause| unwritable(cause.error))?;
+    file.write_all(content).map_err(not_writable)?;
+    file.persist(path).map_err(|cause| not_writable(cause.error))?;
     Ok(())
 }
 
-/// Writes a folder of files.
+/// Writes a new folder of files.
 ///
 /// # Errors
-/// When it cannot be written, or something has come to be there meanwhile.
+/// If it cannot be written, or the path exists.
 pub(crate) fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
     let folder = temporary_folder(path, "a folder to write into")?;
     for (name, content) in files {
         write_file(&folder.path().join(name), content)?;
     }
     move_folder(folder.path(), path).map_err(|cause| Error::io(path, "a folder to move into place", cause))?;
-    // It has moved: there is nothing left to remove.
+    // It has been moved: there is nothing to remove.
     let _ = folder.keep();
     Ok(())
 }
 
-/// Moves a folder to where nothing is. A rename alone would take the place of an empty folder.
+/// Moves a folder to a path that does not exist. A rename alone would replace an empty folder.
 pub(crate) fn move_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     if fs::symlink_metadata(to).is_ok() {
         return Err(std::io::ErrorKind::AlreadyExists.into());
@@ -75,17 +75,17 @@ fn temporary_file(path: &Path) -> Result<NamedTempFile, Error> {
     builder.prefix(&prefix);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(parent(path)).map_err(|cause| unmade(path, "a folder to write into", &cause))
+    builder.tempfile_in(parent(path)).map_err(|cause| not_made(path, "a folder to write into", &cause))
 }
 
-/// A folder beside a path, so that one rename moves it there; `expected` says what a parent must be to hold it.
+/// A temporary folder beside a path, so that one rename moves it there; `expected` describes the parent for messages.
 pub(crate) fn temporary_folder(path: &Path, expected: &str) -> Result<TempDir, Error> {
     let prefix = prefix(path);
     let mut builder = Builder::new();
     builder.prefix(&prefix);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder.tempdir_in(parent(path)).map_err(|cause| unmade(path, expected, &cause))
+    builder.tempdir_in(parent(path)).map_err(|cause| not_made(path, expected, &cause))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -99,8 +99,8 @@ fn prefix(path: &Path) -> OsString {
     prefix
 }
 
-/// The kind of the error alone: the whole has the name of the temporary file, which tells nobody anything.
-fn unmade(path: &Path, expected: &str, cause: &std::io::Error) -> Error {
+/// Only the kind of the error: its text contains the name of the temporary file, which means nothing to the user.
+fn not_made(path: &Path, expected: &str, cause: &std::io::Error) -> Error {
     Error::io(parent(path), expected, cause.kind().into())
 }
 
@@ -109,20 +109,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_already_stays_and_a_missing_parent_is_said() {
+    fn existing_files_stay_and_a_missing_parent_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("x");
-        check_place(&path).unwrap();
+        check_new_path(&path).unwrap();
         write_file(&path, b"first").unwrap();
-        assert_eq!(check_place(&path).unwrap_err().exit_code(), 2);
+        assert_eq!(check_new_path(&path).unwrap_err().exit_code(), 2);
         assert!(write_file(&path, b"second").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"first");
-        assert_eq!(check_place(&home.path().join("no/x")).unwrap_err().exit_code(), 2);
+        assert_eq!(check_new_path(&home.path().join("no/x")).unwrap_err().exit_code(), 2);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing else is left");
     }
 
     #[test]
-    fn a_folder_that_cannot_be_whole_is_not_there() {
+    fn a_folder_that_cannot_be_completed_is_absent() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("x");
         let files = [("a".to_owned(), vec![1]), ("no/b".to_owned(), vec![2])];

@@ -1,4 +1,4 @@
-//! The frame of a page.
+//! The frame of a page, and text that is safe inside it.
 
 use std::fmt::Write;
 
@@ -13,8 +13,8 @@ dt{color:#5b6675}dd{margin:0;overflow-wrap:anywhere}pre{background:#f4f6f8;paddi
 details{margin:2rem 0}summary{cursor:pointer}p.note{color:#5b6675;font-size:.85rem;margin:.3rem 0}\
 svg{max-width:100%;height:auto}";
 
-/// A whole page; the title is text, the parts are markup.
-pub(super) fn document(title: &str, parts: &[String]) -> String {
+/// A whole page; the title is plain text, the parts are HTML.
+pub(crate) fn document(title: &str, parts: &[String]) -> String {
     let title = escape(title);
     let mut page = format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n");
     let _ = writeln!(page, "<meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style>");
@@ -25,19 +25,13 @@ pub(super) fn document(title: &str, parts: &[String]) -> String {
     page + "</html>\n"
 }
 
-/// Names and values, one below the other; both are text.
-pub(super) fn facts(rows: &[(&str, String)]) -> String {
-    let rows = rows.iter().map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>", escape(name), escape(value)));
-    format!("<dl>{}</dl>", rows.collect::<String>())
-}
-
-/// A share as text.
-pub(super) fn percent(share: f64, digits: usize) -> String {
+/// A share from 0 to 1 as text.
+pub(crate) fn percent(share: f64, digits: usize) -> String {
     format!("{:.digits$} %", 100.0 * share)
 }
 
-/// Names of classes and files may hold anything.
-pub(super) fn escape(text: &str) -> String {
+/// Plain text as HTML: names of classes and files may contain any character.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -46,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_break_the_page() {
+    fn special_characters_are_escaped() {
         assert_eq!(escape("<b>&\""), "&lt;b&gt;&amp;&quot;");
     }
 }

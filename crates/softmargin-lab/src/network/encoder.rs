@@ -1,62 +1,11 @@
-//! What turns a sample into an embedding: convolutions for images, a projection or nothing for embeddings.
+//! The encoder turns a sample into an embedding: convolutions for images; a projection, or nothing, for embeddings.
 
-use crate::network::{Plan, Recognizer, initial_weight};
+use super::convolutions::Recognizer;
+use super::initial_weight::initial_weight;
+use crate::config::EncoderPlan;
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
-
-/// The layers of an [`Encoder`], as plain data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum EncoderPlan {
-    /// Convolutions and a fully connected layer: for images.
-    Convolutional(Plan),
-    /// A linear map without bias and a batch normalization.
-    Projection {
-        /// Values of a sample.
-        inputs: usize,
-        /// Numbers in an embedding.
-        embedding: usize,
-    },
-    /// The values of a sample are its embedding.
-    None {
-        /// Values of a sample, and numbers in an embedding.
-        inputs: usize,
-    },
-}
-
-impl EncoderPlan {
-    /// The names of the kinds.
-    pub const KINDS: [&str; 3] = ["convolutional", "projection", "none"];
-
-    /// Numbers in an embedding.
-    #[must_use]
-    pub fn embedding(&self) -> usize {
-        match self {
-            Self::Convolutional(plan) => plan.embedding,
-            Self::Projection { embedding, .. } => *embedding,
-            Self::None { inputs } => *inputs,
-        }
-    }
-
-    /// Values that its first layer makes of a sample: the measure of how many samples are looked at together.
-    pub(crate) fn first_layer_values(&self) -> usize {
-        match self {
-            Self::Convolutional(plan) => plan.first_layer_values(),
-            _ => self.embedding().max(1),
-        }
-    }
-
-    /// Numbers in the kernels and matrices. Saturates: a plan may come from a file that was changed.
-    pub(crate) fn weights(&self) -> usize {
-        match self {
-            Self::Convolutional(plan) => plan.weights(),
-            Self::Projection { inputs, embedding } => inputs.saturating_mul(*embedding),
-            Self::None { .. } => 0,
-        }
-    }
-}
 
 /// Turns samples into embeddings.
 #[derive(Module, Debug)]
@@ -102,7 +51,7 @@ impl Encoder {
 impl Projection {
     fn new(inputs: usize, embedding: usize, seed: u64, device: &Device) -> Self {
         let mut linear = LinearConfig::new(inputs, embedding).with_bias(false).init(device);
-        // The first parameter of the encoder, as that of the first convolution is.
+        // Stream 0, as the first convolution.
         linear.weight = initial_weight([inputs, embedding], inputs, seed, 0, device);
         Self { linear, normalization: BatchNormConfig::new(embedding).init(device) }
     }
@@ -142,18 +91,5 @@ mod tests {
         };
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
-    }
-
-    #[test]
-    fn plans_are_files() {
-        for plan in [
-            EncoderPlan::Convolutional(Plan::for_images([1, 8, 8], 16)),
-            EncoderPlan::Projection { inputs: 3, embedding: 2 },
-            EncoderPlan::None { inputs: 3 },
-        ] {
-            let text = toml::to_string(&plan).unwrap();
-            assert_eq!(toml::from_str::<EncoderPlan>(&text).unwrap(), plan, "{text}");
-            assert!(toml::from_str::<EncoderPlan>(&format!("depth = 3\n{text}")).is_err(), "{text}");
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! Images and arrays that are given to a model as they come: files, folders, standard input. One that cannot be read stops
-//! none of the others.
+//! Files of unlabeled samples: images and arrays from files, folders or standard input. A file that cannot be read does not
+//! stop the others.
 
 use crate::data::{Input, NpyArray, Preparation, Samples, sample_files};
 use crate::error::Error;
@@ -10,33 +10,33 @@ use std::path::{Path, PathBuf};
 /// The first bytes of a `.npy` file.
 const NPY: &[u8] = b"\x93NUMPY";
 
-/// Something that samples are in.
+/// A file, or a folder of files, with samples.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Source {
+pub enum InputFile {
     /// A file, or a folder of files.
     Path(PathBuf),
-    /// The content of a file that has no path, with a name for it.
+    /// A name and the content of a file without a path.
     Content(String, Vec<u8>),
 }
 
-/// A source that could not be read.
+/// A file that could not be read.
 #[derive(Debug)]
-pub struct Failure {
-    /// The source.
+pub struct UnreadableFile {
+    /// The path or the name.
     pub file: String,
-    /// Why not.
+    /// The reason.
     pub error: Error,
 }
 
-/// Where a sample comes from; as text `file` or `file[row]`.
+/// The file and row of a sample; as text `file` or `file[row]`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Origin {
+pub(crate) struct SampleOrigin {
     pub(crate) file: String,
-    /// Its row, in an array.
+    /// The row of an array.
     pub(crate) row: Option<usize>,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SampleOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.row {
             Some(row) => write!(f, "{}[{row}]", self.file),
@@ -45,24 +45,24 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Sources with the folders among them replaced by the files in them.
-pub(crate) struct Sources {
-    files: Vec<Source>,
-    /// What the user should know of the folders.
+/// Input files; folders are replaced by the files in them.
+pub(crate) struct InputFiles {
+    files: Vec<InputFile>,
+    /// Remarks on the folders.
     pub(crate) notes: Vec<String>,
 }
 
-/// Pieces of samples are so many batches: enough for the next to be read meanwhile.
+/// The number of batches that are read together.
 const BATCHES: usize = 8;
 
-impl Sources {
+impl InputFiles {
     /// # Errors
-    /// On a folder that cannot be read or has nothing for such a model.
-    pub(crate) fn expand(sources: &[Source], input: &Input) -> Result<Self, Error> {
+    /// If a folder cannot be read or has no files for such a model.
+    pub(crate) fn expand(sources: &[InputFile], input: &Input) -> Result<Self, Error> {
         let mut expanded = Self { files: Vec::new(), notes: Vec::new() };
         for source in sources {
             match source {
-                Source::Path(path) if path.is_dir() => expanded.add_folder(path, input)?,
+                InputFile::Path(path) if path.is_dir() => expanded.add_folder(path, input)?,
                 source => expanded.files.push(source.clone()),
             }
         }
@@ -74,7 +74,7 @@ impl Sources {
         let (files, others) = sample_files(folder, images)?;
         let kinds = if images { "PNG, JPEG or .npy files" } else { ".npy files" };
         if files.is_empty() {
-            let found = format!("none, and {others} other files and folders");
+            let found = format!("none among {others} files and folders");
             return Err(Error::request(folder.display(), format!("a folder with {kinds}"), found, ""));
         }
         if others > 0 {
@@ -82,71 +82,71 @@ impl Sources {
                 if others == 1 { "1 other file or folder" } else { &format!("{others} other files and folders") };
             self.notes.push(format!("{}: {other} left out; {kinds} are read", folder.display()));
         }
-        self.files.extend(files.into_iter().map(Source::Path));
+        self.files.extend(files.into_iter().map(InputFile::Path));
         Ok(())
     }
 
-    /// Hands all samples to `work`, a piece at a time, in order; `watch` is told how many are done and how many there are,
-    /// as far as is known. The sources that cannot be read come back.
+    /// Calls `work` with some samples at a time, in order, and `progress` with the number of completed samples and of all
+    /// samples that are known so far. Returns the files that cannot be read.
     ///
     /// # Errors
-    /// That of the first source if none can be read; and whatever `work` says.
-    pub(crate) fn each_piece(
+    /// The error of the first file if none can be read; an error of `work`.
+    pub(crate) fn for_each_chunk(
         &self,
         input: &Input,
-        at_once: usize,
-        watch: impl Fn(usize, usize),
-        mut work: impl FnMut(&[Origin], &Samples) -> Result<(), Error>,
-    ) -> Result<Vec<Failure>, Error> {
+        batch_size: usize,
+        progress: impl Fn(usize, usize),
+        mut work: impl FnMut(&[SampleOrigin], &Samples) -> Result<(), Error>,
+    ) -> Result<Vec<UnreadableFile>, Error> {
         let mut failures = Vec::new();
         let (mut done, mut seen) = (0, 0);
-        for chunk in self.files.chunks(at_once * BATCHES) {
-            let piece = Piece::read(chunk, input, &mut failures)?;
+        for chunk in self.files.chunks(batch_size * BATCHES) {
+            let chunk_samples = FileSamples::read(chunk, input, &mut failures)?;
             seen += chunk.len();
-            let rows: Vec<usize> = (0..piece.origins.len()).collect();
+            let rows: Vec<usize> = (0..chunk_samples.origins.len()).collect();
             let end = done + rows.len();
-            for rows in rows.chunks(at_once * BATCHES) {
-                work(&piece.origins[rows[0]..][..rows.len()], &piece.samples.select(rows))?;
+            for rows in rows.chunks(batch_size * BATCHES) {
+                work(&chunk_samples.origins[rows[0]..][..rows.len()], &chunk_samples.samples.select(rows))?;
                 done += rows.len();
-                watch(done, end + self.files.len() - seen);
+                progress(done, end + self.files.len() - seen);
             }
         }
         if done > 0 || failures.is_empty() {
             return Ok(failures);
         }
         let more = failures.len() - 1;
-        let Failure { error, .. } = failures.swap_remove(0);
-        Err(if more > 0 { error.with_advice(format_args!("{more} more fail, and none can be read")) } else { error })
+        let UnreadableFile { error, .. } = failures.swap_remove(0);
+        Err(if more > 0 { error.with_advice(format_args!("{more} more cannot be read")) } else { error })
     }
 }
 
-/// Values as a model takes them: of images or of embeddings.
+/// The values of samples: bytes of images, floats of embeddings.
 #[derive(Debug, PartialEq)]
 enum Values {
     Bytes(Vec<u8>),
     Floats(Vec<f32>),
 }
 
-/// The samples of some sources together.
-struct Piece {
-    origins: Vec<Origin>,
+/// The samples of some files together.
+struct FileSamples {
+    origins: Vec<SampleOrigin>,
     samples: Samples,
 }
 
-impl Piece {
-    fn read(sources: &[Source], input: &Input, failures: &mut Vec<Failure>) -> Result<Self, Error> {
+impl FileSamples {
+    fn read(sources: &[InputFile], input: &Input, failures: &mut Vec<UnreadableFile>) -> Result<Self, Error> {
         let read: Vec<Result<(Option<usize>, Values), Error>> =
             sources.par_iter().map(|source| source.read(input)).collect();
         let (mut origins, mut bytes, mut floats) = (Vec::new(), Vec::new(), Vec::new());
         for (source, result) in sources.iter().zip(read) {
             let file = source.name();
             match result {
-                Err(error) => failures.push(Failure { file, error }),
+                Err(error) => failures.push(UnreadableFile { file, error }),
                 Ok((rows, values)) => {
                     match rows {
-                        None => origins.push(Origin { file, row: None }),
+                        None => origins.push(SampleOrigin { file, row: None }),
                         Some(rows) => {
-                            origins.extend((0..rows).map(|row| Origin { file: file.clone(), row: Some(row) }))
+                            origins.extend((0..rows).map(|row| SampleOrigin { file: file.clone(), row: Some(row) }))
                         }
                     }
                     match values {
@@ -164,7 +164,7 @@ impl Piece {
     }
 }
 
-impl Source {
+impl InputFile {
     fn name(&self) -> String {
         match self {
             Self::Path(path) => path.display().to_string(),
@@ -172,7 +172,7 @@ impl Source {
         }
     }
 
-    /// How many rows there are in an array, or nothing for an image; and the values as the model wants them.
+    /// The number of rows, if it is an array, and the values as the model expects them.
     fn read(&self, input: &Input) -> Result<(Option<usize>, Values), Error> {
         match (self.array()?, input) {
             (Some(array), Input::Images(preparation)) => images(&self.name(), array, preparation),
@@ -192,7 +192,7 @@ impl Source {
         }
     }
 
-    /// The array, if it is one.
+    /// The array, if the file contains one.
     fn array(&self) -> Result<Option<NpyArray>, Error> {
         match self {
             Self::Content(name, bytes) if bytes.starts_with(NPY) => {
@@ -206,7 +206,7 @@ impl Source {
     }
 }
 
-/// Images (N, H, W) or (N, H, W, C), of bytes or of numbers from 0 to 1.
+/// Images (N, H, W) or (N, H, W, C), of bytes or of values from 0 to 1.
 fn images(name: &str, array: NpyArray, preparation: &Preparation) -> Result<(Option<usize>, Values), Error> {
     let shape = array.shape().to_vec();
     let [rows, height, width, channels] = match shape[..] {
@@ -230,13 +230,13 @@ fn images(name: &str, array: NpyArray, preparation: &Preparation) -> Result<(Opt
 fn bytes_of(name: &str, values: &[f32]) -> Result<Vec<u8>, Error> {
     if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
         let advice = "divide by 255, or give an array of uint8";
-        return Err(Error::request(name, "images of numbers from 0 to 1", value, advice));
+        return Err(Error::request(name, "images with values from 0 to 1", value, advice));
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 255")]
     Ok(values.iter().map(|value| (255.0 * value).round() as u8).collect())
 }
 
-/// Embeddings (N, D) of finite numbers.
+/// Finite embeddings (N, D).
 fn embeddings(name: &str, array: NpyArray, size: usize) -> Result<(Option<usize>, Values), Error> {
     let rows = match *array.shape() {
         [rows, columns] if columns == size => rows,
@@ -249,7 +249,7 @@ fn embeddings(name: &str, array: NpyArray, size: usize) -> Result<(Option<usize>
     let values = array.into_f32()?;
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
         let found = format!("{} in row {}, column {}", values[at], at / size, at % size);
-        return Err(Error::failure(name, "finite numbers", found, "take the row out"));
+        return Err(Error::failure(name, "finite values", found, "remove the row"));
     }
     Ok((Some(rows), Values::Floats(values)))
 }
@@ -264,25 +264,25 @@ mod tests {
         Input::Images(Preparation::new(1, side, side, Ink::AsIs).unwrap())
     }
 
-    /// Where samples come from, their values, and what fails.
-    type Everything = (Vec<Origin>, Vec<f32>, Vec<Failure>);
+    /// The origins and values of the samples, and the unreadable files.
+    type Everything = (Vec<SampleOrigin>, Vec<f32>, Vec<UnreadableFile>);
 
-    /// What `work` gets of some sources.
-    fn all(sources: &[Source], input: &Input) -> Result<Everything, Error> {
+    /// What `work` receives for some files.
+    fn all(sources: &[InputFile], input: &Input) -> Result<Everything, Error> {
         let (mut origins, mut values) = (Vec::new(), Vec::new());
-        let take = |some: &[Origin], samples: &Samples| {
+        let take = |some: &[SampleOrigin], samples: &Samples| {
             let mut batch = Vec::new();
             samples.batch_f32(&(0..samples.count()).collect::<Vec<_>>(), &mut batch)?;
             origins.extend(some.to_vec());
             values.extend(batch);
             Ok(())
         };
-        let failures = Sources::expand(sources, input)?.each_piece(input, 1, |_, _| (), take)?;
+        let failures = InputFiles::expand(sources, input)?.for_each_chunk(input, 1, |_, _| (), take)?;
         Ok((origins, values, failures))
     }
 
-    fn content(name: &str, bytes: &[u8]) -> Source {
-        Source::Content(name.into(), bytes.to_vec())
+    fn content(name: &str, bytes: &[u8]) -> InputFile {
+        InputFile::Content(name.into(), bytes.to_vec())
     }
 
     /// A `.npy` file with an array of bytes or of single precision.
@@ -305,24 +305,24 @@ mod tests {
         let (origins, read, failures) = all(&sources, &Input::Embeddings { size: 2 }).unwrap();
         assert_eq!(read, [values.as_slice(), &[7.0, 8.0]].concat());
         assert_eq!(origins.len(), 21);
-        assert_eq!(origins[19], Origin { file: "a".into(), row: Some(19) });
+        assert_eq!(origins[19], SampleOrigin { file: "a".into(), row: Some(19) });
         assert_eq!((failures.len(), failures[0].file.as_str()), (1, "b"));
     }
 
     #[test]
     fn nothing_that_can_be_read_is_an_error_that_counts() {
         let error = all(&[content("a", b"x"), content("b", b"y")], &images_of(8)).unwrap_err().to_string();
-        assert!(error.starts_with("a: expected") && error.contains("1 more fail"), "{error}");
+        assert!(error.starts_with("a: expected") && error.contains("1 more cannot be read"), "{error}");
     }
 
     #[test]
-    fn embeddings_that_do_not_fit_are_refused() {
-        let refused = |values: &[f32], columns| {
+    fn embeddings_of_another_shape_or_not_finite_are_rejected() {
+        let rejected = |values: &[f32], columns| {
             let array = content("x", &npy_writer::matrix(values, columns).unwrap());
             all(&[array], &Input::Embeddings { size: 2 }).unwrap_err().to_string()
         };
-        assert!(refused(&[1.0, 2.0, 3.0], 3).contains("(N, 2)"));
-        assert!(refused(&[1.0, 2.0, f32::NAN, 0.0], 2).contains("NaN in row 1, column 0"));
+        assert!(rejected(&[1.0, 2.0, 3.0], 3).contains("(N, 2)"));
+        assert!(rejected(&[1.0, 2.0, f32::NAN, 0.0], 2).contains("NaN in row 1, column 0"));
     }
 
     #[test]

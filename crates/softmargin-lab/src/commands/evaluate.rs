@@ -1,64 +1,67 @@
-//! The model of a run directory, measured on samples of known classes.
+//! The command `evaluate`: the model of a run on labeled samples.
 
+use super::matched_dataset::{MatchedDataset, NewClasses, Part};
+use super::report_records::evaluation_record;
+use super::saved_model::predictor;
 use crate::data::DataSource;
 use crate::device::DeviceChoice;
 use crate::error::Error;
-use crate::evaluation::{ClassCount, Evaluation};
-use crate::model::Model;
-use crate::predictor::Predictor;
-use crate::report::{self, Heading};
-use crate::run_data::{NewClasses, Part, RunData};
-use crate::run_dir::Run;
+use crate::predictor::Evaluation;
+use crate::run::Run;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
+use softmargin_metrics::{ClassCounts, Classification};
+use softmargin_report::{EvaluationPage, Fact, evaluation_page};
 use std::path::{Path, PathBuf};
 
-/// What is to be measured.
+/// What to evaluate.
 #[derive(Clone, Debug)]
-pub struct EvaluationRequest<'a> {
+pub struct EvaluateRequest<'a> {
     /// The run directory.
     pub run: &'a Path,
-    /// Other data than the run's own.
+    /// The data; those of the run by default.
     pub data: Option<&'a DataSource>,
-    /// Which samples. `None`: the test part of the run's own data, all of other data.
+    /// The part of the data; by default the test set of the data of the run, and all of other data.
     pub part: Option<Part>,
-    /// Where to compute.
+    /// The device to compute on.
     pub device: DeviceChoice,
 }
 
-/// An evaluation, and what it is of: what `evaluate --json` prints.
+/// An evaluation and its subject: the output of `evaluate --json`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct EvaluateSummary {
     /// The run directory.
     pub run: PathBuf,
-    /// The data, in a sentence.
+    /// A description of the data, in a sentence.
     pub data: String,
-    /// Which samples of them.
+    /// The part of the data.
     pub part: Part,
-    /// The loss by name.
+    /// The name of the loss.
     pub loss: String,
     /// (C): the names of the classes.
     pub classes: Vec<String>,
     /// The result.
     pub evaluation: Evaluation,
-    /// What the reader should know of the data.
+    /// Remarks on the data.
     pub notes: Vec<String>,
 }
 
-/// Measures the model of a run; `watch` is told how many samples are done, and how many there are.
+/// Evaluates the model of a run. `progress` is called with the number of completed samples and of all samples.
 ///
 /// # Errors
-/// On a run directory or data that cannot be read, data that are no input of the model or have other classes, and a part
-/// that the data do not have.
-pub fn evaluate(request: &EvaluationRequest, watch: impl Fn(usize, usize) + 'static) -> Result<Measured, Error> {
+/// If the run directory or the data cannot be read, the data have another kind or shape than those of the run or other
+/// classes, or the part does not exist.
+pub fn evaluate(
+    request: &EvaluateRequest,
+    progress: impl Fn(usize, usize) + 'static,
+) -> Result<EvaluateSummary, Error> {
     let device = request.device.open()?;
     let run = Run::read(request.run)?;
-    let data = RunData::load(&run, request.data, NewClasses::Refused)?;
+    let data = MatchedDataset::load(&run, request.data, NewClasses::Rejected)?;
     let part = request.part.unwrap_or(if data.own { Part::Test } else { Part::All });
     let samples: Vec<_> = data.part(part)?.into_iter().map(|(_, samples)| samples).collect();
-    let model = Model::load(&run, &device)?;
     let loss = run.config.loss.name.clone();
-    let evaluation = Predictor::new(model, run.config, device).watched(watch).evaluate_all(&samples)?;
-    Ok(Measured {
+    let evaluation = predictor(&run, device)?.with_progress(progress).evaluate_all(&samples)?;
+    Ok(EvaluateSummary {
         run: request.run.to_owned(),
         data: data.description,
         part,
@@ -69,19 +72,23 @@ pub fn evaluate(request: &EvaluationRequest, watch: impl Fn(usize, usize) + 'sta
     })
 }
 
-impl Measured {
-    /// A page of it, in one file that needs no other.
+impl EvaluateSummary {
+    /// The evaluation as an HTML page, in one file that needs no other.
     #[must_use]
     pub fn page(&self) -> String {
-        let mut facts = vec![("data", self.data.clone()), ("samples", self.part.name().to_owned())];
-        facts.extend(self.notes.iter().map(|note| ("note", note.clone())));
-        facts.push(("trained with", self.loss.clone()));
+        let mut facts = vec![Fact::new("data", &self.data), Fact::new("samples", self.part.name())];
+        facts.extend(self.notes.iter().map(|note| Fact::new("note", note)));
+        facts.push(Fact::new("trained with", &self.loss));
         let title = format!("{}, evaluated", self.run.display());
-        report::evaluation_page(&Heading { title, facts, classes: &self.classes }, &self.evaluation)
+        evaluation_page(&EvaluationPage {
+            title,
+            facts,
+            evaluation: evaluation_record(&self.classes, &self.evaluation),
+        })
     }
 }
 
-/// A class by its name.
+/// A class in the JSON output.
 #[derive(serde::Serialize)]
 struct NamedClass<'a> {
     class: &'a str,
@@ -91,7 +98,7 @@ struct NamedClass<'a> {
     f1: Option<f64>,
 }
 
-/// Samples of one class that were taken for another, by their names.
+/// A confusion in the JSON output.
 #[derive(serde::Serialize)]
 struct NamedConfusion<'a> {
     class: &'a str,
@@ -99,10 +106,11 @@ struct NamedConfusion<'a> {
     count: usize,
 }
 
-impl Serialize for Measured {
+impl Serialize for EvaluateSummary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Evaluation { samples, accuracy, loss, classes, errors } = &self.evaluation;
-        let class = |(name, class): (_, &ClassCount)| NamedClass {
+        let Evaluation { loss, classification } = &self.evaluation;
+        let Classification { samples, accuracy, classes, errors } = classification;
+        let class = |(name, class): (_, &ClassCounts)| NamedClass {
             class: name,
             samples: class.support,
             precision: class.precision(),
@@ -115,12 +123,12 @@ impl Serialize for Measured {
             predicted: &self.classes[error.predicted],
             count: error.count,
         });
-        let mut fields = serializer.serialize_struct("Measured", 10)?;
+        let mut fields = serializer.serialize_struct("EvaluateSummary", 10)?;
         fields.serialize_field("accuracy", accuracy)?;
         fields.serialize_field("loss", loss)?;
         fields.serialize_field("samples", samples)?;
-        fields.serialize_field("mean_recall", &self.evaluation.mean_recall())?;
-        fields.serialize_field("mean_f1", &self.evaluation.mean_f1())?;
+        fields.serialize_field("mean_recall", &classification.mean_recall())?;
+        fields.serialize_field("mean_f1", &classification.mean_f1())?;
         fields.serialize_field("run", &self.run.to_string_lossy())?;
         fields.serialize_field("data", &self.data)?;
         fields.serialize_field("part", &self.part)?;

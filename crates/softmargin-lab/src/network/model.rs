@@ -1,33 +1,34 @@
-//! Network and head: what is trained, saved, loaded and used.
+//! Encoder and head: what is trained, saved, loaded and used.
 
+use super::encoder::Encoder;
+use super::initial_weight::initial_weight;
 use crate::config::Config;
-use crate::encoder::Encoder;
 use crate::error::Error;
-use crate::network::initial_weight;
-use crate::run_dir::{MODEL, Run, STATE, broken};
+use crate::run::{MODEL, STATE, damaged};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
+use softmargin::LossState;
 use softmargin_burn::{MarginHead, MarginHeadConfig};
 use std::path::Path;
 
-/// The stream of random numbers that the prototypes are drawn from; no layer of a network has this number.
+/// The stream of random numbers for the prototypes; no layer of an encoder has this number.
 const PROTOTYPES: u64 = u32::MAX as u64;
 
 /// An encoder that turns samples into embeddings, and a head that turns embeddings into class scores.
 #[derive(Module, Debug)]
 pub struct Model {
-    /// Samples to embeddings.
+    /// Turns samples into embeddings.
     pub network: Encoder,
-    /// Embeddings to scores and loss.
+    /// Turns embeddings into scores and a loss.
     pub head: MarginHead,
 }
 
 impl Model {
-    /// A model as it is before training.
+    /// A model before training.
     ///
     /// # Errors
-    /// When the loss of the configuration does not fit its number of classes.
+    /// If the loss of the configuration does not fit its number of classes.
     pub fn new(config: &Config, device: &Device) -> Result<Self, Error> {
         let (embedding, seed) = (config.network.embedding(), config.training.seed);
         let head = MarginHeadConfig::new(embedding, config.data.classes).with_loss(config.loss.spec.clone());
@@ -39,24 +40,30 @@ impl Model {
         Ok(Self { network: Encoder::new(&config.network, seed, device), head })
     }
 
-    /// The model of a run.
+    /// The model of a configuration with saved weights (the content of `model.safetensors`) and, if its loss has one, the
+    /// saved state of the loss.
     ///
     /// # Errors
-    /// When the file of the model is broken or belongs to another configuration.
-    pub fn load(run: &Run, device: &Device) -> Result<Self, Error> {
-        let mut model = Self::new(&run.config, device)?;
-        let mut store = SafetensorsStore::from_bytes(Some(run.model.clone()));
+    /// If the weights or the state are damaged or belong to another configuration.
+    pub fn load(
+        config: &Config,
+        weights: Vec<u8>,
+        loss_state: Option<&LossState>,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let mut model = Self::new(config, device)?;
+        let mut store = SafetensorsStore::from_bytes(Some(weights));
         model
             .load_from(&mut store)
-            .map_err(|cause| broken(Path::new(MODEL), "the weights of the model in config.toml", brief(&cause)))?;
-        match (&run.checkpoint.loss_state, model.head.state()) {
+            .map_err(|cause| damaged(Path::new(MODEL), "the weights of the model in config.toml", brief(&cause)))?;
+        match (loss_state, model.head.state()) {
             (None, None) => {}
             (Some(state), Some(_)) => {
                 state.check()?;
                 model.head.set_state(state.clone());
             }
-            (Some(_), None) => return Err(broken(Path::new(STATE), "no state, as the loss has none", "one")),
-            (None, Some(_)) => return Err(broken(Path::new(STATE), "the state of the loss", "none")),
+            (Some(_), None) => return Err(damaged(Path::new(STATE), "no state, since the loss has none", "a state")),
+            (None, Some(_)) => return Err(damaged(Path::new(STATE), "the state of the loss", "none")),
         }
         Ok(model)
     }
@@ -64,9 +71,9 @@ impl Model {
     /// The model as the content of a file in the safetensors format.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
-        // The store writes its metadata in the order of a hash table: with one entry, the same model has the same bytes.
+        // The store writes its metadata in the order of a hash table. With one entry, equal models have equal bytes.
         let mut store = SafetensorsStore::from_bytes(None).clear_metadata().metadata("producer", "softmargin");
         let unwritable = |cause: String| Error::failure(MODEL, "a model that can be written", cause, "");
         self.save_into(&mut store).map_err(|cause| unwritable(cause.to_string()))?;
@@ -80,7 +87,7 @@ impl Model {
 }
 
 /// Values as a tensor (N, channels, height, width).
-pub(crate) fn input(
+pub(crate) fn input_tensor(
     values: Vec<f32>,
     count: usize,
     [channels, height, width]: [usize; 3],
@@ -89,7 +96,7 @@ pub(crate) fn input(
     Tensor::from_data(TensorData::new(values, [count, channels, height, width]), device)
 }
 
-/// The first words of a message that goes on for a screen.
+/// The beginning of a long message, on one line.
 fn brief(cause: &impl std::fmt::Display) -> String {
     const LENGTH: usize = 160;
     let text = cause.to_string().replace('\n', " ");

@@ -1,0 +1,70 @@
+//! `checkpoint/state.json`: where training stood at the end.
+
+use super::layout::{damaged, missing};
+use super::records::Stopped;
+use crate::config::current_name;
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use softmargin::LossState;
+use std::fs;
+use std::path::Path;
+
+/// Where training stood at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Completed epochs; the last may have been interrupted.
+    pub epochs: usize,
+    /// Training steps.
+    pub steps: u64,
+    /// The epoch of the best model, from 1.
+    pub best_epoch: usize,
+    /// Identifies the samples of the training, validation and test set: see
+    /// [`Dataset::fingerprint`](crate::data::Dataset::fingerprint).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<String>,
+    /// Why training ended; `None` while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    /// The state of the loss at the best epoch, for losses that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_state: Option<LossState>,
+}
+
+impl Checkpoint {
+    /// Reads the file.
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|cause| missing(path, cause))?;
+        serde_json::from_str(&text).map_err(|cause| {
+            let old = serde_json::from_str(&text).ok().as_ref().and_then(old_key);
+            match old {
+                Some((old, new)) => Error::failure(path.display(), "current names", old, format!("use {new}")),
+                None => damaged(path, "what `softmargin train` writes there", cause),
+            }
+        })
+    }
+}
+
+/// The first key with an old name, and its new one.
+fn old_key(value: &Value) -> Option<(String, &'static str)> {
+    let fields = value.as_object()?;
+    fields.iter().find_map(|(key, value)| current_name(key).map(|new| (key.clone(), new)).or_else(|| old_key(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_with_an_old_name_is_rejected_with_the_new_one() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("state.json");
+        let text = r#"{"epochs": 1, "steps": 1, "best-epoch": 1, "loss-state": {"norm-deviation": 100.0}}"#;
+        fs::write(&path, text).unwrap();
+        let message = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(message.ends_with("expected current names, found norm-deviation; use norm-std"), "{message}");
+        fs::write(&path, text.replace("norm-deviation", "norm-std")).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap().loss_state.unwrap().norm_std, 100.0);
+    }
+}
