@@ -1,5 +1,6 @@
 //! `softmargin losses`: all losses as a table, or one in detail.
 
+use crate::answer::json;
 use crate::args::{Common, LossesOptions};
 use serde::Serialize;
 use softmargin::presets::{self, MarginParameter, Preset};
@@ -28,11 +29,11 @@ struct Family {
 
 pub(crate) fn run(options: &LossesOptions, common: &Common) -> Result<String, Error> {
     match &options.name {
-        None if common.json => crate::json(&Family { losses: presets::all().iter().map(describe).collect() }),
+        None if common.json => json(&Family { losses: presets::all().iter().map(describe).collect() }),
         None => Ok(table()),
         Some(name) => {
             let preset = presets::find(name)?;
-            if common.json { crate::json(&describe(preset)) } else { Ok(page(preset)) }
+            if common.json { json(&describe(preset)) } else { Ok(page(preset)) }
         }
     }
 }

@@ -16,7 +16,7 @@ mod progress;
 mod train;
 mod waiting;
 
-use answer::{Answer, json};
+use answer::Answer;
 use args::{Arguments, Command};
 use softmargin_lab::Error;
 use std::io::Write;

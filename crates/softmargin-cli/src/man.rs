@@ -1,5 +1,6 @@
 //! `softmargin man`: generated from the definitions of `--help`.
 
+use crate::answer::json;
 use crate::args::{Arguments, Common, ManOptions};
 use clap::{Command, CommandFactory};
 use serde::Serialize;
@@ -26,13 +27,13 @@ pub(crate) fn run(options: &ManOptions, common: &Common) -> Result<String, Error
         Some(folder) => {
             let files = write_all(&command, folder)?;
             if common.json {
-                return crate::json(&Written { files });
+                return json(&Written { files });
             }
             Ok(format!("{} pages in {}", files.len(), folder.display()))
         }
         None => {
             let page = page(&command)?;
-            if common.json { crate::json(&page) } else { Ok(page.text) }
+            if common.json { json(&page) } else { Ok(page.text) }
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn run(options: &PredictOptions, common: &Common) -> Result<Answer, E
         unknown_below: options.unknown_below,
         device: common.device(),
     };
-    let result = predict(&request, waiting(common.quiet))?;
+    let result = predict(&request, &waiting(common.quiet))?;
     note(&result.notes, common);
     complain(&result.failures);
     let partial = !result.failures.is_empty();

@@ -1,5 +1,6 @@
 //! `softmargin train`.
 
+use crate::answer::json;
 use crate::args::{Common, TrainOptions};
 use crate::progress::Progress;
 use softmargin_lab::run::Stopped;
@@ -20,7 +21,7 @@ pub(crate) fn run(options: &TrainOptions, common: &Common) -> Result<String, Err
         None => Destination::next("run")?,
     };
     let summary = train(&request, &destination, &mut Progress::new(common.quiet))?;
-    if common.json { crate::json(&summary) } else { Ok(text(&summary)) }
+    if common.json { json(&summary) } else { Ok(text(&summary)) }
 }
 
 fn text(summary: &TrainSummary) -> String {

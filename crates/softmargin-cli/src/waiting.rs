@@ -3,8 +3,10 @@
 
 use crate::answer::say;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use softmargin_lab::predictor::Progress;
 use std::cell::RefCell;
 use std::io::IsTerminal;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const SILENT_FOR: Duration = Duration::from_secs(2);
@@ -12,13 +14,13 @@ const SILENT_FOR: Duration = Duration::from_secs(2);
 pub(crate) const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// A callback that takes the number of completed samples and of all samples. With `quiet`, it prints nothing.
-pub(crate) fn waiting(quiet: bool) -> impl Fn(usize, usize) + 'static {
+pub(crate) fn waiting(quiet: bool) -> Progress {
     let state = RefCell::new(Waiting::new(std::io::stderr().is_terminal()));
-    move |done, all| {
+    Rc::new(move |done, all| {
         if !quiet {
             state.borrow_mut().tell(done, all);
         }
-    }
+    })
 }
 
 struct Waiting {

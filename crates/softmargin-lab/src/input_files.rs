@@ -52,6 +52,9 @@ pub(crate) struct InputFiles {
     pub(crate) notes: Vec<String>,
 }
 
+/// The work on some samples and their origins.
+pub(crate) type Work<'a> = dyn FnMut(&[SampleOrigin], &Samples) -> Result<(), Error> + 'a;
+
 /// The number of batches that are read together.
 const BATCHES: usize = 8;
 
@@ -95,8 +98,8 @@ impl InputFiles {
         &self,
         input: &Input,
         batch_size: usize,
-        progress: impl Fn(usize, usize),
-        mut work: impl FnMut(&[SampleOrigin], &Samples) -> Result<(), Error>,
+        progress: &dyn Fn(usize, usize),
+        work: &mut Work,
     ) -> Result<Vec<UnreadableFile>, Error> {
         let mut failures = Vec::new();
         let (mut done, mut seen) = (0, 0);
@@ -270,14 +273,14 @@ mod tests {
     /// What `work` receives for some files.
     fn all(sources: &[InputFile], input: &Input) -> Result<Everything, Error> {
         let (mut origins, mut values) = (Vec::new(), Vec::new());
-        let take = |some: &[SampleOrigin], samples: &Samples| {
+        let mut take = |some: &[SampleOrigin], samples: &Samples| {
             let mut batch = Vec::new();
             samples.batch_f32(&(0..samples.count()).collect::<Vec<_>>(), &mut batch)?;
             origins.extend(some.to_vec());
             values.extend(batch);
             Ok(())
         };
-        let failures = InputFiles::expand(sources, input)?.for_each_chunk(input, 1, |_, _| (), take)?;
+        let failures = InputFiles::expand(sources, input)?.for_each_chunk(input, 1, &|_, _| (), &mut take)?;
         Ok((origins, values, failures))
     }
 

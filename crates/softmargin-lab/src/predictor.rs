@@ -13,6 +13,7 @@ use softmargin_metrics::Classification;
 use softmargin_metrics::labels::check_labels;
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// The largest batch: enough to keep the cores busy.
 const LARGEST_BATCH: usize = 256;
@@ -39,8 +40,8 @@ pub struct Predictor {
     progress: Option<Progress>,
 }
 
-/// Called after each batch with the number of completed samples and of all samples.
-type Progress = Box<dyn Fn(usize, usize)>;
+/// A callback that is called after each batch with the number of completed samples and of all samples.
+pub type Progress = Rc<dyn Fn(usize, usize)>;
 
 impl fmt::Debug for Predictor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,10 +57,10 @@ impl Predictor {
         Self { model, config, device, progress: None }
     }
 
-    /// The same predictor, which calls `progress` after each batch with the number of completed samples and of all samples.
+    /// The same predictor, which calls `progress` after each batch.
     #[must_use]
-    pub fn with_progress(self, progress: impl Fn(usize, usize) + 'static) -> Self {
-        Self { progress: Some(Box::new(progress)), ..self }
+    pub fn with_progress(self, progress: Progress) -> Self {
+        Self { progress: Some(progress), ..self }
     }
 
     /// Mean loss, accuracy and the metrics of each class.
@@ -246,7 +247,6 @@ mod tests {
     use crate::data::{DataSource, Dataset, LoadOptions};
     use burn::module::Param;
     use std::cell::RefCell;
-    use std::rc::Rc;
 
     fn untrained() -> (Dataset, Model, Config, Device) {
         let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
@@ -272,7 +272,7 @@ mod tests {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let told = Rc::clone(&seen);
         let watch = move |done, all| told.borrow_mut().push((done, all));
-        let predictor = Predictor::new(model, config, device.clone()).with_progress(watch);
+        let predictor = Predictor::new(model, config, device.clone()).with_progress(Rc::new(watch));
         let evaluation = predictor.evaluate(&data.test).unwrap();
         assert_eq!(*seen.borrow(), [(256, 599), (512, 599), (599, 599)]);
         let mut values = Vec::new();

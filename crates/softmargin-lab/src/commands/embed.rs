@@ -7,7 +7,7 @@ use crate::device::DeviceChoice;
 use crate::error::Error;
 use crate::export::{EmbeddedPart, EmbeddingFormat};
 use crate::input_files::{InputFile, InputFiles, UnreadableFile};
-use crate::predictor::Predictor;
+use crate::predictor::{Predictor, Progress};
 use crate::run::{Run, atomic_write};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -52,20 +52,20 @@ pub struct EmbedSummary {
 /// # Errors
 /// If the run directory or the data cannot be read, the path exists, or a folder is requested for samples of unknown
 /// classes. Then nothing is left behind.
-pub fn embed(request: &EmbedRequest, progress: impl Fn(usize, usize) + 'static) -> Result<EmbedSummary, Error> {
+pub fn embed(request: &EmbedRequest, progress: Progress) -> Result<EmbedSummary, Error> {
     let format = EmbeddingFormat::of(request.out);
     format.paths(request.out).iter().try_for_each(|path| atomic_write::check_new_path(path))?;
     let device = request.device.open()?;
     let run = Run::read(request.run)?;
     let labeled = request.data.has_classes()?;
     check_classes(request, format, labeled)?;
-    let predictor = predictor(&run, device)?;
-    let size = run.config.network.embedding();
-    let gathered = if labeled {
-        let data = MatchedDataset::load(&run, Some(request.data), NewClasses::Added)?;
-        Gathered::labeled(&data, request.part.unwrap_or(Part::All), predictor, progress)?
-    } else {
-        Gathered::unlabeled(request.data, &predictor, progress)?
+    let data = labeled.then(|| MatchedDataset::load(&run, Some(request.data), NewClasses::Added)).transpose()?;
+    let Run { config, model, checkpoint, .. } = run;
+    let size = config.network.embedding();
+    let predictor = predictor(config, model, &checkpoint, device)?;
+    let gathered = match data {
+        Some(data) => Gathered::labeled(&data, request.part.unwrap_or(Part::All), predictor, progress)?,
+        None => Gathered::unlabeled(request.data, &predictor, &*progress)?,
     };
     let files = format.write(request.out, &gathered.parts, size)?;
     let samples = gathered.parts.iter().map(|part| part.names.len()).sum();
@@ -96,32 +96,26 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn labeled(
-        data: &MatchedDataset,
-        part: Part,
-        predictor: Predictor,
-        progress: impl Fn(usize, usize) + 'static,
-    ) -> Result<Self, Error> {
+    fn labeled(data: &MatchedDataset, part: Part, predictor: Predictor, progress: Progress) -> Result<Self, Error> {
         let chosen = data.part(part)?;
         let all: usize = chosen.iter().map(|(_, samples)| samples.len()).sum();
-        let progress = Rc::new(progress);
         let mut before = 0;
         let mut predictor = predictor;
         let mut parts = Vec::new();
         for (part, samples) in chosen {
             let progress = Rc::clone(&progress);
-            predictor = predictor.with_progress(move |done, _| progress(before + done, all));
+            predictor = predictor.with_progress(Rc::new(move |done, _| progress(before + done, all)));
             parts.push(embedded(part, samples, &predictor, &data.classes)?);
             before += samples.len();
         }
         Ok(Self { parts, failures: Vec::new(), notes: data.notes.clone() })
     }
 
-    fn unlabeled(data: &DataSource, predictor: &Predictor, progress: impl Fn(usize, usize)) -> Result<Self, Error> {
+    fn unlabeled(data: &DataSource, predictor: &Predictor, progress: &dyn Fn(usize, usize)) -> Result<Self, Error> {
         let input = predictor.config().input;
         let files = InputFiles::expand(&[InputFile::Path(data.to_string().into())], &input)?;
         let mut part = EmbeddedPart { part: Part::All.name(), values: Vec::new(), names: Vec::new(), labels: None };
-        let failures = files.for_each_chunk(&input, predictor.batch_size(), progress, |origins, samples| {
+        let failures = files.for_each_chunk(&input, predictor.batch_size(), progress, &mut |origins, samples| {
             part.values.extend(predictor.embeddings(samples)?);
             part.names.extend(origins.iter().map(ToString::to_string));
             Ok(())

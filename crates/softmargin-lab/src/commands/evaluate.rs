@@ -6,7 +6,7 @@ use super::saved_model::predictor;
 use crate::data::DataSource;
 use crate::device::DeviceChoice;
 use crate::error::Error;
-use crate::predictor::Evaluation;
+use crate::predictor::{Evaluation, Progress};
 use crate::run::Run;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use softmargin_metrics::{ClassCounts, Classification};
@@ -50,23 +50,21 @@ pub struct EvaluateSummary {
 /// # Errors
 /// If the run directory or the data cannot be read, the data have another kind or shape than those of the run or other
 /// classes, or the part does not exist.
-pub fn evaluate(
-    request: &EvaluateRequest,
-    progress: impl Fn(usize, usize) + 'static,
-) -> Result<EvaluateSummary, Error> {
+pub fn evaluate(request: &EvaluateRequest, progress: Progress) -> Result<EvaluateSummary, Error> {
     let device = request.device.open()?;
     let run = Run::read(request.run)?;
     let data = MatchedDataset::load(&run, request.data, NewClasses::Rejected)?;
     let part = request.part.unwrap_or(if data.own { Part::Test } else { Part::All });
     let samples: Vec<_> = data.part(part)?.into_iter().map(|(_, samples)| samples).collect();
-    let loss = run.config.loss.name.clone();
-    let evaluation = predictor(&run, device)?.with_progress(progress).evaluate_all(&samples)?;
+    let Run { config, classes, model, checkpoint } = run;
+    let loss = config.loss.name.clone();
+    let evaluation = predictor(config, model, &checkpoint, device)?.with_progress(progress).evaluate_all(&samples)?;
     Ok(EvaluateSummary {
         run: request.run.to_owned(),
         data: data.description,
         part,
         loss,
-        classes: run.classes,
+        classes,
         evaluation,
         notes: data.notes,
     })

@@ -4,6 +4,7 @@ use super::saved_model::predictor;
 use crate::device::DeviceChoice;
 use crate::error::Error;
 use crate::input_files::{InputFile, InputFiles, SampleOrigin, UnreadableFile};
+use crate::predictor::Progress;
 use crate::run::Run;
 use serde::Serialize;
 use std::path::Path;
@@ -62,17 +63,17 @@ pub struct Predictions {
 ///
 /// # Errors
 /// If the run directory cannot be read, a value is out of range, or no file can be read.
-pub fn predict(request: &PredictRequest, progress: impl Fn(usize, usize)) -> Result<Predictions, Error> {
+pub fn predict(request: &PredictRequest, progress: &Progress) -> Result<Predictions, Error> {
     request.check()?;
     let device = request.device.open()?;
-    let run = Run::read(request.run)?;
-    let input = run.config.input;
+    let Run { config, classes, model, checkpoint } = Run::read(request.run)?;
+    let input = config.input;
     let files = InputFiles::expand(request.inputs, &input)?;
-    let predictor = predictor(&run, device)?;
+    let predictor = predictor(config, model, &checkpoint, device)?;
     let mut predictions = Vec::new();
-    let failures = files.for_each_chunk(&input, predictor.batch_size(), progress, |origins, samples| {
+    let failures = files.for_each_chunk(&input, predictor.batch_size(), &**progress, &mut |origins, samples| {
         let rows = predictor.probabilities(samples)?;
-        predictions.extend(origins.iter().zip(rows).map(|(origin, row)| request.one(origin, &row, &run.classes)));
+        predictions.extend(origins.iter().zip(rows).map(|(origin, row)| request.one(origin, &row, &classes)));
         Ok(())
     })?;
     Ok(Predictions { predictions, failures, notes: files.notes })

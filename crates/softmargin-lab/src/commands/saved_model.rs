@@ -1,16 +1,22 @@
 //! The model of a run directory, ready for inference.
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::network::Model;
 use crate::predictor::Predictor;
-use crate::run::Run;
+use crate::run::Checkpoint;
 use burn::tensor::Device;
 
-/// Loads the model of a run onto a device.
+/// The model of a run on a device: its configuration, the content of `model.safetensors` and the checkpoint.
 ///
 /// # Errors
 /// If the file of the model is damaged or belongs to another configuration.
-pub(super) fn predictor(run: &Run, device: Device) -> Result<Predictor, Error> {
-    let model = Model::load(&run.config, run.model.clone(), run.checkpoint.loss_state.as_ref(), &device)?;
-    Ok(Predictor::new(model, run.config.clone(), device))
+pub(super) fn predictor(
+    config: Config,
+    weights: Vec<u8>,
+    checkpoint: &Checkpoint,
+    device: Device,
+) -> Result<Predictor, Error> {
+    let model = Model::load(&config, weights, checkpoint.loss_state.as_ref(), &device)?;
+    Ok(Predictor::new(model, config, device))
 }

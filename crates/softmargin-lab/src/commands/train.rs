@@ -72,7 +72,8 @@ pub fn train(
     observer.tests();
     let checkpoint = checkpoint(&state, &fingerprint);
     let run = Run { config, classes: data.classes.clone(), model: weights, checkpoint };
-    let evaluation = predictor(&run, device)?.evaluate(&data.test)?;
+    let predictor = predictor(run.config.clone(), run.model.clone(), &run.checkpoint, device)?;
+    let evaluation = predictor.evaluate(&data.test)?;
     let result = TrainingResult { run: &run, data: &data, state: &state, evaluation: &evaluation, parameters };
     let mut summary = result.summary(start.elapsed().as_secs_f64(), destination.path());
     let metrics = [lines(&state.epochs)?, lines(&[result.test_record(summary.stopped)])?].concat();

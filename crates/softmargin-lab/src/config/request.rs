@@ -1,4 +1,4 @@
-//! What a user asks for, by flags or in a file: any part of a configuration.
+//! Requests: any part of a configuration, from flags or from a file.
 
 use super::keys;
 use super::network_plan::Convolution;

@@ -1,4 +1,4 @@
-//! Tables of TOML: merged key by key, and put over the fields of a value.
+//! Tables of TOML: merging, and replacing fields of a value.
 
 use super::keys::rejected;
 use crate::error::Error;

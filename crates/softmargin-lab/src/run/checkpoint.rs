@@ -5,7 +5,6 @@ use super::records::Stopped;
 use crate::config::current_name;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use softmargin::LossState;
 use std::fs;
 use std::path::Path;
@@ -37,19 +36,19 @@ impl Checkpoint {
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(path).map_err(|cause| missing(path, cause))?;
         serde_json::from_str(&text).map_err(|cause| {
-            let old = serde_json::from_str(&text).ok().as_ref().and_then(old_key);
-            match old {
+            let message = cause.to_string();
+            match old_key(&message) {
                 Some((old, new)) => Error::failure(path.display(), "current names", old, format!("use {new}")),
-                None => damaged(path, "what `softmargin train` writes there", cause),
+                None => damaged(path, "what `softmargin train` writes there", message),
             }
         })
     }
 }
 
-/// The first key with an old name, and its new one.
-fn old_key(value: &Value) -> Option<(String, &'static str)> {
-    let fields = value.as_object()?;
-    fields.iter().find_map(|(key, value)| current_name(key).map(|new| (key.clone(), new)).or_else(|| old_key(value)))
+/// The old name of a key in a message such as "unknown field `norm-deviation`, expected ...", and its new name.
+fn old_key(message: &str) -> Option<(&str, &'static str)> {
+    let key = message.strip_prefix("unknown field `")?.split('`').next()?;
+    current_name(key).map(|new| (key, new))
 }
 
 #[cfg(test)]

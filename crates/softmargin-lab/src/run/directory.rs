@@ -4,10 +4,10 @@ use super::checkpoint::Checkpoint;
 use super::layout::{CLASSES, CONFIG, MODEL, STATE, damaged, missing};
 use crate::config::{Config, FORMAT, Fault, old_name};
 use crate::error::Error;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::Path;
+use toml::{Table, Value};
 
 /// The content of a run directory.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,24 +65,24 @@ fn read_model(path: &Path, config: &Config) -> Result<Vec<u8>, Error> {
 }
 
 fn read_config(path: &Path) -> Result<Config, Error> {
-    #[derive(Deserialize)]
-    struct Version {
-        format: u32,
-    }
     let text = fs::read_to_string(path).map_err(|cause| missing(path, cause))?;
-    let version: Version = toml::from_str(&text).map_err(|cause| damaged(path, "a format number", cause.message()))?;
-    if version.format != FORMAT {
-        let (expected, found) = (format!("format {FORMAT}"), format!("format {}", version.format));
-        return Err(Error::failure(path.display(), expected, found, other_format(version.format)));
+    let table: Table =
+        toml::from_str(&text).map_err(|cause| damaged(path, "the configuration of a run", cause.message()))?;
+    let Some(format) = table.get("format").and_then(Value::as_integer) else {
+        return Err(damaged(path, "a format number", "none"));
+    };
+    if format != i64::from(FORMAT) {
+        let (expected, found) = (format!("format {FORMAT}"), format!("format {format}"));
+        return Err(Error::failure(path.display(), expected, found, other_format(format)));
     }
-    if let Some(old) = toml::from_str(&text).ok().as_ref().and_then(old_name) {
+    if let Some(old) = old_name(&table) {
         return Err(Error::failure(path.display(), "current names", old.found, format!("use {}", old.new)));
     }
     toml::from_str(&text).map_err(|cause| damaged(path, "the configuration of a run", cause.to_string().trim()))
 }
 
 /// What to do about a run of another format.
-fn other_format(format: u32) -> String {
+fn other_format(format: i64) -> String {
     match format {
         2 => format!(
             "train again; or set format = {FORMAT} and change the old names, which are then reported one by one"

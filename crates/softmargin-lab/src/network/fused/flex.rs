@@ -1,7 +1,7 @@
 //! The layer as one operation of Burn's Flex backend, in `f32`.
 //!
-//! Tensors are (images, channels, height, width) to whoever looks at them; in memory the channels are innermost, from
-//! layer to layer, so that nothing is copied in between.
+//! The shape of tensors is (images, channels, height, width); in memory the channels are innermost, from layer to layer, so
+//! that nothing is copied in between.
 
 use super::batch_normalization::Statistics;
 use super::convolution::Grid;
@@ -61,7 +61,7 @@ pub(crate) trait LayerOperation: Backend {
     ) -> LayerTensors<Self>;
 }
 
-/// Whether the operation can compute this layer: `f32` on the CPU, channels in whole vectors.
+/// Whether the operation supports this layer: `f32` on the CPU, a multiple of `LANES` channels.
 pub(crate) fn fits(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
     let whole = weight.dims()[0].is_multiple_of(LANES) && x.dims().iter().all(|&side| side > 0);
     is_flex(&x.device()) && whole && x.dtype() == DType::F32 && weight.dtype() == DType::F32
@@ -146,7 +146,7 @@ impl<C: CheckpointStrategy> LayerOperation for Autodiff<Flex, C> {
     }
 }
 
-/// The tensors, their elements in the order in which they are read.
+/// The tensors, with their elements in the order of access.
 struct Inputs {
     x: FlexTensor,
     weight: FlexTensor,
@@ -190,7 +190,7 @@ impl Inputs {
 #[derive(Debug)]
 struct LayerBackward;
 
-/// What backward needs.
+/// The values that backward needs.
 #[derive(Clone, Debug)]
 struct State {
     shape: Shape,
@@ -218,7 +218,7 @@ impl Backward<Flex, INPUTS> for LayerBackward {
     }
 }
 
-/// The elements of (images, channels, height, width) with the channels innermost; a copy only where they are not.
+/// The elements of (images, channels, height, width) with the channels innermost; copied only if they are not.
 fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
     let turned = tensor.permute(&[0, 2, 3, 1]);
     if turned.is_contiguous() || !tensor.is_contiguous() || tensor.layout().start_offset() > 0 {
@@ -229,7 +229,7 @@ fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
     flex_memory::tensor(values, turned.shape())
 }
 
-/// The output of a layer, its memory in the order of its shape where it is wanted `flat`.
+/// The output of a layer; with `flat`, contiguous in the order of its shape.
 fn laid_out(values: Vec<f32>, shape: &Shape, flat: bool) -> FlexTensor {
     let grid = shape.output();
     if !flat {

@@ -6,7 +6,7 @@
 //! dz[r, c] = d out where z[r, c] is the first largest of its window and above 0, else 0
 //! ```
 //!
-//! Sides round down: a last row or column without a partner is left out. A NaN among the values is the maximum.
+//! Sides round down: an odd last row or column is left out. If a value is NaN, so is the maximum.
 
 use super::batch_normalization::{Affine, Sums, accumulate};
 use super::convolution::Grid;
@@ -19,7 +19,7 @@ pub(super) struct PreActivation<'a> {
     pub(super) y: &'a [Lane],
     pub(super) grid: Grid,
     pub(super) affine: &'a Affine,
-    /// The input with its frame, where it is added.
+    /// The framed input, if it is added.
     pub(super) skip: Option<&'a [Lane]>,
 }
 
@@ -95,7 +95,7 @@ pub(super) fn activate<I: Instructions>(source: PreActivation<'_>, pool: bool, w
     }
 }
 
-/// Writes `dz` of one image over zeros and adds up `dz` and `dz (y - mean)` of each channel.
+/// Writes `dz` of one image over zeros, and adds `dz` and `dz (y - mean)` to the sums of each channel.
 #[inline(always)]
 pub(super) fn slopes<I: Instructions>(
     source: PreActivation<'_>,
@@ -136,7 +136,7 @@ pub(super) fn slopes<I: Instructions>(
     sums
 }
 
-/// What a ReLU lets pass of a gradient.
+/// The gradient of a ReLU.
 #[inline(always)]
 fn passed(z: &Lane, upstream: Lane) -> Lane {
     let (z, mut passed) = (*z, upstream);
@@ -146,7 +146,7 @@ fn passed(z: &Lane, upstream: Lane) -> Lane {
     passed
 }
 
-/// Takes the gradient where `z` is the largest and nobody has taken it before.
+/// Assigns the gradient to the first largest `z` of the window.
 #[inline(always)]
 fn take(left: &mut Lane, z: &Lane, best: &Lane) -> Lane {
     let (mut taken, mut rest, z, best) = (*left, *left, *z, *best);
