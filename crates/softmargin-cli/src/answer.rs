@@ -1,9 +1,9 @@
-//! What a subcommand prints, and whether all of the work was done.
+//! The output of a subcommand, and whether all of the work succeeded.
 
 use crate::args::Common;
 use serde::Serialize;
 use softmargin_lab::Error;
-use softmargin_lab::inputs::Failure;
+use softmargin_lab::input_files::UnreadableFile;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 pub(crate) struct Answer {
     /// For standard output.
     pub(crate) text: String,
-    /// Whether a part of the work failed, and was said on standard error: the exit code is 1.
+    /// Whether a part of the work failed and was reported on standard error: the exit code is 1.
     pub(crate) partial: bool,
 }
 
@@ -22,12 +22,12 @@ impl From<String> for Answer {
 }
 
 impl Answer {
-    /// Writes the result. A reader that has seen enough and closed the pipe is no failure.
+    /// Writes the result. A pipe closed by its reader is not a failure.
     pub(crate) fn print(&self) -> Result<ExitCode, Error> {
         let mut out = std::io::stdout().lock();
         match writeln!(out, "{}", self.text.trim_end()).and_then(|()| out.flush()) {
             Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Error::failure("standard output", "a place to write the result", &cause, "").with_source(cause))
+                Err(Error::failure("standard output", "a writable output", &cause, "").with_source(cause))
             }
             _ => Ok(if self.partial { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
         }
@@ -36,27 +36,28 @@ impl Answer {
 
 /// A result as one JSON object on one line.
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|cause| Error::failure("--json", "a result that JSON can hold", cause, ""))
+    serde_json::to_string(value)
+        .map_err(|cause| Error::failure("--json", "a result that JSON can represent", cause, ""))
 }
 
-/// A line on standard error. There is nobody to tell of a standard error that cannot be written to.
+/// Writes a line to standard error. A standard error that cannot be written to is ignored: nothing could report it.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// What the user should know, unless it is not wanted.
+/// Writes notes to standard error, unless `--quiet` is given.
 pub(crate) fn note(notes: &[String], common: &Common) {
     if !common.quiet {
         notes.iter().for_each(|note| say(&format!("note: {note}")));
     }
 }
 
-/// What could not be read, a line each.
-pub(crate) fn complain(failures: &[Failure]) {
+/// Reports the files that could not be read, one per line.
+pub(crate) fn complain(failures: &[UnreadableFile]) {
     failures.iter().for_each(|failure| say(&format!("error: {}", failure.error)));
 }
 
-/// A source that could not be read, as `--json` prints it.
+/// A file that could not be read, in the JSON output.
 #[derive(Serialize)]
 pub(crate) struct FailedFile {
     file: String,
@@ -64,8 +65,9 @@ pub(crate) struct FailedFile {
 }
 
 impl FailedFile {
-    pub(crate) fn all(failures: &[Failure]) -> Vec<Self> {
-        let one = |Failure { file, error }: &Failure| Self { file: file.clone(), error: error.to_string() };
+    pub(crate) fn all(failures: &[UnreadableFile]) -> Vec<Self> {
+        let one =
+            |UnreadableFile { file, error }: &UnreadableFile| Self { file: file.clone(), error: error.to_string() };
         failures.iter().map(one).collect()
     }
 }

@@ -1,11 +1,12 @@
-//! `softmargin completions`: made from the same definitions as `--help`.
+//! `softmargin completions`: generated from the definitions of `--help`.
 
+use crate::answer::json;
 use crate::args::{Arguments, Common, CompletionsOptions};
 use clap::CommandFactory;
 use serde::Serialize;
 use softmargin_lab::Error;
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Output {
     shell: String,
@@ -17,7 +18,7 @@ pub(crate) fn run(options: &CompletionsOptions, common: &Common) -> Result<Strin
     clap_complete::generate(options.shell, &mut Arguments::command(), "softmargin", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     if common.json {
-        return crate::json(&Output { shell: options.shell.to_string(), script });
+        return json(&Output { shell: options.shell.to_string(), script });
     }
     Ok(script)
 }

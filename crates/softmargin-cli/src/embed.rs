@@ -4,14 +4,14 @@ use crate::answer::{Answer, FailedFile, complain, json, note};
 use crate::args::{Common, EmbedOptions};
 use crate::waiting::waiting;
 use serde::Serialize;
-use softmargin_lab::embedding::{EmbedRequest, Embedded};
+use softmargin_lab::commands::{EmbedRequest, EmbedSummary};
 use softmargin_lab::{Error, embed};
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Output<'a> {
     #[serde(flatten)]
-    embedded: &'a Embedded,
+    embedded: &'a EmbedSummary,
     failures: Vec<FailedFile>,
 }
 
@@ -31,8 +31,8 @@ pub(crate) fn run(options: &EmbedOptions, common: &Common) -> Result<Answer, Err
         let failures = FailedFile::all(&embedded.failures);
         return Ok(Answer { text: json(&Output { embedded: &embedded, failures })?, partial });
     }
-    let Embedded { out, samples, size, files, .. } = &embedded;
+    let EmbedSummary { out, samples, size, files, .. } = &embedded;
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let text = format!("{samples} embeddings of {size} numbers in {}\n{}", out.display(), files.join("\n"));
+    let text = format!("{samples} embeddings of dimension {size} in {}\n{}", out.display(), files.join("\n"));
     Ok(Answer { text, partial })
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C, and being told to end: the first asks training to stop, a second ends the process at once.
+//! Ctrl-C and termination signals: the first stops training, a second one ends the process at once.
 
 use std::process::exit;
 use std::sync::OnceLock;
@@ -10,14 +10,13 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 /// When the first interrupt came.
 static FIRST: OnceLock<Instant> = OnceLock::new();
 
-/// Programs that stop a whole group of processes send their signal twice. So soon nobody presses a key again.
+/// Programs that stop a process group may send a signal twice. A second signal within this time counts as the first.
 const ONE_SIGNAL: Duration = Duration::from_millis(200);
 
-/// What a shell expects of a process that an interrupt has ended.
+/// The exit code of a process that was ended by an interrupt, by the convention of shells.
 const INTERRUPTED: i32 = 130;
 
-/// From here on the first interrupt is only noted. Says whether that could be arranged; where not, it ends the process as
-/// ever.
+/// Catches interrupts from now on. Returns whether that succeeded; if not, an interrupt ends the process as usual.
 pub(crate) fn listen() -> bool {
     let heard = || {
         let first = FIRST.get_or_init(Instant::now);

@@ -1,5 +1,6 @@
-//! `softmargin losses`: the family as a table, or one of its members in full.
+//! `softmargin losses`: all losses as a table, or one in detail.
 
+use crate::answer::json;
 use crate::args::{Common, LossesOptions};
 use serde::Serialize;
 use softmargin::presets::{self, MarginParameter, Preset};
@@ -7,7 +8,7 @@ use softmargin::{LossSpec, Margin, Scale};
 use softmargin_lab::Error;
 use std::fmt::Write;
 
-/// A loss as `--json` prints it.
+/// A loss in the JSON output.
 #[derive(Serialize)]
 struct Description {
     name: &'static str,
@@ -28,11 +29,11 @@ struct Family {
 
 pub(crate) fn run(options: &LossesOptions, common: &Common) -> Result<String, Error> {
     match &options.name {
-        None if common.json => crate::json(&Family { losses: presets::all().iter().map(describe).collect() }),
+        None if common.json => json(&Family { losses: presets::all().iter().map(describe).collect() }),
         None => Ok(table()),
         Some(name) => {
             let preset = presets::find(name)?;
-            if common.json { crate::json(&describe(preset)) } else { Ok(page(preset)) }
+            if common.json { json(&describe(preset)) } else { Ok(page(preset)) }
         }
     }
 }
@@ -56,7 +57,7 @@ fn table() -> String {
         .iter()
         .map(|preset| [preset.name.into(), scale(preset), margin(preset), summary(preset)])
         .collect();
-    let head = ["loss", "scale", "margin", "what it is"].map(String::from);
+    let head = ["loss", "scale", "margin", "summary"].map(String::from);
     let width =
         |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths = [width(0), width(1), width(2)];
@@ -65,7 +66,7 @@ fn table() -> String {
         let [first, second, third] = widths;
         let _ = writeln!(text, "{name:<first$}  {scale:<second$}  {margin:<third$}  {summary}");
     }
-    text + "\n'softmargin losses NAME' shows one in full; 'softmargin train --loss NAME' trains with it."
+    text + "\n'softmargin losses NAME' shows one in detail; 'softmargin train --loss NAME' trains with it."
 }
 
 fn scale(preset: &Preset) -> String {
@@ -75,7 +76,7 @@ fn scale(preset: &Preset) -> String {
     }
 }
 
-/// What it is, and the other names it is known by.
+/// The summary and the aliases.
 fn summary(preset: &Preset) -> String {
     if preset.aliases.is_empty() {
         return preset.summary.into();
@@ -83,7 +84,7 @@ fn summary(preset: &Preset) -> String {
     format!("{} (also {})", preset.summary, preset.aliases.join(", "))
 }
 
-/// The numbers with their unit: radians where an angle is enlarged, a factor where it is multiplied or divided, else a score.
+/// The values with their unit: radians added to an angle, a factor or divisor of an angle, or units of the score.
 fn margin(preset: &Preset) -> String {
     let numbers = numbers(&preset.default_margin());
     let margin = match preset.margin {
@@ -110,7 +111,7 @@ fn numbers(numbers: &[f64]) -> String {
     numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// What the letters of equations and gradients stand for.
+/// The symbols of equations and gradients.
 const SYMBOLS: &str = "z_j the score of class j, y the target, s the scale, m the margin; cos_j and theta_j cosine and \
 angle between embedding x and prototype w_j; LSE log-sum-exp; p softmax over all classes, q over all but the target; \
 sigma(t) = 1 / (1 + e^-t), t the argument of softplus";
@@ -135,11 +136,11 @@ fn page(preset: &Preset) -> String {
     text
 }
 
-/// The flags that it takes, with their usual values and meaning.
+/// The flags with their default values and meanings.
 fn flags(preset: &Preset) -> String {
     let scale = match preset.spec().scale {
         Scale::Learned { initial, min, max } => {
-            format!("--scale {initial} (where it starts; learned, from {min} to {max})")
+            format!("--scale {initial} (initial value; learned, from {min} to {max})")
         }
         scale => format!("--scale {}", scale.initial()),
     };
@@ -148,9 +149,9 @@ fn flags(preset: &Preset) -> String {
         MarginParameter::Score => "on the score",
         MarginParameter::Plus => "radians, added to the angle",
         MarginParameter::Times => "multiplies the angle",
-        MarginParameter::Combined => "multiplies the angle, is added to it in radians, is taken from its cosine",
-        MarginParameter::DrawnPlus => "radians, the mean of what is drawn and added to the angle",
-        MarginParameter::DrawnScore => "the mean of what is drawn and taken from the score",
+        MarginParameter::Combined => "multiplies the angle, is added to it in radians, is subtracted from its cosine",
+        MarginParameter::DrawnPlus => "radians, the mean of a drawn value that is added to the angle",
+        MarginParameter::DrawnScore => "the mean of a drawn value that is subtracted from the score",
         MarginParameter::Largest => "on the score of the rarest class",
         MarginParameter::Standardized => "radians on the angle and as much on the cosine, moved by the norm",
         MarginParameter::Linear => "radians, added to the angles of the smallest and of the largest norms",

@@ -1,7 +1,7 @@
 //! The command `softmargin`.
 //!
-//! Standard output has the result: for people, or one JSON object with `--json`. Everything else, progress and errors
-//! too, goes to standard error. Exit codes: 0, 1 where the work failed, 2 where the request is wrong.
+//! The result goes to standard output, as text or, with `--json`, as one JSON object. Everything else, such as progress and
+//! errors, goes to standard error. Exit codes: 0; 1 if the work failed; 2 if the request is wrong.
 
 mod answer;
 mod args;
@@ -16,15 +16,14 @@ mod progress;
 mod train;
 mod waiting;
 
-use answer::{Answer, json};
+use answer::Answer;
 use args::{Arguments, Command};
-use clap::Parser;
 use softmargin_lab::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match Arguments::of_process().and_then(|arguments| run(&arguments)) {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");

@@ -1,19 +1,20 @@
-//! `softmargin man`: made from the same definitions as `--help`.
+//! `softmargin man`: generated from the definitions of `--help`.
 
+use crate::answer::json;
 use crate::args::{Arguments, Common, ManOptions};
 use clap::{Command, CommandFactory};
 use serde::Serialize;
 use softmargin_lab::Error;
 use std::path::{Path, PathBuf};
 
-/// A page as `--json` prints it.
+/// A page in the JSON output.
 #[derive(Serialize)]
 struct Page {
     name: String,
     text: String,
 }
 
-/// What `--json` prints of pages that were written.
+/// The JSON output after writing pages.
 #[derive(Serialize)]
 struct Written {
     files: Vec<PathBuf>,
@@ -26,18 +27,18 @@ pub(crate) fn run(options: &ManOptions, common: &Common) -> Result<String, Error
         Some(folder) => {
             let files = write_all(&command, folder)?;
             if common.json {
-                return crate::json(&Written { files });
+                return json(&Written { files });
             }
             Ok(format!("{} pages in {}", files.len(), folder.display()))
         }
         None => {
             let page = page(&command)?;
-            if common.json { crate::json(&page) } else { Ok(page.text) }
+            if common.json { json(&page) } else { Ok(page.text) }
         }
     }
 }
 
-/// The page of the command and one for each subcommand.
+/// Writes the page of the command and those of the subcommands.
 fn write_all(command: &Command, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     if !folder.is_dir() {
         let advice = "make the directory first";
@@ -49,14 +50,14 @@ fn write_all(command: &Command, folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .map(|command| {
             let page = page(command)?;
             let path = folder.join(page.name);
-            softmargin_lab::whole::replace_file(&path, page.text.as_bytes())?;
+            softmargin_lab::run::atomic_write::replace_file(&path, page.text.as_bytes())?;
             Ok(path)
         })
         .collect()
 }
 
 fn page(command: &Command) -> Result<Page, Error> {
-    // A subcommand is called by its name after the command's, its page with a dash between.
+    // The page of a subcommand is named COMMAND-SUBCOMMAND.
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
     let man = clap_mangen::Man::new(command.clone()).title(name.to_uppercase());
     let mut text = Vec::new();

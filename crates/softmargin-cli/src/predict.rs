@@ -4,13 +4,13 @@ use crate::answer::{Answer, FailedFile, complain, json, note};
 use crate::args::{Common, PredictOptions};
 use crate::waiting::waiting;
 use serde::Serialize;
-use softmargin_lab::inputs::Source;
-use softmargin_lab::prediction::{Prediction, PredictionRequest};
+use softmargin_lab::commands::{PredictRequest, Prediction};
+use softmargin_lab::input_files::InputFile;
 use softmargin_lab::{Error, predict};
 use std::io::Read;
 use std::path::Path;
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Output<'a> {
     predictions: &'a [Prediction],
@@ -18,15 +18,15 @@ struct Output<'a> {
 }
 
 pub(crate) fn run(options: &PredictOptions, common: &Common) -> Result<Answer, Error> {
-    let sources = options.inputs.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
-    let request = PredictionRequest {
+    let inputs = options.inputs.iter().map(|path| input_file(path)).collect::<Result<Vec<_>, _>>()?;
+    let request = PredictRequest {
         run: &options.run,
-        sources: &sources,
+        inputs: &inputs,
         top: options.top,
         unknown_below: options.unknown_below,
         device: common.device(),
     };
-    let result = predict(&request, waiting(common.quiet))?;
+    let result = predict(&request, &waiting(common.quiet))?;
     note(&result.notes, common);
     complain(&result.failures);
     let partial = !result.failures.is_empty();
@@ -37,17 +37,17 @@ pub(crate) fn run(options: &PredictOptions, common: &Common) -> Result<Answer, E
     Ok(Answer { text: result.predictions.iter().map(line).collect(), partial })
 }
 
-/// A file or folder, or what is on standard input.
-fn source(path: &Path) -> Result<Source, Error> {
+/// A file or folder, or the content of standard input.
+fn input_file(path: &Path) -> Result<InputFile, Error> {
     if path != Path::new("-") {
-        return Ok(Source::Path(path.to_owned()));
+        return Ok(InputFile::Path(path.to_owned()));
     }
     let mut bytes = Vec::new();
     std::io::stdin()
         .lock()
         .read_to_end(&mut bytes)
         .map_err(|cause| Error::failure("standard input", "an image or a .npy file", &cause, "").with_source(cause))?;
-    Ok(Source::Content("standard input".into(), bytes))
+    Ok(InputFile::Content("standard input".into(), bytes))
 }
 
 /// The file, then classes and their probabilities.

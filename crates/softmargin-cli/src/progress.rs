@@ -1,11 +1,12 @@
-//! Progress of a training run: a bar with time left on a terminal, a line an epoch (and at least every ten seconds)
-//! where there is none. All of it on standard error.
+//! Progress of a training run, on standard error: a bar with the remaining time on a terminal; otherwise a line per epoch and
+//! at least every ten seconds.
 
 use crate::answer::say;
 use crate::interrupt;
 use crate::waiting::{PLAIN_EVERY, left, style};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget};
-use softmargin_lab::observer::{Epoch, Observer, Outline, Step};
+use softmargin_lab::observer::{Observer, Outline, Step};
+use softmargin_lab::run::EpochRecord;
 use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -19,15 +20,15 @@ pub(crate) struct Progress {
     images: usize,
     start: Instant,
     said: Instant,
-    /// The last validation, as it is shown on a terminal.
+    /// The last validation accuracy, as shown on a terminal.
     validation: String,
-    workshop: PathBuf,
-    /// Whether the interrupt, if there was one, was spoken of.
+    draft: PathBuf,
+    /// Whether an interrupt was reported.
     ending: Cell<bool>,
 }
 
 impl Progress {
-    /// With `quiet`, nothing is said.
+    /// With `quiet`, nothing is printed.
     pub(crate) fn new(quiet: bool) -> Self {
         let now = Instant::now();
         Self {
@@ -39,12 +40,12 @@ impl Progress {
             start: now,
             said: now,
             validation: String::new(),
-            workshop: PathBuf::new(),
+            draft: PathBuf::new(),
             ending: Cell::new(false),
         }
     }
 
-    /// A line that stays, above the bar where there is one.
+    /// Prints a line, above the bar if there is one.
     fn say(&self, line: &str) {
         if self.quiet {
             return;
@@ -71,9 +72,9 @@ impl Observer for Progress {
         self.images = outline.images;
         self.start = Instant::now();
         self.said = self.start;
-        self.workshop = outline.workshop.clone();
+        self.draft = outline.draft.clone();
         if !interrupt::listen() {
-            self.say("note   Ctrl-C cannot be heard here: it ends the run without a model");
+            self.say("note   Ctrl-C cannot be caught here: it ends the run without a model");
         }
         let count = |number: usize| HumanCount(number as u64);
         self.say(&format!("data   {}", outline.data));
@@ -82,7 +83,7 @@ impl Observer for Progress {
             self.say(&format!("note   {note}"));
         }
         self.say(&format!(
-            "train  {} images, {} to validate, {} to test at the end; {} classes, {} parameters, loss {}, {} {}",
+            "train  {} samples, {} for validation, {} for the test at the end; {} classes, {} parameters, loss {}, {} {}",
             count(outline.train_images),
             count(outline.validation_images),
             count(outline.test_images),
@@ -115,7 +116,7 @@ impl Observer for Progress {
         }
     }
 
-    fn finished_epoch(&mut self, epoch: &Epoch) {
+    fn finished_epoch(&mut self, epoch: &EpochRecord) {
         let validation = epoch
             .validation_accuracy
             .map_or_else(String::new, |accuracy| format!("  validation accuracy {}", percent(accuracy)));
@@ -142,9 +143,9 @@ impl Observer for Progress {
     fn interrupted(&self) -> bool {
         let asked = interrupt::asked();
         if asked && !self.ending.replace(true) {
-            let kept = self.workshop.display();
+            let kept = self.draft.display();
             self.say(&format!(
-                "interrupted: the best model so far is tested and saved; once more ends at once and leaves {kept}"
+                "interrupted: the best model so far is tested and saved; a second interrupt ends at once and leaves {kept}"
             ));
         }
         asked

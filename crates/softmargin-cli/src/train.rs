@@ -1,29 +1,30 @@
 //! `softmargin train`.
 
+use crate::answer::json;
 use crate::args::{Common, TrainOptions};
 use crate::progress::Progress;
-use softmargin_lab::training::Stopped;
-use softmargin_lab::{Destination, Error, Request, Summary, train};
+use softmargin_lab::run::Stopped;
+use softmargin_lab::{ConfigRequest, Destination, Error, TrainSummary, train};
 
 pub(crate) fn run(options: &TrainOptions, common: &Common) -> Result<String, Error> {
     let flags = options.request(common.device);
     let request = match &options.config {
-        Some(path) => flags.over(Request::read(path)?)?,
+        Some(path) => flags.over(ConfigRequest::read(path)?)?,
         None => flags,
     };
     let destination = match &options.out {
         Some(path) if common.json && path.to_str().is_none() => {
-            let advice = "choose another with --out, or leave out --json";
-            return Err(Error::request("--out", "a path in UTF-8, which JSON can hold", path.display(), advice));
+            let advice = "choose another with --out, or omit --json";
+            return Err(Error::request("--out", "a path in UTF-8, which JSON can represent", path.display(), advice));
         }
         Some(path) => Destination::new(path)?,
         None => Destination::next("run")?,
     };
     let summary = train(&request, &destination, &mut Progress::new(common.quiet))?;
-    if common.json { crate::json(&summary) } else { Ok(text(&summary)) }
+    if common.json { json(&summary) } else { Ok(text(&summary)) }
 }
 
-fn text(summary: &Summary) -> String {
+fn text(summary: &TrainSummary) -> String {
     let wrong = ((1.0 - summary.test_accuracy) * summary.test_images as f64).round();
     format!(
         "test accuracy {:.2} % ({wrong} of {} wrong), {:.1} s in all\n\
@@ -37,8 +38,8 @@ fn text(summary: &Summary) -> String {
     )
 }
 
-/// Which model was kept, and why training ended where it did.
-fn model(summary: &Summary) -> String {
+/// Which model was saved, and why training ended.
+fn model(summary: &TrainSummary) -> String {
     let ended = match summary.stopped {
         Stopped::Finished => "",
         Stopped::Early => ", stopped early",

@@ -1,24 +1,26 @@
-//! How far a long look at many samples is, for whoever waits: nothing for the first two seconds, then a bar with the time
-//! left on a terminal, and a line every ten seconds where there is none. All of it on standard error.
+//! Progress of inference, on standard error: nothing for the first two seconds, then a bar with the remaining time on a
+//! terminal, or a line every ten seconds.
 
 use crate::answer::say;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use softmargin_lab::predictor::Progress;
 use std::cell::RefCell;
 use std::io::IsTerminal;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const SILENT_FOR: Duration = Duration::from_secs(2);
-/// Where there is no terminal, a line is said so often.
+/// The interval of lines without a terminal.
 pub(crate) const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// What a predictor tells after each batch: the samples done, and all of them. With `quiet`, nothing is said.
-pub(crate) fn waiting(quiet: bool) -> impl Fn(usize, usize) + 'static {
+/// A callback that takes the number of completed samples and of all samples. With `quiet`, it prints nothing.
+pub(crate) fn waiting(quiet: bool) -> Progress {
     let state = RefCell::new(Waiting::new(std::io::stderr().is_terminal()));
-    move |done, all| {
+    Rc::new(move |done, all| {
         if !quiet {
             state.borrow_mut().tell(done, all);
         }
-    }
+    })
 }
 
 struct Waiting {
@@ -58,12 +60,12 @@ fn bar(all: usize) -> ProgressBar {
     bar
 }
 
-/// How a bar looks.
+/// The style of a bar.
 pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─")
 }
 
-/// What the rest takes at the pace so far.
+/// The remaining time at the speed so far.
 pub(crate) fn left(elapsed: Duration, done: usize, all: usize) -> Duration {
     let rest = all.saturating_sub(done) as f64 / done.max(1) as f64;
     Duration::try_from_secs_f64(elapsed.as_secs_f64() * rest).unwrap_or_default()

@@ -61,7 +61,8 @@ fn a_file_that_cannot_be_taken_is_refused_and_leaves_nothing() {
         ("epochs: 3", "line 1"),
         ("[training]\nepochs = 0", "--epochs"),
         ("[data]\nclasses = 3", "data.classes"),
-        ("format = 1", "format 2"),
+        ("format = 2", "format 3"),
+        ("[training.optimiser]\nkind = 'sgd'", "use training.optimizer"),
     ] {
         fs::write(home.path().join("asked.toml"), content).unwrap();
         let output = softmargin(&["train", "--config", "asked.toml"], home.path());

@@ -7,14 +7,16 @@
 //! throughput profile SIDE
 //! ```
 //!
-//! Each pass waits for a line on standard input and then writes a line of JSON with the images a second. Everything is in a pass that training does: augmentation, network, loss, optimizer.
+//! Each pass waits for a line on standard input, and then writes a line of JSON with the images per second. A pass is a full
+//! epoch of training: augmentation, network, loss, optimizer.
 
 use burn::tensor::{Device, Distribution, Tensor};
-use softmargin_lab::augmentation::Augmentation;
-use softmargin_lab::generator::{Generator, Purpose};
-use softmargin_lab::network::{self, Plan, Recognizer};
-use softmargin_lab::observer::Epoch;
-use softmargin_lab::{DataSource, Destination, Observer, Request, train};
+use softmargin_lab::data::augmentation::Augmentation;
+use softmargin_lab::config::ConvolutionalPlan;
+use softmargin::random::{Generator, Purpose};
+use softmargin_lab::network::{self, Recognizer};
+use softmargin_lab::run::EpochRecord;
+use softmargin_lab::{ConfigRequest, DataSource, Destination, Observer, train};
 use std::error::Error;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::Path;
@@ -22,19 +24,19 @@ use std::time::Instant;
 
 const CLASSES: u8 = 10;
 const BATCH: usize = 64;
-/// Numbers in an embedding, as the command has it by default.
+/// The default embedding dimension of the command.
 const EMBEDDING: usize = 128;
 
-/// Says how fast each pass was, and waits before the next.
+/// Reports the speed of each pass, and waits before the next.
 struct OnDemand {
     passes: usize,
 }
 
 impl Observer for OnDemand {
-    fn finished_epoch(&mut self, epoch: &Epoch) {
+    fn finished_epoch(&mut self, epoch: &EpochRecord) {
         let line = serde_json::json!({ "pass": epoch.epoch, "images_per_second": epoch.images_per_second });
         let mut out = stdout();
-        // Who asked has gone where it cannot be written; training goes on to its end.
+        // If the reader has gone, training goes on to its end.
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
         if epoch.epoch < self.passes {
             wait();
@@ -47,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["plan", side] => {
-            let plan = Plan::for_images([1, side.parse()?, side.parse()?], EMBEDDING);
+            let plan = ConvolutionalPlan::for_images([1, side.parse()?, side.parse()?], EMBEDDING);
             writeln!(stdout(), "{}", serde_json::to_string(&plan)?)?;
             Ok(())
         }
@@ -59,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Writes pairs of a part and its milliseconds for one batch.
 fn profile(side: usize) -> Result<(), Box<dyn Error>> {
-    let plan = Plan::for_images([1, side, side], EMBEDDING);
+    let plan = ConvolutionalPlan::for_images([1, side, side], EMBEDDING);
     let device = Device::flex().autodiff();
     let network = Recognizer::new(&plan, 0, &device);
     let images = || Tensor::<4>::random([BATCH, 1, side, side], Distribution::Normal(0.0, 1.0), &device);
@@ -93,7 +95,7 @@ fn passes_on_demand(side: usize, images: usize, passes: usize) -> Result<(), Box
     let home = tempfile::tempdir()?;
     write_part(home.path(), "train", images, side)?;
     write_part(home.path(), "t10k", 2 * BATCH, side)?;
-    let mut request = Request::new(DataSource::Path(home.path().to_path_buf()));
+    let mut request = ConfigRequest::new(DataSource::Path(home.path().to_path_buf()));
     request.network.embedding = Some(EMBEDDING);
     (request.training.epochs, request.training.batch_size) = (Some(passes), Some(BATCH));
     // So small a rate that the made-up images cannot make it diverge.
@@ -103,9 +105,9 @@ fn passes_on_demand(side: usize, images: usize, passes: usize) -> Result<(), Box
     Ok(())
 }
 
-/// Waits until somebody asks for a pass.
+/// Waits for a line on standard input.
 fn wait() {
-    // Where nobody can ask any more, training goes on to its end.
+    // If standard input is closed, training goes on to its end.
     let _ = stdin().lock().read_line(&mut String::new());
 }
 

@@ -1,6 +1,6 @@
-//! Where tensors live and are computed.
+//! Devices, and the number of threads.
 
-use crate::error::Error;
+use softmargin_data::error::Error;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceChoice {
-    /// The processor, all cores.
+    /// The CPU, all cores.
     #[default]
     Cpu,
     /// The first NVIDIA GPU; in builds with the feature `cuda`.
@@ -20,10 +20,10 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// All kinds, whether this build has them or not.
+    /// All kinds, including those that this build lacks.
     pub const ALL: [Self; 3] = [Self::Cpu, Self::Cuda, Self::Wgpu];
 
-    /// Its name.
+    /// The name, as `--device` takes it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -36,8 +36,8 @@ impl DeviceChoice {
     /// The device.
     ///
     /// # Errors
-    /// When this build has no support for it (exit code 2; the message says how to build one that has), and when the
-    /// machine has no such device (exit code 1).
+    /// With exit code 2: this build does not support the device; the message says how to build one that does. With exit code
+    /// 1: the machine has no such device.
     pub fn open(self) -> Result<Device, Error> {
         match self {
             Self::Cpu => Ok(Device::flex()),
@@ -54,8 +54,8 @@ impl DeviceChoice {
         }
     }
 
-    /// A device on which a small sum comes out right. A framework that finds no driver or no GPU panics; that panic is
-    /// caught here, unseen, and becomes an error.
+    /// A device that computes a small sum correctly. The framework panics if it finds no driver or no GPU; that panic is
+    /// caught here and becomes an error.
     #[cfg(any(feature = "cuda", feature = "wgpu", test))]
     fn probed(self, make: impl FnOnce() -> Device) -> Result<Device, Error> {
         let hook = std::panic::take_hook();
@@ -93,18 +93,17 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// The most threads that are no slip of the keyboard.
+/// Larger numbers of threads are treated as typos.
 const MAX_THREADS: usize = 1024;
 
-/// Computes with so many threads from now on; to be called before anything is computed. Results are the same for any
-/// number.
+/// Sets the number of threads; call it before any computation. Results are bitwise identical for any number.
 ///
 /// # Errors
-/// On a number out of range (exit code 2), and when threads were used already or cannot be made (exit code 1).
+/// With exit code 2: a number out of range. With exit code 1: threads are in use already or cannot be started.
 pub fn use_threads(threads: usize) -> Result<(), Error> {
     if !(1..=MAX_THREADS).contains(&threads) {
         let expected = format!("a whole number from 1 to {MAX_THREADS}");
-        return Err(Error::request("--threads", expected, threads, "leave it out, and every core has one"));
+        return Err(Error::request("--threads", expected, threads, "omit it for one thread per core"));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     pool.build_global().map_err(|cause| {
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_of_threads_out_of_range_is_refused() {
+    fn a_number_of_threads_out_of_range_is_rejected() {
         for threads in [0, 1025, usize::MAX] {
             let error = use_threads(threads).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().starts_with("--threads: expected"), "{error}");
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn names_come_back_and_others_are_refused() {
+    fn names_are_parsed_and_others_are_rejected() {
         for choice in DeviceChoice::ALL {
             assert_eq!(choice.name().parse::<DeviceChoice>().unwrap(), choice);
         }

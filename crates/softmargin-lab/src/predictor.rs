@@ -1,36 +1,47 @@
-//! A trained model in use: classes, probabilities, embeddings and an evaluation of samples, in batches.
+//! Inference with a trained model, in batches: classes, probabilities, embeddings, evaluation.
 
 use crate::config::Config;
-use crate::data::{LabeledSamples, Samples, ahead};
-use crate::error::Error;
-use crate::evaluation::{Evaluation, check_labels};
-use crate::model::{Model, input};
+use softmargin_data::{LabeledSamples, Samples, ahead};
+use softmargin_data::error::Error;
+use crate::network::{Model, input_tensor};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use softmargin::ErrorKind;
 use softmargin::smooth::arg_max;
 use softmargin_burn::{MarginOutput, RowInputs};
+use softmargin_metrics::Classification;
+use softmargin_metrics::labels::check_labels;
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 
-/// Samples that are looked at together: enough to keep the cores busy.
-const SAMPLES_AT_ONCE: usize = 256;
-/// Values that the first layer makes of samples looked at together, 64 MiB: few enough for any memory.
-const VALUES_AT_ONCE: usize = 1 << 24;
+/// The largest batch: enough to keep the cores busy.
+const LARGEST_BATCH: usize = 256;
+/// The most values that the first layer computes for a batch: 64 MiB.
+const BATCH_VALUES: usize = 1 << 24;
 
-/// The advice where scores are no numbers.
-const DIVERGED: &str = "training has diverged: train again with a smaller --lr; or the file of the model was damaged";
+/// The advice if scores are not finite.
+const DIVERGED: &str = "training has diverged: train again with a smaller --lr; or the file of the model is damaged";
 
-/// A model that is used, not trained.
+/// The result of a model on labeled samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The mean of the loss that the model was trained with, including its margin, in the state after training.
+    pub loss: f64,
+    /// Accuracy and the counts of each class.
+    pub classification: Classification,
+}
+
+/// A trained model for inference.
 pub struct Predictor {
     model: Model,
     config: Config,
     device: Device,
-    watch: Option<Watch>,
+    progress: Option<Progress>,
 }
 
-/// Is told after each batch how many samples are done, and how many there are.
-type Watch = Box<dyn Fn(usize, usize)>;
+/// A callback that is called after each batch with the number of completed samples and of all samples.
+pub type Progress = Rc<dyn Fn(usize, usize)>;
 
 impl fmt::Debug for Predictor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,34 +50,37 @@ impl fmt::Debug for Predictor {
 }
 
 impl Predictor {
-    /// A model for use, with the configuration that says how samples are prepared for it. It is used as it is: put a model
-    /// that was just trained through `valid()` first.
+    /// A model with the configuration that defines the preparation of its samples. Call `valid()` on a model that was just
+    /// trained before passing it here.
     #[must_use]
     pub fn new(model: Model, config: Config, device: Device) -> Self {
-        Self { model, config, device, watch: None }
+        Self { model, config, device, progress: None }
     }
 
-    /// The same, and after each batch `watch` is told how many samples are done, and how many there are.
+    /// The same predictor, which calls `progress` after each batch.
     #[must_use]
-    pub fn watched(self, watch: impl Fn(usize, usize) + 'static) -> Self {
-        Self { watch: Some(Box::new(watch)), ..self }
+    pub fn with_progress(self, progress: Progress) -> Self {
+        Self { progress: Some(progress), ..self }
     }
 
-    /// Accuracy, loss and what became of each class.
+    /// Mean loss, accuracy and the metrics of each class.
     ///
     /// # Errors
-    /// When there are no samples, or they are not shaped as the model wants them; when a label is no class of the model;
-    /// when a streamed sample cannot be read; when a score is not finite: then training diverged, and the model is no use.
+    /// If there are no samples, or their shape is not the model's; if a label is not a class of the model; if a streamed
+    /// sample cannot be read; if a score is not finite, since training has diverged then.
     pub fn evaluate(&self, samples: &LabeledSamples) -> Result<Evaluation, Error> {
         self.evaluate_all(&[samples])
     }
 
-    /// The same of several parts of a data set together.
+    /// As [`evaluate`](Self::evaluate), for several parts of a data set together.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
     pub fn evaluate_all(&self, parts: &[&LabeledSamples]) -> Result<Evaluation, Error> {
         let labels = parts.iter().flat_map(|part| part.labels()).copied().collect::<Vec<u32>>();
+        if labels.is_empty() {
+            return Err(Error::request("samples to evaluate", "at least one", "none", "give data with samples"));
+        }
         check_labels(&labels, self.config.data.classes)?;
         let samples: Vec<&Samples> = parts.iter().map(|part| part.samples()).collect();
         let mut loss = 0.0;
@@ -82,14 +96,15 @@ impl Predictor {
             loss += f64::from(mean) * rows as f64;
             Ok(())
         })?;
-        Evaluation::of(&predicted, &labels, self.config.data.classes, loss / labels.len() as f64)
+        let classification = Classification::new(&predicted, &labels, self.config.data.classes)?;
+        Ok(Evaluation { loss: loss / labels.len() as f64, classification })
     }
 
     /// The class of the highest score of each sample (N).
     ///
     /// # Errors
-    /// When the samples are not shaped as the model wants them, when a streamed one cannot be read, and when a score is
-    /// not finite: then training diverged, and the model is no use.
+    /// If the shape of the samples is not the model's, a streamed sample cannot be read, or a score is not finite, since
+    /// training has diverged then.
     pub fn classes(&self, samples: &Samples) -> Result<Vec<usize>, Error> {
         let mut classes = Vec::with_capacity(samples.count());
         self.each_batch(&[samples], |inputs| {
@@ -100,7 +115,7 @@ impl Predictor {
         Ok(classes)
     }
 
-    /// The probability of each class for each sample (N, C): softmax of the scaled scores, without a margin.
+    /// The probability of each class for each sample (N, C): the softmax of the scaled scores, without the margin.
     ///
     /// # Errors
     /// As [`classes`](Self::classes).
@@ -116,7 +131,7 @@ impl Predictor {
         Ok(probabilities)
     }
 
-    /// The embedding of each sample, row by row (N, D).
+    /// The embeddings of the samples (N, D), row by row.
     ///
     /// # Errors
     /// As [`classes`](Self::classes).
@@ -129,7 +144,7 @@ impl Predictor {
         Ok(embeddings)
     }
 
-    /// The configuration that it was made with.
+    /// The configuration of the run.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -148,7 +163,7 @@ impl Predictor {
         })
     }
 
-    /// Hands the samples of all parts to `work`, in order; the next batches are read meanwhile.
+    /// Calls `work` with each batch of all parts, in order; the next batches are read in the background.
     fn each_batch(
         &self,
         parts: &[&Samples],
@@ -156,7 +171,7 @@ impl Predictor {
     ) -> Result<(), Error> {
         parts.iter().try_for_each(|samples| self.check_shape(samples.shape()))?;
         let (shape, normalization) = (self.config.input.shape(), self.config.normalization);
-        let batches = batches(parts, self.samples_at_once());
+        let batches = batches(parts, self.batch_size());
         let all = parts.iter().map(|samples| samples.count()).sum();
         let mut done = 0;
         let read = |number: usize| {
@@ -168,10 +183,10 @@ impl Predictor {
         };
         ahead(batches.len(), read, |number, values| {
             let rows = batches[number].1.len();
-            work(input(values, rows, shape, &self.device))?;
+            work(input_tensor(values, rows, shape, &self.device))?;
             done += rows;
-            if let Some(watch) = &self.watch {
-                watch(done, all);
+            if let Some(progress) = &self.progress {
+                progress(done, all);
             }
             Ok(())
         })
@@ -182,18 +197,23 @@ impl Predictor {
         if shape == wanted {
             return Ok(());
         }
-        let expected = format!("{wanted:?}, as the model was trained with");
+        let expected = format!("{wanted:?}, the shape that the model was trained on");
         let subject = "channels, height and width of the samples";
-        Err(Error::request(subject, expected, format!("{shape:?}"), "prepare them with the preparation of the run"))
+        Err(Error::request(
+            subject,
+            expected,
+            format!("{shape:?}"),
+            "prepare the samples with the preparation of the run",
+        ))
     }
 
-    /// Samples that are best looked at together.
-    pub(crate) fn samples_at_once(&self) -> usize {
-        samples_at_once(self.config.network.first_layer_values())
+    /// The number of samples in a batch.
+    pub(crate) fn batch_size(&self) -> usize {
+        batch_size(self.config.network.first_layer_values())
     }
 }
 
-/// The batches of all parts: the number of the part, and the rows.
+/// The batches of all parts: the index of the part, and the rows.
 fn batches(parts: &[&Samples], at_once: usize) -> Vec<(usize, Range<usize>)> {
     let of_part = |(part, samples): (usize, &&Samples)| {
         let count = samples.count();
@@ -202,11 +222,11 @@ fn batches(parts: &[&Samples], at_once: usize) -> Vec<(usize, Range<usize>)> {
     parts.iter().enumerate().flat_map(of_part).collect()
 }
 
-fn samples_at_once(layer_values: usize) -> usize {
-    (VALUES_AT_ONCE / layer_values.max(1)).clamp(1, SAMPLES_AT_ONCE)
+fn batch_size(layer_values: usize) -> usize {
+    (BATCH_VALUES / layer_values.max(1)).clamp(1, LARGEST_BATCH)
 }
 
-/// Values row by row, if all of them are numbers.
+/// The values row by row, if all of them are finite.
 fn finite(values: Tensor<2>) -> Result<Vec<f32>, Error> {
     let values: Vec<f32> = values.into_data().iter::<f32>().collect();
     match values.iter().find(|value| !value.is_finite()) {
@@ -215,7 +235,7 @@ fn finite(values: Tensor<2>) -> Result<Vec<f32>, Error> {
     }
 }
 
-/// The class of the highest of some finite scores; on ties the one of the lower index.
+/// The class of the highest score, the first on ties; all scores are finite.
 fn best(scores: &[f32]) -> usize {
     arg_max(scores).unwrap_or_default()
 }
@@ -223,23 +243,22 @@ fn best(scores: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Request;
-    use crate::data::{DataSource, Dataset, LoadOptions};
+    use crate::config::ConfigRequest;
+    use softmargin_data::{DataSource, Dataset, LoadOptions};
     use burn::module::Param;
     use std::cell::RefCell;
-    use std::rc::Rc;
 
     fn untrained() -> (Dataset, Model, Config, Device) {
         let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
-        let config = Config::resolve(&Request::new(DataSource::Digits), &data).unwrap();
+        let config = Config::resolve(&ConfigRequest::new(DataSource::Digits), &data).unwrap();
         let device = Device::flex();
         let model = Model::new(&config, &device).unwrap();
         (data, model, config, device)
     }
 
     #[test]
-    fn fewer_samples_are_looked_at_together_where_they_are_large() {
-        assert_eq!([0, 1, 12_544, 1 << 20, 1 << 24, usize::MAX].map(samples_at_once), [256, 256, 256, 16, 1, 1]);
+    fn large_samples_make_small_batches() {
+        assert_eq!([0, 1, 12_544, 1 << 20, 1 << 24, usize::MAX].map(batch_size), [256, 256, 256, 16, 1, 1]);
     }
 
     #[test]
@@ -248,23 +267,23 @@ mod tests {
     }
 
     #[test]
-    fn an_evaluation_is_that_of_the_whole_set_at_once_and_is_watched() {
+    fn an_evaluation_in_batches_is_that_of_the_whole_set_and_reports_progress() {
         let (data, model, config, device) = untrained();
         let seen = Rc::new(RefCell::new(Vec::new()));
         let told = Rc::clone(&seen);
         let watch = move |done, all| told.borrow_mut().push((done, all));
-        let predictor = Predictor::new(model, config, device.clone()).watched(watch);
+        let predictor = Predictor::new(model, config, device.clone()).with_progress(Rc::new(watch));
         let evaluation = predictor.evaluate(&data.test).unwrap();
         assert_eq!(*seen.borrow(), [(256, 599), (512, 599), (599, 599)]);
         let mut values = Vec::new();
         data.test.samples().batch_f32(&(0..599).collect::<Vec<_>>(), &mut values).unwrap();
         predictor.config().normalization.apply(&mut values);
-        let whole = predictor.loss_of(input(values, 599, [1, 8, 8], &device), data.test.labels()).unwrap();
+        let whole = predictor.loss_of(input_tensor(values, 599, [1, 8, 8], &device), data.test.labels()).unwrap();
         let loss = f64::from(whole.loss.into_scalar::<f32>());
         assert!((evaluation.loss - loss).abs() < 1e-5 * loss, "{} and {loss}", evaluation.loss);
         let predicted = predictor.classes(data.test.samples()).unwrap();
-        let alone = Evaluation::of(&predicted, data.test.labels(), 10, evaluation.loss).unwrap();
-        assert_eq!(evaluation, alone);
+        let alone = Classification::new(&predicted, data.test.labels(), 10).unwrap();
+        assert_eq!(evaluation.classification, alone);
         assert_eq!(predictor.embeddings(data.test.samples()).unwrap().len(), 599 * 128);
     }
 
@@ -274,15 +293,17 @@ mod tests {
         let predictor = Predictor::new(model, config, device);
         let [train, test, both] = [vec![&data.train], vec![&data.test], vec![&data.train, &data.test]]
             .map(|parts| predictor.evaluate_all(&parts).unwrap());
-        assert_eq!(both.samples, train.samples + test.samples);
-        let loss = (train.loss * train.samples as f64 + test.loss * test.samples as f64) / both.samples as f64;
+        let samples = |evaluation: &Evaluation| evaluation.classification.samples;
+        assert_eq!(samples(&both), samples(&train) + samples(&test));
+        let sum = train.loss * samples(&train) as f64 + test.loss * samples(&test) as f64;
+        let loss = sum / samples(&both) as f64;
         assert!((both.loss - loss).abs() < 1e-9, "{} and {loss}", both.loss);
-        let right = |evaluation: &Evaluation| evaluation.classes.iter().map(|class| class.right).sum::<usize>();
-        assert_eq!(right(&both), right(&train) + right(&test));
+        let wrong = |evaluation: &Evaluation| evaluation.classification.wrong();
+        assert_eq!(wrong(&both), wrong(&train) + wrong(&test));
     }
 
     #[test]
-    fn a_model_whose_scores_are_no_numbers_is_refused() {
+    fn scores_that_are_not_finite_are_an_error() {
         let (data, mut model, config, device) = untrained();
         model.head.weight = Param::from_tensor(Tensor::full([10, 128], f32::NAN, &device));
         let predictor = Predictor::new(model, config, device);

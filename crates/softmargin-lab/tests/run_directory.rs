@@ -1,18 +1,17 @@
-//! Run directories: written whole or not at all, read back as they were, and refused when they are not what they were.
+//! Run directories: written atomically, read back as they were, and rejected if they were changed.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its tests do")]
 
 use softmargin::presets;
-use softmargin_lab::config::{Config, Request};
+use softmargin_lab::config::{Config, ConfigRequest};
 use softmargin_lab::data::{DataSource, Dataset, LoadOptions};
-use softmargin_lab::run_dir::{Checkpoint, Destination, Run};
-use softmargin_lab::training::Stopped;
+use softmargin_lab::run::{Checkpoint, Destination, Run, Stopped};
 use std::fs;
 use tempfile::TempDir;
 
 fn run(loss: &str) -> Run {
     let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
-    let mut request = Request::new(DataSource::Digits);
+    let mut request = ConfigRequest::new(DataSource::Digits);
     request.loss.name = Some(loss.into());
     let config = Config::resolve(&request, &data).unwrap();
     let checkpoint =
@@ -77,7 +76,7 @@ fn a_draft_can_be_used_before_the_end_and_is_gone_when_it_is_dropped() {
 }
 
 #[test]
-fn a_parent_that_is_missing_or_a_file_is_refused_before_any_work() {
+fn a_parent_that_is_missing_or_a_file_is_rejected_before_any_work() {
     let home = TempDir::new().unwrap();
     assert_eq!(Destination::new(&home.path().join("no/run")).unwrap_err().exit_code(), 2);
     fs::write(home.path().join("file"), "").unwrap();
@@ -86,7 +85,7 @@ fn a_parent_that_is_missing_or_a_file_is_refused_before_any_work() {
 }
 
 #[test]
-fn what_is_no_run_or_was_changed_is_refused() {
+fn a_directory_that_is_not_a_run_or_was_changed_is_rejected() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("run");
     assert_eq!(Run::read(&path).unwrap_err().exit_code(), 2);
@@ -94,8 +93,8 @@ fn what_is_no_run_or_was_changed_is_refused() {
     Destination::new(&path).unwrap().write(&run("sphereface"), &[], "").unwrap();
     let config = fs::read_to_string(path.join("config.toml")).unwrap();
     for (from, to, named) in [
-        ("format = 2", "format = 3", "format 3"),
-        ("format = 2", "fomat = 2", "format"),
+        ("format = 3", "format = 4", "format 4"),
+        ("format = 3", "fomat = 3", "format"),
         ("classes = 10", "classes = 9", "classes.json"),
         ("batch-size", "batch-sise", "batch-sise"),
     ] {
@@ -109,7 +108,27 @@ fn what_is_no_run_or_was_changed_is_refused() {
     assert!(error.exit_code() == 1 && error.to_string().contains("model.safetensors"), "{error}");
 }
 
-/// Changes `config.toml` and returns what is said of it.
+#[test]
+fn a_run_of_the_old_format_says_what_to_do_and_old_names_what_they_are_now() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("run");
+    Destination::new(&path).unwrap().write(&run("am-softmax"), &[], "").unwrap();
+    let config = fs::read_to_string(path.join("config.toml")).unwrap();
+    let message = changed(&path, &config, "format = 3", "format = 2");
+    assert!(message.contains("expected format 3, found format 2; train again; or set format = 3"), "{message}");
+    for (from, to, found, new) in [
+        ("[normalization]", "[normalisation]", "normalisation", "normalization"),
+        ("std = ", "deviation = ", "normalization.deviation", "normalization.std"),
+        ("[training.optimizer]", "[training.optimiser]", "training.optimiser", "training.optimizer"),
+        ("[loss.spec.negatives]", "[loss.spec.rivals]", "loss.spec.rivals", "loss.spec.negatives"),
+        ("[loss.spec.margin.value]", "[loss.spec.margin.amount]", "loss.spec.margin.amount", "loss.spec.margin.value"),
+    ] {
+        let message = changed(&path, &config, from, to);
+        assert!(message.ends_with(&format!("found {found}; use {new}")), "{to}: {message}");
+    }
+}
+
+/// Changes `config.toml` and returns the message about it.
 #[track_caller]
 fn changed(path: &std::path::Path, config: &str, from: &str, to: &str) -> String {
     let text = config.replacen(from, to, 1);
@@ -121,7 +140,7 @@ fn changed(path: &std::path::Path, config: &str, from: &str, to: &str) -> String
 }
 
 #[test]
-fn a_configuration_that_was_changed_is_refused_by_its_name() {
+fn a_configuration_that_was_changed_is_rejected_by_its_name() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("run");
     Destination::new(&path).unwrap().write(&run("am-softmax"), &[], "").unwrap();

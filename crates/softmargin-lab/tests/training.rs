@@ -3,22 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its tests do")]
 
 use softmargin_lab::data::{Dataset, LoadOptions};
-use softmargin_lab::model::Model;
-use softmargin_lab::observer::{Epoch, Observer, Outline, Step};
+use softmargin_lab::network::Model;
+use softmargin_lab::observer::{Observer, Outline, Step};
 use softmargin_lab::predictor::Predictor;
-use softmargin_lab::run_dir::Run;
-use softmargin_lab::training::{Stopped, Summary};
-use softmargin_lab::{DataSource, Destination, Error, Request, Silent, train};
+use softmargin_lab::run::{EpochRecord, Run, Stopped};
+use softmargin_lab::{ConfigRequest, DataSource, Destination, Error, Silent, TrainSummary, train};
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-fn request(text: &str) -> Request {
+fn request(text: &str) -> ConfigRequest {
     toml::from_str(text).unwrap()
 }
 
-fn trained(request: &Request, out: &Path) -> Result<Summary, Error> {
+fn trained(request: &ConfigRequest, out: &Path) -> Result<TrainSummary, Error> {
     train(request, &Destination::new(out).unwrap(), &mut Silent)
 }
 
@@ -48,13 +47,13 @@ fn the_resolved_configuration_makes_the_same_model_again() {
     {
         let [first, second] = ["first", "second"].map(|name| home.path().join(format!("{name}-{number}")));
         trained(&request(asked), &first).unwrap();
-        trained(&Request::read(&first.join("config.toml")).unwrap(), &second).unwrap();
+        trained(&ConfigRequest::read(&first.join("config.toml")).unwrap(), &second).unwrap();
         assert!(model(&first) == model(&second), "{asked}: another model");
         assert_eq!(
             fs::read_to_string(first.join("config.toml")).unwrap(),
             fs::read_to_string(second.join("config.toml")).unwrap()
         );
-        let other = Request::read(&first.join("config.toml")).unwrap();
+        let other = ConfigRequest::read(&first.join("config.toml")).unwrap();
         let other = request("[training]\nseed = 99").over(other).unwrap();
         trained(&other, &home.path().join(format!("other-{number}"))).unwrap();
         assert!(model(&first) != model(&home.path().join(format!("other-{number}"))), "the seed changes nothing");
@@ -85,9 +84,10 @@ fn the_best_model_by_validation_is_kept_and_the_last_one_too() {
     let run = Run::read(&out).unwrap();
     let device = softmargin_lab::DeviceChoice::Cpu.open().unwrap();
     let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
-    let predictor = Predictor::new(Model::load(&run, &device).unwrap(), run.config.clone(), device);
+    let model = Model::load(&run.config, run.model.clone(), run.checkpoint.loss_state.as_ref(), &device).unwrap();
+    let predictor = Predictor::new(model, run.config.clone(), device);
     let evaluation = predictor.evaluate(&data.validation.unwrap()).unwrap();
-    assert_eq!(Some(evaluation.accuracy), best["validation_accuracy"].as_f64());
+    assert_eq!(Some(evaluation.classification.accuracy), best["validation_accuracy"].as_f64());
     assert_eq!(Some(evaluation.loss), best["validation_loss"].as_f64());
 }
 
@@ -122,22 +122,22 @@ fn patience_ends_training_early() {
 struct Interrupter {
     steps: usize,
     done: Cell<usize>,
-    workshop: PathBuf,
+    draft: PathBuf,
     usable: Vec<bool>,
 }
 
 impl Observer for Interrupter {
     fn begins(&mut self, outline: &Outline) {
-        self.workshop = outline.workshop.clone();
+        self.draft = outline.draft.clone();
     }
 
     fn stepped(&mut self, _step: &Step) {
         self.done.set(self.done.get() + 1);
     }
 
-    fn finished_epoch(&mut self, epoch: &Epoch) {
+    fn finished_epoch(&mut self, epoch: &EpochRecord) {
         // The epoch that has just ended is saved after this.
-        self.usable.push(Run::read(&self.workshop).is_ok_and(|run| run.checkpoint.epochs + 1 == epoch.epoch));
+        self.usable.push(Run::read(&self.draft).is_ok_and(|run| run.checkpoint.epochs + 1 == epoch.epoch));
     }
 
     fn interrupted(&self) -> bool {
@@ -145,8 +145,8 @@ impl Observer for Interrupter {
     }
 }
 
-fn interrupted(steps: usize, out: &Path) -> (Result<Summary, Error>, Interrupter) {
-    let mut observer = Interrupter { steps, done: Cell::new(0), workshop: PathBuf::new(), usable: Vec::new() };
+fn interrupted(steps: usize, out: &Path) -> (Result<TrainSummary, Error>, Interrupter) {
+    let mut observer = Interrupter { steps, done: Cell::new(0), draft: PathBuf::new(), usable: Vec::new() };
     let asked = request("[training]\nepochs = 4\nbatch-size = 100");
     (train(&asked, &Destination::new(out).unwrap(), &mut observer), observer)
 }
@@ -182,7 +182,7 @@ fn a_loss_that_is_no_number_names_step_samples_and_a_way_out() {
     for asked in [
         "[training]\nepochs = 1\nlearning-rate = 1e30\nwarm-up = 0.0",
         "[training]\nepochs = 1\nlearning-rate = 1e18\nwarm-up = 0.0\n[network]\nkind = 'none'\n[loss]\nname = 'cross-entropy'",
-        "[training]\nepochs = 1\n[normalization]\ndeviation = 1e-38\n[network]\nkind = 'none'\n[loss]\nname = 'cross-entropy'",
+        "[training]\nepochs = 1\n[normalization]\nstd = 1e-38\n[network]\nkind = 'none'\n[loss]\nname = 'cross-entropy'",
     ] {
         let error = trained(&request(asked), &home.path().join("run")).unwrap_err();
         let message = error.to_string();
@@ -249,15 +249,16 @@ fn embeddings_train_a_head_alone_or_a_projection() {
         ),
     ] {
         let out = home.path().join(name);
-        let asked = request(asked).over(Request::new(source.clone())).unwrap();
+        let asked = request(asked).over(ConfigRequest::new(source.clone())).unwrap();
         let summary = trained(&asked, &out).unwrap();
         assert_eq!((summary.test_accuracy, summary.parameters), (1.0, parameters), "{name}");
         let config = fs::read_to_string(out.join("config.toml")).unwrap();
         assert!(config.contains(kind) && !config.contains("augmentation"), "{config}");
-        trained(&Request::read(&out.join("config.toml")).unwrap(), &home.path().join(format!("{name}-again"))).unwrap();
+        trained(&ConfigRequest::read(&out.join("config.toml")).unwrap(), &home.path().join(format!("{name}-again")))
+            .unwrap();
         assert!(model(&out) == model(&home.path().join(format!("{name}-again"))));
     }
-    let asked = request("[training]\naugmentation = { shift = 0.1 }").over(Request::new(source)).unwrap();
+    let asked = request("[training]\naugmentation = { shift = 0.1 }").over(ConfigRequest::new(source)).unwrap();
     let error = trained(&asked, &home.path().join("changed")).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("augmentation"), "{error}");
 }

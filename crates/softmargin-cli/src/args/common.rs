@@ -1,4 +1,4 @@
-//! Flags of every subcommand.
+//! The flags of every subcommand.
 
 use super::{device, whole};
 use clap::Args;
@@ -10,10 +10,10 @@ pub(crate) struct Common {
     /// Where to compute [default: cpu]
     #[arg(long, global = true, value_name = "DEVICE", value_parser = device())]
     pub(crate) device: Option<DeviceChoice>,
-    /// Threads to compute with; the result is the same for any number [default: one a core]
+    /// Number of threads; results are bitwise identical for any number [default: one per core]
     #[arg(long, global = true, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
-    /// Say nothing but the result and errors
+    /// Print only the result and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// Print the result as one JSON object
@@ -22,11 +22,10 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Makes the flags take effect that concern the whole process; a device that is not there is refused, whether the
-    /// subcommand computes or not.
+    /// Applies the flags that concern the whole process. The device is checked even if the subcommand computes nothing.
     ///
     /// # Errors
-    /// On a number of threads out of range and a device that cannot be used.
+    /// If the number of threads is out of range or the device cannot be used.
     pub(crate) fn apply(&self) -> Result<(), Error> {
         if let Some(threads) = self.threads {
             use_threads(threads)?;
@@ -34,7 +33,7 @@ impl Common {
         self.device.map_or(Ok(()), |device| device.open().map(|_| ()))
     }
 
-    /// The device asked for, or the processor.
+    /// The chosen device; the CPU by default.
     pub(crate) fn device(&self) -> DeviceChoice {
         self.device.unwrap_or_default()
     }

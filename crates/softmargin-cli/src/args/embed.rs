@@ -10,11 +10,11 @@ const EMBED_EXAMPLES: &str = "Examples:
   softmargin embed photos-run inbox/ --out inbox.npy
   softmargin embed photos-run photos/ --part test --out photos.safetensors
 
-A path ending in .npy becomes an array (N, D) of single precision; beside it are the names of its rows, in the file \
-ending in .names.json, and their classes where they are known, in .labels.npy. One ending in .safetensors has the tensor \
-'embeddings', where the classes are known 'labels', and in its metadata 'rows': names and classes as JSON. Any other path \
-becomes a folder with embeddings.npy, labels.npy (names of classes) and names.json, one of each for every part of the \
-data: 'softmargin train --data' takes it.
+A path ending in .npy becomes an array (N, D) in single precision; beside it are the names of its rows, in a file \
+ending in .names.json, and their classes if they are known, in .labels.npy. A path ending in .safetensors becomes a file \
+with the tensor 'embeddings', the tensor 'labels' if the classes are known, and the metadata 'rows': names and classes as \
+JSON. Any other path becomes a folder with embeddings.npy, labels.npy (names of classes) and names.json, one of each for \
+every part of the data: 'softmargin train --data' takes it.
 
 DATA with classes is what 'softmargin train --data' takes; anything else is read as 'softmargin predict' reads it, and \
 has no labels.";
@@ -31,7 +31,7 @@ pub(crate) struct EmbedOptions {
     /// The file or folder to make; it must not exist
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
-    /// Which samples of data with classes [default: all]
+    /// The part of data with classes [default: all]
     #[arg(long, value_name = "PART", value_enum)]
     pub(crate) part: Option<PartName>,
 }

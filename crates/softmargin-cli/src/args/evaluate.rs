@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use softmargin_lab::DataSource;
-use softmargin_lab::run_data::Part;
+use softmargin_lab::commands::Part;
 use std::path::PathBuf;
 
 const EVALUATE_EXAMPLES: &str = "Examples:
@@ -11,10 +11,10 @@ const EVALUATE_EXAMPLES: &str = "Examples:
   softmargin evaluate photos-run --data new-photos/ --report new-photos.html
   softmargin evaluate photos-run --json | jq .accuracy
 
-Other data must have classes that the model knows, by their names; they need not have all of them. Accuracy is the share \
-of the samples whose highest score was that of their class. The loss is the one that the run was trained with, margin \
-and all, in the state that training left it in. Precision of a class: of the samples taken for it, the share that are; \
-recall: of its samples, the share that were taken for it.";
+Other data must only have classes that the model knows, by their names; some may be missing. The accuracy is the share of \
+samples whose highest score is that of their class. The loss is that of training, including its margin, in the state \
+after training. The precision of a class is the share of the samples predicted as the class that belong to it; its recall \
+is the share of its samples that are predicted as the class.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EVALUATE_EXAMPLES)]
@@ -22,27 +22,27 @@ pub(crate) struct EvaluateOptions {
     /// A run directory, made by 'softmargin train'
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// Samples of known classes, as for 'softmargin train' [default: the data of the run]
+    /// Labeled samples, as for 'softmargin train' [default: the data of the run]
     #[arg(long, value_name = "DATA")]
     pub(crate) data: Option<DataSource>,
-    /// Which samples of them [default: test of the run's own data, all of other data]
+    /// The part of the data [default: test for the data of the run, all for other data]
     #[arg(long, value_name = "PART", value_enum)]
     pub(crate) part: Option<PartName>,
-    /// A page to write, with the classes and what was taken for what
+    /// An HTML page to write, with the metrics of each class and the confusion matrix
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 }
 
-/// A part of a data set, as a flag.
+/// The values of `--part`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PartName {
-    /// The samples held out for the test
+    /// The test set
     Test,
-    /// The samples that the best model was chosen by
+    /// The validation set
     Validation,
-    /// The samples that the model was trained with
+    /// The training set
     Train,
-    /// All of them
+    /// All samples
     All,
 }
 

@@ -10,7 +10,7 @@ const LOSSES_EXAMPLES: &str = "Examples:
 #[derive(Args, Debug)]
 #[command(after_help = LOSSES_EXAMPLES)]
 pub(crate) struct LossesOptions {
-    /// A loss to show in full
+    /// A loss to show in detail
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
 }

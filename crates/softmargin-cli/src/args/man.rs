@@ -10,7 +10,7 @@ const MAN_EXAMPLES: &str = "Examples:
 #[derive(Args, Debug)]
 #[command(after_help = MAN_EXAMPLES)]
 pub(crate) struct ManOptions {
-    /// An existing directory to write the pages of all subcommands to, instead of printing the one of the command
+    /// An existing directory for the man pages of all subcommands; prints the page of the command otherwise
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Flags and their help: one file a subcommand.
+//! The flags and their help: one file per subcommand.
 
 mod common;
 mod completions;
@@ -10,6 +10,7 @@ mod predict;
 mod train;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 pub(crate) use common::Common;
 pub(crate) use completions::CompletionsOptions;
@@ -18,7 +19,8 @@ pub(crate) use evaluate::EvaluateOptions;
 pub(crate) use losses::LossesOptions;
 pub(crate) use man::ManOptions;
 pub(crate) use predict::PredictOptions;
-use softmargin_lab::DeviceChoice;
+use softmargin_lab::config::current_name;
+use softmargin_lab::{DeviceChoice, Error};
 use std::str::FromStr;
 pub(crate) use train::TrainOptions;
 
@@ -35,33 +37,50 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "Examples:
   softmargin train --out digits-run                 the built-in digits
   softmargin train --data photos/ --out photos-run  a folder of images
-  softmargin evaluate digits-run                    how good it is, class by class
-  softmargin predict digits-run scan.png            what is on an image
+  softmargin evaluate digits-run                    accuracy, loss and the metrics of each class
+  softmargin predict digits-run scan.png            the class of an image
   softmargin embed digits-run digits --out d.npy    embeddings for other programs
-  softmargin losses                                 the losses there are
-  softmargin losses arcface                         one of them in full
+  softmargin losses                                 all losses
+  softmargin losses arcface                         one loss in detail
 
 Exit codes: 0 done, 1 the work failed, 2 the request is wrong.";
+
+impl Arguments {
+    /// The arguments of the process. Ends the process after `--help` and on arguments that are not understood.
+    ///
+    /// # Errors
+    /// On a flag with an old name; the message gives the new one.
+    pub(crate) fn of_process() -> Result<Self, Error> {
+        Self::try_parse().map_err(|error| old_flag(&error).unwrap_or_else(|| error.exit()))
+    }
+}
+
+/// The error for a flag that has a new name.
+fn old_flag(error: &clap::Error) -> Option<Error> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let new = current_name(flag.strip_prefix("--")?).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
+    Some(Error::request(flag, "a current name", "an old one", format!("use --{new}")))
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a recognizer, test it, and save it in a run directory
     Train(Box<TrainOptions>),
-    /// Measure the model of a run directory on samples of known classes
+    /// Evaluate the model of a run directory on labeled samples
     Evaluate(EvaluateOptions),
-    /// Tell the classes of images or embeddings, with the model of a run directory
+    /// Predict the classes of images or embeddings with the model of a run directory
     Predict(PredictOptions),
-    /// Write down the embeddings that the model of a run directory makes
+    /// Write the embeddings of samples by the model of a run directory
     Embed(EmbedOptions),
-    /// Show the losses of the family, or one of them in full
+    /// List the losses, or show one in detail
     Losses(LossesOptions),
-    /// Print the completions of a shell
+    /// Print the completions for a shell
     Completions(CompletionsOptions),
-    /// Print the man page, or write those of all subcommands
+    /// Print the man page, or write the man pages of all subcommands
     Man(ManOptions),
 }
 
-/// A whole number; clap names the flag, and the ranges are checked with the rest of the request.
+/// Parses an integer; clap names the flag, and ranges are checked with the rest of the request.
 fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("expected a whole number, 0 or above, found {text:?}"))
 }
@@ -70,15 +89,15 @@ fn number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| format!("expected a number such as 0.5, found {text:?}"))
 }
 
-/// A device by its name.
+/// Parses the name of a device.
 fn device() -> impl TypedValueParser<Value = DeviceChoice> {
     PossibleValuesParser::new(DeviceChoice::ALL.map(DeviceChoice::name)).try_map(|name| name.parse::<DeviceChoice>())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Arguments;
-    use clap::CommandFactory;
+    use super::{Arguments, old_flag};
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_flags_are_well_formed() {
@@ -86,7 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_help_is_broken_twice() {
+    fn an_old_flag_is_rejected_with_the_new_one() {
+        for arguments in [["train", "--optimiser", "sgd"].as_slice(), &["train", "--optimiser=sgd"]] {
+            let error = Arguments::try_parse_from(["softmargin"].iter().chain(arguments)).unwrap_err();
+            let error = old_flag(&error).unwrap();
+            assert_eq!(error.to_string(), "--optimiser: expected a current name, found an old one; use --optimizer");
+            assert_eq!(error.exit_code(), 2);
+        }
+        let error = Arguments::try_parse_from(["softmargin", "train", "--optimizr", "sgd"]).unwrap_err();
+        assert!(old_flag(&error).is_none(), "clap suggests the most similar flag");
+    }
+
+    #[test]
+    fn no_line_of_help_is_wrapped_twice() {
         for name in ["train", "evaluate", "predict", "embed", "losses", "completions", "man"] {
             for width in [80, 120] {
                 let mut command = Arguments::command().term_width(width);

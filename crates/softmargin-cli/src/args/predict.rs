@@ -11,18 +11,18 @@ const PREDICT_EXAMPLES: &str = "Examples:
   softmargin predict faces-run embeddings.npy
   curl -s https://example.org/a.jpg | softmargin predict photos-run -
 
-Images are brought to the size, the colors and the direction (light ink on dark ground or the other way) that the \
-model was trained with; an image should be framed like those, for the digits one digit that nearly fills it.
+Images are converted to the size, the colors and the direction (light ink on dark ground or the other way) of the \
+training images; an image should be framed like those: for the digits, one digit that nearly fills it.
 
-A .npy file has embeddings (N, D) for a run that was trained on embeddings; for one that was trained on images it has \
-images (N, H, W) or (N, H, W, 3), of bytes or of numbers from 0 to 1. Each row is a sample.
+A .npy file contains embeddings (N, D) for a run that was trained on embeddings; for one that was trained on images it \
+contains images (N, H, W) or (N, H, W, 3), as bytes or as values from 0 to 1. Each row is a sample.
 
-Probabilities are the softmax of the scaled scores: they add up to 1 over the known classes, whatever is on the image. \
-With --unknown-below, a sample whose highest probability is lower is called unknown. The probability depends on the \
-scale of the loss: with a loss on cosines a scale of 30 makes it near 1 or spread out, a small scale keeps it low for \
-all samples. Choose the limit on samples of your own, known and unknown.
+Probabilities are the softmax of the scaled scores: they add up to 1 over the known classes, whatever the image shows. \
+With --unknown-below, a sample whose highest probability is lower is reported as unknown. The probability depends on the \
+scale of the loss: with a loss on cosines a scale of 30 makes it close to 1 or spread out, a small scale keeps it low for \
+all samples. Choose the threshold on your own samples, known and unknown.
 
-A file that cannot be read is named on standard error, the others are done all the same, and the exit code is 1.";
+A file that cannot be read is reported on standard error, the others are predicted, and the exit code is 1.";
 
 #[derive(Args, Debug)]
 #[command(after_help = PREDICT_EXAMPLES)]
@@ -30,13 +30,13 @@ pub(crate) struct PredictOptions {
     /// A run directory, made by 'softmargin train'
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// PNG or JPEG files, .npy files, folders of them, or - for one of them on standard input
+    /// PNG, JPEG or .npy files, folders of them, or - for a file on standard input
     #[arg(value_name = "INPUTS", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
-    /// How many classes to show for each sample
+    /// Number of classes to show for each sample
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) top: usize,
-    /// Call a sample unknown if its highest probability is lower, from 0 to 1
+    /// Report a sample as unknown if its highest probability is lower, from 0 to 1
     #[arg(long, value_name = "P", value_parser = number, allow_negative_numbers = true)]
     pub(crate) unknown_below: Option<f64>,
 }

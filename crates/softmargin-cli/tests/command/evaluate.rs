@@ -72,7 +72,7 @@ fn a_run_directory_that_is_cut_short_or_of_another_version_is_refused() {
     let home = TempDir::new().unwrap();
     let run = digits_run(home.path());
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
-    fs::write(run.join("config.toml"), config.replace("format = 2", "format = 1")).unwrap();
+    fs::write(run.join("config.toml"), config.replace("format = 3", "format = 1")).unwrap();
     let message = refused(&["evaluate", "run"], home.path(), 1);
     assert!(message.contains("format 1"), "{message}");
     fs::write(run.join("config.toml"), &config[..config.len() / 2]).unwrap();

@@ -59,7 +59,7 @@ fn trains_tells_and_predicts() {
     let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
     assert!(message.contains("classes.json"), "{message}");
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
-    fs::write(run.join("config.toml"), config.replace("format = 2", "format = 99")).unwrap();
+    fs::write(run.join("config.toml"), config.replace("format = 3", "format = 99")).unwrap();
     let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
     assert!(message.contains("format 99"), "{message}");
 }
@@ -131,6 +131,8 @@ fn a_wrong_request_is_refused_by_the_name_of_its_flag() {
         let message = refused(&["train", flag, "much"], home.path(), 2);
         assert!(message.contains(flag) && message.contains("expected a number"), "{flag}: {message}");
     }
+    let message = refused(&["train", "--optimiser", "sgd"], home.path(), 2);
+    assert!(message.contains("use --optimizer"), "{message}");
     let message = refused(&["predict", "run", "x.png", "--top", "-1"], home.path(), 2);
     assert!(message.contains("--top") && message.contains("expected a whole number"), "{message}");
     for words in [&["train", "--epochs", "many"] as &[&str], &["train", "--device", "tpu"], &["fly"], &[]] {

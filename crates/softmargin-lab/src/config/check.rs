@@ -1,47 +1,45 @@
-//! What a configuration must hold before anything is built from it.
+//! The ranges of a configuration, checked before anything is built from it.
 //!
-//! A file may have been changed since it was written, and a request may ask for anything. Here nothing is allocated and
-//! every product saturates, so that no number can stop the program.
+//! A file may have been edited since it was written, and a request may ask for anything. Nothing is allocated here and
+//! every product saturates, so that no value can exhaust the memory or overflow.
 
-use super::resolve::wrong;
-use super::{Config, Recipe};
-use crate::augmentation::Augmentation;
-use crate::data::{Input, Normalization};
-use crate::encoder::EncoderPlan;
-use crate::error::Error;
-use crate::network::{Convolution, Plan};
-use crate::training::Optimizer;
+use super::keys::rejected;
+use super::network_plan::{Convolution, ConvolutionalPlan, EncoderPlan};
+use super::recipe::{OptimizerConfig, Recipe};
+use super::resolved::Config;
+use softmargin_data::augmentation::Augmentation;
+use softmargin_data::{Input, Normalization};
+use softmargin_data::error::Error;
 use std::fmt;
 
-/// A key whose value cannot be.
+/// A key whose value is out of range.
 #[derive(Debug)]
 pub(crate) struct Fault {
     /// The key.
     pub(crate) key: String,
-    /// What was expected of it.
+    /// The expected range.
     pub(crate) expected: String,
-    /// What is there.
+    /// The value.
     pub(crate) found: String,
 }
 
-/// A fault of what was asked for.
+/// A fault of a request.
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
-        wrong(&fault.key, fault.expected, fault.found)
+        rejected(&fault.key, fault.expected, fault.found)
     }
 }
 
-/// The largest values that are no slip of the keyboard.
-/// More than this, 4 GiB in single precision, is a slip of the keyboard.
+/// 4 GiB in single precision. Larger values, here and below, are treated as typos.
 const MAX_WEIGHTS: usize = 1 << 30;
 const MAX_EMBEDDING: usize = 1 << 16;
 const MAX_EPOCHS: usize = 1_000_000;
 const MAX_BATCH: usize = 1 << 20;
 const MAX_CONVOLUTIONS: usize = 64;
 const MAX_CHANNELS: usize = 4096;
-/// TOML has no larger whole numbers.
+/// The largest integer of TOML.
 const MAX_SEED: u64 = i64::MAX as u64;
-/// Values of one layer for one image: 256 MiB, sixteen times what the default network makes of the largest image.
+/// Values of one layer for one image: 256 MiB, sixteen times those of the default network for the largest image.
 const MAX_LAYER: usize = 1 << 26;
 
 fn expect(holds: bool, key: &str, expected: impl fmt::Display, found: impl fmt::Debug) -> Result<(), Fault> {
@@ -55,9 +53,9 @@ fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), Faul
     expect((least..=most).contains(&value), key, format!("a whole number from {least} to {most}"), value)
 }
 
-/// From 0 up to, not including, 1.
+/// In [0, 1).
 fn share(key: &str, value: f64) -> Result<(), Fault> {
-    expect((0.0..1.0).contains(&value), key, "a number from 0 up to, not including, 1", value)
+    expect((0.0..1.0).contains(&value), key, "a number from 0 to below 1", value)
 }
 
 fn above_0(key: &str, value: f64) -> Result<(), Fault> {
@@ -65,14 +63,14 @@ fn above_0(key: &str, value: f64) -> Result<(), Fault> {
 }
 
 impl Config {
-    /// Checks all that building and using the model relies on.
+    /// Checks everything that building and using the model relies on.
     pub(crate) fn check(&self) -> Result<(), Fault> {
         let classes = self.data.classes;
-        expect(classes >= 1, "data.classes", "one class at least", classes)?;
+        expect(classes >= 1, "data.classes", "at least one class", classes)?;
         self.network.check()?;
         self.check_shape()?;
-        within("the count of the network's weights", self.weights(), 1, MAX_WEIGHTS)?;
-        // No data set here has labels by accident that do not count; a sample that is to be left out is left out of them.
+        within("the number of the network's weights", self.weights(), 1, MAX_WEIGHTS)?;
+        // Data sets have no ignored labels: a sample that should be ignored is removed from the data.
         let ignored = self.loss.spec.ignored_label;
         expect(ignored.is_none(), "loss.spec.ignored-label", "none", ignored)?;
         check_normalization(self.normalization)?;
@@ -85,14 +83,14 @@ impl Config {
         })
     }
 
-    /// Whether network and augmentation fit the input.
+    /// Checks that network and augmentation fit the input.
     fn check_shape(&self) -> Result<(), Fault> {
         let shape = self.input.shape();
         let values = shape.iter().fold(1_usize, |values, &side| values.saturating_mul(side));
         let is_images = matches!(self.input, Input::Images(_));
         match &self.network {
             EncoderPlan::Convolutional(plan) => {
-                let kind = "projection or none for embeddings";
+                let kind = "projection or none, for embeddings";
                 expect(is_images, "network.kind", kind, EncoderPlan::KINDS[0])?;
                 expect(plan.image == shape, "network.image", format!("the {shape:?} of the input"), plan.image)?;
             }
@@ -101,10 +99,15 @@ impl Config {
             }
         }
         let augmentation = self.training.augmentation;
-        expect(is_images == augmentation.is_some(), "training.augmentation", "amounts for images alone", augmentation)
+        expect(
+            is_images == augmentation.is_some(),
+            "training.augmentation",
+            "settings for images, and none for embeddings",
+            augmentation,
+        )
     }
 
-    /// Numbers that the file of the model holds at least.
+    /// The least number of values in the file of the model.
     pub(crate) fn weights(&self) -> usize {
         let prototypes = self.data.classes.saturating_mul(self.loss.spec.sub_centers);
         self.network.weights().saturating_add(prototypes.saturating_mul(self.network.embedding()))
@@ -126,11 +129,11 @@ impl EncoderPlan {
     }
 }
 
-impl Plan {
+impl ConvolutionalPlan {
     fn check(&self) -> Result<(), Fault> {
         let key = "network.convolutions";
         let count = self.convolutions.len();
-        expect((1..=MAX_CONVOLUTIONS).contains(&count), key, format!("1 to {MAX_CONVOLUTIONS} of them"), count)?;
+        expect((1..=MAX_CONVOLUTIONS).contains(&count), key, format!("1 to {MAX_CONVOLUTIONS} convolutions"), count)?;
         let [mut channels, mut height, mut width] = self.image;
         for convolution in &self.convolutions {
             convolution.check(channels)?;
@@ -140,7 +143,7 @@ impl Plan {
             expect((1..=MAX_LAYER).contains(&values), key, format!("1 to {MAX_LAYER} values of a layer"), values)?;
             [height, width] = convolution.after_pool([height, width]);
         }
-        expect(height > 0 && width > 0, key, "convolutions that leave one row and column at least", [height, width])
+        expect(height > 0 && width > 0, key, "convolutions that leave at least one row and one column", [height, width])
     }
 }
 
@@ -149,7 +152,7 @@ impl Convolution {
         within("network.convolutions.channels", self.channels, 1, MAX_CHANNELS)?;
         within("network.convolutions.stride", self.stride, 1, 2)?;
         let same = self.channels == inputs && self.stride == 1 && !self.pool;
-        let expected = "false where channels or size change";
+        let expected = "false if channels or size change";
         expect(same || !self.skip, "network.convolutions.skip", expected, self.skip)
     }
 }
@@ -176,7 +179,7 @@ impl Recipe {
     }
 }
 
-impl Optimizer {
+impl OptimizerConfig {
     fn check(self) -> Result<(), Fault> {
         match self {
             Self::Sgd { momentum } => share("training.optimizer.momentum", single(momentum)),
@@ -189,14 +192,14 @@ impl Optimizer {
     }
 }
 
-/// The number that the optimizers, in single precision, make of it.
-#[expect(clippy::cast_possible_truncation, reason = "rounded as the optimizers round it")]
+/// The value in the single precision of the optimizers.
+#[expect(clippy::cast_possible_truncation, reason = "rounded as in the optimizers")]
 fn single(value: f64) -> f64 {
     f64::from(value as f32)
 }
 
 fn check_augmentation(augmentation: &Augmentation) -> Result<(), Fault> {
-    let Some((name, range, amount)) = augmentation.out_of_range() else { return Ok(()) };
+    let Some((name, range, value)) = augmentation.out_of_range() else { return Ok(()) };
     let expected = format!("a number from {} to {}", range.start(), range.end());
-    expect(false, &format!("training.augmentation.{name}"), expected, amount)
+    expect(false, &format!("training.augmentation.{name}"), expected, value)
 }

@@ -1,23 +1,27 @@
-//! A file for `--config`: read, and every key of it known.
+//! Reads a file for `--config`, and checks that every key is known.
 
-use super::{FORMAT, Request, keys};
-use crate::error::Error;
+use super::keys;
+use super::renamed::old_name;
+use super::request::ConfigRequest;
+use super::resolved::FORMAT;
+use softmargin_data::error::Error;
 use std::fs;
 use std::path::Path;
 use toml::Table;
 
-const ADVICE: &str = "every key is in docs/configuration.md";
+const ADVICE: &str = "docs/configuration.md lists every key";
 
-impl Request {
-    /// Reads a file that holds any part of a configuration.
+impl ConfigRequest {
+    /// Reads a file with any part of a configuration.
     ///
     /// # Errors
-    /// With exit code 2 where the file is missing, is not TOML, has a key that there is not (the message has the nearest
-    /// one), or a value that its key does not take; the message has the line.
+    /// With exit code 2: the file is missing or is not TOML (the message names the line), a key is unknown (the message
+    /// suggests the most similar one) or has an old name (the message names the new one), a value is of the wrong kind, or
+    /// the format is another one.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let expected = "a configuration in TOML";
         if path.is_dir() {
-            let advice = format!("of a run, give {}", path.join("config.toml").display());
+            let advice = format!("for a run directory, give {}", path.join("config.toml").display());
             return Err(Error::request(path.display(), expected, "a folder", advice));
         }
         let bytes = fs::read(path).map_err(|cause| Error::io(path, expected, cause))?;
@@ -29,6 +33,9 @@ impl Request {
             Error::request(path.display(), expected, found, ADVICE)
         };
         let table: Table = toml::from_str(&text).map_err(fault)?;
+        if let Some(old) = old_name(&table) {
+            return Err(Error::request(path.display(), "current names", old.found, format!("use {}", old.new)));
+        }
         if let Some(unknown) = keys::unknown(&table) {
             let advice = unknown.nearest.map_or_else(|| ADVICE.into(), |key| format!("did you mean {key}? {ADVICE}"));
             return Err(Error::request(path.display(), "keys of a configuration", unknown.key, advice));
@@ -36,7 +43,7 @@ impl Request {
         let request: Self = toml::from_str(&text).map_err(fault)?;
         match request.format {
             Some(format) if format != FORMAT => {
-                let advice = "leave the format out, and take over the keys that you need";
+                let advice = "remove the format, and keep the keys that you need";
                 Err(Error::request(path.display(), format!("format {FORMAT}"), format!("format {format}"), advice))
             }
             _ => Ok(request),
@@ -44,7 +51,7 @@ impl Request {
     }
 }
 
-/// `line 3: `, where the fault is known to be in a line.
+/// `line 3: `, if the line of the fault is known.
 fn line(text: &str, cause: &toml::de::Error) -> String {
     let before = cause.span().and_then(|span| text.get(..span.start));
     before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1))
@@ -54,13 +61,13 @@ fn line(text: &str, cause: &toml::de::Error) -> String {
 mod tests {
     use super::*;
 
-    /// What is said of a file with this content.
+    /// The message about a file with this content.
     #[track_caller]
-    fn refused(text: &[u8]) -> String {
+    fn rejected(text: &[u8]) -> String {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("asked.toml");
         fs::write(&path, text).unwrap();
-        let error = Request::read(&path).unwrap_err();
+        let error = ConfigRequest::read(&path).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{error}");
         let message = error.to_string();
         assert!(message.contains("asked.toml") && !message.contains('\n'), "{message}");
@@ -68,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_refused_with_the_nearest() {
+    fn an_unknown_key_is_rejected_with_a_suggestion() {
         for (text, nearest) in [
             ("[training]\nepoch = 3", "training.epochs"),
             ("epochs = 3", "training.epochs"),
@@ -77,17 +84,17 @@ mod tests {
             ("[los]\nname = 'arcface'", "loss"),
             ("[data]\nvalidation-splitt = 'none'", "data.validation-split"),
         ] {
-            let message = refused(text.as_bytes());
+            let message = rejected(text.as_bytes());
             assert!(message.contains(&format!("did you mean {nearest}?")), "{text}: {message}");
         }
-        let message = refused(b"[loss.spec]\nmargin = 3\ngeometri = 'cosine'");
+        let message = rejected(b"[loss.spec]\nmargin = 3\ngeometri = 'cosine'");
         assert!(message.contains("did you mean loss.spec.geometry?"), "{message}");
-        let message = refused(b"[training]\nzzz = 1");
+        let message = rejected(b"[training]\nzzz = 1");
         assert!(message.contains("training.zzz") && !message.contains("did you mean"), "{message}");
     }
 
     #[test]
-    fn what_is_not_toml_or_of_the_wrong_kind_is_refused_by_its_line() {
+    fn a_fault_in_a_line_is_rejected_with_its_number() {
         for (text, line) in [
             ("[training]\nepochs 3", "line 2"),
             ("{\"training\": {}}", "line 1"),
@@ -97,19 +104,44 @@ mod tests {
             ("training = 3", "line 1"),
             ("[data]\ntest-split = 'some'", "line 2"),
         ] {
-            let message = refused(text.as_bytes());
+            let message = rejected(text.as_bytes());
             assert!(message.contains(line), "{text}: {message}");
         }
-        assert!(refused(&[0xff, 0xfe, 0]).contains("UTF-8"));
-        assert!(refused(b"format = 1").contains("format 1"));
+        assert!(rejected(&[0xff, 0xfe, 0]).contains("UTF-8"));
+        assert!(rejected(b"format = 2").contains("expected format 3, found format 2"));
     }
 
     #[test]
-    fn an_empty_file_asks_for_nothing_and_a_missing_one_is_refused() {
+    fn an_old_name_is_rejected_with_the_new_one() {
+        for (text, found, new) in [
+            ("[training.optimiser]\nkind = 'sgd'", "training.optimiser", "training.optimizer"),
+            ("[normalisation]\nmean = 0.0", "normalisation", "normalization"),
+            ("[normalization]\ndeviation = 1.0", "normalization.deviation", "normalization.std"),
+            ("[loss.spec.rivals]\nkind = 'plain'", "loss.spec.rivals", "loss.spec.negatives"),
+            ("[loss.spec]\nsub-centres = 2", "loss.spec.sub-centres", "loss.spec.sub-centers"),
+            ("[loss.spec.regulariser]\nkind = 'ring'", "loss.spec.regulariser", "loss.spec.regularizer"),
+            ("[loss.spec.margin]\namount = { one = 0.3 }", "loss.spec.margin.amount", "loss.spec.margin.value"),
+            (
+                "[loss.spec.margin.plus.from-norm]\nkind = 'standardised'",
+                "loss.spec.margin.plus.from-norm.kind = \"standardised\"",
+                "\"standardized\"",
+            ),
+            ("[[network.convolutions]]\ndeviation = 1", "network.convolutions.deviation", "network.convolutions.std"),
+            // The configuration of a run of format 2: the names come before the format.
+            ("format = 2\n[normalisation]\nmean = 0.0", "normalisation", "normalization"),
+        ] {
+            let message = rejected(text.as_bytes());
+            let expected = format!("expected current names, found {found}; use {new}");
+            assert!(message.ends_with(&expected), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_leaves_everything_open_and_a_missing_one_is_rejected() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("asked.toml");
-        assert_eq!(Request::read(&path).unwrap_err().exit_code(), 2);
+        assert_eq!(ConfigRequest::read(&path).unwrap_err().exit_code(), 2);
         fs::write(&path, "").unwrap();
-        assert_eq!(Request::read(&path).unwrap(), Request::default());
+        assert_eq!(ConfigRequest::read(&path).unwrap(), ConfigRequest::default());
     }
 }

@@ -1,39 +1,40 @@
-//! What a user asks for, by flags or in a file: any part of a configuration.
+//! Requests: any part of a configuration, from flags or from a file.
 
-use super::resolve::{overlay, table};
-use super::{DEFAULT_LOSS, keys};
-use crate::data::{DataSource, HoldOut, LoadOptions, Sizing};
+use super::keys;
+use super::network_plan::Convolution;
+use super::recipe::Schedule;
+use super::resolved::DEFAULT_LOSS;
+use super::tables::{merge, overlay, table};
+use softmargin_data::{DataSource, HoldOut, LoadOptions, Sizing};
 use crate::device::DeviceChoice;
-use crate::error::Error;
-use crate::network::Convolution;
-use crate::training::Schedule;
+use softmargin_data::error::Error;
 use serde::{Deserialize, Serialize};
 use softmargin::presets::Preset;
 use softmargin::{Loss, LossSpec, presets};
 use toml::{Table, Value};
 
-/// What a user asks for; what is `None` is chosen by the data.
+/// A configuration in which anything may be left open: what is `None` follows from the data.
 ///
 /// ```
-/// use softmargin_lab::{DataSource, Request};
+/// use softmargin_lab::{DataSource, ConfigRequest};
 ///
-/// let mut request = Request::new(DataSource::Digits);
+/// let mut request = ConfigRequest::new(DataSource::Digits);
 /// request.training.epochs = Some(3);
 /// request.check()?;
 /// # Ok::<(), softmargin_lab::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Request {
-    /// The version of the layout that the request is written in.
+pub struct ConfigRequest {
+    /// The version of the layout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
     /// The samples.
     pub data: DataRequest,
-    /// What is known of the inputs: the data must agree.
+    /// The kind and shape of the samples: the data must agree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Table>,
-    /// Numbers of the normalization, in place of those of the training data.
+    /// Values of the normalization that replace those of the training set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalization: Option<Table>,
     /// The loss.
@@ -44,62 +45,62 @@ pub struct Request {
     pub training: TrainingRequest,
 }
 
-/// Where the samples come from, and how they are parted.
+/// Where the samples come from, and how they are split.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct DataRequest {
-    /// `digits` where nothing is said.
+    /// The data; `digits` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<DataSource>,
-    /// The side that images are brought to, in pixels.
+    /// The side that images are resized to, in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
-    /// Which samples of each class test.
+    /// The samples of each class in the test set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_split: Option<HoldOut>,
-    /// Which training samples of each class validate.
+    /// The training samples of each class in the validation set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<HoldOut>,
-    /// Bytes that decoded images may take.
+    /// The most bytes that decoded images may occupy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
-    /// How many classes there are: the data must agree.
+    /// The number of classes: the data must agree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
 }
 
-/// A preset, and what is to be different from it.
+/// A preset, and changes to it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LossRequest {
     /// The name of a preset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its scale, or where a learned one starts; wins over that of `spec`.
+    /// The scale, or the initial value of a learned scale; wins over `spec`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
-    /// The numbers of its margin; win over the margin of `spec`.
+    /// The values of the margin; win over `spec`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Vec<f64>>,
-    /// Parts of the loss in place of the preset's own, or all of it.
+    /// Parts of the loss that replace the preset's, or all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<Table>,
 }
 
-/// What is to be different from the default layers.
+/// Changes to the default layers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct NetworkRequest {
-    /// One of [`EncoderPlan::KINDS`](crate::encoder::EncoderPlan::KINDS).
+    /// One of [`EncoderPlan::KINDS`](super::EncoderPlan::KINDS).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Channels, height and width of the images: the data must agree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<[usize; 3]>,
-    /// Values of a sample: the data must agree.
+    /// The number of values of a sample: the data must agree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inputs: Option<usize>,
-    /// Numbers in an embedding.
+    /// The embedding dimension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding: Option<usize>,
     /// The convolutions, first to last.
@@ -107,14 +108,14 @@ pub struct NetworkRequest {
     pub convolutions: Option<Vec<Convolution>>,
 }
 
-/// What is to be different from the default recipe.
+/// Changes to the default recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct TrainingRequest {
-    /// Passes over the training data.
+    /// The number of passes over the training set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
-    /// Samples a step, at most.
+    /// The largest number of samples in a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
     /// The highest learning rate.
@@ -123,45 +124,45 @@ pub struct TrainingRequest {
     /// How the rate changes from step to step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
-    /// Share of the steps in which the rate rises.
+    /// The share of the steps during which the rate rises.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<f64>,
-    /// Decay of matrices and kernels.
+    /// The weight decay of matrices and kernels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// The longest gradient.
+    /// The largest norm of the gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_limit: Option<f64>,
-    /// Epochs without a higher validation accuracy or a lower loss, after which training stops.
+    /// The number of epochs without a higher validation accuracy or a lower validation loss after which training stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// Fixes every random choice.
+    /// The seed of every random choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// Where to compute.
+    /// The device to compute on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceChoice>,
-    /// What becomes of a gradient.
+    /// How a gradient becomes a step.
     pub optimizer: OptimizerRequest,
-    /// Margin values of augmentation in place of the recipe's.
+    /// Augmentation settings that replace the recipe's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<Table>,
 }
 
-/// What is to be different from the default optimizer.
+/// Changes to the default optimizer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct OptimizerRequest {
-    /// One of [`Optimizer::NAMES`](crate::training::Optimizer::NAMES).
+    /// One of [`OptimizerConfig::NAMES`](super::OptimizerConfig::NAMES).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// SGD: what is kept of the last step's direction.
+    /// SGD: the weight of the previous direction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
-    /// AdamW: what is kept of the mean gradient.
+    /// AdamW: the decay of the running mean of the gradient.
     #[serde(rename = "beta-1", skip_serializing_if = "Option::is_none")]
     pub beta_1: Option<f64>,
-    /// AdamW: what is kept of the mean squared gradient.
+    /// AdamW: the decay of the running mean of the squared gradient.
     #[serde(rename = "beta-2", skip_serializing_if = "Option::is_none")]
     pub beta_2: Option<f64>,
     /// AdamW: added to the root of the mean squared gradient.
@@ -169,20 +170,20 @@ pub struct OptimizerRequest {
     pub epsilon: Option<f64>,
 }
 
-impl Request {
-    /// Everything left open but the data.
+impl ConfigRequest {
+    /// A request that chooses only the data.
     #[must_use]
     pub fn new(data: DataSource) -> Self {
         Self { data: DataRequest { source: Some(data), ..DataRequest::default() }, ..Self::default() }
     }
 
-    /// Where the samples come from.
+    /// The data; `digits` by default.
     #[must_use]
     pub fn source(&self) -> DataSource {
         self.data.source.clone().unwrap_or(DataSource::Digits)
     }
 
-    /// How the data are to be read.
+    /// How the data are read.
     #[must_use]
     pub fn load_options(&self) -> LoadOptions {
         let DataRequest { test_split, validation_split, memory, .. } = self.data;
@@ -190,14 +191,13 @@ impl Request {
         LoadOptions { sizing, test_split, validation_split, memory }
     }
 
-    /// This request where it says something, and `file` where it does not.
+    /// Merges this request with that of a file; this one wins.
     ///
-    /// A part that belongs to something else in the file goes with it: the settings of another loss or optimizer where this
-    /// request names one, and what the file says of its data, and of the network for them, where this request names others
-    /// or another size.
+    /// Settings of the file that belong to something else are dropped: those of its loss or optimizer if this request names
+    /// another, and those of its data, and of the network for them, if this request names other data or another size.
     ///
     /// # Errors
-    /// When the two together are no request.
+    /// If the two together are not a request.
     pub fn over(self, file: Self) -> Result<Self, Error> {
         let other_data = matches!((&self.data.source, &file.data.source), (Some(own), Some(other)) if own != other);
         let other_size = self.data.image_size.is_some() && self.data.image_size != file.data.image_size;
@@ -206,7 +206,7 @@ impl Request {
         let (mut merged, own) = (to_table(&file)?, to_table(&self)?);
         if other_data {
             remove(&mut merged, &["data", "input", "normalization", "network"]);
-            // The counts of classes are those of the data.
+            // Class counts belong to the data.
             merged.get_mut("loss").into_iter().for_each(|loss| remove_everywhere(loss, "class-counts"));
         } else if other_size {
             remove(&mut merged, &["input", "normalization"]);
@@ -217,7 +217,12 @@ impl Request {
         }
         merge(&mut merged, own);
         Value::Table(merged).try_into().map_err(|cause: toml::de::Error| {
-            Error::request("the file and the flags together", "a request", cause.message(), "see docs/configuration.md")
+            Error::request(
+                "the file and the flags together",
+                "a configuration",
+                cause.message(),
+                "see docs/configuration.md",
+            )
         })
     }
 
@@ -233,7 +238,7 @@ impl Request {
         Ok((preset.name, spec))
     }
 
-    /// The loss for training data with so many samples of each class, and the name of its preset.
+    /// The name of the preset and the loss, for a training set with these numbers of samples of each class.
     pub(super) fn loss_for(&self, class_counts: &[usize]) -> Result<(&'static str, Loss), Error> {
         let (name, mut spec) = self.spec()?;
         if spec.needs_class_counts() {
@@ -244,7 +249,7 @@ impl Request {
     }
 }
 
-/// Refuses the parts of one preset under the name of another: one of the two was changed, and the other forgotten.
+/// Rejects the parts of one preset under the name of another: one of the two was changed, and the other forgotten.
 fn check_name(named: &Preset, spec: &LossSpec) -> Result<(), Error> {
     let parts = parts(spec)?;
     let mut meant = None;
@@ -257,11 +262,11 @@ fn check_name(named: &Preset, spec: &LossSpec) -> Result<(), Error> {
         }
     }
     let Some(meant) = meant else { return Ok(()) };
-    let advice = format!("for {} take [loss.spec] out, for {} name it", named.name, meant.name);
+    let advice = format!("for {} remove [loss.spec]; for {} change the name", named.name, meant.name);
     Err(Error::request("loss.spec", format!("parts of {}", named.name), format!("those of {}", meant.name), advice))
 }
 
-/// The parts of a loss, whatever their numbers.
+/// The parts of a loss without their values.
 fn parts(spec: &LossSpec) -> Result<Value, Error> {
     fn without_numbers(value: &mut Value) {
         match value {
@@ -297,7 +302,7 @@ fn remove_everywhere(value: &mut Value, key: &str) {
     }
 }
 
-/// The core's name of a parameter, as the flag that sets it.
+/// An error of the core about a parameter, under the name of the flag that sets it.
 fn name_flag(error: softmargin::Error) -> Error {
     let key = ["loss", "scale", "margin"].into_iter().find(|name| error.subject().starts_with(name));
     match key {
@@ -306,41 +311,22 @@ fn name_flag(error: softmargin::Error) -> Error {
     }
 }
 
-fn to_table(request: &Request) -> Result<Table, Error> {
+fn to_table(request: &ConfigRequest) -> Result<Table, Error> {
     Table::try_from(request).map_err(|cause| {
         let subject = if matches!(&request.data.source, Some(DataSource::Path(path)) if path.to_str().is_none()) {
             keys::name("data.source")
         } else {
-            "the request".into()
+            "the configuration".into()
         };
         Error::request(subject, "values that TOML can hold", cause, "")
     })
-}
-
-/// The keys that say what the rest of their table belongs to.
-const DECIDING: [&str; 2] = ["kind", "name"];
-
-/// Puts `upper` over `lower`, table by table.
-pub(super) fn merge(lower: &mut Table, upper: Table) {
-    let another = |key| matches!((lower.get(key), upper.get(key)), (Some(a), Some(b)) if a != b);
-    if DECIDING.into_iter().any(another) {
-        lower.clear();
-    }
-    for (key, value) in upper {
-        match (lower.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
-            (_, value) => {
-                lower.insert(key, value);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request(text: &str) -> Request {
+    fn request(text: &str) -> ConfigRequest {
         toml::from_str(text).unwrap()
     }
 
@@ -371,7 +357,7 @@ mod tests {
         let spec = presets::find("arcface").unwrap().spec_with(Some(20.0), Some(&[0.3])).unwrap();
         let parts = Some(Table::try_from(&spec).unwrap());
         let loss = LossRequest { name: Some("arcface".into()), spec: parts, ..LossRequest::default() };
-        let mut asked = Request { loss, ..Request::default() };
+        let mut asked = ConfigRequest { loss, ..ConfigRequest::default() };
         assert_eq!(asked.spec().unwrap(), ("arcface", spec));
         asked.loss.scale = Some(10.0);
         asked.loss.margin = Some(vec![0.1]);
@@ -387,16 +373,16 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_one_loss_under_the_name_of_another_are_refused() {
+    fn the_parts_of_one_loss_under_the_name_of_another_are_rejected() {
         for spec in presets::all() {
             let parts = Table::try_from(spec.spec()).unwrap();
             let asked = |name: &str| {
                 let loss = LossRequest { name: Some(name.into()), spec: Some(parts.clone()), ..LossRequest::default() };
-                Request { loss, ..Request::default() }.spec().map(|(_, spec)| spec)
+                ConfigRequest { loss, ..ConfigRequest::default() }.spec().map(|(_, spec)| spec)
             };
             assert_eq!(asked(spec.name).unwrap(), spec.spec(), "{}", spec.name);
         }
-        let file = request("[loss]\nname = 'arcface'\n[loss.spec.margin]\nkind = 'score'\namount = { one = 0.35 }");
+        let file = request("[loss]\nname = 'arcface'\n[loss.spec.margin]\nkind = 'score'\nvalue = { one = 0.35 }");
         let message = file.spec().unwrap_err().to_string();
         assert!(message.contains("parts of arcface, found those of am-softmax"), "{message}");
     }

@@ -1,30 +1,29 @@
-//! From a request and the data to a whole configuration: one rule for each thing that was left open.
+//! From a request and the data to a complete configuration: one rule for each gap.
 
-use super::request::merge;
-use super::{Config, DataConfig, FORMAT, NamedLoss, NetworkRequest, Recipe, Request, TrainingRequest, keys};
-use crate::augmentation::Augmentation;
-use crate::data::{DataSource, Dataset, HoldOut, Input, Normalization, SIDES};
-use crate::encoder::EncoderPlan;
-use crate::error::Error;
-use crate::network::Plan;
-use crate::training::Optimizer;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use super::keys::{self, rejected};
+use super::network_plan::{ConvolutionalPlan, EncoderPlan};
+use super::recipe::{OptimizerConfig, Recipe};
+use super::request::{ConfigRequest, NetworkRequest, TrainingRequest};
+use super::resolved::{Config, DataConfig, FORMAT, NamedLoss};
+use super::tables::{overlay, table};
+use softmargin_data::augmentation::Augmentation;
+use softmargin_data::{DataSource, Dataset, HoldOut, Input, Normalization, SIDES};
+use softmargin_data::error::Error;
 use std::fmt;
 use toml::{Table, Value};
 
-/// Numbers in an embedding where nothing is said: enough for any loss of the family up to thousands of classes.
+/// The default embedding dimension: enough for any loss of the family up to thousands of classes.
 const EMBEDDING: usize = 128;
 
-impl Request {
-    /// Checks whatever can be checked without the data.
+impl ConfigRequest {
+    /// Checks everything that can be checked without the data.
     ///
     /// # Errors
-    /// On a path that is not UTF-8, an unknown loss, a scale or a margin that it does not take, and numbers out of range;
-    /// all with exit code 2. The message names the flag, or the key where there is none.
+    /// With exit code 2: a path that is not UTF-8, an unknown loss, a scale or a margin that the loss does not take, a
+    /// value out of range. The message names the flag, or the key if there is no flag.
     pub fn check(&self) -> Result<(), Error> {
         match &self.data.source {
-            // The configuration of the run names it, and a TOML file is UTF-8.
+            // The configuration of the run contains the path, and a TOML file is UTF-8.
             Some(DataSource::Path(path)) if path.to_str().is_none() => {
                 let advice = "rename the folder, or link to it";
                 return Err(Error::request("--data", "a path in UTF-8", path.display(), advice));
@@ -33,22 +32,18 @@ impl Request {
         }
         if let Some(side) = self.data.image_size.filter(|side| !SIDES.contains(side)) {
             let expected = format!("a whole number from {} to {}", SIDES.start(), SIDES.end());
-            return Err(wrong("data.image-size", expected, side));
+            return Err(rejected("data.image-size", expected, side));
         }
         if self.data.test_split == Some(HoldOut::None) {
-            return Err(wrong(
-                "data.test-split",
-                "every:N or last:N",
-                "none, and a model that nothing tests is no result",
-            ));
+            return Err(rejected("data.test-split", "every:N or last:N", "none, which leaves no test set"));
         }
-        // A spec of its own may have a number for each class: it is checked when the classes are known. Two classes: what
-        // depends on their number is checked again then.
+        // A spec of its own may have a value for each class: it is checked when the classes are known. What depends on the
+        // number of classes is checked for two of them here, and again then.
         self.spec()?;
         if self.loss.spec.is_none() {
             self.loss_for(&[1, 1])?;
         }
-        // Any plan that has the embedding asked for, and any number of samples.
+        // Any plan with the requested embedding dimension, and any number of samples.
         let embedding = self.network.embedding.unwrap_or(EMBEDDING);
         EncoderPlan::Projection { inputs: 1, embedding }.check()?;
         self.training.resolve(1000, 1, true)?.check()?;
@@ -57,11 +52,11 @@ impl Request {
 }
 
 impl Config {
-    /// Closes what a request leaves open.
+    /// Closes the gaps of a request.
     ///
     /// # Errors
-    /// When the request does not fit the data, and as [`Request::check`]; when the training data cannot be read.
-    pub fn resolve(request: &Request, data: &Dataset) -> Result<Self, Error> {
+    /// If the request does not fit the data, and as [`ConfigRequest::check`]; if the training data cannot be read.
+    pub fn resolve(request: &ConfigRequest, data: &Dataset) -> Result<Self, Error> {
         let classes = data.classes.len();
         check_test(data)?;
         if let Some(asked) = request.data.classes.filter(|&asked| asked != classes) {
@@ -70,7 +65,7 @@ impl Config {
         check_input(request.input.as_ref(), data.input)?;
         let (name, loss) = request.loss_for(&data.train.class_counts(classes))?;
         let network = request.network.resolve(data.input)?;
-        // Before any arithmetic on its numbers.
+        // Before any arithmetic on its sizes.
         network.check()?;
         let is_images = matches!(data.input, Input::Images(_));
         let training = request.training.resolve(data.train.len(), network.first_layer_values(), is_images)?;
@@ -108,30 +103,29 @@ impl NetworkRequest {
             Input::Embeddings { .. } => EncoderPlan::KINDS[2],
         };
         let own = match self.kind.as_deref().unwrap_or(by_data) {
-            "convolutional" => EncoderPlan::Convolutional(Plan::for_images(shape, embedding)),
+            "convolutional" => EncoderPlan::Convolutional(ConvolutionalPlan::for_images(shape, embedding)),
             "projection" => EncoderPlan::Projection { inputs, embedding },
             "none" => EncoderPlan::None { inputs },
-            other => return Err(wrong("network.kind", one_of(&EncoderPlan::KINDS), other)),
+            other => return Err(rejected("network.kind", one_of(&EncoderPlan::KINDS), other)),
         };
         overlay("network", &own, Some(&table("network", self)?))
     }
 }
 
 impl TrainingRequest {
-    /// What is left open of the training, for so many training samples, of each of which the first layer makes so many
-    /// values.
+    /// The recipe for this number of training samples, of each of which the first layer computes `layer_values` values.
     ///
-    /// Few samples are passed more often: about `2100 sqrt(samples)` in all, between 10 and 100 passes. The more often an
-    /// image is passed, the more it is changed. A batch is a tenth of the samples, from 8 to 64, and fewer where the first
-    /// layer would make more than 2^26 values of it (256 MiB; its gradient takes as much again), but not below 8.
+    /// Small training sets get more epochs: `2100 / sqrt(samples)`, from 10 to 100. More epochs mean stronger
+    /// augmentation. A batch is a tenth of the samples, from 8 to 64, and smaller (but at least 8) if the first layer would
+    /// compute more than 2^26 values of it (256 MiB; its gradient takes as much again).
     fn resolve(&self, samples: usize, layer_values: usize, is_images: bool) -> Result<Recipe, Error> {
-        // A pass over a handful of samples takes a few steps all the same.
+        // An epoch of a handful of samples still takes a few steps.
         const STEPS_AT_LEAST: usize = 10;
         const LAYER_VALUES_AT_MOST: usize = 1 << 26;
         let optimizer = self.optimizer()?;
         let (learning_rate, weight_decay) = match optimizer {
-            Optimizer::Sgd { .. } => (0.1, 5e-4),
-            Optimizer::Adamw { .. } => (2e-3, 0.05),
+            OptimizerConfig::Sgd { .. } => (0.1, 5e-4),
+            OptimizerConfig::Adamw { .. } => (2e-3, 0.05),
         };
         let by_samples = (2100.0 / (samples.max(1) as f64).sqrt()).round().clamp(10.0, 100.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 10 to 100")]
@@ -153,11 +147,11 @@ impl TrainingRequest {
         })
     }
 
-    fn optimizer(&self) -> Result<Optimizer, Error> {
-        let own = match self.optimizer.kind.as_deref().unwrap_or(Optimizer::NAMES[0]) {
-            "sgd" => Optimizer::Sgd { momentum: 0.9 },
-            "adamw" => Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
-            other => return Err(wrong("training.optimizer.kind", one_of(&Optimizer::NAMES), other)),
+    fn optimizer(&self) -> Result<OptimizerConfig, Error> {
+        let own = match self.optimizer.kind.as_deref().unwrap_or(OptimizerConfig::NAMES[0]) {
+            "sgd" => OptimizerConfig::Sgd { momentum: 0.9 },
+            "adamw" => OptimizerConfig::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
+            other => return Err(rejected("training.optimizer.kind", one_of(&OptimizerConfig::NAMES), other)),
         };
         overlay("training.optimizer", &own, Some(&table("training.optimizer", &self.optimizer)?))
     }
@@ -169,7 +163,7 @@ impl TrainingRequest {
             return overlay("training.augmentation", &own, self.augmentation.as_ref()).map(Some);
         }
         match self.augmentation {
-            Some(_) => Err(wrong("training.augmentation", "nothing for embeddings", "amounts")),
+            Some(_) => Err(rejected("training.augmentation", "no such section for embeddings", "one")),
             None => Ok(None),
         }
     }
@@ -180,88 +174,56 @@ fn check_input(asked: Option<&Table>, input: Input) -> Result<(), Error> {
     let differs = |(key, value): &(&String, &Value)| own.get(*key) != Some(*value);
     match asked.into_iter().flatten().find(differs) {
         Some((key, value)) => {
-            let known = own.get(key).map_or_else(|| "nothing".into(), ToString::to_string);
+            let known = own.get(key).map_or_else(|| "no such key".into(), ToString::to_string);
             Err(other_data(&format!("input.{key}"), known, value))
         }
         None => Ok(()),
     }
 }
 
-/// A model that nothing tests is no result.
+/// A result needs a test set.
 fn check_test(data: &Dataset) -> Result<(), Error> {
     if data.test.is_empty() {
-        let advice = "hold some out with --test-split every:5, or bring a test part";
-        return Err(Error::request(keys::name("data.test-split"), "samples that test", "none", advice));
+        let advice = "hold some out with --test-split every:5, or add a test set to the data";
+        return Err(Error::request(keys::name("data.test-split"), "a test set", "no samples", advice));
     }
     Ok(())
 }
 
 fn check_patience(recipe: &Recipe, data: &Dataset) -> Result<(), Error> {
     if recipe.patience.is_some() && data.validation.is_none() {
-        let advice = "hold some out with --validation-split every:10, or leave the patience out";
-        return Err(Error::request(
-            keys::name("training.patience"),
-            "validation samples to measure by",
-            "none",
-            advice,
-        ));
+        let advice = "hold some out with --validation-split every:10, or omit the patience";
+        return Err(Error::request(keys::name("training.patience"), "a validation set", "none", advice));
     }
     Ok(())
-}
-
-/// A value with some of its fields from a table; keys that it does not have are refused.
-pub(super) fn overlay<T: Serialize + DeserializeOwned>(
-    section: &str,
-    own: &T,
-    asked: Option<&Table>,
-) -> Result<T, Error> {
-    let mut fields = table(section, own)?;
-    merge(&mut fields, asked.cloned().unwrap_or_default());
-    Value::Table(fields)
-        .try_into()
-        .map_err(|cause: toml::de::Error| wrong(section, "keys that have a use there", cause.message()))
-}
-
-pub(super) fn table(section: &str, value: &impl Serialize) -> Result<Table, Error> {
-    Table::try_from(value).map_err(|cause| wrong(section, "values that TOML can hold", cause))
 }
 
 fn one_of(names: &[&str]) -> String {
     format!("one of {}", names.join(", "))
 }
 
-/// A value that its key does not take.
-pub(super) fn wrong(key: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Error {
-    Error::request(keys::name(key), expected, found, keys::advice(key))
-}
-
 fn other_data(key: &str, own: impl fmt::Display, asked: impl fmt::Display) -> Error {
-    Error::request(
-        key,
-        format!("{own}, as the data have it"),
-        asked,
-        "leave it out, or use the data it was written for",
-    )
+    Error::request(key, format!("{own}, as in the data"), asked, "omit it, or use the data that it was written for")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::LoadOptions;
+    use softmargin_data::LoadOptions;
     use softmargin::presets;
 
     fn recipe(samples: usize, layer_values: usize) -> Recipe {
         TrainingRequest::default().resolve(samples, layer_values, true).unwrap()
     }
 
-    fn request(text: &str) -> Request {
+    fn request(text: &str) -> ConfigRequest {
         toml::from_str(text).unwrap()
     }
 
     #[test]
     fn a_batch_is_smaller_where_images_are_large() {
         let batch = |samples, side| {
-            recipe(samples, Plan::for_images([3, side, side], EMBEDDING).first_layer_values()).batch_size
+            recipe(samples, ConvolutionalPlan::for_images([3, side, side], EMBEDDING).first_layer_values()).batch_size
         };
         assert_eq!((batch(30, 8), batch(300, 8), batch(60_000, 28), batch(60_000, 512)), (8, 30, 64, 64));
         assert_eq!((batch(60_000, 1024), batch(60_000, 4096)), (16, 8));
@@ -272,7 +234,7 @@ mod tests {
     #[test]
     fn a_configuration_as_text_resolves_to_itself() {
         let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
-        let mut requests: Vec<Request> =
+        let mut requests: Vec<ConfigRequest> =
             presets::all().iter().map(|preset| request(&format!("[loss]\nname = '{}'", preset.name))).collect();
         requests.extend(
             [
@@ -290,7 +252,7 @@ mod tests {
             let data = Dataset::load(&request.source(), &request.load_options()).unwrap_or_else(|_| data.clone());
             let config = Config::resolve(&request, &data).unwrap();
             let text = config.to_text(&["a remark".into()]).unwrap();
-            let again: Request = toml::from_str(&text).unwrap();
+            let again: ConfigRequest = toml::from_str(&text).unwrap();
             assert_eq!(Config::resolve(&again, &data).unwrap(), config, "{text}");
         }
     }
@@ -313,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_effect_or_does_not_fit_is_refused_by_its_name() {
+    fn what_has_no_effect_or_does_not_fit_is_rejected_by_its_name() {
         let data = Dataset::load(&DataSource::Digits, &LoadOptions::default()).unwrap();
         for (asked, named) in [
             ("[data]\nclasses = 9", "data.classes: expected 10"),
@@ -321,7 +283,7 @@ mod tests {
             ("[input]\nkind = 'embeddings'", "input.kind"),
             (
                 "[network]\nkind = 'none'\nembedding = 5",
-                "network: expected keys that have a use there, found unknown field `embedding`",
+                "network: expected keys that have an effect there, found unknown field `embedding`",
             ),
             ("[network]\nkind = 'recurrent'", "network.kind: expected one of convolutional"),
             ("[network]\nimage = [1, 9, 8]", "network"),
@@ -340,7 +302,7 @@ mod tests {
             ("[training]\npatience = 0", "--patience: expected"),
             ("[training]\nepochs = 0", "--epochs: expected"),
             ("[training]\nlearning-rate = inf", "--lr: expected"),
-            ("[normalization]\ndeviation = 0.0", "normalization.std: expected"),
+            ("[normalization]\nstd = 0.0", "normalization.std: expected"),
             ("[loss]\nmargin = [1.0, 2.0]", "--margin: expected"),
             ("[loss]\nname = 'arcfaec'", "--loss: expected"),
         ] {
@@ -353,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_size_out_of_range_is_refused_before_anything_else() {
+    fn an_image_size_out_of_range_is_rejected_before_anything_else() {
         for side in [0, 7, 513, usize::MAX] {
             let mut request = request("[loss]\nname = 'unknown'");
             request.data.image_size = Some(side);
@@ -374,12 +336,12 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_path_that_is_not_utf8_is_refused_before_any_work() {
+    fn a_path_that_is_not_utf8_is_rejected_before_any_work() {
         use std::os::unix::ffi::OsStringExt;
         let data = DataSource::from(std::ffi::OsString::from_vec(vec![b'a', 0xff]));
-        let error = Request::new(data.clone()).check().unwrap_err();
+        let error = ConfigRequest::new(data.clone()).check().unwrap_err();
         assert!(error.exit_code() == 2 && error.to_string().starts_with("--data: expected"), "{error}");
-        let error = Request::new(data).over(Request::default()).unwrap_err();
+        let error = ConfigRequest::new(data).over(ConfigRequest::default()).unwrap_err();
         assert!(error.exit_code() == 2 && error.to_string().starts_with("--data: expected"), "{error}");
     }
 }

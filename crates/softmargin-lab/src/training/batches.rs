@@ -1,16 +1,16 @@
-//! The samples of each step, prepared: which rows, in which order, changed how, normalized.
+//! The samples of each step: in random order, augmented, normalized.
 
-use crate::augmentation::Augmentation;
+use softmargin_data::augmentation::Augmentation;
 use crate::config::Config;
-use crate::data::LabeledSamples;
-use crate::error::Error;
-use crate::generator::{Generator, Purpose};
+use softmargin_data::LabeledSamples;
+use softmargin_data::error::Error;
+use softmargin::random::{Generator, Purpose};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// The samples of one step.
 pub(super) struct Batch {
-    /// Their rows in the training data.
+    /// (N): their rows in the training set.
     pub(super) rows: Vec<usize>,
     /// (N, channels, height, width), normalized.
     pub(super) values: Vec<f32>,
@@ -18,7 +18,7 @@ pub(super) struct Batch {
     pub(super) labels: Vec<i64>,
 }
 
-/// Makes the batches of an epoch, any of them on its own.
+/// Makes the batches of an epoch, each independently of the others.
 #[derive(Clone, Copy)]
 pub(super) struct Batches<'a> {
     config: &'a Config,
@@ -27,16 +27,16 @@ pub(super) struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     /// # Errors
-    /// When there are fewer than two samples.
+    /// If there are fewer than two samples.
     pub(super) fn new(config: &'a Config, data: &'a LabeledSamples) -> Result<Self, Error> {
         if data.len() < 2 {
-            let advice = "batch normalization needs two samples at least";
+            let advice = "batch normalization needs at least two samples";
             return Err(Error::request("training samples", "at least 2", data.len(), advice));
         }
         Ok(Self { config, data })
     }
 
-    /// Steps of an epoch.
+    /// The number of steps of an epoch.
     pub(super) fn steps(&self) -> usize {
         steps(self.data.len(), self.config.training.batch_size)
     }
@@ -49,26 +49,26 @@ impl<'a> Batches<'a> {
     /// Batch `step` of an epoch with that order.
     ///
     /// # Errors
-    /// When a sample cannot be read.
+    /// If a sample cannot be read.
     pub(super) fn make(&self, epoch: usize, order: &[usize], step: usize) -> Result<Batch, Error> {
         let range = range(self.data.len(), self.steps(), step);
         let rows = order[range.clone()].to_vec();
         let mut values = Vec::new();
         self.data.samples().batch_f32(&rows, &mut values)?;
         if let Some(augmentation) = self.config.training.augmentation {
-            values = self.changed(&values, augmentation, epoch * self.data.len() + range.start);
+            values = self.augmented(&values, augmentation, epoch * self.data.len() + range.start);
         }
         self.config.normalization.apply(&mut values);
         let labels = rows.iter().map(|&row| i64::from(self.data.labels()[row])).collect();
         Ok(Batch { rows, values, labels })
     }
 
-    /// Changed copies of images; `first` is the number of the first of them among all images drawn since the start.
-    fn changed(&self, plain: &[f32], augmentation: Augmentation, first: usize) -> Vec<f32> {
+    /// Augmented copies of images; `first` is the number of images before them since the start of training.
+    fn augmented(&self, plain: &[f32], augmentation: Augmentation, first: usize) -> Vec<f32> {
         let (shape, seed) = (self.config.input.shape(), self.config.training.seed);
         let size = shape.iter().product::<usize>().max(1);
         let mut values = vec![0.0; plain.len()];
-        // Each image has a stream of random numbers of its own, so threads change nothing.
+        // Each image has its own stream of random numbers, so the result does not depend on the threads.
         values.par_chunks_mut(size).zip(plain.par_chunks(size)).enumerate().for_each(|(row, (out, image))| {
             let mut stream = Generator::new(seed, Purpose::Augmentation, (first + row) as u64);
             augmentation.apply(image, shape, &mut stream, out);
@@ -76,7 +76,7 @@ impl<'a> Batches<'a> {
         values
     }
 
-    /// The names of some training samples: a few of them, and how many more there are.
+    /// The names of some training samples: the first few, and the number of the others.
     pub(super) fn names(&self, rows: &[usize]) -> String {
         const SHOWN: usize = 5;
         let names: Vec<String> = rows.iter().take(SHOWN).map(|&row| self.data.samples().name(row)).collect();
@@ -85,7 +85,7 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// Every batch has two samples at least, whatever the batch size: batch normalization needs them.
+/// Every batch has at least two samples, whatever the batch size: batch normalization needs them.
 fn steps(samples: usize, batch_size: usize) -> usize {
     samples.div_ceil(batch_size).min(samples / 2)
 }

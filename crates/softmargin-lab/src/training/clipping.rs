@@ -1,18 +1,18 @@
-//! Gradient clipping: the gradients `g` of all parameters, taken as one vector, are made no longer than `limit`.
+//! Gradient clipping: scales the gradients `g` of all parameters so that their common norm is at most `limit`.
 //!
 //! ```text
 //! g <- g min(1, limit / |g|),  |g|^2 = sum over all parameters of the squares of their gradients
 //! ```
 //!
-//! One factor for all of them keeps the direction of the step. A norm that is no finite number changes nothing: the loss
-//! or the parameters will tell. Pascanu, Mikolov, Bengio 2012, arXiv 1211.5063.
+//! One factor for all parameters preserves the direction of the step. A norm that is not finite changes nothing: the checks
+//! of the loss and of the parameters report it. Pascanu, Mikolov, Bengio 2012, arXiv 1211.5063.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-/// Shortens the gradients of a module to the norm `limit`, if they are longer, and returns the norm they had.
-pub(crate) fn clip<M: Module>(module: &M, gradients: &mut GradientsParams, limit: f64) -> f64 {
+/// Clips the gradients of a module to the norm `limit`, and returns their norm before.
+pub(super) fn clip<M: Module>(module: &M, gradients: &mut GradientsParams, limit: f64) -> f64 {
     let mut squares = Squares { gradients, sum: 0.0 };
     module.visit(&mut squares);
     let norm = squares.sum.sqrt();
@@ -30,7 +30,7 @@ struct Squares<'a> {
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            // In f64, and in order: a square of an f32 cannot overflow, and threads change nothing.
+            // In f64 and in order: the square of an f32 cannot overflow, and the sum does not depend on the threads.
             self.sum += gradient.into_data().iter::<f32>().map(|value| f64::from(value).powi(2)).sum::<f64>();
         }
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
 
-    /// Two parameters whose gradients are (3 s, 0) and (0, 4 s): together 5 s long, each for itself shorter.
+    /// Two parameters with the gradients (3 s, 0) and (0, 4 s), whose common norm is 5 s.
     fn problem(scale: f32) -> (Vec<Param<Tensor<1>>>, GradientsParams) {
         let device = Device::flex().autodiff();
         let param = |row: [f32; 2]| Param::from_tensor(Tensor::<1>::from_floats(row, &device));

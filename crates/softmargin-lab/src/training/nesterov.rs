@@ -1,10 +1,10 @@
-//! Stochastic gradient descent with Nesterov's momentum (Sutskever et al. 2013), one pass over a parameter.
+//! Stochastic gradient descent with Nesterov momentum (Sutskever et al. 2013), in one pass over a parameter.
 //!
 //! ```text
 //! g' = g + decay w;   v <- g' + momentum v;   w <- w - rate (g' + momentum v)
 //! ```
 //!
-//! `v` begins as `g'`. The same bits as Burn's own `Sgd` gives, which passes over the parameter nine times.
+//! `v` starts as `g'`. Bitwise identical to Burn's `Sgd`, which makes nine passes over the parameter.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension};
@@ -13,10 +13,10 @@ use burn::tensor::{DType, Device, Tensor};
 use rayon::prelude::*;
 use softmargin_burn::flex_memory::{self, elements, is_flex};
 
-/// Numbers that one task changes, at least.
+/// The least number of values per task.
 const CHUNK: usize = 1 << 14;
 
-/// The name of the one tensor of a state in a record.
+/// The name of the tensor in a record of the optimizer.
 const VELOCITY: &str = "velocity";
 
 /// The optimizer of some parameters.
@@ -33,7 +33,7 @@ impl Nesterov {
     }
 }
 
-/// What an optimizer knows of a parameter's earlier steps.
+/// The state of the optimizer for a parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Velocity<const D: usize> {
     velocity: Tensor<D>,
@@ -99,7 +99,7 @@ impl Nesterov {
     ) -> (Tensor<D>, Tensor<D>) {
         #[expect(clippy::cast_possible_truncation, reason = "as Burn multiplies a tensor in single precision")]
         let factors = Factors { optimizer: *self, rate: rate as f32, first: velocity.is_none() };
-        // Where there is no velocity yet, nobody reads it.
+        // In the first step the velocity is not read.
         let velocity = velocity.unwrap_or_else(|| gradient.zeros_like());
         let moved = <Dispatch as StepOperation>::step(
             tensor.into_dispatch(),
@@ -116,7 +116,7 @@ fn fits<const D: usize>(tensor: &Tensor<D>) -> bool {
     is_flex(&device) && !device.is_autodiff() && tensor.dtype() == DType::F32
 }
 
-/// The numbers of a step.
+/// The scalars of a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Factors {
     optimizer: Nesterov,
@@ -161,7 +161,7 @@ impl StepOperation for Flex {
 }
 
 impl Factors {
-    /// A number of the parameter and of its velocity after the step.
+    /// A value of the parameter and of its velocity after the step.
     #[inline(always)]
     fn apply(self, w: f32, g: f32, v: f32) -> (f32, f32) {
         let Nesterov { momentum, decay } = self.optimizer;
@@ -180,7 +180,7 @@ mod tests {
     use burn::tensor::Distribution;
 
     #[test]
-    fn the_same_bits_as_burns_own_and_as_composed() {
+    fn bitwise_identical_to_burns_sgd_and_to_the_composed_step() {
         let device = Device::flex();
         let random = |rows| Tensor::<2>::random([rows, 37], Distribution::Uniform(-1.0, 1.0), &device);
         let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0).with_nesterov(true);

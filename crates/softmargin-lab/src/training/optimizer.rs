@@ -1,57 +1,23 @@
-//! What a step does with the gradient `g` of a parameter `w`, at the rate `r`, with the weight decay `d`.
+//! The step of a parameter `w` with gradient `g`, learning rate `r` and weight decay `d`.
 //!
 //! ```text
 //! sgd     g += d w;  v <- momentum v + g;  w -= r (g + momentum v)                               (Nesterov)
 //! adamw   m <- b1 m + (1 - b1) g;  q <- b2 q + (1 - b2) g^2;  w -= r d w + r m' / (sqrt(q') + epsilon)
 //! ```
 //!
-//! `m'` and `q'` are `m` and `q` divided by `1 - b1^t` and `1 - b2^t` in step t. Matrices and kernels are decayed; vectors
-//! are not: biases, the scales and shifts of normalizations, a learned scale of the loss. Nesterov's momentum as in
+//! `m'` and `q'` are `m` and `q` divided by `1 - b1^t` and `1 - b2^t` in step t. Weight decay applies to matrices
+//! and kernels, not to vectors: biases, scales and shifts of normalizations, a learned scale of the loss. Nesterov's momentum as in
 //! Sutskever et al. 2013; AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101.
 
 use super::nesterov::Nesterov;
+use crate::config::OptimizerConfig;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
-/// How a gradient becomes a step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Optimizer {
-    /// Stochastic gradient descent with Nesterov's momentum.
-    Sgd {
-        /// What is kept of the last step's direction, from 0 up to, not including, 1.
-        momentum: f64,
-    },
-    /// Adam with weight decay apart from the gradient.
-    Adamw {
-        /// What is kept of the mean gradient, from 0 up to, not including, 1.
-        #[serde(rename = "beta-1")]
-        beta_1: f64,
-        /// What is kept of the mean squared gradient, from 0 up to, not including, 1.
-        #[serde(rename = "beta-2")]
-        beta_2: f64,
-        /// Added to the root of the mean squared gradient, above 0.
-        epsilon: f64,
-    },
-}
-
-impl Optimizer {
-    /// Names of all kinds.
-    pub const NAMES: [&str; 2] = ["sgd", "adamw"];
-
-    /// Its name, in files and on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sgd { .. } => Self::NAMES[0],
-            Self::Adamw { .. } => Self::NAMES[1],
-        }
-    }
-
+impl OptimizerConfig {
     /// The optimizer of a model's parameters.
-    pub(crate) fn of<M: Module>(self, model: &M, weight_decay: f64) -> ModuleOptimizer {
+    pub(super) fn build<M: Module>(self, model: &M, weight_decay: f64) -> ModuleOptimizer {
         let mut vectors = Vectors::default();
         model.visit(&mut vectors);
         let vectors = ParamGroup::from_ids(vectors.0);
@@ -75,7 +41,7 @@ fn single(value: f64) -> f32 {
     value as f32
 }
 
-/// Ids of vectors: biases, scales and shifts, which are not decayed.
+/// The ids of vectors (biases, scales, shifts), which have no weight decay.
 #[derive(Default)]
 struct Vectors(Vec<ParamId>);
 
@@ -100,13 +66,13 @@ mod tests {
     }
 
     /// The parameters 1 and 1 after some steps at the rate 0.1 with a constant gradient.
-    fn after(optimizer: Optimizer, weight_decay: f64, gradient: f32, steps: usize) -> [f64; 2] {
+    fn after(optimizer: OptimizerConfig, weight_decay: f64, gradient: f32, steps: usize) -> [f64; 2] {
         let device = Device::flex().autodiff();
         let mut pair = Pair {
             matrix: Param::from_tensor(Tensor::from_floats([[1.0]], &device)),
             vector: Param::from_tensor(Tensor::from_floats([1.0], &device)),
         };
-        let mut optimizer = optimizer.of(&pair, weight_decay);
+        let mut optimizer = optimizer.build(&pair, weight_decay);
         for _ in 0..steps {
             let loss = pair.matrix.val().sum().mul_scalar(gradient) + pair.vector.val().sum().mul_scalar(gradient);
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
@@ -122,7 +88,7 @@ mod tests {
     #[test]
     fn sgd_takes_nesterovs_steps() {
         // v = 1, then 1.9; the steps are 0.1 (1 + 0.9 v).
-        let [matrix, vector] = after(Optimizer::Sgd { momentum: 0.9 }, 0.0, 1.0, 2);
+        let [matrix, vector] = after(OptimizerConfig::Sgd { momentum: 0.9 }, 0.0, 1.0, 2);
         close(matrix, 1.0 - 0.19 - 0.271);
         close(vector, matrix);
     }
@@ -130,7 +96,7 @@ mod tests {
     #[test]
     fn adamw_takes_steps_of_the_rate_whatever_the_gradient() {
         for gradient in [1e-3, 1.0, 1e3] {
-            let optimizer = Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
+            let optimizer = OptimizerConfig::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
             let [matrix, vector] = after(optimizer, 0.0, gradient, 3);
             assert!((matrix - 0.7).abs() < 1e-4 && (vector - 0.7).abs() < 1e-4, "{gradient}: {matrix} {vector}");
         }
@@ -138,10 +104,10 @@ mod tests {
 
     #[test]
     fn matrices_are_decayed_and_vectors_are_not() {
-        let [matrix, vector] = after(Optimizer::Sgd { momentum: 0.0 }, 0.5, 0.0, 1);
+        let [matrix, vector] = after(OptimizerConfig::Sgd { momentum: 0.0 }, 0.5, 0.0, 1);
         close(matrix, 0.95);
         close(vector, 1.0);
-        let adamw = Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
+        let adamw = OptimizerConfig::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
         let [matrix, vector] = after(adamw, 0.5, 0.0, 1);
         close(matrix, 0.95);
         close(vector, 1.0);

@@ -1,4 +1,4 @@
-//! The learning rate of a step, as a part of the highest, for a warm-up that takes the share `w` of the steps.
+//! The learning rate of a step, as a share of the highest, for a warm-up over the share `w` of the steps.
 //!
 //! ```text
 //! at = (step + 1/2) / steps,  after = (at - w) / (1 - w),  half(x) = (1 + cos(pi x)) / 2
@@ -7,45 +7,18 @@
 //! constant    at < w: at / w                              else 1
 //! ```
 //!
-//! The middle of a step counts, so that neither the first nor the last has a rate of 0. Cosine: Loshchilov and Hutter
-//! 2016, arXiv 1608.03983. One-cycle: Smith and Topin 2017, arXiv 1708.07120; the momentum stays as it is.
+//! Rates are taken at the middle of a step, so that neither the first nor the last is 0. Cosine: Loshchilov and Hutter
+//! 2016, arXiv 1608.03983. One-cycle: Smith and Topin 2017, arXiv 1708.07120; the momentum is not changed.
 
-use serde::{Deserialize, Serialize};
+use crate::config::Schedule;
 use std::f64::consts::PI;
 
-/// How the learning rate changes from step to step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Schedule {
-    /// A line up, then half a cosine down to 0.
-    #[default]
-    Cosine,
-    /// Half a cosine up from a 25th of the highest rate, then half a cosine down to 0.
-    OneCycle,
-    /// A line up, then the highest rate to the end.
-    Constant,
-}
-
-/// Where one-cycle starts, as a part of the highest rate.
+/// The first rate of one-cycle, as a share of the highest.
 const START: f64 = 1.0 / 25.0;
 
 impl Schedule {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Cosine, Self::OneCycle, Self::Constant];
-
-    /// Its name, in files and on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cosine => "cosine",
-            Self::OneCycle => "one-cycle",
-            Self::Constant => "constant",
-        }
-    }
-
-    /// The rate of step `step`, from 0, of `steps`, as a part of the highest; `warm_up` is from 0 up to, not including, 1.
-    #[must_use]
-    pub fn rate(self, step: usize, steps: usize, warm_up: f64) -> f64 {
+    /// The rate of step `step`, from 0, of `steps`, as a share of the highest; `warm_up` is in [0, 1).
+    pub(super) fn rate(self, step: usize, steps: usize, warm_up: f64) -> f64 {
         let at = (step as f64 + 0.5) / steps.max(1) as f64;
         let after = ((at - warm_up) / (1.0 - warm_up)).min(1.0);
         match self {

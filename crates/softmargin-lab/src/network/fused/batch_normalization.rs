@@ -5,9 +5,9 @@
 //! dbeta = sum dz,  dgamma = sum dz n,  dy = gamma / sqrt(variance + epsilon) (dz - dbeta / M - n dgamma / M)
 //! ```
 //!
-//! The variance is the one of the values at hand, divided by M and not M - 1. Sums run over a row of pixels in f32,
-//! then in f64; an image's squares are taken around the image's own mean, and the images are joined in their order
-//! (Chan, Golub and LeVeque 1983): no digits are lost where the mean is large.
+//! The variance is the biased one: divided by M, not M - 1. Sums over a row of pixels are in f32, then in f64. The squares
+//! of an image are taken around the mean of the image, and the images are combined in their order (Chan, Golub and LeVeque
+//! 1983), so that a large mean costs no precision.
 
 use super::lanes::{LANES, Lane, multiply_add};
 use softmargin::simd::Instructions;
@@ -15,7 +15,7 @@ use softmargin::simd::Instructions;
 /// A vector of sums.
 pub(super) type Sums = [f64; LANES];
 
-/// Of one image: the sum of the values and the sum of their squares around their own mean, for each vector of channels.
+/// For one image: the sum of the values and the sum of their squares around the mean, for each vector of channels.
 pub(super) type Moments = Vec<[Sums; 2]>;
 
 /// The moments of an image whose rows have `width` pixels of `vectors` vectors.
@@ -23,7 +23,7 @@ pub(super) type Moments = Vec<[Sums; 2]>;
 pub(super) fn moments<I: Instructions>(image: &[Lane], width: usize, vectors: usize) -> Moments {
     let pixels = (image.len() / vectors) as f64;
     let mut moments = Vec::with_capacity(vectors);
-    // No closures: a compiler need not make them part of a function that is compiled for an instruction set.
+    // No closures: the compiler may not inline them into a function that is compiled for an instruction set.
     for vector in 0..vectors {
         let sums = row_sums::<I, false>(image, [width, vectors, vector], &[0.0; LANES]);
         let mut mean = [0.0; LANES];
@@ -35,7 +35,7 @@ pub(super) fn moments<I: Instructions>(image: &[Lane], width: usize, vectors: us
     moments
 }
 
-/// Sums over a vector of channels, row by row: of the values, or of their squares around the mean.
+/// Sums of a vector of channels, row by row: of the values, or of their squares around the mean.
 #[inline(always)]
 fn row_sums<I: Instructions, const SQUARES: bool>(
     image: &[Lane],
@@ -73,7 +73,7 @@ pub(super) struct Statistics {
 }
 
 impl Statistics {
-    /// Of all images, from the moments of each, which has `pixels` pixels.
+    /// The statistics of all images, from the moments of each; an image has `pixels` pixels.
     pub(super) fn join(images: &[Moments], pixels: usize, vectors: usize) -> Self {
         let (each, all) = (pixels as f64, (pixels * images.len()) as f64);
         let mut joined = Self { mean: Vec::new(), variance: Vec::new() };
@@ -114,15 +114,15 @@ pub(super) struct Affine {
     pub(super) factor: Vec<Lane>,
 }
 
-/// Channels as vectors; there are whole ones only.
+/// Channels as vectors; their number is a multiple of `LANES`.
 pub(super) fn lanes(channels: &[f32]) -> Vec<Lane> {
     channels.as_chunks::<LANES>().0.to_vec()
 }
 
-/// Of one image: `sum dz` and `sum dz (y - mean)`, for each vector of channels.
+/// For one image: `sum dz` and `sum dz (y - mean)`, for each vector of channels.
 pub(super) type SlopeSums = Vec<[Sums; 2]>;
 
-/// The gradients by gamma and beta, and what the gradient by the input takes off.
+/// The gradients with respect to gamma and beta, and the terms that the gradient with respect to the input subtracts.
 #[derive(Clone, Debug)]
 pub(super) struct Slopes {
     pub(super) gamma: Vec<f32>,

@@ -6,11 +6,12 @@
 //! dw[o, i, k, l] = sum_{images, r, c} x[s r + k - 1, s c + l - 1, i] dy[r, c, o]
 //! ```
 //!
-//! What lies outside is 0; so are the terms of `dx` whose places are no whole numbers. Images get a frame of zeros
-//! first, so that nothing has to ask. `dx` is then a convolution too: of `dy`, spread to the places of `x`, with the
-//! kernel turned by half. For one `k`, the values under a kernel's three `l` lie side by side: a `run` of 3 x inputs.
+//! Values outside the image are 0, and so are the terms of `dx` with fractional indices. Images get a frame of zeros first,
+//! so that the loops need no bounds. `dx` is then a convolution too: of `dy`, spread to the positions of `x`, with the
+//! kernel rotated by 180 degrees. For one `k`, the values under the three `l` of a kernel are adjacent: a `run` of
+//! 3 x inputs.
 //!
-//! Each output value is one sum in one order, so nothing depends on how images are shared among threads.
+//! Each output value is one sum in a fixed order, so the result does not depend on the distribution over threads.
 
 use super::lanes::{LANES, Lane, multiply_add};
 use rayon::prelude::*;
@@ -33,13 +34,13 @@ impl Grid {
         self.pixels() * self.channels
     }
 
-    /// With a frame of one pixel.
+    /// The grid with a frame of one pixel.
     pub(super) fn framed(self) -> Self {
         Self { height: self.height + 2, width: self.width + 2, ..self }
     }
 }
 
-/// Copies an image into a frame of zeros that is there already, its pixels `step` apart.
+/// Copies an image into an existing frame of zeros, with a distance of `step` between its pixels.
 #[inline(always)]
 pub(super) fn spread(image: &[f32], grid: Grid, step: usize, framed: Grid, out: &mut [f32]) {
     let Grid { width, channels, .. } = grid;
@@ -56,12 +57,12 @@ pub(super) fn spread(image: &[f32], grid: Grid, step: usize, framed: Grid, out: 
     }
 }
 
-/// A vector of a kernel, aligned so that none lies across two lines of the cache.
+/// A vector of a kernel, aligned so that none crosses a cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Weights(Lane);
 
-/// A kernel in the order of its use: blocks of some vectors of outputs; in a block `k`, `l`, input, output.
+/// A kernel in the order of use: blocks of some vectors of outputs; within a block `k`, `l`, input, output.
 #[derive(Debug)]
 pub(super) struct Kernel {
     weights: Vec<Weights>,
@@ -77,7 +78,7 @@ impl Kernel {
         Self::pack([inputs, outputs], widest, |output, input, place| weight[(output * inputs + input) * 9 + place])
     }
 
-    /// The kernel of the gradient by the input, from the same (outputs, inputs, 3, 3).
+    /// The kernel of the gradient with respect to the input, from the same (outputs, inputs, 3, 3).
     pub(super) fn turned(weight: &[f32], [inputs, outputs]: [usize; 2], widest: usize) -> Self {
         Self::pack([outputs, inputs], widest, |input, output, place| weight[(output * inputs + input) * 9 + 8 - place])
     }
@@ -112,7 +113,7 @@ fn blocks(mut vectors: usize, widest: usize) -> Vec<usize> {
     blocks
 }
 
-/// Where the kernel lies for each output value of some framed images: the place of its first value.
+/// For each output pixel of some framed images, the index of the first value under the kernel.
 pub(super) fn starts(images: usize, framed: Grid, stride: usize, out: Grid) -> Vec<usize> {
     let pixels = |image| (0..out.height).flat_map(move |row| (0..out.width).map(move |column| (image, row, column)));
     let place =
@@ -120,7 +121,7 @@ pub(super) fn starts(images: usize, framed: Grid, stride: usize, out: Grid) -> V
     (0..images).flat_map(pixels).map(place).collect()
 }
 
-/// Some framed images to be convolved.
+/// Framed images to convolve.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     pub(super) framed: &'a [f32],
@@ -128,7 +129,7 @@ pub(super) struct Input<'a> {
     pub(super) starts: &'a [usize],
 }
 
-/// Writes the convolution; adds it where `ADD`.
+/// Writes the convolution, or adds it if `ADD`.
 #[inline(always)]
 pub(super) fn convolve<I: Instructions, const ADD: bool>(input: Input<'_>, kernel: &Kernel, out: &mut [f32]) {
     let mut first = 0;
@@ -145,7 +146,7 @@ pub(super) fn convolve<I: Instructions, const ADD: bool>(input: Input<'_>, kerne
     }
 }
 
-/// Which outputs of how many a block makes.
+/// The outputs that a block computes, and the number of all outputs.
 #[derive(Clone, Copy)]
 struct Place {
     first: usize,
@@ -164,7 +165,7 @@ fn sweep<I: Instructions, const ADD: bool, const P: usize, const V: usize>(
     let width = (V * LANES).min(outputs - first);
     let pitch = input.grid.width * input.grid.channels;
     for (starts, out) in input.starts.chunks(P).zip(out.chunks_mut(P * outputs)) {
-        // The last pixels may be fewer; the last of them is then computed more than once.
+        // At the end there may be fewer than `P` pixels; the last one is then computed more than once.
         let places = std::array::from_fn(|pixel| starts[pixel.min(starts.len() - 1)]);
         let mut sums = [[[0.0; LANES]; V]; P];
         tile::<I, P, V>(input.framed, places, [pitch, run], block, &mut sums);
@@ -185,7 +186,7 @@ fn tile<I: Instructions, const P: usize, const V: usize>(
     block: &[Weights],
     out: &mut [[Lane; V]; P],
 ) {
-    // Copies, here and of the weights, so that a compiler sees what may live in registers.
+    // Copies, here and of the weights, so that the compiler can use registers.
     let mut sums = *out;
     for (row, weights) in block.chunks_exact(run * V).enumerate() {
         let mut runs: [&[f32]; P] = [&[]; P];
@@ -214,7 +215,7 @@ fn add_product<I: Instructions>(value: f32, weights: &Lane, sums: &mut Lane) {
     }
 }
 
-/// What the gradient by the kernel is a sum over: framed inputs and the gradients of the outputs, of all images.
+/// The terms of the gradient with respect to the kernel: framed inputs and the gradients of the outputs, of all images.
 #[derive(Clone, Copy)]
 pub(super) struct Correlation<'a> {
     pub(super) framed: &'a [f32],
@@ -222,15 +223,15 @@ pub(super) struct Correlation<'a> {
     pub(super) stride: usize,
     pub(super) slopes: &'a [f32],
     pub(super) out: Grid,
-    /// Images that are looked at together.
+    /// The number of images that are processed together.
     pub(super) group: usize,
     pub(super) widest: usize,
 }
 
-/// Columns of the gradient by the kernel that one task computes; a column is a place of a run.
+/// Columns of the gradient with respect to the kernel that one task computes; a column is a position of a run.
 pub(super) const COLUMNS: usize = 24;
 
-/// Adds up the gradient by the kernel for the `columns` from `first` on of row `row`: (columns, outputs).
+/// The gradient with respect to the kernel for `columns` columns from `first` on of row `row`: (columns, outputs).
 #[inline(always)]
 pub(super) fn correlate<I: Instructions>(sums: Correlation<'_>, row: usize, first: usize, gradient: &mut [f32]) {
     let outputs = sums.out.channels;
@@ -261,7 +262,7 @@ pub(super) fn correlate<I: Instructions>(sums: Correlation<'_>, row: usize, firs
     }
 }
 
-/// Where a tile of the gradient by the kernel is, and the place of its inputs in a framed image.
+/// The position of a tile of the gradient with respect to the kernel, and of its inputs in a framed image.
 #[derive(Clone, Copy)]
 struct At {
     place: usize,

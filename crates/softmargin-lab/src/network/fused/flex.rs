@@ -1,7 +1,7 @@
 //! The layer as one operation of Burn's Flex backend, in `f32`.
 //!
-//! Tensors are (images, channels, height, width) to whoever looks at them; in memory the channels are innermost, from
-//! layer to layer, so that nothing is copied in between.
+//! The shape of tensors is (images, channels, height, width); in memory the channels are innermost, from layer to layer, so
+//! that nothing is copied in between.
 
 use super::batch_normalization::Statistics;
 use super::convolution::Grid;
@@ -21,26 +21,26 @@ use softmargin::InstructionSet;
 use softmargin_burn::flex_memory::{self, FlexTensor, elements, is_flex, tensor};
 use std::sync::Arc;
 
-/// Tensors that the operation may be differentiated by: input, weight, gamma, beta.
+/// The differentiable inputs: input, weight, gamma, beta.
 const INPUTS: usize = 4;
 
-/// What is computed, besides the tensors.
+/// The options of a layer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
+pub(crate) struct LayerOptions {
     pub(crate) stride: usize,
     pub(crate) pool: bool,
     pub(crate) skip: bool,
     /// Added to the variance.
     pub(crate) epsilon: f64,
-    /// Whether the statistics are those of the batch, not the given ones.
+    /// Whether to use the statistics of the batch instead of the running ones.
     pub(crate) training: bool,
-    /// Whether the output lies in memory as its shape says, for somebody who wants it flat.
+    /// Whether the output is contiguous in the order of its shape, because it is flattened next.
     pub(crate) flat: bool,
 }
 
-/// What the operation gives back; only `output` can be differentiated.
+/// The output of the operation, and the statistics of the batch; only `output` is differentiable.
 #[derive(ExtensionType)]
-pub(crate) struct Outcome<B: Backend> {
+pub(crate) struct LayerTensors<B: Backend> {
     output: FloatTensor<B>,
     mean: FloatTensor<B>,
     variance: FloatTensor<B>,
@@ -57,38 +57,38 @@ pub(crate) trait LayerOperation: Backend {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        request: Arc<Request>,
-    ) -> Outcome<Self>;
+        options: Arc<LayerOptions>,
+    ) -> LayerTensors<Self>;
 }
 
-/// Whether the operation can compute this layer: `f32` on the CPU, channels in whole vectors.
+/// Whether the operation supports this layer: `f32` on the CPU, a multiple of `LANES` channels.
 pub(crate) fn fits(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
     let whole = weight.dims()[0].is_multiple_of(LANES) && x.dims().iter().all(|&side| side > 0);
     is_flex(&x.device()) && whole && x.dtype() == DType::F32 && weight.dtype() == DType::F32
 }
 
-/// The layer's output; in training the running statistics of `normalization` move as Burn moves them.
-pub(crate) fn forward(x: Tensor<4>, weight: Tensor<4>, normalization: &BatchNorm, request: Request) -> Tensor<4> {
+/// The layer's output. In training the running statistics of `normalization` are updated as Burn does it.
+pub(crate) fn forward(x: Tensor<4>, weight: Tensor<4>, normalization: &BatchNorm, options: LayerOptions) -> Tensor<4> {
     let device = x.device();
     let of = |state: Tensor<1>| state.to_device(&device);
     let (mean, variance) = (of(normalization.running_mean.value()), of(normalization.running_var.value()));
-    let outcome = <Dispatch as LayerOperation>::layer(
+    let tensors = <Dispatch as LayerOperation>::layer(
         x.into_dispatch(),
         weight.into_dispatch(),
         normalization.gamma.val().into_dispatch(),
         normalization.beta.val().into_dispatch(),
         mean.into_dispatch(),
         variance.into_dispatch(),
-        Arc::new(request),
+        Arc::new(options),
     );
-    if request.training {
+    if options.training {
         let momentum = normalization.momentum;
         let moved = |old: Tensor<1>, new: Tensor<1>| of(old).mul_scalar(1.0 - momentum).add(new.mul_scalar(momentum));
-        let [mean, variance] = [outcome.mean, outcome.variance].map(Tensor::from_dispatch);
+        let [mean, variance] = [tensors.mean, tensors.variance].map(Tensor::from_dispatch);
         normalization.running_mean.update(moved(normalization.running_mean.value_sync(), mean).detach());
         normalization.running_var.update(moved(normalization.running_var.value_sync(), variance).detach());
     }
-    Tensor::from_dispatch(outcome.output)
+    Tensor::from_dispatch(tensors.output)
 }
 
 impl LayerOperation for Flex {
@@ -99,17 +99,17 @@ impl LayerOperation for Flex {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        request: Arc<Request>,
-    ) -> Outcome<Self> {
-        let inputs = Inputs::new(&x, &weight, &gamma, &beta, *request);
-        if request.training {
+        options: Arc<LayerOptions>,
+    ) -> LayerTensors<Self> {
+        let inputs = Inputs::new(&x, &weight, &gamma, &beta, *options);
+        if options.training {
             return inputs.train().0;
         }
         let values = |tensor: &FlexTensor| elements(&tensor.to_contiguous()).to_vec();
         let statistics = Statistics { mean: values(&mean), variance: values(&variance) };
         let shape = inputs.shape;
         let output = infer(&shape, elements(&inputs.x), inputs.parameters(), &statistics);
-        Outcome { output: laid_out(output, &shape, request.flat), mean, variance }
+        LayerTensors { output: laid_out(output, &shape, options.flat), mean, variance }
     }
 }
 
@@ -121,32 +121,32 @@ impl<C: CheckpointStrategy> LayerOperation for Autodiff<Flex, C> {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        request: Arc<Request>,
-    ) -> Outcome<Self> {
+        options: Arc<LayerOptions>,
+    ) -> LayerTensors<Self> {
         let ((x, of_x), (weight, of_weight)) = (x.into_parts(), weight.into_parts());
         let ((gamma, of_gamma), (beta, of_beta)) = (gamma.into_parts(), beta.into_parts());
         let nodes = [of_x, of_weight, of_gamma, of_beta];
-        let (outcome, output) = match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        let (tensors, output) = match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(operation) => {
-                let inputs = Inputs::new(&x, &weight, &gamma, &beta, Request { training: true, ..*request });
-                let (outcome, kept) = inputs.train();
+                let inputs = Inputs::new(&x, &weight, &gamma, &beta, LayerOptions { training: true, ..*options });
+                let (tensors, kept) = inputs.train();
                 let state = State { shape: inputs.shape, kept: Arc::new(kept), weight: inputs.weight };
-                let output = operation.finish(state, outcome.output.clone());
-                (outcome, output)
+                let output = operation.finish(state, tensors.output.clone());
+                (tensors, output)
             }
             OpsKind::UnTracked(operation) => {
                 let [mean, variance] = [mean, variance].map(|tensor| tensor.into_parts().0);
-                let outcome = Flex::layer(x, weight, gamma, beta, mean, variance, request);
-                let output = operation.finish(outcome.output.clone());
-                (outcome, output)
+                let tensors = Flex::layer(x, weight, gamma, beta, mean, variance, options);
+                let output = operation.finish(tensors.output.clone());
+                (tensors, output)
             }
         };
-        let [mean, variance] = [outcome.mean, outcome.variance].map(Self::from_inner);
-        Outcome { output, mean, variance }
+        let [mean, variance] = [tensors.mean, tensors.variance].map(Self::from_inner);
+        LayerTensors { output, mean, variance }
     }
 }
 
-/// The tensors, their elements in the order in which they are read.
+/// The tensors, with their elements in the order of access.
 struct Inputs {
     x: FlexTensor,
     weight: FlexTensor,
@@ -158,19 +158,19 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn new(x: &FlexTensor, weight: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, request: Request) -> Self {
+    fn new(x: &FlexTensor, weight: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, options: LayerOptions) -> Self {
         let sides = x.shape();
         let shape = Shape {
             images: sides[0],
             input: Grid { height: sides[2], width: sides[3], channels: sides[1] },
             channels: weight.shape()[0],
-            stride: request.stride,
-            pool: request.pool,
-            skip: request.skip,
+            stride: options.stride,
+            pool: options.pool,
+            skip: options.skip,
             instructions: InstructionSet::best(),
         };
         let [weight, gamma, beta] = [weight, gamma, beta].map(FlexTensor::to_contiguous);
-        let Request { epsilon, flat, .. } = request;
+        let LayerOptions { epsilon, flat, .. } = options;
         Self { x: channels_innermost(x), weight, gamma, beta, shape, epsilon, flat }
     }
 
@@ -179,18 +179,18 @@ impl Inputs {
         Parameters { weight, gamma, beta, epsilon: self.epsilon }
     }
 
-    fn train(&self) -> (Outcome<Flex>, Kept) {
+    fn train(&self) -> (LayerTensors<Flex>, Kept) {
         let trained = train(&self.shape, elements(&self.x), self.parameters());
         let output = laid_out(trained.out, &self.shape, self.flat);
         let [mean, variance] = [trained.statistics.mean, trained.statistics.variance].map(vector);
-        (Outcome { output, mean, variance }, trained.kept)
+        (LayerTensors { output, mean, variance }, trained.kept)
     }
 }
 
 #[derive(Debug)]
 struct LayerBackward;
 
-/// What backward needs.
+/// The values that backward needs.
 #[derive(Clone, Debug)]
 struct State {
     shape: Shape,
@@ -218,7 +218,7 @@ impl Backward<Flex, INPUTS> for LayerBackward {
     }
 }
 
-/// The elements of (images, channels, height, width) with the channels innermost; a copy only where they are not.
+/// The elements of (images, channels, height, width) with the channels innermost; copied only if they are not.
 fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
     let turned = tensor.permute(&[0, 2, 3, 1]);
     if turned.is_contiguous() || !tensor.is_contiguous() || tensor.layout().start_offset() > 0 {
@@ -229,7 +229,7 @@ fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
     flex_memory::tensor(values, turned.shape())
 }
 
-/// The output of a layer, its memory in the order of its shape where it is wanted `flat`.
+/// The output of a layer; with `flat`, contiguous in the order of its shape.
 fn laid_out(values: Vec<f32>, shape: &Shape, flat: bool) -> FlexTensor {
     let grid = shape.output();
     if !flat {

@@ -1,10 +1,10 @@
-//! Vectors of values, as the loops of a layer see them. A layer's loops are [`Work`](softmargin::simd::Work): compiled for
-//! each instruction set and chosen at run time.
+//! Vectors of values in the loops of a layer. These loops are [`Work`](softmargin::simd::Work): compiled for each instruction
+//! set and selected at run time.
 
 use softmargin::InstructionSet;
 use softmargin::simd::Instructions;
 
-/// Values that are computed together: a vector of the widest instruction set.
+/// The number of values in a vector of the widest instruction set.
 pub(super) const LANES: usize = 16;
 
 /// One vector of values.
@@ -16,7 +16,7 @@ pub(super) fn multiply_add<I: Instructions>(x: f32, y: f32, z: f32) -> f32 {
     if I::FUSED { x.mul_add(y, z) } else { x * y + z }
 }
 
-/// Vectors of channels whose sums fit into the registers beside each other.
+/// The number of vectors of channels whose sums fit into the registers together.
 pub(super) fn widest(set: InstructionSet) -> usize {
     if set >= InstructionSet::Avx512 { 4 } else { 1 }
 }

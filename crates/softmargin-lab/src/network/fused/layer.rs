@@ -1,34 +1,34 @@
 //! One layer of the network on plain memory, images with the channels innermost.
 //!
 //! ```text
-//! out = relu(pool(normalize(convolve(x, w)) + x))      pool and the sum with x where the layer has them
+//! out = relu(pool(normalize(convolve(x, w)) + x))      pool and the sum with x if the layer has them
 //! ```
 //!
-//! Forward keeps the framed input and what the convolution gave; backward computes the rest of it again, which costs
-//! less than to write it down and read it. Groups of images are shared among the threads. What is summed over images is
-//! summed in their order, so the bits are the same for any number of threads.
+//! Forward stores the framed input and the output of the convolution; backward recomputes the rest, which costs less than
+//! storing it. Groups of images are distributed over the threads. Sums over images are in their order, so the results are
+//! bitwise identical for any number of threads.
 
 use super::batch_normalization::{Affine, Moments, SlopeSums, Slopes, Statistics};
 use super::convolution::{COLUMNS, Correlation, Grid, Input, Kernel, convolve, correlate, spread, starts};
 use super::lanes::{LANES, Lane, widest};
 use super::memory::Buffer;
 use super::{batch_normalization, pooling};
-use pooling::Source;
+use pooling::PreActivation;
 use rayon::prelude::*;
 use softmargin::InstructionSet;
 use softmargin::simd::{Instructions, Work, run_on};
 
-/// Pixels of the images that are looked at together, at least: enough that the sums of a kernel's gradient are not
-/// loaded and stored too often, few enough for the nearest caches.
+/// The least number of pixels that are processed together: enough that the sums of a kernel's gradient are rarely loaded and
+/// stored, few enough for the first-level caches.
 const GROUP_PIXELS: usize = 128;
 
-/// Everything about a layer but its numbers.
+/// The shape and the options of a layer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) images: usize,
-    /// Of the input.
+    /// The grid of the input.
     pub(super) input: Grid,
-    /// Channels that come out: a multiple of [`LANES`].
+    /// Output channels: a multiple of [`LANES`].
     pub(super) channels: usize,
     pub(super) stride: usize,
     pub(super) pool: bool,
@@ -37,19 +37,19 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Of what the convolution gives.
+    /// The grid of the output of the convolution.
     pub(super) fn convolved(&self) -> Grid {
         let [height, width] = [self.input.height, self.input.width].map(|side| side.div_ceil(self.stride));
         Grid { height, width, channels: self.channels }
     }
 
-    /// Of the output.
+    /// The grid of the output.
     pub(super) fn output(&self) -> Grid {
         let grid = self.convolved();
         if self.pool { Grid { height: grid.height / 2, width: grid.width / 2, ..grid } } else { grid }
     }
 
-    /// Whether its channels are whole vectors and there is something to compute.
+    /// Whether the channels are a multiple of [`LANES`] and the input is not empty.
     pub(super) fn is_whole(&self) -> bool {
         self.channels.is_multiple_of(LANES) && self.channels * self.images * self.input.values() > 0
     }
@@ -62,7 +62,7 @@ impl Shape {
         self.channels / LANES
     }
 
-    /// Images that are looked at together.
+    /// The number of images that are processed together.
     fn group(&self) -> usize {
         GROUP_PIXELS.div_ceil(self.convolved().pixels().max(1)).min(self.images.max(1))
     }
@@ -76,17 +76,17 @@ impl Shape {
     }
 }
 
-/// The numbers of a layer.
+/// The parameters of a layer.
 #[derive(Clone, Copy)]
 pub(super) struct Parameters<'a> {
-    /// (channels out, channels in, 3, 3)
+    /// (output channels, input channels, 3, 3)
     pub(super) weight: &'a [f32],
     pub(super) gamma: &'a [f32],
     pub(super) beta: &'a [f32],
     pub(super) epsilon: f64,
 }
 
-/// What backward needs of forward.
+/// The values of forward that backward needs.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) framed: Buffer,
@@ -94,7 +94,7 @@ pub(super) struct Kept {
     pub(super) affine: Affine,
 }
 
-/// What forward with the statistics of the batch gives.
+/// The result of forward with the statistics of the batch.
 pub(super) struct Trained {
     pub(super) out: Vec<f32>,
     pub(super) statistics: Statistics,
@@ -117,7 +117,7 @@ pub(super) struct Convolved {
     pub(super) moments: Vec<Moments>,
 }
 
-/// Convolves all images and takes the moments of each.
+/// Convolves all images and computes the moments of each.
 pub(super) fn convolved(shape: &Shape, x: &[f32], weight: &[f32]) -> Convolved {
     let kernel = Kernel::new(weight, shape.kernel_shape(), shape.widest());
     let (grid, group) = (shape.convolved(), shape.group());
@@ -134,7 +134,7 @@ pub(super) fn convolved(shape: &Shape, x: &[f32], weight: &[f32]) -> Convolved {
     Convolved { framed, convolved, moments }
 }
 
-/// Normalizes, pools and so on.
+/// The second half of forward: normalization, skip connection, maximum, ReLU.
 pub(super) fn activated(shape: &Shape, kept: &Kept) -> Vec<f32> {
     let (grid, group, affine) = (shape.convolved(), shape.group(), &kept.affine);
     let mut out = vec![0.0; shape.images * shape.output().values()];
@@ -172,9 +172,9 @@ pub(super) fn infer(shape: &Shape, x: &[f32], parameters: Parameters<'_>, statis
 
 /// The gradients of a layer.
 pub(super) struct Gradients {
-    /// Where it is wanted.
+    /// With respect to the input, if requested.
     pub(super) input: Option<Vec<f32>>,
-    /// (channels out, channels in, 3, 3)
+    /// (output channels, input channels, 3, 3)
     pub(super) weight: Vec<f32>,
     pub(super) gamma: Vec<f32>,
     pub(super) beta: Vec<f32>,
@@ -188,7 +188,7 @@ pub(super) fn backward(shape: &Shape, kept: &Kept, weight: &[f32], upstream: &[f
     Gradients { input, weight, gamma: slopes.gamma, beta: slopes.beta }
 }
 
-/// `dz`, and what normalization makes of it.
+/// `dz`, and the gradients of the normalization.
 pub(super) fn slopes(shape: &Shape, kept: &Kept, upstream: &[f32]) -> (Buffer, Slopes) {
     let Kept { framed, convolved, affine } = kept;
     let (grid, group) = (shape.convolved(), shape.group());
@@ -204,7 +204,7 @@ pub(super) fn slopes(shape: &Shape, kept: &Kept, upstream: &[f32]) -> (Buffer, S
     (slope, Slopes::join(&sums, affine, shape.images * grid.pixels()))
 }
 
-/// Turns `dz` into `dy`, in place, and that into the gradient by the input, where it is wanted.
+/// Turns `dz` into `dy`, in place, and that into the gradient with respect to the input, if requested.
 pub(super) fn input_gradient(
     shape: &Shape,
     kept: &Kept,
@@ -234,7 +234,7 @@ pub(super) fn input_gradient(
     Some(gradient)
 }
 
-/// The gradient by the kernel, from `dy`.
+/// The gradient with respect to the kernel, from `dy`.
 pub(super) fn weight_gradient(shape: &Shape, framed: &[f32], slopes: &[f32]) -> Vec<f32> {
     let [inputs, outputs] = shape.kernel_shape();
     let run = 3 * inputs;
@@ -276,7 +276,7 @@ fn as_lanes_mut(values: &mut [f32]) -> &mut [Lane] {
     values.as_chunks_mut().0
 }
 
-/// Frames and convolves some images and takes the moments of each.
+/// Frames and convolves some images and computes the moments of each.
 struct Convolve<'a> {
     shape: &'a Shape,
     kernel: &'a Kernel,
@@ -314,7 +314,7 @@ impl Work for Convolve<'_> {
     }
 }
 
-/// Normalizes some images and does the rest of the layer.
+/// The second half of forward for some images.
 struct Activate<'a> {
     shape: &'a Shape,
     affine: &'a Affine,
@@ -339,12 +339,12 @@ impl Work for Activate<'_> {
 }
 
 #[inline(always)]
-fn source<'a>(shape: &Shape, affine: &'a Affine, y: &'a [f32], framed: &'a [f32]) -> Source<'a> {
+fn source<'a>(shape: &Shape, affine: &'a Affine, y: &'a [f32], framed: &'a [f32]) -> PreActivation<'a> {
     let skip = shape.skip.then(|| as_lanes(framed));
-    Source { y: as_lanes(y), grid: shape.convolved(), affine, skip }
+    PreActivation { y: as_lanes(y), grid: shape.convolved(), affine, skip }
 }
 
-/// The whole layer for some images.
+/// The complete forward pass for some images.
 struct Infer<'a> {
     convolve: Convolve<'a>,
     affine: &'a Affine,
@@ -362,7 +362,7 @@ impl Work for Infer<'_> {
     }
 }
 
-/// The gradient of some images back to the normalization.
+/// The gradient of some images back to the output of the normalization.
 struct Slope<'a> {
     shape: &'a Shape,
     affine: &'a Affine,
@@ -384,7 +384,7 @@ impl Work for Slope<'_> {
         let mut sums = Vec::new();
         for ((y, framed), (upstream, slope)) in images.zip(slopes) {
             let source = source(self.shape, self.affine, y, framed);
-            // What no maximum looks at.
+            // Pixels outside every window.
             slope.fill(0.0);
             let (upstream, slope) = (as_lanes(upstream), as_lanes_mut(slope));
             sums.push(pooling::slopes::<I>(source, self.shape.pool, upstream, output.width, slope));
@@ -410,7 +410,7 @@ impl Work for Center<'_> {
     }
 }
 
-/// The same and back to the input. `framed` has its zeros.
+/// The gradient of some images back to the input. The frame of `framed` is zero.
 struct Return<'a> {
     shape: &'a Shape,
     kernel: &'a Kernel,
@@ -443,7 +443,7 @@ impl Work for Return<'_> {
     }
 }
 
-/// A part of the gradient by the kernel.
+/// A part of the gradient with respect to the kernel.
 struct Correlate<'a> {
     sums: Correlation<'a>,
     row: usize,

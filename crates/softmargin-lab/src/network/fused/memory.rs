@@ -1,19 +1,19 @@
-//! Memory that a training step gives to the next.
+//! Buffers that are reused from step to step.
 //!
-//! What forward keeps for backward is as large in every step. Asked of the system each time, its pages would cost more
-//! than a convolution; so it is kept here instead, up to a limit; what was not used for longest goes first.
+//! The values that forward stores for backward have the same size in every step. Fresh pages from the system would cost
+//! more than a convolution, so freed buffers are stored here, up to a limit; the least recently used are dropped first.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Buffers that are kept at most: some for each layer of a deep plan, for whole batches and for a shorter one.
+/// The most buffers that are stored: some for each layer of a deep plan, for full batches and for a shorter one.
 const KEPT_AT_MOST: usize = 128;
-/// Numbers in all of them together, 1 GiB.
+/// The most values in all buffers together: 1 GiB.
 const NUMBERS_AT_MOST: usize = 1 << 28;
 
 static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
-/// Numbers that somebody else may have written: nobody reads them before writing.
+/// A buffer with arbitrary content: write before reading.
 #[derive(Debug)]
 pub(super) struct Buffer(Vec<f32>);
 
@@ -26,7 +26,7 @@ impl Buffer {
     }
 }
 
-/// A panic elsewhere leaves whole buffers behind.
+/// A panic in another thread leaves the list intact.
 fn free() -> MutexGuard<'static, Vec<Vec<f32>>> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }

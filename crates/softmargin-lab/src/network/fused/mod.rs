@@ -1,4 +1,4 @@
-//! A layer of the network as one fused operation on the CPU: one formula a file, and the glue to Burn's Flex backend.
+//! A layer of the network as one fused operation on the CPU: one formula per file, and the binding to Burn's Flex backend.
 
 mod batch_normalization;
 mod convolution;
@@ -13,6 +13,4 @@ mod tests;
 
 pub use profile::{PARTS, profile};
 
-use lanes::LANES;
-
-pub(super) use flex::{Request, fits, forward};
+pub(super) use flex::{LayerOptions, fits, forward};

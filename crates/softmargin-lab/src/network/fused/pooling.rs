@@ -6,24 +6,24 @@
 //! dz[r, c] = d out where z[r, c] is the first largest of its window and above 0, else 0
 //! ```
 //!
-//! Sides round down: a last row or column without a partner is left out. A NaN among the values is the maximum.
+//! Sides round down: an odd last row or column is left out. If a value is NaN, so is the maximum.
 
 use super::batch_normalization::{Affine, Sums, accumulate};
 use super::convolution::Grid;
 use super::lanes::{LANES, Lane, multiply_add};
 use softmargin::simd::Instructions;
 
-/// What `z` of one image is made of.
+/// The parts of `z` of one image.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct PreActivation<'a> {
     pub(super) y: &'a [Lane],
     pub(super) grid: Grid,
     pub(super) affine: &'a Affine,
-    /// The input with its frame, where it is added.
+    /// The framed input, if it is added.
     pub(super) skip: Option<&'a [Lane]>,
 }
 
-impl Source<'_> {
+impl PreActivation<'_> {
     #[inline(always)]
     fn vectors(&self) -> usize {
         self.affine.scale.len()
@@ -64,7 +64,7 @@ fn largest(window: &[Lane; 4]) -> Lane {
 const WINDOW: [[usize; 2]; 4] = [[0, 0], [0, 1], [1, 0], [1, 1]];
 
 #[inline(always)]
-fn window<I: Instructions>(source: &Source<'_>, row: usize, column: usize, vector: usize) -> [Lane; 4] {
+fn window<I: Instructions>(source: &PreActivation<'_>, row: usize, column: usize, vector: usize) -> [Lane; 4] {
     let mut window = [[0.0; LANES]; 4];
     for place in 0..4 {
         let [down, right] = WINDOW[place];
@@ -75,7 +75,7 @@ fn window<I: Instructions>(source: &Source<'_>, row: usize, column: usize, vecto
 
 /// Computes the output of one image, whose rows have `width` pixels.
 #[inline(always)]
-pub(super) fn activate<I: Instructions>(source: Source<'_>, pool: bool, width: usize, out: &mut [Lane]) {
+pub(super) fn activate<I: Instructions>(source: PreActivation<'_>, pool: bool, width: usize, out: &mut [Lane]) {
     let vectors = source.vectors();
     for (row, out) in out.chunks_exact_mut(width * vectors).enumerate() {
         for (column, out) in out.chunks_exact_mut(vectors).enumerate() {
@@ -95,10 +95,10 @@ pub(super) fn activate<I: Instructions>(source: Source<'_>, pool: bool, width: u
     }
 }
 
-/// Writes `dz` of one image over zeros and adds up `dz` and `dz (y - mean)` of each channel.
+/// Writes `dz` of one image over zeros, and adds `dz` and `dz (y - mean)` to the sums of each channel.
 #[inline(always)]
 pub(super) fn slopes<I: Instructions>(
-    source: Source<'_>,
+    source: PreActivation<'_>,
     pool: bool,
     upstream: &[Lane],
     width: usize,
@@ -136,7 +136,7 @@ pub(super) fn slopes<I: Instructions>(
     sums
 }
 
-/// What a ReLU lets pass of a gradient.
+/// The gradient of a ReLU.
 #[inline(always)]
 fn passed(z: &Lane, upstream: Lane) -> Lane {
     let (z, mut passed) = (*z, upstream);
@@ -146,7 +146,7 @@ fn passed(z: &Lane, upstream: Lane) -> Lane {
     passed
 }
 
-/// Takes the gradient where `z` is the largest and nobody has taken it before.
+/// Assigns the gradient to the first largest `z` of the window.
 #[inline(always)]
 fn take(left: &mut Lane, z: &Lane, best: &Lane) -> Lane {
     let (mut taken, mut rest, z, best) = (*left, *left, *z, *best);
@@ -161,7 +161,7 @@ fn take(left: &mut Lane, z: &Lane, best: &Lane) -> Lane {
 }
 
 #[inline(always)]
-fn add<I: Instructions>(sums: &mut [Lane; 2], slope: Lane, source: &Source<'_>, place: usize, vector: usize) {
+fn add<I: Instructions>(sums: &mut [Lane; 2], slope: Lane, source: &PreActivation<'_>, place: usize, vector: usize) {
     let (y, mean, slope, mut new) = (source.y[place], source.affine.mean[vector], slope, *sums);
     for lane in 0..LANES {
         new[0][lane] += slope[lane];

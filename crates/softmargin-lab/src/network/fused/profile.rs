@@ -1,9 +1,10 @@
-//! Where the time of a layer goes.
+//! Timing of the parts of a layer.
 
 use super::batch_normalization::Statistics;
 use super::convolution::Grid;
+use super::lanes::LANES;
 use super::layer::{Convolved, Kept, Shape, activated, convolved, input_gradient, slopes, weight_gradient};
-use crate::network::Plan;
+use crate::config::ConvolutionalPlan;
 use softmargin::InstructionSet;
 use std::time::Instant;
 
@@ -12,16 +13,16 @@ pub const PARTS: [&str; 5] = [
     "convolution, moments",
     "normalization, maximum, ReLU",
     "their gradient",
-    "gradient by the input",
-    "gradient by the kernel",
+    "gradient with respect to the input",
+    "gradient with respect to the kernel",
 ];
 
-/// Milliseconds that each of the [`PARTS`] takes on the CPU for `images` images, all layers of `plan` together: the least
-/// of some rounds.
+/// Milliseconds of each of the [`PARTS`] on the CPU for `images` images, all layers of `plan` together: the least of some
+/// rounds.
 ///
-/// Layers whose channels are no multiple of 16 are computed otherwise, and are left out.
+/// Layers whose channels are not a multiple of 16 are not fused, and are left out.
 #[must_use]
-pub fn profile(plan: &Plan, images: usize) -> [f64; 5] {
+pub fn profile(plan: &ConvolutionalPlan, images: usize) -> [f64; 5] {
     let [mut channels, height, width] = plan.image;
     let mut sides = [height, width];
     let mut total = [0.0; 5];
@@ -60,7 +61,7 @@ fn round(shape: &Shape, wants_input: bool) -> [f64; 5] {
     let mut times = [0.0; 5];
     let Convolved { framed, convolved, moments } = timed(&mut times[0], || convolved(shape, &x, &weight));
     let out = timed(&mut times[1], || {
-        let statistics = Statistics::join(&moments, shape.convolved().pixels(), gamma.len() / super::LANES);
+        let statistics = Statistics::join(&moments, shape.convolved().pixels(), gamma.len() / LANES);
         let kept = Kept { framed, convolved, affine: statistics.affine(&gamma, &beta, 1e-5) };
         (activated(shape, &kept), kept)
     });

@@ -1,11 +1,12 @@
-//! The layer against Burn's own operations, against a plain loop in f64 and its differences, and against itself on
-//! other numbers of threads and other instruction sets.
+//! The layer compared with Burn's operations, with a plain loop in f64 and its finite differences, and with itself on other
+//! numbers of threads and instruction sets.
 
 use super::batch_normalization::Statistics;
 use super::convolution::Grid;
 use super::layer::{Gradients, Parameters, Shape, Trained, backward, infer, train};
-use crate::generator::{Generator, Purpose};
-use crate::network::{Convolution, Layer};
+use crate::config::Convolution;
+use softmargin::random::{Generator, Purpose};
+use crate::network::convolutions::Layer;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use softmargin::InstructionSet;
@@ -78,7 +79,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// The layer of a case with its numbers, and its input (images, channels, height, width).
+/// The layer of a case with its parameters, and its input (images, channels, height, width).
 fn module(shape: &Shape, device: &Device) -> (Layer, Tensor<4>) {
     let [x, weight, gamma, beta, _] = problem(shape);
     let Grid { height, width, channels } = shape.input;
@@ -96,7 +97,7 @@ fn module(shape: &Shape, device: &Device) -> (Layer, Tensor<4>) {
     (layer, x.permute([0, 3, 1, 2]))
 }
 
-/// Output, gradients by input, weight, gamma and beta, running mean and variance.
+/// Output; gradients with respect to input, weight, gamma and beta; running mean and variance.
 fn differentiate(shape: &Shape, forward: impl Fn(&Layer, Tensor<4>) -> Tensor<4>) -> [Vec<f32>; 7] {
     let device = Device::flex().autodiff();
     let (layer, x) = module(shape, &device);

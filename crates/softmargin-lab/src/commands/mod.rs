@@ -1,0 +1,16 @@
+//! The commands: what `softmargin train`, `evaluate`, `predict` and `embed` do. Only this module ties configuration, data,
+//! training, run directories and reports together.
+
+mod embed;
+mod evaluate;
+mod matched_dataset;
+mod predict;
+mod report_records;
+mod saved_model;
+mod train;
+
+pub use embed::{EmbedRequest, EmbedSummary, embed};
+pub use evaluate::{EvaluateRequest, EvaluateSummary, evaluate};
+pub use matched_dataset::{MatchedDataset, NewClasses, Part};
+pub use predict::{ClassProbability, PredictRequest, Prediction, Predictions, predict};
+pub use train::{TrainSummary, train};

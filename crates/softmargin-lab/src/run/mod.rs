@@ -1,0 +1,34 @@
+//! Run directories: everything that a training run leaves.
+//!
+//! | file | content |
+//! |---|---|
+//! | `config.toml` | the complete configuration |
+//! | `model.safetensors` | the weights of encoder and head of the best epoch |
+//! | `classes.json` | the names of the classes, in the order of the scores |
+//! | `metrics.jsonl` | one line per epoch, and a last one with the result on the test set |
+//! | `report.html` | the run at a glance |
+//! | `checkpoint/last.safetensors` | the weights after the last step |
+//! | `checkpoint/state.json` | where training stood at the end: epochs, steps, why it ended, and the loss state of the best epoch |
+//!
+//! The checkpoint contains what the evaluation of a loss with a state needs. Training cannot be resumed from it: the
+//! momentum of the optimizer is missing.
+//!
+//! A [`Draft`] is assembled beside its final place and moved there in one step, so that a run directory is complete or
+//! absent. The draft is updated after each epoch and is itself a usable run directory: if the machine fails,
+//! `.NAME.partial-...` is left, and at most one epoch is lost.
+
+pub mod atomic_write;
+mod checkpoint;
+mod destination;
+mod directory;
+mod draft;
+mod layout;
+mod records;
+
+pub use checkpoint::Checkpoint;
+pub use destination::Destination;
+pub use directory::Run;
+pub use draft::Draft;
+pub(crate) use layout::{MODEL, STATE, damaged};
+pub use records::{EpochRecord, Stopped};
+pub(crate) use records::{TestRecord, lines};
