@@ -11,7 +11,9 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayView2, s};
-use softmargin::head::{Head, HeadBatch, HeadOptions, HeadParameters, HeadParametersMut, Mode, Optimizer, Precision, Rule};
+use softmargin::head::{
+    Head, HeadBatch, HeadOptions, HeadParameters, HeadParametersMut, Mode, Optimizer, Precision, Rule,
+};
 use softmargin::{InstructionSet, LossSpec, Reduction, RowInputs, presets};
 
 /// Raw fuzzer input, from which a head and a batch are built.
@@ -92,11 +94,11 @@ fn run(input: &Input) -> softmargin::Result<()> {
     let labels = Array1::from_shape_fn(rows, |row| i64::from(input.labels[row % 8]) % 41);
     let bias = Array1::from_shape_fn(prototypes, |k| number(input, k + 13));
     let sampled = input.share.map(|share| head.sample(labels.view(), f64::from(share) / 255.0, 1, 2)).transpose()?;
-    let mut rows = RowInputs::new(labels.view());
+    let mut row_inputs = RowInputs::new(labels.view());
     if let Some(state) = &state {
-        rows = rows.with_state(state);
+        row_inputs = row_inputs.with_state(state);
     }
-    let mut batch = HeadBatch::new(x, rows);
+    let mut batch = HeadBatch::new(x, row_inputs);
     if let Some(sampled) = &sampled {
         batch = batch.with_sampled_classes(sampled);
     }
