@@ -14,7 +14,7 @@ use ndarray::{Array1, Array2, ArrayView2, s};
 use softmargin::head::{
     Head, HeadBatch, HeadOptions, HeadParameters, HeadParametersMut, Mode, Optimizer, Precision, Rule,
 };
-use softmargin::{InstructionSet, LossSpec, Reduction, RowInputs, presets};
+use softmargin::{InstructionSet, Reduction, RowInputs, presets};
 
 /// Raw fuzzer input, from which a head and a batch are built.
 #[derive(Arbitrary, Debug)]
