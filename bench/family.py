@@ -1,20 +1,20 @@
 """Value and gradient of the family on given scores, (256, 100000) f32, against PyTorch's F.cross_entropy.
 
-All programs run in one process tree and take turns, case by case, so that whatever else the machine does hits them
-alike. Every program uses all cores. The gradient is allocated by whoever computes it, fresh each time; a second row of
-ours writes it where the last one was, and a second peer has its memory on huge pages, which is the best that it gets.
+The programs run alternately, case by case, so that other load on the machine affects all of them. Every program uses
+all cores. By default each program allocates the gradient in every step (`fresh`). A second measurement of softmargin
+reuses the memory of the gradient (`kept`), and a second PyTorch process has its memory on huge pages, its fastest
+configuration.
 
     python -m venv bench/.venv && bench/.venv/bin/pip install torch numpy
-    bench/.venv/bin/python bench/family.py            # prints, and keeps the output in bench/results/
+    bench/.venv/bin/python bench/family.py            # prints the results and writes them to bench/results/
 """
 
-import json
 import os
 import statistics
 import subprocess
 import sys
 
-from machine import ROOT, description, keep, our_bench
+from machine import ROOT, bench_executable, description, save
 
 REPEATS = 15
 CASES = [
@@ -24,7 +24,7 @@ CASES = [
 
 
 class Worker:
-    """A program that answers a line naming a case with the seconds that it took."""
+    """A process that answers each line with the name of a case by the seconds of one evaluation."""
 
     def __init__(self, command, **environment):
         self.process = subprocess.Popen(
@@ -43,22 +43,22 @@ class Worker:
 
 def main():
     torch_worker = [sys.executable, str(ROOT / "bench" / "torch_worker.py")]
-    ours = Worker([our_bench("family"), "--serve"])
-    peer = Worker(torch_worker)
-    huge = Worker(torch_worker, GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
-    runs = {f"{case} {memory}": (ours, f"{case} {memory}") for case in CASES for memory in ("fresh", "kept")}
-    runs["torch eager"] = (peer, "eager")
-    runs["torch compile"] = (peer, "compile")
-    runs["torch eager, huge pages"] = (huge, "eager")
-    runs["torch compile, huge pages"] = (huge, "compile")
-    for worker, case in runs.values():  # once each, not counted: compilation, first touch
+    softmargin = Worker([bench_executable("family"), "--serve"])
+    torch_default = Worker(torch_worker)
+    torch_huge = Worker(torch_worker, GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
+    runs = {f"{case} {memory}": (softmargin, f"{case} {memory}") for case in CASES for memory in ("fresh", "kept")}
+    runs["torch eager"] = (torch_default, "eager")
+    runs["torch compile"] = (torch_default, "compile")
+    runs["torch eager, huge pages"] = (torch_huge, "eager")
+    runs["torch compile, huge pages"] = (torch_huge, "compile")
+    for worker, case in runs.values():  # warm-up: compilation, first memory access
         worker.time(case)
     times = {name: [] for name in runs}
     for _ in range(REPEATS):
         for name, (worker, case) in runs.items():
             times[name].append(worker.time(case))
     median = {name: 1e3 * statistics.median(values) for name, values in times.items()}
-    for worker in (ours, peer, huge):
+    for worker in (softmargin, torch_default, torch_huge):
         worker.close()
 
     import torch
@@ -77,7 +77,7 @@ def main():
         fresh, kept = median[f"{case} fresh"], median[f"{case} kept"]
         lines.append(f"{case:<28}{fresh:>8.1f}{eager / fresh:>9.1f}{best / fresh:>8.1f}"
                      f"{kept:>9.1f}{eager / kept:>9.1f}{best / kept:>8.1f}")
-    keep("family", lines)
+    save("family", lines)
 
 
 if __name__ == "__main__":

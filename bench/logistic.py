@@ -1,9 +1,10 @@
-"""softmargin.sklearn.MarginClassifier against scikit-learn's LogisticRegression: seconds of a fit, and accuracy.
+"""Fit time and accuracy of softmargin.sklearn.MarginClassifier, compared with scikit-learn's LogisticRegression.
 
-Both have the same objective, `C`, `max_iter` and `tol`, and take turns; times are medians. The digits are the 1,797 of
-scikit-learn, a third of them tests; the larger problem is made here: random centers of classes with noise around them.
-Features are standardized. A row "one thread" has both with a single thread for BLAS: with more, small products may wait
-longer for threads than they take, in both programs, on a machine that does other work.
+Both have the same objective, `C`, `max_iter` and `tol`, and run alternately; times are medians. The digits are the
+1,797 images of scikit-learn, with a third of them as the test set. The larger problem is synthetic: random class
+centers with noise. Features are standardized. In the row "one thread" BLAS uses a single thread in both programs,
+because with several threads small products may wait longer for threads than they compute if the machine has other
+load.
 
     python -m venv bench/.venv
     bench/.venv/bin/pip install scikit-learn bindings/python
@@ -30,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 def main():
     options = arguments()
-    warnings.simplefilter("ignore", ConvergenceWarning)  # that max_iter is reached is in the table
+    warnings.simplefilter("ignore", ConvergenceWarning)  # the table shows the number of iterations
     print(f"{'problem':<30}{'ours, s':>10}{'theirs, s':>11}{'ratio':>8}{'iterations':>13}{'accuracy, %':>16}")
     digits = standardized(*load_digits(return_X_y=True), test_size=1 / 3)
     large = f"{options.rows} x {options.features} x {options.classes}"
@@ -44,16 +45,16 @@ def arguments():
     parser.add_argument("--rows", type=int, default=20_000, help="training rows of the larger problem")
     parser.add_argument("--features", type=int, default=384)
     parser.add_argument("--classes", type=int, default=150)
-    parser.add_argument("--noise", type=float, default=4.0, help="standard deviation, that of centers being 1")
+    parser.add_argument("--noise", type=float, default=4.0, help="standard deviation of the noise (1 for the centers)")
     parser.add_argument("--C", type=float, default=0.01, help="inverse strength of the penalty")
     parser.add_argument("--max-iter", type=int, default=100)
     parser.add_argument("--tol", type=float, default=1e-4)
-    parser.add_argument("--turns", type=int, default=3, help="fits of each, taking turns")
+    parser.add_argument("--turns", type=int, default=3, help="number of alternating fits of each model")
     return parser.parse_args()
 
 
 def synthetic(options):
-    """A quarter more rows than asked for, which are to test."""
+    """Returns features and labels of the training rows plus a quarter more for the test set."""
     random, rows = np.random.default_rng(0), options.rows * 5 // 4
     labels = random.integers(options.classes, size=rows)
     centers = random.standard_normal((options.classes, options.features))
@@ -68,8 +69,8 @@ def standardized(features, labels, test_size):
 
 def row(name, problem, options, threads=None):
     X, test_X, y, test_y = problem
-    same = {"C": options.C, "max_iter": options.max_iter, "tol": options.tol}
-    models, seconds = [MarginClassifier(**same), LogisticRegression(**same)], ([], [])
+    settings = {"C": options.C, "max_iter": options.max_iter, "tol": options.tol}
+    models, seconds = [MarginClassifier(**settings), LogisticRegression(**settings)], ([], [])
     with threadpool_limits(threads, "blas") if threads else contextlib.nullcontext():
         for turn in range(options.turns):
             for model, times in zip(models, seconds, strict=True):

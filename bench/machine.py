@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, our program that is measured, and where its output is kept."""
+"""Description of the machine, executables of the benchmarks of the core, and output of results."""
 
 import datetime
 import json
@@ -11,12 +11,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def description():
-    """Date, processor and cores, for the head of a table."""
+    """Returns date, processor and number of cores for the header of a table."""
     return f"{datetime.date.today()}, {_processor()}, {os.cpu_count()} cores"
 
 
-def our_bench(name):
-    """The executable of a bench of the core crate, built."""
+def bench_executable(name):
+    """Builds a benchmark of the core crate and returns the path of its executable."""
     command = ["cargo", "bench", "--profile", "release", "-p", "softmargin", "--bench", name, "--no-run",
                "--message-format", "json"]
     built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
@@ -24,8 +24,8 @@ def our_bench(name):
     return next(m["executable"] for m in messages if m.get("target", {}).get("name") == name and m.get("executable"))
 
 
-def keep(name, lines):
-    """Prints a table and keeps it as a dated file."""
+def save(name, lines):
+    """Prints a table and writes it to a dated file in bench/results/."""
     text = "\n".join(lines)
     print(text)
     results = ROOT / "bench" / "results"

@@ -1,12 +1,13 @@
-"""Test accuracy and time of the command's recognizers with its default choices, over seeds.
+"""Test accuracy and time of `softmargin train` with default options over several seeds.
 
-Each run is a whole `softmargin train`: reading the data, training, the test. The seconds are those that it reports.
+Each run is a complete `softmargin train`: it reads the data, trains and evaluates. The seconds are those that it
+reports.
 
-    python bench/recognizers.py                          # the built-in digits, ten runs, about a minute
-    python bench/recognizers.py --omniglot background/   # and Omniglot's background characters, about two minutes
-    python bench/recognizers.py --fashion fashion-mnist/ # and Fashion-MNIST, 10 epochs
+    python bench/recognizers.py                          # built-in digits, ten runs, about one minute
+    python bench/recognizers.py --omniglot background/   # also Omniglot's background characters, about two minutes
+    python bench/recognizers.py --fashion fashion-mnist/ # also Fashion-MNIST, 10 epochs
 
-Prints a table, and keeps it in bench/results/.
+The table is printed and written to bench/results/.
 """
 
 import argparse
@@ -16,12 +17,13 @@ import statistics
 import subprocess
 import tempfile
 
-from machine import ROOT, description, keep
+from machine import ROOT, description, save
 
-SEEDS = {"digits": range(10), "omniglot": range(1), "fashion-mnist": range(1)}  # a run of the others takes much longer
+SEEDS = {"digits": range(10), "omniglot": range(1), "fashion-mnist": range(1)}  # the others take much longer
 
 
-def command():
+def command_executable():
+    """Builds the command and returns the path of its executable."""
     build = ["cargo", "build", "--release", "--message-format", "json"]
     built = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     messages = (json.loads(line) for line in built.stdout.splitlines())
@@ -29,7 +31,7 @@ def command():
 
 
 def train(executable, flags, seed):
-    """The result of one run, as `--json` prints it; the run directory is thrown away."""
+    """Returns the result of one run as printed by `--json`; the run directory is deleted."""
     with tempfile.TemporaryDirectory() as home:
         arguments = [executable, "train", *flags, "--seed", str(seed), "--json", "--out", os.path.join(home, "run")]
         run = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -47,17 +49,17 @@ def row(name, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fashion", metavar="FOLDER", help="the IDX files of Fashion-MNIST, to be trained on as well")
-    parser.add_argument("--omniglot", metavar="FOLDER", help="a folder of Omniglot's characters; drawers 17 to 20 test")
+    parser.add_argument("--fashion", metavar="FOLDER", help="folder with the IDX files of Fashion-MNIST")
+    parser.add_argument("--omniglot", metavar="FOLDER", help="folder of Omniglot's characters; drawers 17 to 20 are the test set")
     arguments = parser.parse_args()
     data = {"digits": []}
     if arguments.omniglot:
         data["omniglot"] = ["--data", os.path.abspath(arguments.omniglot), "--test-split", "last:4"]
     if arguments.fashion:
         data["fashion-mnist"] = ["--data", os.path.abspath(arguments.fashion), "--epochs", "10"]
-    executable = command()
+    executable = command_executable()
     lines = [
-        "softmargin train, default choices, seeds from 0: test accuracy (%) and time (s) of a run",
+        "softmargin train, default options, seeds from 0: test accuracy (%) and time (s) of a run",
         description(),
         "",
         f"{'':<36}{'test':>8}{'':>6}{'accuracy':>18}{'seconds':>18}",
@@ -65,7 +67,7 @@ def main():
     ]
     for name, flags in data.items():
         lines.append(row(name, [train(executable, flags, seed) for seed in SEEDS[name]]))
-    keep("recognizers", lines)
+    save("recognizers", lines)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Training throughput of the default network on the CPU: softmargin against PyTorch eager, in rounds that alternate.
+"""Training throughput of the default network on the CPU, compared with PyTorch eager.
 
-    python bench/throughput.py                # 9 rounds at 28 x 28 and 64 x 64, about a minute
-    python bench/throughput.py --profile      # and where the time of a layer goes
+    python bench/throughput.py                # 9 rounds at 28 x 28 and 64 x 64, about one minute
+    python bench/throughput.py --profile      # also the time of each layer
 
-softmargin runs its whole training step: augmentation, network, loss, optimizer. PyTorch computes the same network,
-loss and optimizer on images that lie in memory. Both have the same number of threads. Every round asks each of the
-three once, one after the other; a ratio is the median of the rounds' own ratios, so that what else the machine does
-weighs on both sides. Prints a table, and keeps it in bench/results/.
+softmargin runs its complete training step: augmentation, network, loss, optimizer. PyTorch computes the same network,
+loss and optimizer on images in memory. Both use the same number of threads. In every round each program runs once,
+one after the other. A ratio is the median of the ratios of the rounds, so that other load on the machine affects both
+sides. The table is printed and written to bench/results/.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 
-from machine import ROOT, description, keep
+from machine import ROOT, description, save
 
 SIDES = (28, 64)
 IMAGES = {28: 2048, 64: 1024}
@@ -24,14 +24,14 @@ LAYOUTS = ("contiguous", "channels_last")
 
 
 class Worker:
-    """A process that trains one pass for each line that it is sent."""
+    """A process that trains one epoch for each line on its standard input."""
 
     def __init__(self, arguments, threads):
         environment = {**os.environ, "RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True, env=environment)
 
-    def ask(self):
+    def images_per_second(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())["images_per_second"]
@@ -41,7 +41,8 @@ class Worker:
         self.process.wait()
 
 
-def example():
+def example_executable():
+    """Builds the throughput example and returns the path of its executable."""
     build = ["cargo", "build", "--release", "--workspace", "--example", "throughput", "--message-format", "json"]
     built = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     messages = (json.loads(line) for line in built.stdout.splitlines())
@@ -49,7 +50,7 @@ def example():
 
 
 def measure(executable, side, rounds, threads):
-    """Images a second of each round: softmargin, then PyTorch in each layout."""
+    """Returns the images per second of each round for softmargin and for PyTorch in each layout."""
     plan = subprocess.run([executable, "plan", str(side)], check=True, stdout=subprocess.PIPE, text=True).stdout
     images = str(IMAGES[side])
     workers = {"softmargin": Worker([executable, "train", str(side), images, str(rounds + 1)], threads)}
@@ -60,8 +61,8 @@ def measure(executable, side, rounds, threads):
     speeds = {name: [] for name in workers}
     for number in range(rounds + 1):
         for name, worker in workers.items():
-            speed = worker.ask()
-            if number > 0:  # the first pass warms up
+            speed = worker.images_per_second()
+            if number > 0:  # the first round is a warm-up
                 speeds[name].append(speed)
     for worker in workers.values():
         worker.close()
@@ -72,7 +73,7 @@ def rows(side, speeds):
     own = speeds["softmargin"]
     yield row(side, "softmargin", own, "")
     for layout in LAYOUTS:
-        ratios = [mine / theirs for mine, theirs in zip(own, speeds[layout])]
+        ratios = [ours / theirs for ours, theirs in zip(own, speeds[layout])]
         yield row(side, f"PyTorch, {layout}", speeds[layout], f"{statistics.median(ratios):.2f}")
 
 
@@ -82,7 +83,7 @@ def row(side, name, speeds, ratio):
 
 
 def profile(executable, side, threads):
-    """Where the time of a batch of 64 goes, in milliseconds, part by part."""
+    """Returns the milliseconds of each part of a step with 64 images."""
     environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
     arguments = [executable, "profile", str(side)]
     run = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True, env=environment)
@@ -94,15 +95,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help="at least 7")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--profile", action="store_true", help="also say where the time of a batch goes")
+    parser.add_argument("--profile", action="store_true", help="also print the time of each part of a step")
     arguments = parser.parse_args()
     if arguments.rounds < 7:
         parser.error("--rounds: expected at least 7")
     import torch
 
-    executable = example()
+    executable = example_executable()
     lines = [
-        "training throughput of the default network, batches of 64, images a second; ratio: softmargin to PyTorch",
+        "training throughput of the default network, batches of 64, images per second; ratio: softmargin to PyTorch",
         f"{description()}, {arguments.threads} threads, {arguments.rounds} rounds, PyTorch {torch.__version__} eager",
         "",
         f"{'image':<10}{'':<26}{'median':>10}{'min':>10}{'max':>10}{'median ratio':>14}",
@@ -113,7 +114,7 @@ def main():
         lines += ["", f"{'image':<10}{'part of a step of 64 images':<40}{'ms':>10}"]
         for side in SIDES:
             lines += profile(executable, side, arguments.threads)
-    keep("throughput", lines)
+    save("throughput", lines)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""PyTorch's side of head.py: does one step of a linear classification head for each line that it reads.
+"""PyTorch process of head.py: runs one step of a linear classification head for each line on standard input.
 
     python torch_head.py --serve PEER LOSS N D C [precision=f32|bf16] [memory=fresh|kept]
 
-PEER: eager, compile, linear (PyTorch's linear_cross_entropy), chunked (the same in chunks of rows, with its default
-options), pml (pytorch-metric-learning), cce (cut-cross-entropy, its implementation for any device), softmargin (this
-project's Python package, whose gradients lie in memory that it uses again). LOSS: am-softmax,
-arcface or cross-entropy; linear, chunked and cce know only the last, pml only the first two. A step is the loss and its
-gradient by embeddings and prototypes. bf16 is autocast. Memory `fresh`: there are no gradients before a step; `kept`:
-they are there, are zero, and are added to.
+PEER: eager, compile, linear (PyTorch's linear_cross_entropy), chunked (the same in chunks of rows with default
+options), pml (pytorch-metric-learning), cce (cut-cross-entropy, device-independent implementation), softmargin (this
+project's Python package, which reuses the memory of its gradients). LOSS: am-softmax, arcface or cross-entropy;
+linear, chunked and cce support only cross-entropy, pml only the other two. A step computes the loss and its gradients
+with respect to embeddings and prototypes. bf16 uses autocast. Memory `fresh`: no gradients exist before a step;
+`kept`: they exist, are 0, and are added to.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ SCALE = {"am-softmax": 30.0, "arcface": 64.0, "cross-entropy": 1.0}
 MARGIN = {"am-softmax": 0.35, "arcface": 0.5}
 
 
-def written_out(loss, x, w, targets):
+def composed_loss(loss, x, w, targets):
     if loss == "cross-entropy":
         return F.cross_entropy(x @ w.t(), targets)
     scores = F.normalize(x) @ F.normalize(w).t()
@@ -35,13 +35,13 @@ def written_out(loss, x, w, targets):
     else:
         target = scores[rows, targets]
         shifted = target * math.cos(margin) - (1.0 - target * target).sqrt() * math.sin(margin)
-        beyond = target - margin * math.sin(margin)  # where angle and margin make more than pi
+        beyond = target - margin * math.sin(margin)  # angle plus margin exceeds pi
         scores[rows, targets] = torch.where(target > -math.cos(margin), shifted, beyond)
     return F.cross_entropy(scores.mul_(SCALE[loss]), targets)
 
 
 def metric_learning(loss, w):
-    """The module of pytorch-metric-learning; its prototypes are columns, its angles degrees."""
+    """Returns the module of pytorch-metric-learning, whose prototypes are columns and whose angles are in degrees."""
     from pytorch_metric_learning import losses
 
     (classes, dimension), scale, margin = w.shape, SCALE[loss], MARGIN[loss]
@@ -53,8 +53,8 @@ def metric_learning(loss, w):
     return module
 
 
-def ours(loss, x, w, targets):
-    """The step of this project's package."""
+def softmargin_step(loss, x, w, targets):
+    """Returns the loss function of this project's package."""
     import softmargin
     from softmargin.torch import head_loss, linear_cross_entropy
 
@@ -65,18 +65,18 @@ def ours(loss, x, w, targets):
 
 
 def head(peer, loss, x, w, targets):
-    """A function that computes the loss, and the prototypes that it has its gradient by."""
+    """Returns the loss function, and the prototypes with respect to which it is differentiated."""
     if peer == "pml":
         module = metric_learning(loss, w)
         return lambda: module(x, targets), module.W
     w.requires_grad_()
     if peer == "softmargin":
-        return ours(loss, x, w, targets), w
+        return softmargin_step(loss, x, w, targets), w
     if peer in ("eager", "compile"):
-        function = torch.compile(written_out) if peer == "compile" else written_out
+        function = torch.compile(composed_loss) if peer == "compile" else composed_loss
         return lambda: function(loss, x, w, targets), w
     if loss != "cross-entropy":
-        sys.exit(f"{peer}: expected cross-entropy, got {loss}")
+        sys.exit(f"{peer}: expected cross-entropy, found {loss}")
     if peer == "cce":
         from cut_cross_entropy import linear_cross_entropy
 
@@ -94,13 +94,13 @@ def data(loss, rows, dimension, classes):
 
 
 def resident(line):
-    """Bytes of this process in memory: now (VmRSS), or at most (VmHWM)."""
+    """Returns the resident bytes of this process: current (VmRSS) or peak (VmHWM)."""
     with open("/proc/self/status") as status:
         return next(int(text.split()[1]) * 1024 for text in status if text.startswith(line))
 
 
-def start_anew():
-    """Gives back what was freed, and has the peak counted from now on, without PyTorch's compiler at work."""
+def reset_peak():
+    """Returns freed memory to the system and resets the peak, so that it excludes PyTorch's compiler."""
     ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
@@ -128,8 +128,8 @@ def main():
         return time.perf_counter() - start, value.item()
 
     _, value = step()
-    start_anew()
-    start_bytes = resident("VmRSS")  # x, w and their gradients are there
+    reset_peak()
+    start_bytes = resident("VmRSS")  # includes x, w and their gradients
     print(json.dumps({"ready": True, "own_bytes": 2 * (x.nbytes + w.nbytes), "loss": value}), flush=True)
     for _ in sys.stdin:
         print(json.dumps({"seconds": step()[0]}), flush=True)

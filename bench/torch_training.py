@@ -1,9 +1,9 @@
-"""PyTorch's side of throughput.py: trains the default network in eager mode, one pass each time that a line is read.
+"""PyTorch process of throughput.py: trains the default network in eager mode, one epoch per line of standard input.
 
     python torch_training.py SIDE IMAGES LAYOUT THREADS PLAN
 
-PLAN is the JSON that `throughput plan SIDE` prints; LAYOUT is `contiguous` or `channels_last`. The images lie in memory
-as floats and are not augmented: PyTorch is given the network, the loss and the optimizer alone to compute.
+PLAN is the JSON printed by `throughput plan SIDE`; LAYOUT is `contiguous` or `channels_last`. The images are floats
+in memory without augmentation: PyTorch computes only the network, the loss and the optimizer.
 """
 
 import json
@@ -51,8 +51,8 @@ class Network(nn.Module):
         return F.normalize(embedding) @ F.normalize(self.prototypes).T
 
 
-def learn(network, optimizer, images, targets):
-    """AM-softmax, the command's default loss."""
+def train_step(network, optimizer, images, targets):
+    """Runs one step with AM-softmax, the default loss of the command."""
     scores = network(images)
     margin = MARGIN * F.one_hot(targets, CLASSES)
     loss = F.cross_entropy(SCALE * (scores - margin), targets)
@@ -62,7 +62,7 @@ def learn(network, optimizer, images, targets):
     return loss.item()
 
 
-def optimizer_of(network):
+def create_optimizer(network):
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() == 1]
     groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0.0}]
@@ -76,13 +76,13 @@ def main():
     torch.manual_seed(0)
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     network = Network(plan).to(memory_format=memory)
-    optimizer = optimizer_of(network)
+    optimizer = create_optimizer(network)
     images = torch.randn(count, 1, side, side)
     targets = torch.arange(count) % CLASSES
     for _ in sys.stdin:
         start = time.perf_counter()
         for rows in torch.randperm(count).split(BATCH):
-            learn(network, optimizer, images[rows].to(memory_format=memory), targets[rows])
+            train_step(network, optimizer, images[rows].to(memory_format=memory), targets[rows])
         print(json.dumps({"images_per_second": count / (time.perf_counter() - start)}), flush=True)
 
 

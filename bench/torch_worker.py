@@ -1,4 +1,4 @@
-"""PyTorch's side of family.py: times F.cross_entropy, value and gradient, when asked on standard input."""
+"""PyTorch process of family.py: measures F.cross_entropy with its gradient for each line on standard input."""
 
 import os
 import sys

@@ -5,14 +5,14 @@ import random
 
 import heads
 from margin_values import normal, uniforms
-from exact import KEYS, Inputs, evaluate
+from exact_losses import KEYS, Inputs, evaluate
 from mpmath import mp, mpf
-from plain import verify
-from reading import f32, grid, show, show_all
+from plain_losses import verify
+from number_formats import f32, grid, show, show_all
 from negatives_and_state import INITIAL, updated
 
 
-# ---------------------------------------------------------------- describing a case
+# ---------------------------------------------------------------- parts of a case
 
 
 def one(v):
@@ -83,7 +83,7 @@ def angle(**options):
 
 
 def rounded(x):
-    """Every number in x as the nearest f32."""
+    """Returns x with every number rounded to the nearest f32."""
     if isinstance(x, bool) or x is None or isinstance(x, (str, int)):
         return x
     if isinstance(x, float):
@@ -106,7 +106,7 @@ ORDER = [
 ]
 
 
-# The inputs of a preset are drawn from its name; a preset that was renamed keeps its inputs.
+# The name of a preset seeds its random inputs. Renamed presets keep the seed of their former name.
 SEEDS = {"sub-center-arcface": "sub-centre-arcface"}
 
 
@@ -128,42 +128,42 @@ class Preset:
         return self.defaults["margin"]["kind"] == "angle"
 
     @property
-    def looks_at_norms(self):
-        """Whether a margin value or the regularizer follows the norms, which then lie about those of trained embeddings."""
+    def depends_on_norms(self):
+        """True if a margin value or the regularizer depends on the norms; they are then as large as those of trained embeddings."""
         margin = self.defaults["margin"]
-        values = [margin[k] for k in ("value", "plus", "minus") if margin[k]]
-        return bool(self.defaults["regularizer"]) or any(a["per"].startswith("norm") for a in values)
+        margin_values = [margin[k] for k in ("value", "plus", "minus") if margin[k]]
+        return bool(self.defaults["regularizer"]) or any(value["per"].startswith("norm") for value in margin_values)
 
     @property
     def cross_entropy(self):
         return (self.defaults["comparison"], self.defaults["gate"]) == ("log-sum-exp", "softplus")
 
     def random_scores(self, rows, classes, size=1.0):
-        """Scores with the norms they need, on the grid."""
+        """Returns random scores with matching norms, on the grid."""
         d = self.draw
         geometry = self.defaults["geometry"]
-        least, most = (5.0, 125.0) if self.looks_at_norms else (0.5, 4.0)
-        xn = [grid(d.uniform(least, most)) for _ in range(rows)]
+        low, high = (5.0, 125.0) if self.depends_on_norms else (0.5, 4.0)
+        xn = [grid(d.uniform(low, high)) for _ in range(rows)]
         wn = [grid(d.uniform(0.5, 2.0)) for _ in range(classes)]
         if geometry == "cosine":
-            reach = lambda i, j: 1.0
+            bound = lambda i, j: 1.0
         elif geometry == "unit-weights":
-            reach = lambda i, j: xn[i]
+            bound = lambda i, j: xn[i]
         elif self.angular:
-            reach = lambda i, j: xn[i] * wn[j]
+            bound = lambda i, j: xn[i] * wn[j]
         else:
-            reach = lambda i, j: 3.0 * size
-        z = [[grid(d.uniform(-0.95, 0.95) * reach(i, j)) for j in range(classes)] for i in range(rows)]
+            bound = lambda i, j: 3.0 * size
+        z = [[grid(d.uniform(-0.95, 0.95) * bound(i, j)) for j in range(classes)] for i in range(rows)]
         return z, xn, wn
 
-    def add(self, name, scores, targets, differentiable=True, pinned=True, **options):
-        """One case. `pinned` is False where gradients are left open."""
+    def add(self, name, scores, targets, differentiable=True, gradients_defined=True, **options):
+        """Adds a case. `gradients_defined` is False if the gradients are not unique; they are then null in the file."""
         case = dict(BLANK) | rounded(self.defaults)
         needs_x = self.defaults["geometry"] == "unit-weights" and self.angular
         needs_both = self.defaults["geometry"] == "inner-product" and self.angular
         case |= {"name": name, "scores": rounded(scores), "targets": targets} | rounded(options)
         self.count_classes(case, len(scores[0]))
-        needs_x |= self.looks_at_norms
+        needs_x |= self.depends_on_norms
         if needs_x or needs_both:
             assert case["embedding_norms"] is not None, name
         if needs_both:
@@ -172,7 +172,7 @@ class Preset:
         finite = answer["error"] is None and not mp.isinf(answer["loss"])
         if differentiable and finite:
             self.checked += verify(case, answer)
-        if not pinned:
+        if not gradients_defined:
             for key in KEYS:
                 if key.startswith("grad_"):
                     answer[key] = None
@@ -183,13 +183,13 @@ class Preset:
         self.cases.append({k: case[k] for k in ORDER})
 
     def count_classes(self, case, classes):
-        """Counts for margin values by frequency that have none."""
+        """Adds class counts to a margin value from class frequency that has none."""
         value = case["margin"]["value"]
         if value and value["per"] == "frequency" and value["class_counts"] is None:
             case["margin"]["value"] = value | {"class_counts": [1000, 40, 7, 350, 12][:classes]}
 
     def head(self, name, x, w, targets, **options):
-        """A whole cosine head."""
+        """Adds a cosine head."""
         case = dict(BLANK) | rounded(self.defaults) | {"name": name, "x": rounded(x), "w": rounded(w), "targets": targets}
         case |= rounded(options)
         self.count_classes(case, len(w) // case["sub_centers"])
@@ -201,7 +201,7 @@ class Preset:
         self.heads.append({k: case[k] for k in ["name", "note", "x", "w"] + [k for k in ORDER[2:] if k not in given]})
 
     def update(self, name, scores, targets, **options):
-        """A batch that is taken into the state."""
+        """Adds a state update with a batch."""
         case = dict(BLANK) | rounded(self.defaults)
         case |= {"name": name, "scores": rounded(scores), "targets": targets} | rounded(options)
         after = updated(case, Inputs(case))
@@ -214,8 +214,8 @@ class Preset:
                            "normals": [show(normal(seed, step, i)) for i in range(rows)]})
 
     def norms(self, xn, wn):
-        """The norms, where the preset needs them."""
-        if self.looks_at_norms:
+        """Returns the norms that the preset needs."""
+        if self.depends_on_norms:
             return {"embedding_norms": xn}
         if not self.angular or self.defaults["geometry"] == "cosine":
             return {}
@@ -232,11 +232,11 @@ class Preset:
         self.add(name, z, targets, differentiable=differentiable, **options)
 
     def flat_case(self, name, scores, targets, **options):
-        """Given scores; norms large enough that |z| <= r where z is small, else r = max |z|."""
+        """Adds a case with these scores, and with norms so large that |z| <= r."""
         rows, classes = len(scores), len(scores[0])
-        biggest = [max([abs(v) for v in row if not isinstance(v, str)] + [1.0]) for row in scores]
-        xn = [2.0 ** math.ceil(math.log2(b) + 0.5) for b in biggest]
-        if self.looks_at_norms:
+        largest_scores = [max([abs(v) for v in row if not isinstance(v, str)] + [1.0]) for row in scores]
+        xn = [2.0 ** math.ceil(math.log2(b) + 0.5) for b in largest_scores]
+        if self.depends_on_norms:
             xn = [16.0 + 24.0 * i for i in range(rows)]
         options = self.norms(xn, [1.0] * classes) | options
         self.add(name, scores, targets, **options)
@@ -247,7 +247,7 @@ class Preset:
 
 
 def common_cases(p, incay=True):
-    """`incay` is False where scores do not grow with the norm: checked builds refuse it there."""
+    """Adds the common cases. `incay` is False if scores do not grow with the norm; the family rejects feature incay there."""
     p.random_case("default, mean", rows=4, classes=5)
     p.random_case("default, none", reduction="none")
     p.random_case("another scale", scale=p.defaults["scale"] * 0.375)
@@ -293,7 +293,7 @@ def common_cases(p, incay=True):
 
 
 def unbounded_cases(p):
-    """Scores of an inner product: any size."""
+    """Adds cases with unbounded scores of an inner product."""
     p.flat_case("saturated, right", [[20.0, 0.0], [0.0, 60.0]], [0, 1], reduction="sum",
                 note="in f32 lse - z_y would give 0")
     p.flat_case("saturated, wrong", [[-20.0, 0.0, -3.0], [0.5, -60.0, 0.25]], [0, 1], reduction="sum")
@@ -312,7 +312,7 @@ def cosine_cases(p):
 
 
 def cross_entropy_cases(p):
-    """Options that only log-sum-exp with softplus has."""
+    """Adds cases with the options of log-sum-exp with softplus."""
     p.random_case("label smoothing", label_smoothing=0.1)
     p.flat_case("label smoothing with a negative at -inf", [[0.25, "-inf", 0.5, -0.25], [0.5, 0.25, "-inf", "-inf"]],
                 [0, 1], label_smoothing=0.25, note="the smoothing is shared by the classes that remain")
@@ -350,17 +350,17 @@ BOUNDARIES = ("continue", "extend", "plain", "clamp", "piecewise")
 
 
 def at_the_poles(p, **shape):
-    """theta at 0 and pi, where the exact gradient depends on the floor of the sine."""
+    """Adds cases with theta at 0 and pi, where the exact gradient depends on the lower bound of the sine."""
     z = [[1.0, 0.25, -0.5], [-1.0, 0.5, 0.125]]
     if "plus" in shape:
-        pinned, note = True, "row 0 has theta = 0, row 1 theta = pi"
+        gradients_defined, note = True, "row 0 has theta = 0, row 1 theta = pi"
     else:
-        pinned, note = False, "gradients not pinned: sin(times theta) / sin(theta) is 0 / 0"
+        gradients_defined, note = False, "gradients not pinned: sin(times theta) / sin(theta) is 0 / 0"
     for bits in (12, 20):
-        p.add(f"theta at 0 and pi, floor 2^-{bits}", z, [0, 0], differentiable=False, pinned=pinned, scale=8.0,
+        p.add(f"theta at 0 and pi, floor 2^-{bits}", z, [0, 0], differentiable=False, gradients_defined=gradients_defined, scale=8.0,
               margin=angle(sin_floor=2.0**-bits, **shape), note=note)
     p.add("a cosine beyond 1 by rounding", [[1.0000001192092896, 0.25], [-1.0000001192092896, 0.25]], [0, 0],
-          differentiable=False, pinned=False, margin=angle(sin_floor=2.0**-20, **shape), scale=8.0,
+          differentiable=False, gradients_defined=False, margin=angle(sin_floor=2.0**-20, **shape), scale=8.0,
           note="clamped to [-1, 1]; gradients not pinned")
     near = 1.0 - 2.0**-24
     p.add("theta near 0 and pi", [[near, 0.25], [-near, 0.25], [0.99990234375, 0.5], [-0.99990234375, 0.5]],
@@ -370,7 +370,7 @@ def at_the_poles(p, **shape):
 
 
 def angle_cases(p, **shape):
-    """Cosine margins: the poles, beyond pi, margin values, gradients."""
+    """Adds cases of angle margins under the cosine: poles, angles beyond pi, margin values, gradients."""
     at_the_poles(p, **shape)
     beyond_pi_cases(p, **shape)
     p.random_case("straight-through", margin=angle(gradient="straight-through", **shape), scale=16.0)
@@ -393,10 +393,10 @@ def beyond_pi_cases(p, **shape):
 
 
 def multiplicative_cases(p):
-    """SphereFace and L-softmax: the target walks through every piece."""
+    """Adds cases of SphereFace and L-softmax with targets on every piece of psi."""
     both = p.defaults["geometry"] == "inner-product"
 
-    def walk(cosines, r, name, label=0, **options):
+    def add_angles(cosines, r, name, label=0, **options):
         wn = [1.5, 0.5, 2.0] if both else None
         z = [[grid(c * r[i] * (wn[label] if both else 1.0)), 0.25, -0.125] for i, c in enumerate(cosines)]
         extra = {"weight_norms": wn} if both else {}
@@ -405,18 +405,18 @@ def multiplicative_cases(p):
     cosines = [0.875, 0.375, -0.25, -0.875]
     r = [1.0, 2.5, 0.75, 3.0]
     for times in (1.0, 2.0, 3.0, 4.0):
-        walk(cosines, r, f"times {times:g}, not annealed", margin=angle(times=times, beyond_pi="piecewise"))
-    walk(cosines, r, "lambda 5", margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=5.0))
-    walk(cosines, r, "lambda 0", margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=0.0))
+        add_angles(cosines, r, f"times {times:g}, not annealed", margin=angle(times=times, beyond_pi="piecewise"))
+    add_angles(cosines, r, "lambda 5", margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=5.0))
+    add_angles(cosines, r, "lambda 0", margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=0.0))
     for choice in ("continue", "plain", "clamp"):
-        walk(cosines, r, f"times 3, {choice}", margin=angle(times=3.0, beyond_pi=choice))
-    walk(cosines, r, "times 1.5, clamp, scale 4", scale=4.0, margin=angle(times=1.5, beyond_pi="clamp"))
-    walk(cosines, r, "plus and minus too", margin=angle(times=2.0, plus=one(0.25), minus=one(0.125), beyond_pi="piecewise"))
-    walk([0.5, 0.25], [2.0, 1.0], "straight-through", reduction="sum",
-         margin=angle(times=4.0, beyond_pi="piecewise", gradient="straight-through", anneal_lambda=5.0))
-    walk([1.0, -1.0], [2.0, 2.0], "theta at 0 and pi", differentiable=False, pinned=False,
-         margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=5.0, sin_floor=2.0**-20),
-         note="gradients not pinned: sin(4 theta) / sin(theta) is 0 / 0")
+        add_angles(cosines, r, f"times 3, {choice}", margin=angle(times=3.0, beyond_pi=choice))
+    add_angles(cosines, r, "times 1.5, clamp, scale 4", scale=4.0, margin=angle(times=1.5, beyond_pi="clamp"))
+    add_angles(cosines, r, "plus and minus too", margin=angle(times=2.0, plus=one(0.25), minus=one(0.125), beyond_pi="piecewise"))
+    add_angles([0.5, 0.25], [2.0, 1.0], "straight-through", reduction="sum",
+               margin=angle(times=4.0, beyond_pi="piecewise", gradient="straight-through", anneal_lambda=5.0))
+    add_angles([1.0, -1.0], [2.0, 2.0], "theta at 0 and pi", differentiable=False, gradients_defined=False,
+               margin=angle(times=4.0, beyond_pi="piecewise", anneal_lambda=5.0, sin_floor=2.0**-20),
+               note="gradients not pinned: sin(4 theta) / sin(theta) is 0 / 0")
     zero = {"embedding_norms": [0.0, 2.0], "weight_norms": [1.5, 0.0, 1.0]} if both else {"embedding_norms": [0.0, 2.0]}
     second = [0.75, 0.0, 0.5] if both else [0.75, 0.5, -0.25]
     p.add("a norm of 0", [[0.0, 0.0, 0.0], second], [0, 1 if both else 0], differentiable=False, reduction="sum",
@@ -424,14 +424,14 @@ def multiplicative_cases(p):
 
 
 
-# ---------------------------------------------------------------- negatives, sub-centers, margin values of a row
+# ---------------------------------------------------------------- negatives, sub-centers, row-dependent margin values
 
 
 def small_heads(p, rows=4, classes=3, dimension=3, **options):
-    """Heads drawn at random, with and without options."""
+    """Adds random heads with and without options."""
     d, k = p.draw, p.defaults["sub_centers"]
     draw = lambda n, size: [[grid(d.uniform(-size, size)) for _ in range(dimension)] for _ in range(n)]
-    size = 60.0 if p.looks_at_norms else 2.0
+    size = 60.0 if p.depends_on_norms else 2.0
     targets = [i % classes for i in range(rows)]
     p.head("default, mean", draw(rows, size), draw(classes * k, 2.0), targets, **options)
     p.head("small scale, weights, sum", draw(rows, size), draw(classes * k, 2.0), targets, reduction="sum", scale=4.0,
@@ -451,10 +451,10 @@ def negatives_at_the_poles(p, by):
     z = [[0.25, -1.0, 0.5], [-0.5, 0.125, -1.0]]
     for bits in (12, 20):
         p.add(f"a negative at pi, floor 2^-{bits}", z, [0, 0], differentiable=False, scale=8.0, negatives=divided(by, 2.0**-bits))
-    p.add("a negative at 0", [[0.25, 1.0, 0.5]], [0], differentiable=False, pinned=False, negatives=divided(by, 2.0**-20),
+    p.add("a negative at 0", [[0.25, 1.0, 0.5]], [0], differentiable=False, gradients_defined=False, negatives=divided(by, 2.0**-20),
           scale=8.0, note="gradients not pinned: sin(theta / m) / sin(theta) is 0 / 0")
     p.add("a negative beyond 1 by rounding", [[0.25, 1.0000001192092896], [0.25, -1.0000001192092896]], [0, 0],
-          differentiable=False, pinned=False, negatives=divided(by, 2.0**-20), scale=8.0,
+          differentiable=False, gradients_defined=False, negatives=divided(by, 2.0**-20), scale=8.0,
           note="clamped to [-1, 1]; gradients not pinned")
     near = 1.0 - 2.0**-24
     p.add("negatives near 0 and pi", [[0.25, near], [0.25, -near], [0.5, 0.99990234375], [0.5, -0.99990234375]],
@@ -462,7 +462,7 @@ def negatives_at_the_poles(p, by):
 
 
 def negatives_with_comparisons(p):
-    """Modified scores are what every comparison sees."""
+    """Adds cases of every comparison on modified scores."""
     z = [[0.25, 0.625, -0.375, 0.125], [-0.5, -0.25, 0.875, 0.375]]
     for name, gate in (("hardest", "relu"), ("hardest", "softplus"), ("each-pair", "softplus"), ("against-zero", "softplus"),
                        ("log-sum-exp", "relu"), ("log-sum-exp", "identity")):
@@ -529,8 +529,8 @@ def standardized_cases(p):
     trained = state(step=5000, norm_mean=24.5, norm_std=3.25)
     z = [[0.5, 0.25, -0.375], [-0.25, 0.125, 0.75], [0.875, -0.5, 0.0625], [0.125, 0.25, -0.5]]
     norms = [24.0, 15.5, 31.0, 24.5]
-    for given, name in ((state(), "at the beginning"), (trained, "in training")):
-        p.add(name, z, [0, 1, 0, 2], embedding_norms=norms, state=given, scale=16.0)
+    for case_state, name in ((state(), "at the beginning"), (trained, "in training")):
+        p.add(name, z, [0, 1, 0, 2], embedding_norms=norms, state=case_state, scale=16.0)
     p.add("norms out of bounds", z, [0, 1, 0, 2], embedding_norms=[0.0, 5000.0, 100.5, 0.0005], state=trained, scale=16.0,
           note="held within [0.001, 100], u within [-1, 1]", differentiable=False)
     p.add("an angle below 0 and one beyond pi", [[0.9921875, 0.25], [-0.9921875, 0.25]], [0, 0], state=trained, scale=8.0,
@@ -576,20 +576,20 @@ def linear_cases(p):
     small_heads(p)
 
 
-def rest_of_the_family():
-    def start(name, formula, source, scale, margin_, **options):
+def row_dependent_presets():
+    def cosine_preset(name, formula, source, scale, margin_, **options):
         p = Preset(name, formula, source, "cosine", scale, margin_, "log-sum-exp", "softplus", **options)
         common_cases(p, incay=False), cosine_cases(p), cross_entropy_cases(p)
         return p
 
     arc = "ln(1 + sum_{j != y} e^(s cos_j - s cos(theta_y + m)))"
-    p = start("sub-center-arcface", arc + ", cos_j the largest over the K centers of class j", "Deng et al. 2020", 64.0,
-              angle(plus=one(0.5)), sub_centers=3)
+    p = cosine_preset("sub-center-arcface", arc + ", cos_j the largest over the K centers of class j", "Deng et al. 2020", 64.0,
+                      angle(plus=one(0.5)), sub_centers=3)
     sub_center_cases(p)
     yield p
 
-    p = start("sphereface-r-v1", "ln(1 + sum_{j != y} e^(s cos_j - s cos(min(m theta_y, pi))))", "arXiv 2109.05565", 30.0,
-              angle(times=1.5, beyond_pi="clamp"))
+    p = cosine_preset("sphereface-r-v1", "ln(1 + sum_{j != y} e^(s cos_j - s cos(min(m theta_y, pi))))", "arXiv 2109.05565", 30.0,
+                      angle(times=1.5, beyond_pi="clamp"))
     at_the_poles(p, times=1.5, beyond_pi="clamp")
     p.add("beyond pi", [[-0.96875, 0.25, 0.5], [0.5, -0.5625, 0.25]], [0, 1], scale=4.0)
     p.random_case("times 3", rows=5, targets=[0, 1, 2, 3, 0], margin=angle(times=3.0, beyond_pi="clamp"), scale=8.0)
@@ -597,8 +597,8 @@ def rest_of_the_family():
     small_heads(p)
     yield p
 
-    p = start("sphereface-r-v2", "ln(1 + sum_{j != y} e^(s cos(theta_j / m) - s cos_y))", "arXiv 2109.05565", 30.0, margin(),
-              negatives=divided(1.5))
+    p = cosine_preset("sphereface-r-v2", "ln(1 + sum_{j != y} e^(s cos(theta_j / m) - s cos_y))", "arXiv 2109.05565", 30.0, margin(),
+                      negatives=divided(1.5))
     negatives_at_the_poles(p, 1.5), negatives_with_comparisons(p)
     p.random_case("neutral", negatives=divided(1.0), scale=8.0, note="the same as no margin")
     p.random_case("by 4", negatives=divided(4.0), scale=8.0)
@@ -606,39 +606,39 @@ def rest_of_the_family():
     small_heads(p)
     yield p
 
-    p = start("ldam", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m_y))), m_y = m (n_y / n_min)^(-1/4)", "arXiv 1906.07413",
-              30.0, margin("score", by_frequency(0.5)))
+    p = cosine_preset("ldam", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m_y))), m_y = m (n_y / n_min)^(-1/4)", "arXiv 1906.07413",
+                      30.0, margin("score", by_frequency(0.5)))
     frequency_cases(p)
     yield p
 
-    p = start("elasticface", arc + ", m drawn for each row", "arXiv 2109.09416", 64.0, angle(plus=drawn(0.5, 0.0125)),
-              state=state())
+    p = cosine_preset("elasticface", arc + ", m drawn for each row", "arXiv 2109.09416", 64.0, angle(plus=drawn(0.5, 0.0125)),
+                      state=state())
     drawn_cases(p, lambda value: angle(plus=value))
     yield p
 
-    p = start("elasticface-cos", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m))), m drawn for each row", "arXiv 2109.09416",
-              64.0, margin("score", drawn(0.35, 0.0125)), state=state())
+    p = cosine_preset("elasticface-cos", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m))), m drawn for each row", "arXiv 2109.09416",
+                      64.0, margin("score", drawn(0.35, 0.0125)), state=state())
     drawn_cases(p, lambda value: margin("score", value))
     yield p
 
-    usual = standardized(0.4, 0.333)
-    p = start("adaface", "ln(1 + sum_{j != y} e^(s cos_j - s (cos(clip(theta_y - m u, 0, pi)) - m - m u)))", "arXiv 2204.00964",
-              64.0, angle(plus=usual, minus=usual, beyond_pi="clamp"), state=state())
+    value = standardized(0.4, 0.333)
+    p = cosine_preset("adaface", "ln(1 + sum_{j != y} e^(s cos_j - s (cos(clip(theta_y - m u, 0, pi)) - m - m u)))", "arXiv 2204.00964",
+                      64.0, angle(plus=value, minus=value, beyond_pi="clamp"), state=state())
     standardized_cases(p)
     yield p
 
-    p = start("magface", arc + ", m = .45 + .35 (a - 10) / 100; and 20 (a / 110^2 + 1 / a), a = |x| within [10, 110]",
-              "arXiv 2103.06627", 64.0, angle(plus=linear(0.45, 0.8, 10.0, 110.0)), regularizer=magnitude(20.0, 10.0, 110.0))
+    p = cosine_preset("magface", arc + ", m = .45 + .35 (a - 10) / 100; and 20 (a / 110^2 + 1 / a), a = |x| within [10, 110]",
+                      "arXiv 2103.06627", 64.0, angle(plus=linear(0.45, 0.8, 10.0, 110.0)), regularizer=magnitude(20.0, 10.0, 110.0))
     linear_cases(p)
     yield p
 
-    p = start("curricularface", arc + ", cos_j (T + cos_j) in place of cos_j > cos(theta_y + m)", "arXiv 2004.00288", 64.0,
-              angle(plus=one(0.5)), negatives=curricular(), state=state())
+    p = cosine_preset("curricularface", arc + ", cos_j (T + cos_j) in place of cos_j > cos(theta_y + m)", "arXiv 2004.00288", 64.0,
+                      angle(plus=one(0.5)), negatives=curricular(), state=state())
     curricular_cases(p)
     yield p
 
-    p = start("mv-softmax", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m))), t cos_j + t - 1 in place of cos_j > cos_y - m",
-              "arXiv 1912.00833", 32.0, margin("score", one(0.35)), negatives=misclassified(1.12))
+    p = cosine_preset("mv-softmax", "ln(1 + sum_{j != y} e^(s cos_j - s (cos_y - m))), t cos_j + t - 1 in place of cos_j > cos_y - m",
+                      "arXiv 1912.00833", 32.0, margin("score", one(0.35)), negatives=misclassified(1.12))
     misclassified_cases(p)
     yield p
 
@@ -727,4 +727,4 @@ def presets():
                   scale=4.0, targets=[0, 1, 2, 3, 0])
     yield p
 
-    yield from rest_of_the_family()
+    yield from row_dependent_presets()

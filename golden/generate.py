@@ -1,13 +1,12 @@
-"""Writes the golden values of this folder: inputs, and answers exact to f64.
+"""Generates the golden values of this folder: inputs, and expected values rounded to f64.
 
     pip install mpmath
-    python golden/generate.py            rewrites golden/*.json
-    python golden/generate.py --check    compares only; exit code 1 if a file differs
+    python golden/generate.py            writes golden/*.json
+    python golden/generate.py --check    only compares; the exit code is 1 if a file differs
 
-The keys are described in README.md. The formulas are evaluated with 50 digits (`exact.py`). Each
-gradient is an analytic formula, compared with a numerical derivative of a second, plainer
-statement of the loss (`plain.py`) wherever the case is differentiable; nothing is written if one
-disagrees.
+README.md describes the keys. The formulas are evaluated with 50 digits (`exact_losses.py`). Each gradient is an
+analytic formula. If the case is differentiable, it is compared with a numerical derivative of a second, simpler
+implementation of the loss (`plain_losses.py`). No file is written if a gradient disagrees.
 """
 
 import json
@@ -33,7 +32,7 @@ def header(first, formula, source):
 
 
 def text(fields):
-    """JSON with one array element a line: compact, yet differences show by case."""
+    """Returns JSON with one array element per line, so that differences are visible case by case."""
     dump = lambda v: json.dumps(v, separators=(",", ":"), allow_nan=False)
     lines = []
     for key, value in fields.items():

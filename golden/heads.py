@@ -1,9 +1,9 @@
-"""Whole cosine heads: scores from embeddings and weights, the best of each class's centers, and the chain rule back."""
+"""Cosine heads: scores from embeddings and prototypes, pooled over the prototypes of a class, and their gradients."""
 
-from exact import evaluate
+from exact_losses import evaluate
 from mpmath import mp, mpf
-from plain import Plain, close
-from reading import read
+from plain_losses import Plain, close
+from number_formats import read
 
 
 def dot(a, b):
@@ -20,7 +20,7 @@ def unit(a):
 
 
 class HeadInputs:
-    """What a case's scores and norms are, from embeddings `x` (N, D) and weights `w` (C K, D)."""
+    """Scores and norms of a case, computed from embeddings `x` (N, D) and prototypes `w` (C K, D)."""
 
     def __init__(self, case, x, w):
         assert case["geometry"] == "cosine"
@@ -34,25 +34,25 @@ class HeadInputs:
 
 
 def gradients(case, x, w):
-    """Everything expected of a head, as exact numbers."""
+    """Returns the expected values of a head as exact numbers."""
     inputs = HeadInputs(case, x, w)
     answer = evaluate(case, inputs)
-    by_x = [[mpf(0)] * len(x[0]) for _ in x]
-    by_w = [[mpf(0)] * len(x[0]) for _ in w]
+    grad_x = [[mpf(0)] * len(x[0]) for _ in x]
+    grad_w = [[mpf(0)] * len(x[0]) for _ in w]
     for i, a in enumerate(x):
-        to_a = unit(a)
+        unit_a = unit(a)
         for c, at in enumerate(inputs.winners[i]):
-            g, cos, to_b = answer["grad_scores"][i][c], inputs.z[i][c], unit(w[at])
+            g, cos, unit_b = answer["grad_scores"][i][c], inputs.z[i][c], unit(w[at])
             if length(a) and length(w[at]):
-                by_x[i] = [v + g * (q - cos * p) / length(a) for v, p, q in zip(by_x[i], to_a, to_b)]
-                by_w[at] = [v + g * (p - cos * q) / length(w[at]) for v, p, q in zip(by_w[at], to_a, to_b)]
-        by_x[i] = [v + answer["grad_embedding_norms"][i] * p for v, p in zip(by_x[i], to_a)]
+                grad_x[i] = [v + g * (q - cos * p) / length(a) for v, p, q in zip(grad_x[i], unit_a, unit_b)]
+                grad_w[at] = [v + g * (p - cos * q) / length(w[at]) for v, p, q in zip(grad_w[at], unit_a, unit_b)]
+        grad_x[i] = [v + answer["grad_embedding_norms"][i] * p for v, p in zip(grad_x[i], unit_a)]
     keep = ("row_losses", "loss", "grad_scores", "grad_scale")
-    return {"scores": inputs.z, "winners": inputs.winners} | {k: answer[k] for k in keep} | {"grad_x": by_x, "grad_w": by_w}
+    return {"scores": inputs.z, "winners": inputs.winners} | {k: answer[k] for k in keep} | {"grad_x": grad_x, "grad_w": grad_w}
 
 
 def verify(case, x, w, answer):
-    """Numerical derivatives of the plain statement by embeddings and weights. Returns how many."""
+    """Compares the gradients with numerical derivatives of the plain loss. Returns the number of derivatives."""
     plain = Plain(case, HeadInputs(case, x, w))
 
     def value(x, w):
@@ -68,6 +68,6 @@ def verify(case, x, w, answer):
                     return value(moved, w) if key == "grad_x" else value(x, moved)
                 found = mp.diff(f, v)
                 if not close(found, answer[key][i][d]):
-                    raise SystemExit(f"{case['name']}: {key} {i},{d}: {found} against {answer[key][i][d]}")
+                    raise SystemExit(f"{case['name']}: {key} {i},{d}: found {found}, expected {answer[key][i][d]}")
                 count += 1
     return count

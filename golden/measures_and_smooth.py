@@ -2,9 +2,10 @@
 
 import random
 
-from exact import logistic, lse, softplus
+from exact_losses import logistic, lse, softplus
 from mpmath import mp, mpf
-from reading import INF, f32, grid, read, show, show_all
+from number_formats import INF, f32, grid, read, show, show_all
+
 
 def measures():
     sixty = [n / 64 for n in (3, 5, 8, 13, 35)]

@@ -1,7 +1,9 @@
-//! A head on any shapes, strides, modes and values: an answer or a typed error, and nothing read or written elsewhere.
+//! Evaluates heads with arbitrary shapes, strides, modes and values.
+//!
+//! The result must be a value or a typed error, without memory accesses out of bounds.
 //!
 //! ```sh
-//! cargo fuzz run head -- -runs=1000000      # cargo install cargo-fuzz; under the address sanitizer
+//! cargo fuzz run head -- -runs=1000000      # needs `cargo install cargo-fuzz`; uses the address sanitizer
 //! ```
 
 #![no_main]
@@ -9,15 +11,18 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayView2, s};
-use softmargin::head::{Head, HeadBatch, HeadOptions, HeadParameters, HeadParametersMut, Mode, Optimizer, Precision, Rule};
-use softmargin::{InstructionSet, LossSpec, Reduction, RowInputs, presets};
+use softmargin::head::{
+    Head, HeadBatch, HeadOptions, HeadParameters, HeadParametersMut, Mode, Optimizer, Precision, Rule,
+};
+use softmargin::{InstructionSet, Reduction, RowInputs, presets};
 
+/// Raw fuzzer input, from which a head and a batch are built.
 #[derive(Arbitrary, Debug)]
 struct Input {
     preset: u8,
     set: u8,
     mode: u8,
-    short: bool,
+    bf16: bool,
     statistics: bool,
     reduction: u8,
     shape: [u8; 3],
@@ -31,7 +36,7 @@ struct Input {
     special: u8,
 }
 
-/// A small number, or one of those that go wrong.
+/// Returns a small number or a special value (NaN, infinity, huge, tiny, 0).
 fn number(input: &Input, k: usize) -> f32 {
     let value = input.values.get(k % input.values.len().max(1)).copied().unwrap_or(1);
     match (value, input.special) {
@@ -45,10 +50,10 @@ fn number(input: &Input, k: usize) -> f32 {
     }
 }
 
-/// A matrix, and a way to see it through strides.
+/// Creates the array behind a strided [`view`] of this shape.
 fn matrix(input: &Input, rows: usize, columns: usize, from: usize) -> Array2<f32> {
-    let (stride, turned) = (1 + usize::from(input.strides % 3), input.strides >= 128);
-    let shape = if turned { (columns * stride, rows) } else { (rows, columns * stride) };
+    let (stride, transposed) = (1 + usize::from(input.strides % 3), input.strides >= 128);
+    let shape = if transposed { (columns * stride, rows) } else { (rows, columns * stride) };
     let mut k = from;
     Array2::from_shape_simple_fn(shape, || {
         k += 1;
@@ -56,11 +61,13 @@ fn matrix(input: &Input, rows: usize, columns: usize, from: usize) -> Array2<f32
     })
 }
 
+/// Returns the strided view of an array made by [`matrix`].
 fn view<'a>(input: &Input, all: &'a Array2<f32>) -> ArrayView2<'a, f32> {
     let stride = isize::from(1 + input.strides % 3);
     if input.strides >= 128 { all.slice(s![..;stride, ..]).reversed_axes() } else { all.slice(s![.., ..;stride]) }
 }
 
+/// Evaluates one head, or runs one optimizer step.
 fn run(input: &Input) -> softmargin::Result<()> {
     let all = presets::all();
     let preset = &all[usize::from(input.preset) % all.len()];
@@ -72,7 +79,7 @@ fn run(input: &Input) -> softmargin::Result<()> {
     let modes = [Mode::Auto, Mode::Store, Mode::StoreHalf, Mode::Recompute, Mode::RowChunked, Mode::Unfused];
     let options = HeadOptions {
         mode: modes[usize::from(input.mode) % modes.len()],
-        precision: if input.short { Precision::Bf16 } else { Precision::F32 },
+        precision: if input.bf16 { Precision::Bf16 } else { Precision::F32 },
         statistics: input.statistics,
         ..HeadOptions::default()
     };
@@ -87,11 +94,11 @@ fn run(input: &Input) -> softmargin::Result<()> {
     let labels = Array1::from_shape_fn(rows, |row| i64::from(input.labels[row % 8]) % 41);
     let bias = Array1::from_shape_fn(prototypes, |k| number(input, k + 13));
     let sampled = input.share.map(|share| head.sample(labels.view(), f64::from(share) / 255.0, 1, 2)).transpose()?;
-    let mut rows = RowInputs::new(labels.view());
+    let mut row_inputs = RowInputs::new(labels.view());
     if let Some(state) = &state {
-        rows = rows.with_state(state);
+        row_inputs = row_inputs.with_state(state);
     }
-    let mut batch = HeadBatch::new(x, rows);
+    let mut batch = HeadBatch::new(x, row_inputs);
     if let Some(sampled) = &sampled {
         batch = batch.with_sampled_classes(sampled);
     }
@@ -119,7 +126,7 @@ fn run(input: &Input) -> softmargin::Result<()> {
 fuzz_target!(|data: &[u8]| {
     if let Ok(input) = Input::arbitrary(&mut Unstructured::new(data)) {
         if let Err(error) = run(&input) {
-            assert!(error.to_string().contains("expected"), "an error says what was expected: {error}");
+            assert!(error.to_string().contains("expected"), "the error message lacks \"expected\": {error}");
         }
     }
 });

@@ -1,11 +1,11 @@
-//! What the oracle refuses.
+//! Errors of the oracle.
 
 use std::fmt;
 
-/// A request without an answer; `row` says where, if it is one row's fault.
+/// A loss or a batch that the oracle rejects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OracleError {
-    /// The first row at fault.
+    /// Index of the first invalid row, if the error concerns one row.
     pub row: Option<usize>,
     /// What was expected and what was found.
     pub message: String,

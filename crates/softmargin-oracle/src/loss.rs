@@ -1,78 +1,79 @@
-//! The batch: checks, row weights, ignored rows, reduction.
+//! The loss of a batch: checks, row weights, ignored rows, reduction.
 
 use crate::description::{Batch, Geometry, Oracle, Reduction, Targets};
 use crate::error::OracleError;
-use crate::margin::{BeyondPi, Margin, Place};
+use crate::margin::{BeyondPi, Margin, RowContext};
 use crate::margin_value::NormMargin;
 use crate::negatives::Negatives;
 use crate::regularizer::Regularizer;
-use crate::row::{Row, labeled, soft};
+use crate::row::{Row, labeled_row, soft_row};
 use crate::smooth::maximum;
 use crate::surrogate::Surrogate;
 
-/// Values and gradients of a batch. Gradients are those of `loss`.
+/// Losses and gradients of a batch. All gradients are those of `loss`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct LossOutput {
     /// `weight_i (loss_i + regularizer_i)` (N), whatever the reduction.
     pub row_losses: Vec<f64>,
     /// `weight_i regularizer_i` (N).
     pub row_regularizers: Vec<f64>,
-    /// The reduced value; under [`Reduction::None`] the sum of the row losses.
+    /// Reduced loss; the sum of the row losses under [`Reduction::None`].
     pub loss: f64,
-    /// The kept row weights sum to 0.
-    pub nothing_kept: bool,
-    /// By each score, flat (N, C), norms held.
+    /// True if the row weights sum to 0.
+    pub no_valid_rows: bool,
+    /// With respect to the scores at fixed norms, flat (N, C).
     pub grad_scores: Vec<f64>,
-    /// By the `scale` field.
+    /// With respect to the `scale` field.
     pub grad_scale: f64,
-    /// By each embedding's norm (N), scores held, margin and regularizer together.
+    /// With respect to the norms of the embeddings (N) at fixed scores, through margin and regularizer.
     pub grad_embedding_norms: Vec<f64>,
-    /// The part of it that is not the radius of an angle margin: regularizer and margin values that follow the norm.
-    pub grad_embedding_norms_beside_radius: Vec<f64>,
-    /// By each weight's norm (C), scores held.
+    /// The part of `grad_embedding_norms` through the regularizer and the margin values, without the radius of an angle
+    /// margin.
+    pub grad_embedding_norms_without_radius: Vec<f64>,
+    /// With respect to the norms of the prototypes (C) at fixed scores.
     pub grad_weight_norms: Vec<f64>,
-    /// By the ring's radius.
+    /// With respect to the radius of the ring regularizer.
     pub grad_radius: f64,
-    /// By `u_i`, the target's scaled score after the margin (N).
+    /// With respect to `u_i`, the target's scaled score after the margin (N).
     pub grad_targets: Vec<f64>,
 }
 
 impl Oracle {
-    /// The loss of a batch and all its gradients.
-    pub fn evaluate(&self, batch: &Batch) -> Result<Outcome, OracleError> {
+    /// Returns the loss of a batch and all its gradients.
+    pub fn evaluate(&self, batch: &Batch) -> Result<LossOutput, OracleError> {
         self.evaluate_frozen(batch, None)
     }
 
-    /// The same with parts frozen.
-    pub(crate) fn evaluate_frozen(&self, batch: &Batch, frozen: Option<&Surrogate>) -> Result<Outcome, OracleError> {
+    /// Returns the same with the parts of a surrogate frozen.
+    pub(crate) fn evaluate_frozen(&self, batch: &Batch, frozen: Option<&Surrogate>) -> Result<LossOutput, OracleError> {
         self.check(batch)?;
         let weights = self.row_weights(batch);
-        let mut outcome = Outcome::zero(batch.rows(), batch.classes);
-        outcome.nothing_kept = weights.iter().sum::<f64>() == 0.0;
+        let mut output = LossOutput::zero(batch.rows(), batch.classes);
+        output.no_valid_rows = weights.iter().sum::<f64>() == 0.0;
         for (i, &weight) in weights.iter().enumerate() {
-            // Errors are found in every row that is not ignored, whatever it weighs.
+            // Errors are reported for every row that is not ignored, also for rows of weight 0.
             if !self.is_ignored(batch, i) {
                 let row = self.row(batch, i, frozen)?;
                 if weight != 0.0 {
                     let share = weight * self.share(&weights);
-                    outcome.add_row(self, batch, i, &row, weight, share);
+                    output.add_row(self, batch, i, &row, weight, share);
                 }
             }
         }
-        self.add_regularizer(batch, &weights, &mut outcome);
-        if outcome.nothing_kept && self.reduction == Reduction::Mean && self.nan_when_nothing_kept {
-            outcome.loss = f64::NAN;
+        self.add_regularizer(batch, &weights, &mut output);
+        if output.no_valid_rows && self.reduction == Reduction::Mean && self.nan_without_valid_rows {
+            output.loss = f64::NAN;
         }
-        Ok(outcome)
+        Ok(output)
     }
 
-    /// What a weighted row is multiplied by: 1, or one over the sum of the weights.
+    /// Returns the factor of a weighted row: 1, or one over the sum of the weights.
     fn share(&self, weights: &[f64]) -> f64 {
         let sum: f64 = weights.iter().sum();
         if self.reduction == Reduction::Mean && sum != 0.0 { 1.0 / sum } else { 1.0 }
     }
 
-    /// Class weight times sample weight; 0 for ignored rows.
+    /// Returns class weight times sample weight for each row; 0 for ignored rows.
     pub fn row_weights(&self, batch: &Batch) -> Vec<f64> {
         let of_class = |k: usize| self.class_weights.as_ref().map_or(1.0, |w| w[k]);
         let of_row = |i: usize| match &batch.targets {
@@ -91,8 +92,8 @@ impl Oracle {
         batch.label(row).is_some() && batch.label(row) == self.ignored
     }
 
-    /// Where the margin of a labeled row acts.
-    pub fn place(&self, batch: &Batch, row: usize, label: usize) -> Place {
+    /// Returns the inputs of the margin of a labeled row.
+    pub fn row_context(&self, batch: &Batch, row: usize, label: usize) -> RowContext {
         let x = || batch.embedding_norms.as_ref().map_or(1.0, |n| n[row]);
         let w = || batch.weight_norms.as_ref().map_or(1.0, |n| n[label]);
         let radius = match self.geometry {
@@ -101,62 +102,63 @@ impl Oracle {
             Geometry::InnerProduct => x() * w(),
         };
         let norm = batch.embedding_norms.as_ref().map_or(f64::NAN, |n| n[row]);
-        Place { row, label, radius, norm, detached_norm: norm, state: self.state }
+        RowContext { row, label, radius, norm, detached_norm: norm, state: self.state }
     }
 
     fn row(&self, batch: &Batch, i: usize, frozen: Option<&Surrogate>) -> Result<Row, OracleError> {
         match &batch.targets {
             Targets::Labels(labels) => {
-                let mut place = self.place(batch, i, labels[i] as usize);
+                let mut context = self.row_context(batch, i, labels[i] as usize);
                 if let Some(norms) = frozen.and_then(|f| f.norms.as_ref()) {
-                    place.detached_norm = norms[i];
+                    context.detached_norm = norms[i];
                 }
                 let step = frozen.and_then(|f| f.steps.as_ref()).map(|steps| steps[i]);
-                labeled(self, batch.row(i), place, step)
+                labeled_row(self, batch.row(i), context, step)
             }
             Targets::Soft(p) => {
                 let p = &p[i * batch.classes..(i + 1) * batch.classes];
-                soft(self, batch.row(i), p, i)
+                soft_row(self, batch.row(i), p, i)
             }
         }
     }
 
-    fn add_regularizer(&self, batch: &Batch, weights: &[f64], outcome: &mut Outcome) {
+    fn add_regularizer(&self, batch: &Batch, weights: &[f64], output: &mut LossOutput) {
         let Some(norms) = &batch.embedding_norms else {
             return;
         };
         let term = |i: usize| {
             let arg_max = maximum(batch.row(i)).1 as i64;
-            let kept = weights[i] != 0.0;
+            let valid = weights[i] != 0.0;
             let correct = batch.label(i) == Some(arg_max);
-            if kept { self.regularizer.term(norms[i], correct) } else { None }
+            if valid { self.regularizer.term(norms[i], correct) } else { None }
         };
-        let counted: Vec<f64> = (0..batch.rows()).map(|i| if term(i).is_some() { weights[i] } else { 0.0 }).collect();
-        for (i, weight) in counted.iter().enumerate() {
+        let term_weights: Vec<f64> =
+            (0..batch.rows()).map(|i| if term(i).is_some() { weights[i] } else { 0.0 }).collect();
+        for (i, weight) in term_weights.iter().enumerate() {
             if let Some(term) = term(i) {
-                let share = weight * self.share(&counted);
-                outcome.row_losses[i] += weight * term.value;
-                outcome.row_regularizers[i] = weight * term.value;
-                outcome.loss += share * term.value;
-                outcome.grad_embedding_norms[i] += share * term.by_norm;
-                outcome.grad_embedding_norms_beside_radius[i] += share * term.by_norm;
-                outcome.grad_radius += share * term.by_radius;
+                let share = weight * self.share(&term_weights);
+                output.row_losses[i] += weight * term.value;
+                output.row_regularizers[i] = weight * term.value;
+                output.loss += share * term.value;
+                output.grad_embedding_norms[i] += share * term.grad_norm;
+                output.grad_embedding_norms_without_radius[i] += share * term.grad_norm;
+                output.grad_radius += share * term.grad_radius;
             }
         }
     }
 }
 
-impl Outcome {
+impl LossOutput {
     fn zero(rows: usize, classes: usize) -> Self {
         Self {
             row_losses: vec![0.0; rows],
             row_regularizers: vec![0.0; rows],
             loss: 0.0,
-            nothing_kept: false,
+            no_valid_rows: false,
             grad_scores: vec![0.0; rows * classes],
             grad_scale: 0.0,
             grad_embedding_norms: vec![0.0; rows],
-            grad_embedding_norms_beside_radius: vec![0.0; rows],
+            grad_embedding_norms_without_radius: vec![0.0; rows],
             grad_weight_norms: vec![0.0; classes],
             grad_radius: 0.0,
             grad_targets: vec![0.0; rows],
@@ -166,29 +168,29 @@ impl Outcome {
     fn add_row(&mut self, oracle: &Oracle, batch: &Batch, i: usize, row: &Row, weight: f64, share: f64) {
         self.row_losses[i] = weight * row.loss;
         self.loss += share * row.loss;
-        for (k, g) in row.by_score.iter().enumerate() {
+        for (k, g) in row.grad_scores.iter().enumerate() {
             self.grad_scores[i * batch.classes + k] = share * g;
         }
-        self.grad_scale += share * row.by_scale / oracle.temperature;
-        self.grad_targets[i] = share * row.by_target;
+        self.grad_scale += share * row.grad_scale / oracle.temperature;
+        self.grad_targets[i] = share * row.grad_target;
         let Some(label) = batch.label(i) else {
             return;
         };
-        self.grad_embedding_norms[i] += share * row.by_norm;
-        self.grad_embedding_norms_beside_radius[i] += share * row.by_norm;
-        let by_radius = share * row.by_radius;
+        self.grad_embedding_norms[i] += share * row.grad_norm;
+        self.grad_embedding_norms_without_radius[i] += share * row.grad_norm;
+        let grad_radius = share * row.grad_radius;
         match (oracle.geometry, &batch.embedding_norms, &batch.weight_norms) {
-            (Geometry::UnitWeights, _, _) => self.grad_embedding_norms[i] += by_radius,
+            (Geometry::UnitWeights, _, _) => self.grad_embedding_norms[i] += grad_radius,
             (Geometry::InnerProduct, Some(x), Some(w)) => {
-                self.grad_embedding_norms[i] += by_radius * w[label as usize];
-                self.grad_weight_norms[label as usize] += by_radius * x[i];
+                self.grad_embedding_norms[i] += grad_radius * w[label as usize];
+                self.grad_weight_norms[label as usize] += grad_radius * x[i];
             }
             _ => {}
         }
     }
 }
 
-fn refuse_unless(condition: bool, message: &str) -> Result<(), OracleError> {
+fn require(condition: bool, message: &str) -> Result<(), OracleError> {
     if condition { Ok(()) } else { Err(OracleError::whole(message)) }
 }
 
@@ -207,36 +209,30 @@ impl Oracle {
     fn check_description(&self, batch: &Batch) -> Result<(), OracleError> {
         let soft = matches!(batch.targets, Targets::Soft(_));
         let extras = self.label_smoothing != 0.0 || self.z_loss != 0.0 || soft;
-        refuse_unless(
+        require(
             !extras || self.is_cross_entropy(),
             "label smoothing, z-loss and soft targets need log-sum-exp with softplus",
         )?;
-        refuse_unless(
+        require(
             !soft || (self.margin == Margin::None && self.label_smoothing == 0.0),
-            "soft targets take neither a margin nor label smoothing",
+            "soft targets support neither a margin nor label smoothing",
         )?;
-        refuse_unless(
-            !soft || !matches!(self.regularizer, Regularizer::FeatureIncay { .. }),
-            "feature incay needs labels",
-        )?;
-        refuse_unless(
+        require(!soft || !matches!(self.regularizer, Regularizer::FeatureIncay { .. }), "feature incay needs labels")?;
+        require(
             self.temperature == 1.0 || self.geometry == Geometry::InnerProduct,
             "only the inner product has a temperature",
         )?;
-        refuse_unless(
+        require(
             self.scale > 0.0 && self.scale.is_finite() && self.temperature > 0.0,
             "scale and temperature must be positive",
         )?;
-        refuse_unless(
+        require(
             self.negatives == Negatives::Plain || (self.geometry == Geometry::Cosine && !soft),
             "modified negatives need the cosine and labels",
         )?;
-        refuse_unless(self.sub_centers > 0, "a class needs a center")?;
+        require(self.sub_centers > 0, "a class needs at least one prototype")?;
         if let Margin::Angle(angle) = &self.margin {
-            refuse_unless(
-                angle.beyond_pi != BeyondPi::Extend || angle.times == 1.0,
-                "extend is defined for times = 1",
-            )?;
+            require(angle.beyond_pi != BeyondPi::Extend || angle.times == 1.0, "extend is defined for times = 1")?;
         }
         Ok(())
     }
@@ -244,30 +240,36 @@ impl Oracle {
     fn check_lengths(&self, batch: &Batch) -> Result<(), OracleError> {
         let (n, c) = (batch.rows(), batch.classes);
         let fits = |v: &Option<Vec<f64>>, len: usize| v.as_ref().is_none_or(|v| v.len() == len);
-        refuse_unless(c > 0 && batch.scores.len() == n * c, "scores must be (N, C)")?;
+        require(c > 0 && batch.scores.len() == n * c, "scores must be (N, C)")?;
         let targets = match &batch.targets {
             Targets::Labels(labels) => labels.len() == n,
             Targets::Soft(p) => p.len() == n * c,
         };
-        refuse_unless(targets, "one target a row")?;
-        refuse_unless(fits(&self.class_weights, c), "one weight a class")?;
-        refuse_unless(fits(&self.sample_weights, n), "one weight a row")?;
-        refuse_unless(fits(&batch.embedding_norms, n), "one norm a row")?;
-        refuse_unless(fits(&batch.weight_norms, c), "one norm a class")?;
+        require(targets, "expected one target per row")?;
+        require(fits(&self.class_weights, c), "expected one weight per class")?;
+        require(fits(&self.sample_weights, n), "expected one weight per row")?;
+        require(fits(&batch.embedding_norms, n), "expected one norm per row")?;
+        require(fits(&batch.weight_norms, c), "expected one norm per class")?;
         let angular = matches!(self.margin, Margin::Angle(_));
-        let values = self.margin.margin_values();
-        let from_norm = values.iter().any(|(value, _)| value.norm_margin().is_some());
+        let margin_values = self.margin.margin_values();
+        let from_norm = margin_values.iter().any(|(value, _)| value.norm_margin().is_some());
         let radial = angular && self.geometry != Geometry::Cosine;
         let needs_x = self.regularizer != Regularizer::None || from_norm || radial;
         let needs_w = angular && self.geometry == Geometry::InnerProduct;
-        refuse_unless(!needs_x || batch.embedding_norms.is_some(), "embedding norms are needed")?;
-        refuse_unless(!needs_w || batch.weight_norms.is_some(), "weight norms are needed")?;
-        let sound = |norms: NormMargin| match norms {
+        require(!needs_x || batch.embedding_norms.is_some(), "embedding norms are needed")?;
+        require(!needs_w || batch.weight_norms.is_some(), "weight norms are needed")?;
+        let is_ordered = |norms: NormMargin| match norms {
             NormMargin::Linear { norm_low, norm_high, .. } => norm_low < norm_high,
             NormMargin::Standardized { .. } => true,
         };
-        refuse_unless(values.iter().all(|(a, _)| a.norm_margin().is_none_or(sound)), "the lower norm comes first")?;
-        refuse_unless(values.iter().all(|(a, _)| a.fits(n, c)), "one margin or one count a class, or one margin a row")
+        require(
+            margin_values.iter().all(|(value, _)| value.norm_margin().is_none_or(is_ordered)),
+            "norm_low must be below norm_high",
+        )?;
+        require(
+            margin_values.iter().all(|(value, _)| value.fits(n, c)),
+            "expected one margin or one count per class, or one margin per row",
+        )
     }
 
     fn check_targets(&self, batch: &Batch) -> Result<(), OracleError> {

@@ -4,7 +4,7 @@
 
 use crate::error::OracleError;
 
-/// What a measure is counted in.
+/// Unit of a measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Natural logarithms.
@@ -21,7 +21,7 @@ impl Unit {
         }
     }
 
-    /// `ln(1 + x)` in this unit.
+    /// Returns `ln(1 + x)` in this unit.
     fn logarithm_of_one_plus(self, x: f64) -> f64 {
         match self {
             Unit::Nats => x.ln_1p(),
@@ -30,8 +30,9 @@ impl Unit {
     }
 }
 
-/// Refuses what is not a distribution: an element outside [0, 1], or a sum further than
-/// `tolerance` from 1.
+/// Checks that `p` is a distribution.
+///
+/// Returns an error if an element is outside [0, 1] or if the sum differs from 1 by more than `tolerance`.
 pub fn check_distribution(p: &[f64], tolerance: f64) -> Result<(), OracleError> {
     for (k, &v) in p.iter().enumerate() {
         if !(0.0..=1.0 + tolerance).contains(&v) {
@@ -45,18 +46,18 @@ pub fn check_distribution(p: &[f64], tolerance: f64) -> Result<(), OracleError> 
     Ok(())
 }
 
-/// `I = -ln p`.
+/// Returns the self-information `I = -ln p`.
 pub fn self_information(p: f64, unit: Unit) -> f64 {
-    // 0 - x rather than -x: certainty is 0, not -0.
+    // 0 - x instead of -x, so that the self-information of 1 is 0, not -0.
     0.0 - unit.logarithm(p)
 }
 
-/// `H(p) = -sum p ln p`.
+/// Returns the entropy `H(p) = -sum p ln p`.
 pub fn entropy(p: &[f64], unit: Unit) -> f64 {
     cross_entropy(p, p, unit)
 }
 
-/// `H(p, q) = -sum p ln q`.
+/// Returns the cross-entropy `H(p, q) = -sum p ln q`.
 pub fn cross_entropy(p: &[f64], q: &[f64], unit: Unit) -> f64 {
     let mut sum = 0.0;
     for (&a, &b) in p.iter().zip(q) {
@@ -67,10 +68,10 @@ pub fn cross_entropy(p: &[f64], q: &[f64], unit: Unit) -> f64 {
     sum
 }
 
-/// `D(p||q) = sum p ln(p / q)`.
+/// Returns the Kullback-Leibler divergence `D(p||q) = sum p ln(p / q)`.
 ///
-/// `sum p` and `sum q` are both 1, so each term may be taken as `p ln(p/q) - p + q`, which is never
-/// negative: nearly equal distributions lose nothing to cancellation.
+/// `sum p` and `sum q` are both 1, so each term is computed as `p ln(p/q) - p + q`. It is never negative, which avoids
+/// cancellation for nearly equal distributions.
 pub fn kullback_leibler(p: &[f64], q: &[f64], unit: Unit) -> f64 {
     let one = unit.logarithm_of_one_plus(std::f64::consts::E - 1.0);
     let mut sum = 0.0;
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uniform_has_the_largest_entropy() {
+    fn the_uniform_distribution_has_the_largest_entropy() {
         let h = entropy(&[0.25; 4], Unit::Bits);
         assert!((h - 2.0).abs() < 1e-15);
         assert!(entropy(&[0.5, 0.25, 0.125, 0.125], Unit::Bits) < h);
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn cross_entropy_is_entropy_and_divergence() {
+    fn cross_entropy_is_entropy_plus_divergence() {
         let (p, q) = ([0.5, 0.3, 0.2], [0.2, 0.2, 0.6]);
         let sum = entropy(&p, Unit::Nats) + kullback_leibler(&p, &q, Unit::Nats);
         assert!((cross_entropy(&p, &q, Unit::Nats) - sum).abs() < 1e-15);
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_distribution_is_refused() {
+    fn invalid_distributions_are_rejected() {
         assert!(check_distribution(&[0.5, 0.5], 1e-12).is_ok());
         assert!(check_distribution(&[0.5, 0.4], 1e-12).is_err());
         assert!(check_distribution(&[1.5, -0.5], 1e-12).is_err());

@@ -8,7 +8,7 @@ use crate::negatives::Negatives;
 use crate::regularizer::Regularizer;
 use crate::state::State;
 
-/// Every name that [`preset`] knows.
+/// Names accepted by [`preset`].
 pub const PRESET_NAMES: [&str; 22] = [
     "cross-entropy",
     "weston-watkins",
@@ -34,12 +34,12 @@ pub const PRESET_NAMES: [&str; 22] = [
     "mv-softmax",
 ];
 
-/// `max(5, 1000 (1 + 2.5e-5 step)^-35)`, the annealing of SphereFace.
+/// Returns the annealing weight of SphereFace, `max(5, 1000 (1 + 2.5e-5 step)^-35)`.
 pub fn sphereface_anneal_lambda(step: u64) -> f64 {
     (1000.0 * (1.0 + 2.5e-5 * step as f64).powi(-35)).max(5.0)
 }
 
-/// The one that all others differ from.
+/// Returns cross-entropy, from which all other presets are derived.
 fn cross_entropy() -> Oracle {
     Oracle {
         scale: 1.0,
@@ -56,13 +56,13 @@ fn cross_entropy() -> Oracle {
         ignored: None,
         regularizer: Regularizer::None,
         reduction: Reduction::Mean,
-        nan_when_nothing_kept: false,
+        nan_without_valid_rows: false,
         sub_centers: 1,
         state: State::initial(),
     }
 }
 
-/// The loss of that name; those with a state at its beginning, and those by frequency without counts.
+/// Returns the loss of that name, in its initial state and without class counts.
 pub fn preset(name: &str) -> Option<Oracle> {
     let one = MarginValue::One;
     let cross_entropy = cross_entropy();
@@ -106,15 +106,16 @@ pub fn preset(name: &str) -> Option<Oracle> {
         "mv-softmax" => {
             Oracle { negatives: Negatives::Misclassified { factor: 1.12 }, ..cosine(32.0, Margin::Score(one(0.35))) }
         }
-        _ => return by_the_row(name, cosine),
+        _ => return preset_with_row_margins(name, cosine),
     })
 }
 
-/// Those whose margin is not the same for every row.
-fn by_the_row(name: &str, cosine: impl Fn(f64, Margin) -> Oracle) -> Option<Oracle> {
+/// Returns a preset whose margin differs between rows.
+fn preset_with_row_margins(name: &str, cosine: impl Fn(f64, Margin) -> Oracle) -> Option<Oracle> {
     let drawn = |mean| MarginValue::Drawn { mean, std: 0.0125 };
     let plus = |plus| Margin::Angle(Angle { plus, ..Angle::neutral() });
-    let usual = || MarginValue::FromNorm(NormMargin::Standardized { value: 0.4, concentration: 0.333, momentum: 0.01 });
+    let standardized =
+        || MarginValue::FromNorm(NormMargin::Standardized { value: 0.4, concentration: 0.333, momentum: 0.01 });
     let line = NormMargin::Linear { low: 0.45, high: 0.8, norm_low: 10.0, norm_high: 110.0 };
     Some(match name {
         "ldam" => cosine(30.0, Margin::Score(MarginValue::ByFrequency { largest: 0.5, class_counts: None })),
@@ -122,7 +123,10 @@ fn by_the_row(name: &str, cosine: impl Fn(f64, Margin) -> Oracle) -> Option<Orac
         "elasticface-cos" => cosine(64.0, Margin::Score(drawn(0.35))),
         "adaface" => {
             let beyond_pi = BeyondPi::Clamp;
-            cosine(64.0, Margin::Angle(Angle { plus: usual(), minus: usual(), beyond_pi, ..Angle::neutral() }))
+            cosine(
+                64.0,
+                Margin::Angle(Angle { plus: standardized(), minus: standardized(), beyond_pi, ..Angle::neutral() }),
+            )
         }
         "magface" => {
             let regularizer = Regularizer::Magnitude { weight: 20.0, low: 10.0, high: 110.0 };
@@ -137,13 +141,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_known_and_no_other() {
+    fn exactly_the_listed_names_are_known() {
         assert!(PRESET_NAMES.iter().all(|name| preset(name).is_some()));
         assert!(preset("softmax").is_none());
     }
 
     #[test]
-    fn annealing_ends_at_five() {
+    fn annealing_decreases_to_five() {
         assert_eq!(sphereface_anneal_lambda(0), 1000.0);
         assert!(sphereface_anneal_lambda(1000) < 1000.0);
         assert_eq!(sphereface_anneal_lambda(100_000), 5.0);

@@ -1,21 +1,21 @@
-//! The normal draws of an [`MarginValue::Drawn`](crate::MarginValue::Drawn), from the definition in `golden/README.md`.
+//! Normal random numbers of [`MarginValue::Drawn`](crate::MarginValue::Drawn), as defined in `golden/README.md`.
 //!
-//! Row `i` owns block `i` of a Philox4x32-10 stream: counter `(i, step low, step high, purpose)`, key `seed`. The four
-//! words `a, b, c, d` of the block are two uniform numbers,
+//! Row `i` uses block `i` of a Philox4x32-10 stream: counter `(i, step low, step high, purpose)`, key `seed`. The four
+//! words `a, b, c, d` of the block give two uniform numbers and one normal number,
 //!
 //! ```text
 //! u1 = (floor(a / 2^5) 2^26 + floor(b / 2^6)) / 2^53,   u2 from c and d,
 //! z  = sqrt(-2 ln(1 - u1)) cos(2 pi u2)
 //! ```
 //!
-//! Salmon, Moraes, Dror, Shaw 2011 (the generator); Box and Muller 1958 (the normal draw).
+//! Sources: Salmon, Moraes, Dror, Shaw 2011 (generator); Box and Muller 1958 (normal numbers).
 
 use std::f64::consts::TAU;
 
-/// The purpose of the draws in a stream's counter: margins.
+/// Purpose number of margins in the counter of a stream.
 pub const MARGINS: u32 = 4;
 
-/// One block of a stream: ten rounds over one counter.
+/// Returns one block of a stream: ten rounds over one counter.
 fn block(seed: u64, purpose: u32, step: u64, index: u32) -> [u32; 4] {
     let mut counter = [index, step as u32, (step >> 32) as u32, purpose];
     let mut key = [seed as u32, (seed >> 32) as u32];
@@ -33,14 +33,14 @@ fn block(seed: u64, purpose: u32, step: u64, index: u32) -> [u32; 4] {
     counter
 }
 
-/// The two uniform numbers in `[0, 1)` of a row.
+/// Returns the two uniform numbers of a row, in `[0, 1)`.
 pub fn uniforms(seed: u64, step: u64, row: usize) -> [f64; 2] {
     let words = block(seed, MARGINS, step, row as u32);
-    let of = |high: u32, low: u32| (f64::from(high >> 5) * 2f64.powi(26) + f64::from(low >> 6)) / 2f64.powi(53);
-    [of(words[0], words[1]), of(words[2], words[3])]
+    let uniform = |high: u32, low: u32| (f64::from(high >> 5) * 2f64.powi(26) + f64::from(low >> 6)) / 2f64.powi(53);
+    [uniform(words[0], words[1]), uniform(words[2], words[3])]
 }
 
-/// The draw of a row from the normal law of mean 0 and deviation 1.
+/// Returns the normal number of a row, with mean 0 and standard deviation 1.
 pub fn normal(seed: u64, step: u64, row: usize) -> f64 {
     let [u1, u2] = uniforms(seed, step, row);
     (-2.0 * (-u1).ln_1p()).sqrt() * (TAU * u2).cos()
@@ -50,15 +50,15 @@ pub fn normal(seed: u64, step: u64, row: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// An answer published with Random123 (`kat_vectors`, philox4x32, 10 rounds).
+    /// Known answer published with Random123 (`kat_vectors`, philox4x32, 10 rounds).
     #[test]
-    fn a_published_answer() {
+    fn a_block_agrees_with_the_published_answer() {
         let found = block(0x299f_31d0_a409_3822, 0x0370_7344, 0x1319_8a2e_85a3_08d3, 0x243f_6a88);
         assert_eq!(found, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
     }
 
     #[test]
-    fn draws_have_the_moments_of_their_law() {
+    fn draws_have_the_moments_of_the_normal_distribution() {
         let count = 100_000;
         let draws: Vec<f64> = (0..count).map(|row| normal(7, 3, row)).collect();
         let moment = |k: i32| draws.iter().map(|z| z.powi(k)).sum::<f64>() / count as f64;

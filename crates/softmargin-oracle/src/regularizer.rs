@@ -1,69 +1,70 @@
-//! Terms on the embeddings' norms.
+//! Penalties on the norms of the embeddings.
 
-/// A term added to the loss.
+/// Penalty added to the loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Regularizer {
-    /// Nothing.
+    /// No penalty.
     None,
-    /// `weight / |x|^2` on every row whose arg max (the lowest index on ties) is its label.
+    /// `weight / |x|^2` on every row that is predicted correctly (the lowest index on ties).
     FeatureIncay {
-        /// Its weight.
+        /// Weight of the penalty.
         weight: f64,
     },
     /// `weight / 2 (|x| - radius)^2` on every row.
     Ring {
-        /// Its weight.
+        /// Weight of the penalty.
         weight: f64,
-        /// R, which may be learned.
+        /// Target norm; it may be learned.
         radius: f64,
     },
-    /// `weight (a / high^2 + 1 / a)` on every row, `a = |x|` held within the bounds (MagFace, arXiv 2103.06627).
+    /// `weight (a / high^2 + 1 / a)` on every row, `a = |x|` clamped to the bounds (MagFace, arXiv 2103.06627).
     Magnitude {
-        /// Its weight.
+        /// Weight of the penalty.
         weight: f64,
-        /// The least norm that counts, above 0.
+        /// Lower bound of the norm, above 0.
         low: f64,
-        /// The greatest.
+        /// Upper bound of the norm.
         high: f64,
     },
 }
 
-/// The term of one row.
+/// Penalty of one row and its derivatives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Term {
-    /// Its value.
+    /// Value.
     pub value: f64,
-    /// Its derivative by `|x|`.
-    pub by_norm: f64,
-    /// Its derivative by the radius.
-    pub by_radius: f64,
+    /// Derivative with respect to `|x|`.
+    pub grad_norm: f64,
+    /// Derivative with respect to the radius.
+    pub grad_radius: f64,
 }
 
 impl Regularizer {
-    /// The term of a row with norm `|x|`; none where the row does not count. An embedding of norm
-    /// 0 has no direction to grow in and does not count for incay.
+    /// Returns the penalty of a row with norm `|x|`, or `None` if the row has none.
+    ///
+    /// An embedding of norm 0 has no direction to grow in, so feature incay skips it.
     pub fn term(&self, norm: f64, correct: bool) -> Option<Term> {
         match *self {
             Regularizer::None => None,
             Regularizer::FeatureIncay { .. } if !correct || norm == 0.0 => None,
             Regularizer::FeatureIncay { weight } => Some(Term {
                 value: weight / (norm * norm),
-                by_norm: -2.0 * weight / (norm * norm * norm),
-                by_radius: 0.0,
+                grad_norm: -2.0 * weight / (norm * norm * norm),
+                grad_radius: 0.0,
             }),
             Regularizer::Ring { weight, radius } => Some(Term {
                 value: weight / 2.0 * (norm - radius) * (norm - radius),
-                by_norm: weight * (norm - radius),
-                by_radius: -weight * (norm - radius),
+                grad_norm: weight * (norm - radius),
+                grad_radius: -weight * (norm - radius),
             }),
             Regularizer::Magnitude { weight, low, high } => {
-                let held = norm.clamp(low, high);
+                let clamped = norm.clamp(low, high);
                 let inside = low < norm && norm < high;
-                let slope = weight / (high * high) - weight / (held * held);
+                let slope = weight / (high * high) - weight / (clamped * clamped);
                 Some(Term {
-                    value: weight * (held / (high * high) + 1.0 / held),
-                    by_norm: if inside { slope } else { 0.0 },
-                    by_radius: 0.0,
+                    value: weight * (clamped / (high * high) + 1.0 / clamped),
+                    grad_norm: if inside { slope } else { 0.0 },
+                    grad_radius: 0.0,
                 })
             }
         }
@@ -76,22 +77,22 @@ mod tests {
     use crate::difference::five_point_difference;
 
     #[test]
-    fn derivatives() {
+    fn derivatives_agree_with_differences() {
         let ring = |v: &[f64]| {
             let term = Regularizer::Ring { weight: 0.3, radius: v[1] };
             term.term(v[0], false).unwrap()
         };
         let d = five_point_difference(|v| ring(v).value, &[2.0, 1.5], 1e-3);
         let at = ring(&[2.0, 1.5]);
-        assert!((d[0] - at.by_norm).abs() < 1e-11 && (d[1] - at.by_radius).abs() < 1e-11);
+        assert!((d[0] - at.grad_norm).abs() < 1e-11 && (d[1] - at.grad_radius).abs() < 1e-11);
         let incay = Regularizer::FeatureIncay { weight: 0.3 };
         let d = five_point_difference(|v| incay.term(v[0], true).unwrap().value, &[2.0], 1e-3);
-        assert!((d[0] - incay.term(2.0, true).unwrap().by_norm).abs() < 1e-11);
+        assert!((d[0] - incay.term(2.0, true).unwrap().grad_norm).abs() < 1e-11);
         assert_eq!(incay.term(2.0, false), None);
         let magnitude = Regularizer::Magnitude { weight: 0.3, low: 1.0, high: 4.0 };
         for norm in [0.5, 2.0, 5.0] {
             let d = five_point_difference(|v| magnitude.term(v[0], false).unwrap().value, &[norm], 1e-3);
-            assert!((d[0] - magnitude.term(norm, false).unwrap().by_norm).abs() < 1e-11);
+            assert!((d[0] - magnitude.term(norm, false).unwrap().grad_norm).abs() < 1e-11);
         }
     }
 }

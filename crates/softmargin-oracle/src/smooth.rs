@@ -1,33 +1,33 @@
 //! Softplus, logistic, log-sum-exp, softmax: values and derivatives.
 //!
-//! Each is written in the textbook form that neither overflows nor cancels.
+//! Each function has the textbook form that neither overflows nor cancels.
 
-/// `max(x, 0)`.
+/// Returns `max(x, 0)`.
 pub fn relu(x: f64) -> f64 {
     if x > 0.0 { x } else { 0.0 }
 }
 
-/// Derivative of [`relu`]; 0 at 0.
+/// Returns the derivative of [`relu`]; it is 0 at 0.
 pub fn relu_derivative(x: f64) -> f64 {
     if x > 0.0 { 1.0 } else { 0.0 }
 }
 
-/// `ln(1 + e^x)`.
+/// Returns `ln(1 + e^x)`.
 pub fn softplus(x: f64) -> f64 {
     if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
 }
 
-/// `1 / (1 + e^-x)`, the derivative of [`softplus`].
+/// Returns `1 / (1 + e^-x)`, the derivative of [`softplus`].
 pub fn logistic(x: f64) -> f64 {
     if x > 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
 }
 
-/// Derivative of [`logistic`].
+/// Returns the derivative of [`logistic`].
 pub fn logistic_derivative(x: f64) -> f64 {
     logistic(x) * logistic(-x)
 }
 
-/// The largest value and its lowest index; `(-inf, 0)` for nothing.
+/// Returns the largest value and its lowest index; `(-inf, 0)` for an empty slice.
 pub fn maximum(values: &[f64]) -> (f64, usize) {
     let mut best = (f64::NEG_INFINITY, 0);
     for (index, &value) in values.iter().enumerate() {
@@ -38,7 +38,7 @@ pub fn maximum(values: &[f64]) -> (f64, usize) {
     best
 }
 
-/// `ln sum_k e^z_k`; `-inf` for nothing.
+/// Returns `ln sum_k e^z_k`; `-inf` for an empty slice.
 pub fn log_sum_exp(z: &[f64]) -> f64 {
     let (top, _) = maximum(z);
     if top.is_infinite() {
@@ -47,7 +47,7 @@ pub fn log_sum_exp(z: &[f64]) -> f64 {
     top + rest_over_top(z).ln_1p()
 }
 
-/// `sum_k e^(z_k - max)` without the first largest term, so that a small rest is not lost.
+/// Returns `sum_k e^(z_k - max)` without the first largest term, so that a small remainder is not lost.
 fn rest_over_top(z: &[f64]) -> f64 {
     let (top, at) = maximum(z);
     let mut rest = 0.0;
@@ -59,7 +59,9 @@ fn rest_over_top(z: &[f64]) -> f64 {
     rest
 }
 
-/// `e^z_k / sum e^z`; entries at `+inf` share it equally, and if all are `-inf` it is all 0.
+/// Returns `e^z_k / sum e^z`.
+///
+/// Entries at `+inf` share the probability equally; if all entries are `-inf`, the result is 0.
 pub fn softmax(z: &[f64]) -> Vec<f64> {
     let (top, _) = maximum(z);
     if top == f64::NEG_INFINITY {
@@ -73,20 +75,20 @@ pub fn softmax(z: &[f64]) -> Vec<f64> {
     z.iter().map(|v| (v - top).exp() / total).collect()
 }
 
-/// `ln softmax(z)`, for a largest value that is finite.
+/// Returns `ln softmax(z)`; the largest value must be finite.
 pub fn log_softmax(z: &[f64]) -> Vec<f64> {
     let (top, _) = maximum(z);
     let rest = rest_over_top(z).ln_1p();
     z.iter().map(|v| (v - top) - rest).collect()
 }
 
-/// `d softmax_i / d z_j`, flat (n, n): `q_i (1 - q_i)` and `-q_i q_j`.
+/// Returns `d softmax_i / d z_j`, flat (n, n): `q_i (1 - q_i)` on the diagonal and `-q_i q_j` elsewhere.
 pub fn softmax_jacobian(z: &[f64]) -> Vec<f64> {
     let q = softmax(z);
     let mut jacobian = Vec::new();
     for i in 0..q.len() {
         for j in 0..q.len() {
-            // 1 - q_i as the sum of the others: exact where q_i is nearly 1.
+            // 1 - q_i as the sum of the others keeps its digits if q_i is nearly 1.
             let others: f64 = (0..q.len()).filter(|k| *k != i).map(|k| q[k]).sum();
             jacobian.push(if i == j { q[i] * others } else { -q[i] * q[j] });
         }
@@ -94,22 +96,22 @@ pub fn softmax_jacobian(z: &[f64]) -> Vec<f64> {
     jacobian
 }
 
-/// `T ln sum e^(z / T)`, which tends to the maximum as `T` tends to 0.
+/// Returns `T ln sum e^(z / T)`, which tends to the maximum as `T` tends to 0.
 pub fn log_sum_exp_at(z: &[f64], temperature: f64) -> f64 {
     temperature * log_sum_exp(&divided(z, temperature))
 }
 
-/// `softmax(z / T)`, the derivative of [`log_sum_exp_at`].
+/// Returns `softmax(z / T)`, the derivative of [`log_sum_exp_at`].
 pub fn softmax_at(z: &[f64], temperature: f64) -> Vec<f64> {
     softmax(&divided(z, temperature))
 }
 
-/// `ln softmax(z / T)`.
+/// Returns `ln softmax(z / T)`.
 pub fn log_softmax_at(z: &[f64], temperature: f64) -> Vec<f64> {
     log_softmax(&divided(z, temperature))
 }
 
-/// `z / T`.
+/// Returns `z / T`.
 pub fn divided(z: &[f64], temperature: f64) -> Vec<f64> {
     z.iter().map(|v| v / temperature).collect()
 }
@@ -120,7 +122,7 @@ mod tests {
     use crate::difference::five_point_difference;
 
     #[test]
-    fn worked_values_of_the_notes() {
+    fn known_values_are_reproduced() {
         let z = [1.0, 2.0, 3.0, 4.0];
         let times = |a: f64| z.map(|v| v * a);
         assert!((log_sum_exp(&z) - 4.4402).abs() < 5e-5);
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn derivatives() {
+    fn derivatives_agree_with_differences() {
         let z = [0.3, -1.2, 2.0];
         let q = five_point_difference(log_sum_exp, &z, 1e-3);
         for (a, b) in q.iter().zip(softmax(&z)) {
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn limits() {
+    fn infinite_and_extreme_arguments_give_the_limits() {
         assert_eq!(softplus(f64::NEG_INFINITY), 0.0);
         assert_eq!(softplus(f64::INFINITY), f64::INFINITY);
         assert_eq!(logistic(f64::NEG_INFINITY), 0.0);
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn log_softmax_keeps_what_is_left_of_one() {
+    fn log_softmax_keeps_its_digits_near_probability_one() {
         assert!((log_softmax(&[20.0, 0.0])[0] + 2.061153620314381e-9).abs() < 1e-23);
         assert!((log_softmax(&[1e4, 9999.0])[0] + 0.3132616875182228).abs() < 1e-15);
     }

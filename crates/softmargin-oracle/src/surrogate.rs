@@ -1,24 +1,23 @@
-//! The function whose true derivative a straight-through gradient is.
+//! The function whose derivative is a straight-through gradient.
 //!
-//! A straight-through margin has `psi' = 1`, which is no derivative of `psi`. It is the derivative
-//! of `score + (psi(score0) - score0)`, with the bracket frozen at the score `score0` where the
-//! gradient is taken. With a radius the frozen number is `(psi(score0) - score0) / r0`, and the
-//! function `score + r * frozen`: at a fixed radius the same. Numerical derivatives of the
-//! surrogate therefore prove a straight-through gradient.
+//! A straight-through margin uses `psi' = 1`, which is not the derivative of `psi`. It is the derivative of
+//! `score + (psi(score0) - score0)`, with the bracket frozen at the score `score0` at which the gradient is computed.
+//! With a radius, the frozen number is `(psi(score0) - score0) / r0` and the function is `score + r * frozen`, which is
+//! the same at a fixed radius. Numerical derivatives of the surrogate therefore verify a straight-through gradient.
 //!
-//! A standardized margin value counts as a constant: the surrogate keeps the norms that it was taken at.
+//! A standardized margin value is treated as a constant: the surrogate stores the norms at which it was computed.
 
 use crate::description::{Batch, Oracle};
 use crate::error::OracleError;
-use crate::loss::Outcome;
+use crate::loss::LossOutput;
 use crate::margin::{Margin, MarginGradient};
 
-/// What of a loss has no derivative, frozen at one batch; exact margins are left as they are.
+/// The parts of a loss that are not differentiated, frozen at one batch; exact margins are not frozen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Surrogate {
-    /// The step of each row's straight-through margin.
+    /// Step of the straight-through margin of each row.
     pub(crate) steps: Option<Vec<f64>>,
-    /// The norms that standardized margin values see.
+    /// Norms used by standardized margin values.
     pub(crate) norms: Option<Vec<f64>>,
 }
 
@@ -33,15 +32,15 @@ impl Surrogate {
         let step = |i: usize| match batch.label(i) {
             Some(label) if (0..batch.classes as i64).contains(&label) => {
                 let label = label as usize;
-                straight.step(batch.row(i)[label], oracle.place(batch, i, label))
+                straight.step(batch.row(i)[label], oracle.row_context(batch, i, label))
             }
             _ => 0.0,
         };
         Self { steps: Some((0..batch.rows()).map(step).collect()), norms }
     }
 
-    /// The loss at another batch, another scale, with the same frozen.
-    pub fn evaluate(&self, oracle: &Oracle, batch: &Batch) -> Result<Outcome, OracleError> {
+    /// Returns the loss at another batch or another scale, with the same frozen parts.
+    pub fn evaluate(&self, oracle: &Oracle, batch: &Batch) -> Result<LossOutput, OracleError> {
         oracle.evaluate_frozen(batch, Some(self))
     }
 }

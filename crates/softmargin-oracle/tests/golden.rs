@@ -1,5 +1,4 @@
-//! The oracle against the golden values, which were computed with 50 digits from the same formulas
-//! and by no code of this crate.
+//! Comparison of the oracle with the golden values, which independent code computed to 50 digits from the same formulas.
 
 use std::path::PathBuf;
 
@@ -22,7 +21,7 @@ fn number(v: &Value) -> f64 {
         Some("inf") => f64::INFINITY,
         Some("-inf") => f64::NEG_INFINITY,
         Some("nan") => f64::NAN,
-        Some(word) => panic!("{word} is no number"),
+        Some(word) => panic!("{word} is not a number"),
     }
 }
 
@@ -63,7 +62,7 @@ fn margin_value(v: &Value) -> MarginValue {
             momentum: field("momentum"),
         }),
         "drawn" => MarginValue::Drawn { mean: field("mean"), std: field("std") },
-        other => panic!("value per {other}"),
+        other => panic!("margin value per {other}"),
     }
 }
 
@@ -84,7 +83,7 @@ fn negatives(v: &Value) -> Negatives {
     }
 }
 
-/// The state of a case; null where the loss has none.
+/// Reads the state of a case; it is null if the loss has none.
 fn state(v: &Value) -> State {
     if v.is_null() {
         return State::initial();
@@ -189,7 +188,7 @@ fn oracle(case: &Value) -> Oracle {
             "mean" => Reduction::Mean,
             other => panic!("reduction {other}"),
         },
-        nan_when_nothing_kept: false,
+        nan_without_valid_rows: false,
         negatives: negatives(&case["negatives"]),
         sub_centers: case["sub_centers"].as_u64().expect("a number of centers") as usize,
         state: state(&case["state"]),
@@ -214,12 +213,12 @@ fn batch(case: &Value) -> Batch {
     }
 }
 
-/// How far f64 may be from the exact value.
+/// Allowed error of an f64 result.
 ///
-/// A scaled score of size `S` carries a rounding error of `S` ulps, and that is also the relative
-/// error of its exponential; `size` is the largest of the case. `relative` holds for a number that
-/// is a product of such factors; `absolute` in units of the largest answer of the same kind, for
-/// sums in which terms cancel.
+/// A scaled score of size `S` has a rounding error of `S` ulps, which is also the relative error of its exponential. Both
+/// tolerances follow from the largest scaled score of the case.
+/// `relative` applies to products of such factors. `absolute`, in units of the largest expected value of the same
+/// kind, applies to sums in which terms cancel.
 struct Tolerance {
     relative: f64,
     absolute: f64,
@@ -241,11 +240,11 @@ fn compare(what: &str, found: &[f64], expected: &[f64], tolerance: &Tolerance) {
     compare_among(what, found, expected, largest(expected), tolerance);
 }
 
-/// `terms` is the size of the terms whose sum the numbers are.
+/// Compares sums whose terms have the size `terms`.
 fn compare_among(what: &str, found: &[f64], expected: &[f64], terms: f64, tolerance: &Tolerance) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (k, (a, b)) in found.iter().zip(expected).enumerate() {
-        // Below 1e-300 exact values have lost digits to the f64 range.
+        // Exact values below 1e-300 lose digits because of the range of f64.
         let allowed = tolerance.relative * b.abs() + tolerance.absolute * terms + 1e-300;
         let same = a == b || (a - b).abs() <= allowed;
         assert!(same, "{what}[{k}]: {a:e}, expected {b:e}");
@@ -255,15 +254,15 @@ fn compare_among(what: &str, found: &[f64], expected: &[f64], terms: f64, tolera
 fn check_case(name: &str, case: &Value) -> usize {
     let what = format!("{name}: {}", word(&case["name"]));
     let (oracle, batch, expected) = (oracle(case), batch(case), &case["expected"]);
-    let outcome = oracle.evaluate(&batch);
+    let output = oracle.evaluate(&batch);
     if !expected["error"].is_null() {
-        let error = outcome.expect_err(&what);
+        let error = output.expect_err(&what);
         assert_eq!(error.row.map(|r| r as u64), expected["error_row"].as_u64(), "{what}");
         return 1;
     }
-    let outcome = outcome.expect(&what);
+    let output = output.expect(&what);
     let tolerance = tolerance(&oracle, &batch);
-    assert_eq!(Some(outcome.nothing_kept), expected["nothing_kept"].as_bool(), "{what}");
+    assert_eq!(Some(output.no_valid_rows), expected["nothing_kept"].as_bool(), "{what}");
     let mut checked = 0;
     let mut check = |key: &str, found: &[f64], expected: Option<Vec<f64>>| {
         if let Some(expected) = expected {
@@ -272,16 +271,16 @@ fn check_case(name: &str, case: &Value) -> usize {
         }
     };
     let one = |key: &str| (!expected[key].is_null()).then(|| vec![number(&expected[key])]);
-    check("row_losses", &outcome.row_losses, list(&expected["row_losses"]));
-    check("row_regularizers", &outcome.row_regularizers, list(&expected["row_regularizers"]));
-    check("loss", &[outcome.loss], one("loss"));
-    check("grad_scores", &outcome.grad_scores, matrix(&expected["grad_scores"]));
-    check("grad_scale", &[outcome.grad_scale], one("grad_scale"));
-    check("grad_radius", &[outcome.grad_radius], one("grad_radius"));
-    // a - cos a' is a difference of numbers of size 1, times the other factors of the chain rule.
+    check("row_losses", &output.row_losses, list(&expected["row_losses"]));
+    check("row_regularizers", &output.row_regularizers, list(&expected["row_regularizers"]));
+    check("loss", &[output.loss], one("loss"));
+    check("grad_scores", &output.grad_scores, matrix(&expected["grad_scores"]));
+    check("grad_scale", &[output.grad_scale], one("grad_scale"));
+    check("grad_radius", &[output.grad_radius], one("grad_radius"));
+    // a - cos a' is a difference of numbers of size 1, multiplied by the other factors of the chain rule.
     let norms = |v: &Option<Vec<f64>>| largest(v.as_deref().unwrap_or_default()).max(1.0);
     let both = norms(&batch.embedding_norms) * norms(&batch.weight_norms);
-    let terms = both * oracle.effective_scale() * largest(&outcome.grad_targets);
+    let terms = both * oracle.effective_scale() * largest(&output.grad_targets);
     let mut check_norms = |key: &str, found: &[f64]| {
         if let Some(expected) = list(&expected[key]) {
             let terms = terms.max(largest(&expected));
@@ -289,12 +288,12 @@ fn check_case(name: &str, case: &Value) -> usize {
             checked += expected.len();
         }
     };
-    check_norms("grad_embedding_norms", &outcome.grad_embedding_norms);
-    check_norms("grad_weight_norms", &outcome.grad_weight_norms);
+    check_norms("grad_embedding_norms", &output.grad_embedding_norms);
+    check_norms("grad_weight_norms", &output.grad_weight_norms);
     checked
 }
 
-/// A head: the gradients by embeddings and weights are sums of as many terms as there are classes or rows.
+/// Compares a head. The gradients with respect to embeddings and prototypes are sums over the classes or the rows.
 fn check_head(name: &str, case: &Value) {
     let what = format!("{name}: {}", word(&case["name"]));
     let oracle = oracle(case);
@@ -312,7 +311,7 @@ fn check_head(name: &str, case: &Value) {
     assert_eq!(Some(winners), matrix(&expected["winners"]), "{what}");
     let tolerance = tolerance(&oracle, &batch);
     compare(&format!("{what}: scores"), &out.scores, &matrix(&expected["scores"]).expect("scores"), &tolerance);
-    // A cosine near 0 is a sum that cancels, and the scale hands its error on to the exponent.
+    // A cosine near 0 is a sum that cancels, and the scale multiplies its error in the exponent.
     let wide = Tolerance { absolute: tolerance.relative, ..tolerance };
     compare(&format!("{what}: loss"), &[out.loss.loss], &[number(&expected["loss"])], &wide);
     compare(&format!("{what}: grad_x"), &out.grad_x, &matrix(&expected["grad_x"]).expect("grad_x"), &wide);
@@ -320,7 +319,7 @@ fn check_head(name: &str, case: &Value) {
 }
 
 #[test]
-fn heads_agree() {
+fn heads_agree_with_golden_values() {
     let mut heads = 0;
     for name in PRESET_NAMES {
         for case in file(name)["heads"].as_array().into_iter().flatten() {
@@ -332,7 +331,7 @@ fn heads_agree() {
 }
 
 #[test]
-fn updates_agree() {
+fn state_updates_agree_with_golden_values() {
     let mut updates = 0;
     for name in PRESET_NAMES {
         for case in file(name)["updates"].as_array().into_iter().flatten() {
@@ -349,7 +348,7 @@ fn updates_agree() {
 }
 
 #[test]
-fn draws_agree() {
+fn draws_agree_with_golden_values() {
     let golden = file("elasticface");
     let draws = items(&golden["draws"]);
     assert!(draws.len() >= 4);
@@ -360,14 +359,14 @@ fn draws_agree() {
         }
         let normals = list(&draw["normals"]).expect("numbers");
         let found: Vec<f64> = (0..normals.len()).map(|row| random::normal(seed, step, row)).collect();
-        // The cosine of an angle of up to 2 pi carries the angle's rounding.
+        // The cosine of an angle of up to 2 pi includes the rounding error of the angle.
         let tight = Tolerance { relative: 8.0 * f64::EPSILON, absolute: 8.0 * f64::EPSILON };
         compare("normals", &found, &normals, &tight);
     }
 }
 
 #[test]
-fn every_preset_agrees() {
+fn every_preset_agrees_with_golden_values() {
     for name in PRESET_NAMES {
         let golden = file(name);
         assert_eq!(word(&golden["preset"]), name);
@@ -379,7 +378,7 @@ fn every_preset_agrees() {
 }
 
 #[test]
-fn defaults_agree() {
+fn defaults_agree_with_golden_files() {
     for name in PRESET_NAMES {
         let (golden, preset) = (file(name), preset(name).expect("a preset"));
         let defaults = &golden["defaults"];
@@ -396,7 +395,7 @@ fn defaults_agree() {
 }
 
 #[test]
-fn annealing_agrees() {
+fn annealing_agrees_with_golden_values() {
     for name in ["sphereface", "l-softmax"] {
         for point in items(&file(name)["anneal"]) {
             let step = point["step"].as_u64().expect("a step");
@@ -406,15 +405,16 @@ fn annealing_agrees() {
     }
 }
 
-/// The floor changes only the slope by the cosine; without one in force, two floors agree.
+/// The bound of the sine only affects the derivative with respect to the cosine. Cases without a `sin_floor` do not
+/// depend on it.
 #[test]
-fn the_floor_is_without_effect_where_the_files_say_so() {
+fn cases_without_a_sin_floor_do_not_depend_on_it() {
     for name in ["arcface", "sphereface", "l-softmax", "combined-margin", "sphereface-r-v1", "adaface", "magface"] {
         let golden = file(name);
-        let free = items(&golden["cases"]).iter().filter(|c| {
+        let unaffected = items(&golden["cases"]).iter().filter(|c| {
             c["margin"]["kind"] == "angle" && c["margin"]["sin_floor"].is_null() && c["expected"]["error"].is_null()
         });
-        for case in free {
+        for case in unaffected {
             let at = |floor: f64| {
                 let mut oracle = oracle(case);
                 if let Margin::Angle(angle) = &mut oracle.margin {
@@ -428,7 +428,7 @@ fn the_floor_is_without_effect_where_the_files_say_so() {
 }
 
 #[test]
-fn measures_agree() {
+fn measures_agree_with_golden_values() {
     let golden = file("measures");
     let tight = Tolerance { relative: 4.0 * f64::EPSILON, absolute: f64::EPSILON };
     for case in items(&golden["cases"]) {
@@ -441,11 +441,11 @@ fn measures_agree() {
         let what = word(&case["name"]);
         let information: Vec<f64> = p.iter().map(|v| measures::self_information(*v, unit)).collect();
         compare(what, &information, &list(&case["self_information"]).expect("list"), &tight);
-        let one = |key: &str, found: f64| {
+        let check_one = |key: &str, found: f64| {
             compare(&format!("{what}: {key}"), &[found], &[number(&case[key])], &tight);
         };
-        one("entropy", measures::entropy(&p, unit));
-        one("cross_entropy", measures::cross_entropy(&p, &q, unit));
+        check_one("entropy", measures::entropy(&p, unit));
+        check_one("cross_entropy", measures::cross_entropy(&p, &q, unit));
         // Terms of size |p - q| may cancel down to |p - q|^2.
         let expected = number(&case["kullback_leibler"]);
         let found = measures::kullback_leibler(&p, &q, unit);
@@ -456,13 +456,13 @@ fn measures_agree() {
 }
 
 #[test]
-fn smooth_functions_agree() {
+fn smooth_functions_agree_with_golden_values() {
     let golden = file("smooth");
     for case in items(&golden["vectors"]) {
         let z = list(&case["z"]).expect("z");
         let t = number(&case["temperature"]);
         let size = z.iter().filter(|v| v.is_finite()).fold(1.0f64, |m, v| m.max((v / t).abs()));
-        // Differences of the inputs are exact here, so the size enters only through their number.
+        // Differences of the inputs are exact here, so the size matters only up to their number.
         let tolerance = Tolerance { relative: 8.0 * f64::EPSILON * size.min(200.0), absolute: 0.0 };
         let what = word(&case["name"]);
         let check = |key: &str, found: &[f64], expected: Option<Vec<f64>>| {
@@ -480,13 +480,13 @@ fn smooth_functions_agree() {
     let tight = Tolerance { relative: 4.0 * f64::EPSILON, absolute: 0.0 };
     for case in items(&golden["scalars"]) {
         let x = number(&case["x"]);
-        let one = |key: &str, found: f64| {
+        let check_one = |key: &str, found: f64| {
             compare(&format!("{key}({x})"), &[found], &[number(&case[key])], &tight);
         };
-        one("softplus", smooth::softplus(x));
-        one("logistic", smooth::logistic(x));
-        one("logistic_derivative", smooth::logistic_derivative(x));
-        one("relu", smooth::relu(x));
-        one("relu_derivative", smooth::relu_derivative(x));
+        check_one("softplus", smooth::softplus(x));
+        check_one("logistic", smooth::logistic(x));
+        check_one("logistic_derivative", smooth::logistic_derivative(x));
+        check_one("relu", smooth::relu(x));
+        check_one("relu_derivative", smooth::relu_derivative(x));
     }
 }

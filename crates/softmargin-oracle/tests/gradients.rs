@@ -1,4 +1,4 @@
-//! The oracle's gradients against numerical derivatives of its own loss.
+//! Comparison of the oracle's gradients with numerical derivatives of its own loss.
 
 use softmargin_oracle::{
     Angle, Batch, BeyondPi, Comparison, Gate, Geometry, Head, Margin, MarginGradient, MarginValue, Negatives,
@@ -7,14 +7,14 @@ use softmargin_oracle::{
 
 const STEP: f64 = 1e-4;
 
-fn close(what: &str, found: &[f64], expected: &[f64]) {
+fn assert_close(what: &str, found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (k, (a, b)) in found.iter().zip(expected).enumerate() {
         assert!((a - b).abs() <= 1e-7 * (1.0 + b.abs()), "{what}[{k}]: {a}, numerically {b}");
     }
 }
 
-/// Scores within every radius, no two gaps equal, no hinge near its kink.
+/// Returns a batch with scores within every radius, no two equal gaps and no hinge near its kink.
 fn batch() -> Batch {
     Batch {
         scores: vec![
@@ -28,37 +28,37 @@ fn batch() -> Batch {
 }
 
 fn check(what: &str, oracle: &Oracle, batch: &Batch) {
-    let outcome = oracle.evaluate(batch).expect(what);
+    let output = oracle.evaluate(batch).expect(what);
     let frozen = Surrogate::frozen_at(oracle, batch);
     let loss = |oracle: &Oracle, batch: &Batch| frozen.evaluate(oracle, batch).expect(what).loss;
     let d =
         five_point_difference(|v| loss(oracle, &Batch { scores: v.to_vec(), ..batch.clone() }), &batch.scores, STEP);
-    close(&format!("{what}: scores"), &outcome.grad_scores, &d);
+    assert_close(&format!("{what}: scores"), &output.grad_scores, &d);
 
     let with_scale = |v: &[f64]| loss(&Oracle { scale: v[0], ..oracle.clone() }, batch);
     let d = five_point_difference(with_scale, &[oracle.scale], STEP);
-    close(&format!("{what}: scale"), &[outcome.grad_scale], &d);
+    assert_close(&format!("{what}: scale"), &[output.grad_scale], &d);
 
     if let Some(norms) = &batch.embedding_norms {
         let f = |v: &[f64]| loss(oracle, &Batch { embedding_norms: Some(v.to_vec()), ..batch.clone() });
         let d = five_point_difference(f, norms, STEP);
-        close(&format!("{what}: embedding norms"), &outcome.grad_embedding_norms, &d);
+        assert_close(&format!("{what}: embedding norms"), &output.grad_embedding_norms, &d);
     }
     if let Some(norms) = &batch.weight_norms {
         let f = |v: &[f64]| loss(oracle, &Batch { weight_norms: Some(v.to_vec()), ..batch.clone() });
         let d = five_point_difference(f, norms, STEP);
-        close(&format!("{what}: weight norms"), &outcome.grad_weight_norms, &d);
+        assert_close(&format!("{what}: weight norms"), &output.grad_weight_norms, &d);
     }
     if let Regularizer::Ring { weight, radius } = oracle.regularizer {
         let f = |v: &[f64]| {
             let regularizer = Regularizer::Ring { weight, radius: v[0] };
             loss(&Oracle { regularizer, ..oracle.clone() }, batch)
         };
-        close(&format!("{what}: radius"), &[outcome.grad_radius], &five_point_difference(f, &[radius], STEP));
+        assert_close(&format!("{what}: radius"), &[output.grad_radius], &five_point_difference(f, &[radius], STEP));
     }
 }
 
-/// Every geometry with every margin it can carry.
+/// Returns margins of every kind, with their names.
 fn margins() -> Vec<(String, Margin)> {
     let mut all = vec![
         ("none".to_owned(), Margin::None),
@@ -87,8 +87,8 @@ fn margins() -> Vec<(String, Margin)> {
     all
 }
 
-/// A preset as the batch needs it: a small scale, norms where the batch has them, a state in the midst of training.
-fn softened(name: &str) -> Oracle {
+/// Returns a preset adapted to the batch: a small scale, bounds around the norms of the batch, a state during training.
+fn preset_for_batch(name: &str) -> Oracle {
     let state = State { step: 7, seed: 11, target_mean: 0.3, norm_mean: 1.2, norm_std: 0.6 };
     let preset = preset(name).expect("a preset");
     let mut oracle = Oracle { scale: 2.0, state, sub_centers: 1, ..preset }.with_class_counts(&[9, 40, 3, 0]);
@@ -104,15 +104,15 @@ fn softened(name: &str) -> Oracle {
 }
 
 #[test]
-fn every_preset() {
+fn gradients_of_every_preset_agree_with_differences() {
     for name in PRESET_NAMES {
-        let oracle = softened(name);
+        let oracle = preset_for_batch(name);
         check(name, &oracle, &batch());
     }
 }
 
 #[test]
-fn every_margin_in_every_geometry() {
+fn gradients_of_every_margin_in_every_geometry_agree_with_differences() {
     for geometry in [Geometry::InnerProduct, Geometry::UnitWeights, Geometry::Cosine] {
         for (name, margin) in margins() {
             let oracle = Oracle { geometry, margin, scale: 2.5, ..preset("cross-entropy").expect("a preset") };
@@ -122,7 +122,7 @@ fn every_margin_in_every_geometry() {
 }
 
 #[test]
-fn every_comparison_and_gate_with_weights_and_reductions() {
+fn gradients_of_every_comparison_gate_and_reduction_agree_with_differences() {
     for comparison in [Comparison::EachPair, Comparison::Hardest, Comparison::LogSumExp, Comparison::AgainstZero] {
         for gate in [Gate::Relu, Gate::Softplus, Gate::Identity] {
             for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean] {
@@ -144,7 +144,7 @@ fn every_comparison_and_gate_with_weights_and_reductions() {
 }
 
 #[test]
-fn smoothing_z_loss_and_soft_targets() {
+fn gradients_with_smoothing_z_loss_and_soft_targets_agree_with_differences() {
     let base = preset("arcface").expect("a preset");
     for (label_smoothing, z_loss) in [(0.1, 0.0), (0.0, 0.2), (0.3, 0.05)] {
         let oracle = Oracle { scale: 3.0, label_smoothing, z_loss, ..base.clone() };
@@ -164,7 +164,7 @@ fn smoothing_z_loss_and_soft_targets() {
 }
 
 #[test]
-fn regularizers_under_every_reduction() {
+fn gradients_of_regularizers_agree_with_differences_under_every_reduction() {
     for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean] {
         for regularizer in [Regularizer::FeatureIncay { weight: 0.5 }, Regularizer::Ring { weight: 0.5, radius: 1.4 }] {
             for name in ["cross-entropy", "sphereface", "l-softmax"] {
@@ -180,7 +180,7 @@ fn regularizers_under_every_reduction() {
     }
 }
 
-/// Embeddings and weights without symmetry; row 3 points away from its target, beyond pi.
+/// Returns embeddings and prototypes without symmetry; row 3 points away from its target, so its angle exceeds pi.
 fn head(bias: bool) -> Head {
     Head {
         x: vec![0.9, -0.4, 0.3, -0.2, 1.1, 0.5, 0.7, 0.6, -0.8, -1.15, 0.21, -0.33],
@@ -195,17 +195,17 @@ fn check_head(what: &str, oracle: &Oracle, head: &Head, targets: &Targets) {
     let frozen = Surrogate::frozen_at(oracle, &head.batch(oracle, targets.clone()).0);
     let loss = |head: Head| head.frozen_loss(oracle, targets, &frozen).expect(what);
     let d = five_point_difference(|v| loss(Head { x: v.to_vec(), ..head.clone() }), &head.x, STEP);
-    close(&format!("{what}: x"), &out.grad_x, &d);
+    assert_close(&format!("{what}: x"), &out.grad_x, &d);
     let d = five_point_difference(|v| loss(Head { w: v.to_vec(), ..head.clone() }), &head.w, STEP);
-    close(&format!("{what}: w"), &out.grad_w, &d);
+    assert_close(&format!("{what}: w"), &out.grad_w, &d);
     if let Some(bias) = &head.bias {
         let d = five_point_difference(|v| loss(Head { bias: Some(v.to_vec()), ..head.clone() }), bias, STEP);
-        close(&format!("{what}: bias"), &out.grad_bias, &d);
+        assert_close(&format!("{what}: bias"), &out.grad_bias, &d);
     }
 }
 
 #[test]
-fn heads_of_every_geometry_and_margin() {
+fn head_gradients_of_every_geometry_and_margin_agree_with_differences() {
     let targets = Targets::Labels(vec![0, 1, 2, 0]);
     for geometry in [Geometry::InnerProduct, Geometry::UnitWeights, Geometry::Cosine] {
         for (name, margin) in margins() {
@@ -224,10 +224,10 @@ fn heads_of_every_geometry_and_margin() {
 }
 
 #[test]
-fn heads_of_every_preset_and_a_bias() {
+fn head_gradients_of_every_preset_agree_with_differences() {
     let targets = Targets::Labels(vec![0, 1, 2, 0]);
     for name in PRESET_NAMES {
-        let oracle = softened(name);
+        let oracle = preset_for_batch(name);
         let angular = matches!(oracle.margin, Margin::Angle(_));
         let bias = oracle.geometry == Geometry::InnerProduct && !angular;
         check_head(name, &oracle, &head(bias), &targets);
@@ -237,7 +237,7 @@ fn heads_of_every_preset_and_a_bias() {
 }
 
 #[test]
-fn every_kind_of_negatives_with_every_comparison_and_margin() {
+fn gradients_of_modified_negatives_agree_with_differences() {
     let all = [
         Negatives::Misclassified { factor: 1.3 },
         Negatives::Curricular { momentum: 0.01 },
@@ -251,21 +251,22 @@ fn every_kind_of_negatives_with_every_comparison_and_margin() {
                 check(&format!("{negatives:?} {comparison:?} {name}"), &Oracle { scale: 2.5, ..base }, &batch());
             }
         }
-        let smoothed = Oracle { label_smoothing: 0.2, z_loss: 0.05, negatives, state, ..softened("am-softmax") };
+        let smoothed =
+            Oracle { label_smoothing: 0.2, z_loss: 0.05, negatives, state, ..preset_for_batch("am-softmax") };
         check(&format!("{negatives:?} smoothed"), &smoothed, &batch());
     }
 }
 
 #[test]
-fn margin_values_that_follow_the_norm_in_every_geometry() {
+fn gradients_of_margin_values_from_the_norm_agree_with_differences() {
     let line = |low, high| MarginValue::FromNorm(NormMargin::Linear { low, high, norm_low: 0.2, norm_high: 3.0 });
     let angle = Angle { plus: line(0.2, 0.9), minus: line(0.3, 0.1), ..Angle::neutral() };
-    let straight = Angle { gradient: MarginGradient::StraightThrough, ..angle.clone() };
+    let straight_through = Angle { gradient: MarginGradient::StraightThrough, ..angle.clone() };
     let targets = Targets::Labels(vec![0, 1, 2, 0]);
     let all = [
         Margin::Score(line(0.1, 0.5)),
         Margin::Logit(line(0.1, 0.5)),
-        Margin::Angle(straight),
+        Margin::Angle(straight_through),
         Margin::Angle(Angle { anneal_lambda: Some(0.5), ..angle.clone() }),
         Margin::Angle(angle),
     ];
@@ -281,29 +282,29 @@ fn margin_values_that_follow_the_norm_in_every_geometry() {
 }
 
 #[test]
-fn heads_with_sub_centers() {
-    // Two centers for each of two classes.
+fn head_gradients_with_sub_centers_agree_with_differences() {
+    // Two prototypes for each of two classes.
     let targets = Targets::Labels(vec![0, 1, 1, 0]);
     for geometry in [Geometry::UnitWeights, Geometry::Cosine] {
         for (name, margin) in margins() {
             let base =
                 Oracle { geometry, margin, sub_centers: 2, scale: 2.5, ..preset("cross-entropy").expect("a preset") };
-            let base = Oracle { margin: narrowed(base.margin.clone()), ..base };
+            let base = Oracle { margin: for_two_classes(base.margin.clone()), ..base };
             check_head(&format!("{geometry:?} {name}"), &base, &head(false), &targets);
         }
     }
     let oracle = Oracle { sub_centers: 2, scale: 2.0, ..preset("arcface").expect("a preset") };
     let out = head(false).evaluate(&oracle, &targets).expect("a loss");
     for k in 0..4 {
-        let moved = out.grad_w[k * 3..k * 3 + 3].iter().any(|g| *g != 0.0);
-        assert_eq!(moved, out.winners.contains(&k), "only winners move");
+        let has_gradient = out.grad_w[k * 3..k * 3 + 3].iter().any(|g| *g != 0.0);
+        assert_eq!(has_gradient, out.winners.contains(&k), "only winning prototypes have a gradient");
     }
     let base = Oracle { sub_centers: 3, ..oracle };
-    assert!(head(false).evaluate(&base, &targets).is_err(), "4 weights are no whole number of classes");
+    assert!(head(false).evaluate(&base, &targets).is_err(), "4 prototypes are not a multiple of 3");
 }
 
-/// The margin values of a margin per class for two classes.
-fn narrowed(margin: Margin) -> Margin {
+/// Returns the margin with the values of the first two classes only.
+fn for_two_classes(margin: Margin) -> Margin {
     match margin {
         Margin::Score(MarginValue::PerClass(all)) => Margin::Score(MarginValue::PerClass(all[..2].to_vec())),
         other => other,
@@ -311,7 +312,7 @@ fn narrowed(margin: Margin) -> Margin {
 }
 
 #[test]
-fn under_a_cosine_gradients_are_orthogonal() {
+fn cosine_gradients_are_orthogonal_to_their_vectors() {
     let out = head(false)
         .evaluate(&preset("arcface").expect("a preset"), &Targets::Labels(vec![0, 1, 2, 0]))
         .expect("a loss");
@@ -320,13 +321,13 @@ fn under_a_cosine_gradients_are_orthogonal() {
         assert!(along.abs() < 1e-13);
     }
     for (j, g) in out.grad_w.chunks(3).enumerate() {
-        let along: f64 = g.iter().zip(head(false).weight(j)).map(|(a, b)| a * b).sum();
+        let along: f64 = g.iter().zip(head(false).prototype(j)).map(|(a, b)| a * b).sum();
         assert!(along.abs() < 1e-13);
     }
 }
 
 #[test]
-fn at_the_poles_and_at_zero_the_head_is_finite() {
+fn gradients_are_finite_at_the_poles_and_at_norm_zero() {
     let poles = Head {
         x: vec![2.0, 0.0, -3.0, 0.0, 0.0, 0.0],
         w: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
@@ -338,11 +339,11 @@ fn at_the_poles_and_at_zero_the_head_is_finite() {
         let out = poles.evaluate(&oracle, &Targets::Labels(vec![0, 0, 1])).expect("a loss");
         assert!(out.grad_x.iter().chain(&out.grad_w).all(|v| v.is_finite()), "{name}");
         if oracle.geometry != Geometry::InnerProduct {
-            assert_eq!(out.grad_w[4..], [0.0, 0.0], "{name}: a weight of norm 0 stays");
+            assert_eq!(out.grad_w[4..], [0.0, 0.0], "{name}: a prototype of norm 0 has no gradient");
         }
         if oracle.geometry == Geometry::Cosine {
-            assert_eq!(out.grad_x[4..], [0.0, 0.0], "{name}: an embedding of norm 0 stays");
-            // At theta = 0 no direction is singled out, and the negative at a right angle pushes sideways.
+            assert_eq!(out.grad_x[4..], [0.0, 0.0], "{name}: an embedding of norm 0 has no gradient");
+            // At theta = 0 the target's term has no direction; the orthogonal negative gives a tangential gradient.
             assert_eq!(out.grad_x[0], 0.0);
             assert!(out.grad_x[1] != 0.0);
         }

@@ -1,9 +1,9 @@
-//! Every case of every golden file, in f64 and in f32. `golden/README.md` describes the files.
+//! Comparison with every case of every golden file, in f64 and in f32. `golden/README.md` describes the files.
 
-use crate::gauge::Gauge;
-use crate::problem::{Aim, Answer, Owned, Problem, answer};
+use crate::error_report::ErrorReport;
+use crate::oracle_description::{Expected, compare_with_expected};
+use crate::problem::{Evaluation, Owned, Problem, ProblemTargets, evaluate};
 use crate::tolerances::{Conditions, Precision};
-use crate::twin::{Want, judge};
 use ndarray::Array2;
 use serde_json::Value;
 use softmargin::{
@@ -23,11 +23,11 @@ pub(crate) fn file(name: &str) -> Value {
 
 pub(crate) fn number(value: &Value) -> f64 {
     match value.as_str() {
-        None => value.as_f64().unwrap_or_else(|| panic!("{value} is no number")),
+        None => value.as_f64().unwrap_or_else(|| panic!("{value} is not a number")),
         Some("inf") => f64::INFINITY,
         Some("-inf") => f64::NEG_INFINITY,
         Some("nan") => f64::NAN,
-        Some(word) => panic!("{word} is no number"),
+        Some(word) => panic!("{word} is not a number"),
     }
 }
 
@@ -93,7 +93,7 @@ fn comparison(case: &Value) -> Comparison {
     }
 }
 
-/// A margin value, and the numbers that come with the batch.
+/// Reads a margin value, and the per-sample values that belong to the batch.
 fn margin_value<T>(value: &Value, one: impl Fn(f64) -> T) -> (MarginValue<T>, Option<Vec<f64>>) {
     let values = || list(&value["values"]).expect("values");
     let field = |key: &str| number(&value[key]);
@@ -133,7 +133,7 @@ fn negatives(value: &Value) -> Negatives {
     }
 }
 
-/// The state of a case; none where the loss has none.
+/// Reads the state of a case; `None` if the loss has no state.
 pub(crate) fn state(value: &Value) -> Option<LossState> {
     let whole = |key: &str| value[key].as_u64().expect("a whole number");
     (!value.is_null()).then(|| {
@@ -146,12 +146,12 @@ pub(crate) fn state(value: &Value) -> Option<LossState> {
     })
 }
 
-/// K.
+/// Reads K, the number of prototypes per class.
 fn sub_centers(value: &Value) -> usize {
     value["sub_centers"].as_u64().expect("a number of prototypes") as usize
 }
 
-/// The margin, and the margin values that come with the batch.
+/// Reads a margin, and the per-sample values that belong to the batch.
 fn margin(value: &Value) -> (Margin, Option<Vec<f64>>) {
     match word(&value["kind"]) {
         "none" => (Margin::None, None),
@@ -188,7 +188,7 @@ fn angle(value: &Value) -> (Margin, Option<Vec<f64>>) {
             "straight-through" => MarginGradient::StraightThrough,
             other => panic!("gradient {other}"),
         },
-        // A schedule that stands still at the file's lambda.
+        // A constant schedule at the lambda of the file.
         anneal: optional(&value["anneal_lambda"]).map(|lambda| Anneal {
             initial: lambda,
             rate: 0.0,
@@ -222,7 +222,7 @@ fn regularizer(value: &Value) -> Option<Regularizer> {
     }
 }
 
-/// The loss of a case, and the margin values that come with its batch.
+/// Reads the loss of a case, and the per-sample margin values of its batch.
 pub(crate) fn loss(case: &Value) -> (LossSpec, Option<Vec<f64>>) {
     let (margin, margins) = margin(&case["margin"]);
     let spec = presets::CROSS_ENTROPY
@@ -239,15 +239,15 @@ pub(crate) fn loss(case: &Value) -> (LossSpec, Option<Vec<f64>>) {
     (spec, margins)
 }
 
-/// The loss and the batch of a case.
+/// Reads the loss and the batch of a case.
 fn case(case: &Value) -> (LossSpec, Problem) {
     let (spec, margins) = loss(case);
-    let aim = match case["targets"].as_array() {
-        Some(labels) => Aim::Labels(labels.iter().map(|label| label.as_i64().expect("a label")).collect()),
-        None => Aim::Soft(matrix(&case["soft_targets"]).expect("soft targets")),
+    let targets = match case["targets"].as_array() {
+        Some(labels) => ProblemTargets::Labels(labels.iter().map(|label| label.as_i64().expect("a label")).collect()),
+        None => ProblemTargets::Soft(matrix(&case["soft_targets"]).expect("soft targets")),
     };
     let problem = Problem {
-        aim,
+        targets,
         sample_weights: list(&case["sample_weights"]),
         margins,
         embedding_norms: list(&case["embedding_norms"]),
@@ -258,17 +258,21 @@ fn case(case: &Value) -> (LossSpec, Problem) {
     (spec, problem)
 }
 
-fn wanted(case: &Value, precision: Precision) -> Want {
+fn expected_values(case: &Value, precision: Precision) -> Expected {
     let expected = &case["expected"];
-    // The slope at a pole is pinned only for the floor of one precision.
-    let floors = [&case["margin"]["sin_floor"], &case["negatives"]["sin_floor"]].into_iter().filter_map(optional);
-    let pinned = floors.into_iter().all(|floor| floor == precision.least_sine());
-    let gradient = |key: &str| if pinned { list(&expected[key]) } else { None };
-    Want {
+    // The derivative at a pole depends on the bound of the sine, which differs between the precisions.
+    let bounds = [&case["margin"]["sin_floor"], &case["negatives"]["sin_floor"]].into_iter().filter_map(optional);
+    let is_comparable = bounds.into_iter().all(|bound| bound == precision.least_sine());
+    let gradient = |key: &str| if is_comparable { list(&expected[key]) } else { None };
+    Expected {
         rows: list(&expected["row_losses"]).expect("row losses"),
         total: number(&expected["loss"]),
-        nothing_kept: expected["nothing_kept"].as_bool().expect("a flag"),
-        scores: if pinned { matrix(&expected["grad_scores"]).map(|all| all.into_iter().collect()) } else { None },
+        no_valid_rows: expected["nothing_kept"].as_bool().expect("a flag"),
+        scores: if is_comparable {
+            matrix(&expected["grad_scores"]).map(|all| all.into_iter().collect())
+        } else {
+            None
+        },
         scale: optional(&expected["grad_scale"]),
         embedding_norms: gradient("grad_embedding_norms"),
         weight_norms: gradient("grad_weight_norms"),
@@ -276,8 +280,9 @@ fn wanted(case: &Value, precision: Precision) -> Want {
     }
 }
 
-/// Why the family refuses what a file has: losses without a minimum, and two margin values a row where a batch brings one.
-fn refused(spec: &LossSpec) -> Option<&'static str> {
+/// Returns the subject of the error for losses of the files that the family rejects: losses without a minimum, and losses
+/// with two per-sample margin values, of which a batch holds only one.
+fn rejection_subject(spec: &LossSpec) -> Option<&'static str> {
     if let Margin::Angle(AngularMargin { plus: MarginValue::PerSample, minus: MarginValue::PerSample, .. }) =
         spec.margin
     {
@@ -290,20 +295,25 @@ fn refused(spec: &LossSpec) -> Option<&'static str> {
     (spec.comparison.gate() == Gate::Identity && spec.geometry != Geometry::Cosine).then_some("comparison.gate")
 }
 
-fn evaluate(spec: &LossSpec, problem: &Problem, reduction: Reduction, precision: Precision) -> Result<Answer> {
+fn evaluate_in_precision(
+    spec: &LossSpec,
+    problem: &Problem,
+    reduction: Reduction,
+    precision: Precision,
+) -> Result<Evaluation> {
     let loss = spec.clone().build(problem.classes())?;
     let problem = problem.clone().fitted_to(&loss);
     match precision {
-        Precision::F32 => answer::<f32>(&loss, &problem, reduction),
-        Precision::F64 => answer::<f64>(&loss, &problem, reduction),
+        Precision::F32 => evaluate::<f32>(&loss, &problem, reduction),
+        Precision::F64 => evaluate::<f64>(&loss, &problem, reduction),
     }
 }
 
-/// One case in one precision; whether it was one of the refused losses.
-fn check(gauge: &mut Gauge, place: &str, json: &Value, precision: Precision) -> bool {
+/// Checks one case in one precision. Returns true if the family rejects the loss.
+fn check(report: &mut ErrorReport, place: &str, json: &Value, precision: Precision) -> bool {
     let (spec, problem) = case(json);
-    let result = evaluate(&spec, &problem, reduction(json), precision);
-    if let Some(subject) = refused(&spec) {
+    let result = evaluate_in_precision(&spec, &problem, reduction(json), precision);
+    if let Some(subject) = rejection_subject(&spec) {
         let error = result.expect_err(place);
         assert_eq!((error.kind(), error.subject()), (ErrorKind::Spec, subject), "{place}");
         return true;
@@ -317,67 +327,68 @@ fn check(gauge: &mut Gauge, place: &str, json: &Value, precision: Precision) -> 
         assert!(named && error.kind() == ErrorKind::Number, "{place}: {error}");
         return false;
     }
-    let want = wanted(json, precision);
-    let answer = result.expect(place);
-    // Norms that the loss does not look at have no gradient.
-    for (given, got) in [(&want.embedding_norms, &answer.embedding_norms), (&want.weight_norms, &answer.weight_norms)] {
+    let want = expected_values(json, precision);
+    let result = result.expect(place);
+    // Norms that the loss does not use have no gradient.
+    for (given, got) in [(&want.embedding_norms, &result.embedding_norms), (&want.weight_norms, &result.weight_norms)] {
         let absent = given.as_ref().is_none_or(|given| given.iter().all(|slope| *slope == 0.0));
-        assert!(got.is_some() || absent, "{place}: a gradient by norms is missing");
+        assert!(got.is_some() || absent, "{place}: a gradient with respect to the norms is missing");
     }
     let conditions = Conditions { spec: &spec, problem: &problem, reduction: reduction(json), precision };
-    judge(gauge, place, &conditions, &answer, &want);
+    compare_with_expected(report, place, &conditions, &result, &want);
     false
 }
 
 #[test]
-fn every_case_of_every_preset() {
-    let mut gauge = Gauge::new("golden");
-    let (mut cases, mut refusals) = (0, 0);
+fn every_case_of_every_preset_agrees() {
+    let mut report = ErrorReport::new("golden");
+    let (mut cases, mut rejections) = (0, 0);
     for preset in presets::all() {
         let golden = file(preset.name);
         for json in items(&golden["cases"]) {
             let place = format!("{}: {}", preset.name, word(&json["name"]));
             for precision in Precision::ALL {
                 cases += 1;
-                refusals += usize::from(check(&mut gauge, &place, json, precision));
+                rejections += usize::from(check(&mut report, &place, json, precision));
             }
         }
     }
-    println!("golden: {cases} cases in one precision, {refusals} of them losses that the family refuses");
-    assert!(refusals * 10 < cases);
-    gauge.finish(10_000);
+    println!("golden: {cases} cases in one precision; the family rejects the losses of {rejections}");
+    assert!(rejections * 10 < cases);
+    report.finish(10_000);
 }
 
 #[test]
-fn defaults_are_those_of_the_files() {
+fn defaults_agree_with_the_files() {
     for preset in presets::all() {
         let (golden, spec) = (file(preset.name), preset.spec());
         let defaults = &golden["defaults"];
         let same_geometry = match (geometry(defaults), spec.geometry) {
-            // Whether a head owns a bias is no part of the loss.
+            // The bias belongs to the head, not to the loss.
             (Geometry::InnerProduct { temperature: a, .. }, Geometry::InnerProduct { temperature: b, .. }) => a == b,
             (a, b) => a == b,
         };
         assert!(same_geometry, "{}", preset.name);
         assert_eq!(spec.scale.initial(), number(&defaults["scale"]), "{}", preset.name);
         assert_eq!(spec.comparison, comparison(defaults), "{}", preset.name);
-        let (wanted, _) = margin(&defaults["margin"]);
-        // Margin 0 on the score is no margin.
-        let nothing = |margin: &Margin| matches!(margin, Margin::None) || *margin == Margin::score(0.0);
-        let still = |mut margin: Margin| {
+        let (expected, _) = margin(&defaults["margin"]);
+        // A margin of 0 on the score equals no margin.
+        let is_neutral = |margin: &Margin| matches!(margin, Margin::None) || *margin == Margin::score(0.0);
+        let with_constant_lambda = |mut margin: Margin| {
             if let Margin::Angle(angle) = &mut margin {
                 let lambda = angle.anneal.map(|anneal| anneal.lambda(0));
                 angle.anneal = lambda.map(|lambda| Anneal { initial: lambda, rate: 0.0, power: 0.0, min: 0.0 });
             }
             margin
         };
-        let same = still(spec.margin.clone()) == wanted || (nothing(&spec.margin) && nothing(&wanted));
-        assert!(same, "{}: {:?}, expected {wanted:?}", preset.name, spec.margin);
+        let same = with_constant_lambda(spec.margin.clone()) == expected
+            || (is_neutral(&spec.margin) && is_neutral(&expected));
+        assert!(same, "{}: {:?}, expected {expected:?}", preset.name, spec.margin);
         assert_eq!(spec.negatives, negatives(&defaults["negatives"]), "{}", preset.name);
         assert_eq!(spec.sub_centers, sub_centers(defaults), "{}", preset.name);
         assert_eq!(spec.regularizer, regularizer(&defaults["regularizer"]), "{}", preset.name);
-        let initial = crate::grid::spec_of(preset, 3).build(3).unwrap().initial_state();
-        // A file's schedules stand still, so that annealing is no state there.
+        let initial = crate::combinations::spec_of(preset, 3).build(3).unwrap().initial_state();
+        // The schedules of a file are constant, so annealing needs no state there.
         let anneals = golden["anneal"].is_array();
         assert_eq!(if anneals { None } else { initial }, state(&defaults["state"]), "{}", preset.name);
         assert!(spec.class_weights.is_none() && spec.ignored_label.is_none());
@@ -385,8 +396,8 @@ fn defaults_are_those_of_the_files() {
 }
 
 #[test]
-fn annealing_follows_the_files() {
-    let mut gauge = Gauge::new("annealing");
+fn annealing_agrees_with_the_files() {
+    let mut report = ErrorReport::new("annealing");
     for preset in presets::all() {
         let golden = file(preset.name);
         let Some(points) = golden["anneal"].as_array() else { continue };
@@ -396,17 +407,17 @@ fn annealing_follows_the_files() {
         for point in points {
             let step = point["step"].as_u64().expect("a step");
             let lambda = number(&point["lambda"]);
-            // The power multiplies the rounding of its base.
+            // The power multiplies the rounding error of its base.
             let allowed = crate::tolerances::PLAIN * lambda * (1.0 + anneal.power);
-            gauge.check("lambda", || format!("{} at {step}", preset.name), anneal.lambda(step), lambda, allowed);
+            report.check("lambda", || format!("{} at {step}", preset.name), anneal.lambda(step), lambda, allowed);
         }
     }
-    gauge.finish(6);
+    report.finish(6);
 }
 
 #[test]
-fn updates_follow_the_files() {
-    let mut gauge = Gauge::new("updates");
+fn state_updates_agree_with_the_files() {
+    let mut report = ErrorReport::new("updates");
     for preset in presets::all() {
         let golden = file(preset.name);
         for json in golden["updates"].as_array().into_iter().flatten() {
@@ -424,17 +435,17 @@ fn updates_follow_the_files() {
                 (found.norm_std, want.norm_std),
             ] {
                 let allowed = crate::tolerances::PLAIN * want.abs();
-                gauge.check("averages", || place.clone(), got, want, allowed);
+                report.check("averages", || place.clone(), got, want, allowed);
             }
         }
     }
-    gauge.finish(30);
+    report.finish(30);
 }
 
 #[test]
-fn draws_follow_the_files() {
+fn draws_agree_with_the_files() {
     use softmargin::random::{Generator, Purpose};
-    let mut gauge = Gauge::new("draws");
+    let mut report = ErrorReport::new("draws");
     for name in ["elasticface", "elasticface-cos"] {
         for draw in items(&file(name)["draws"]) {
             let (seed, step) = (draw["seed"].as_u64().expect("a seed"), draw["step"].as_u64().expect("a step"));
@@ -444,11 +455,11 @@ fn draws_follow_the_files() {
             }
             let mut stream = Generator::new(seed, Purpose::Margins, step);
             for want in list(&draw["normals"]).expect("numbers") {
-                // The angle, up to 2 pi, is rounded, and its cosine multiplied by at most 9.
+                // The angle, up to 2 pi, is rounded; its cosine is multiplied by at most 9.
                 let allowed = crate::tolerances::PLAIN * 9.0;
-                gauge.check("normal", || format!("{name} {seed} {step}"), stream.normal(), want, allowed);
+                report.check("normal", || format!("{name} {seed} {step}"), stream.normal(), want, allowed);
             }
         }
     }
-    gauge.finish(40);
+    report.finish(40);
 }

@@ -1,27 +1,30 @@
-//! Numerical derivatives of the core's own value, for every preset and every option, the state held fixed. A
-//! straight-through gradient is no derivative of the value, and a standardized margin value counts as a constant: these are
-//! compared with the differences of the twin's surrogate.
+//! Comparison of the gradients with numerical derivatives of the value, for every preset and option at a fixed state.
+//!
+//! A straight-through gradient is not the derivative of the value, and a standardized margin value is treated as a
+//! constant; both are compared with differences of the oracle's surrogate.
 
-use crate::gauge::Gauge;
-use crate::grid::{bare, comparisons, geometries, is_sound, margins, norm_range, some_negatives, spec_of};
-use crate::problem::{Problem, Random, answer, some_state, state, total};
+use crate::combinations::{
+    comparisons, cycled_negatives, geometries, is_accepted, margins, norm_range, plain_spec, spec_of,
+};
+use crate::error_report::ErrorReport;
+use crate::oracle_description::{batch, describe};
+use crate::problem::{Problem, Random, evaluate, random_state, state, total};
 use crate::tolerances::{STEP, of_difference, step_of_scores};
-use crate::twin::{batch, describe};
 use ndarray::Array2;
 use softmargin::{
     BeyondPi, Comparison, Gate, Geometry, Loss, LossSpec, Margin, MarginGradient, Negatives, Real, Reduction,
     Regularizer, Scale, presets,
 };
-use softmargin_oracle::margin::Place;
+use softmargin_oracle::margin::RowContext;
 use softmargin_oracle::{Oracle, Surrogate, five_point_difference};
 
-/// How far, in scaled scores and in radians, a row must be from where its loss has a kink.
+/// Minimum distance of a row from a kink of its loss, in scaled scores and in radians.
 const CLEAR: f64 = 0.03;
 
-/// The least sine of a target's angle: derivatives of psi grow with its inverse.
+/// Lower bound of the sine of a target's angle; derivatives of psi grow with its inverse.
 const LEAST_SINE: f64 = 0.35;
 
-/// Whether a margin value goes by the norm, and counts as a constant.
+/// Returns true if a margin value depends on the standardized norm, which is treated as a constant.
 pub(crate) fn is_standardized(spec: &LossSpec) -> bool {
     format!("{:?}", spec.margin).contains("Standardized")
 }
@@ -30,40 +33,40 @@ pub(crate) fn is_straight_through(spec: &LossSpec) -> bool {
     matches!(&spec.margin, Margin::Angle(angle) if angle.gradient == MarginGradient::StraightThrough)
 }
 
-/// Whether a row is clear of all kinks, seen by the twin.
+/// Returns true if a row is away from all kinks, computed by the oracle.
 pub(crate) fn is_smooth(spec: &LossSpec, problem: &Problem, row: usize) -> bool {
     let description = describe(spec, problem, Reduction::Sum, f64::LEAST_SINE);
     let label = problem.label(row).expect("a label") as usize;
     let scores = problem.scores.row(row);
     let s = description.effective_scale();
-    let place = description.place(&batch(spec, problem), row, label);
+    let place = description.row_context(&batch(spec, problem), row, label);
     let u = description.margin.target(scores[label], s, description.geometry, place, None).u;
-    let against = description.threshold(scores[label], place);
+    let threshold = description.threshold(scores[label], place);
     let others = || (0..scores.len()).filter(|&k| k != label).map(|k| scores[k]);
-    let mut negatives: Vec<f64> = others().map(|z| s * description.negatives.modify(z, against).score).collect();
+    let mut negatives: Vec<f64> = others().map(|z| s * description.negatives.modify(z, threshold).score).collect();
     negatives.sort_by(|a, b| b.total_cmp(a));
     let far = |x: f64| x.abs() > CLEAR;
     let relu = spec.comparison.gate() == Gate::Relu;
     let top_stands_out = negatives.len() < 2 || far(negatives[0] - negatives[1]);
-    let compared = match spec.comparison {
+    let clear_of_gate = match spec.comparison {
         Comparison::EachPair { .. } => !relu || negatives.iter().all(|v| far(v - u)),
         Comparison::AgainstZero { .. } => !relu || (far(u) && negatives.iter().all(|v| far(*v))),
         Comparison::Hardest { .. } => top_stands_out && (!relu || far(negatives[0] - u)),
         Comparison::LogSumExp { .. } => !relu || far(softmargin_oracle::smooth::log_sum_exp(&negatives) - u),
     };
-    // Where a negative begins to be modified the loss jumps.
-    let chosen = match spec.negatives {
-        Negatives::Misclassified { .. } => others().all(|z| far(s * (z - against.psi))),
-        Negatives::Curricular { .. } => others().all(|z| far(s * (z - against.plain))),
+    // The loss jumps at the threshold above which a negative is modified.
+    let clear_of_threshold = match spec.negatives {
+        Negatives::Misclassified { .. } => others().all(|z| far(s * (z - threshold.psi))),
+        Negatives::Curricular { .. } => others().all(|z| far(s * (z - threshold.plain))),
         Negatives::DividedAngle { .. } => others().all(is_off_the_poles),
         _ => true,
     };
-    // Incay looks at the largest of the scores themselves.
-    let answered = far(s * (scores[label] - others().fold(f64::NEG_INFINITY, f64::max)));
-    compared
-        && chosen
-        && answered
-        && is_clear_of_ends(spec, problem, row)
+    // Incay depends on the largest unmodified score.
+    let clear_of_ties = far(s * (scores[label] - others().fold(f64::NEG_INFINITY, f64::max)));
+    clear_of_gate
+        && clear_of_threshold
+        && clear_of_ties
+        && is_clear_of_norm_bounds(spec, problem, row)
         && is_clear_of_pi(spec, &description, place, scores[label])
 }
 
@@ -71,14 +74,14 @@ fn is_off_the_poles(cos: f64) -> bool {
     cos.abs() < (1.0 - LEAST_SINE * LEAST_SINE).sqrt()
 }
 
-/// Whether the norm of the embedding is not where a margin value or a term begins to be held.
-fn is_clear_of_ends(spec: &LossSpec, problem: &Problem, row: usize) -> bool {
+/// Returns true if the norm of the embedding is away from the bounds of margin values and regularizers.
+fn is_clear_of_norm_bounds(spec: &LossSpec, problem: &Problem, row: usize) -> bool {
     let Some(norms) = &problem.embedding_norms else { return true };
     let (low, high) = norm_range(spec);
     [low, high].into_iter().all(|end| (norms[row] / end - 1.0).abs() > CLEAR / 2.0)
 }
 
-fn is_clear_of_pi(spec: &LossSpec, description: &Oracle, place: Place, score: f64) -> bool {
+fn is_clear_of_pi(spec: &LossSpec, description: &Oracle, place: RowContext, score: f64) -> bool {
     let Margin::Angle(angle) = &spec.margin else { return true };
     let cos = score / place.radius;
     if !is_off_the_poles(cos) {
@@ -87,16 +90,16 @@ fn is_clear_of_pi(spec: &LossSpec, description: &Oracle, place: Place, score: f6
     let (plus, role) = description.margin.margin_values()[0];
     let phi = angle.times * cos.acos() + plus.at(place, role).value;
     let turns = phi / std::f64::consts::PI;
-    // Piecewise has a kink in its curvature at every multiple of pi, the others at the first; all stop at 0.
+    // Piecewise has a kink in its curvature at every multiple of pi, the others only at pi; all are clamped at 0.
     let nearest = if angle.beyond_pi == BeyondPi::Piecewise { turns.round() } else { 1.0 };
     let clear = CLEAR * angle.times;
     ((turns - nearest) * std::f64::consts::PI).abs() > clear && phi.abs() > clear
 }
 
-/// A problem all rows of which are smooth; rows that are not are drawn anew.
+/// Creates a problem whose rows are all smooth; other rows are drawn again.
 fn smooth_problem(random: &mut Random, spec: &LossSpec, rows: usize, classes: usize) -> Problem {
     let w = random.vector(classes, 0.8, 1.6);
-    // Under the cosine the norm decides margin values and terms alone.
+    // Under the cosine, only margin values and regularizers depend on the norm.
     let (low, high) = if spec.geometry == Geometry::Cosine { norm_range(spec) } else { (1.0, 2.0) };
     let (low, high) = (0.8 * low, 1.25 * high);
     let mut problem = Problem {
@@ -105,7 +108,7 @@ fn smooth_problem(random: &mut Random, spec: &LossSpec, rows: usize, classes: us
         margins: format!("{:?}", spec.margin).contains("PerSample").then(|| random.vector(rows, 0.05, 0.6)),
         ..Problem::new(Array2::zeros((rows, classes)), random.labels(rows, classes))
     };
-    problem.state = Some(some_state(random));
+    problem.state = Some(random_state(random));
     for row in 0..rows {
         let found = (0..10_000).any(|_| {
             let x = random.between(low, high);
@@ -125,7 +128,7 @@ fn smooth_problem(random: &mut Random, spec: &LossSpec, rows: usize, classes: us
     problem
 }
 
-/// The value as a function: the core's own, or the twin's surrogate for a straight-through margin.
+/// Returns the function to differentiate: the core's value, or the oracle's surrogate for parts treated as constants.
 fn value(spec: &LossSpec, loss: &Loss, at: &Problem, reduction: Reduction) -> impl Fn(&Problem) -> f64 {
     let frozen = (is_straight_through(spec) || is_standardized(spec)).then(|| {
         let description = describe(spec, at, reduction, f64::LEAST_SINE);
@@ -141,54 +144,54 @@ fn value(spec: &LossSpec, loss: &Loss, at: &Problem, reduction: Reduction) -> im
     }
 }
 
-/// Compares every gradient of a loss on a problem with differences of its value.
-fn check(gauge: &mut Gauge, place: &str, spec: &LossSpec, problem: &Problem, reduction: Reduction) {
+/// Compares every gradient of a loss with differences of its value.
+fn check(report: &mut ErrorReport, place: &str, spec: &LossSpec, problem: &Problem, reduction: Reduction) {
     let loss = spec.clone().build(problem.classes()).unwrap_or_else(|error| panic!("{place}: {error}"));
     let problem = problem.clone().fitted_to(&loss);
-    let answer = answer::<f64>(&loss, &problem, reduction).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let result = evaluate::<f64>(&loss, &problem, reduction).unwrap_or_else(|error| panic!("{place}: {error}"));
     let value = value(spec, &loss, &problem, reduction);
-    let size = answer.rows.iter().map(|row| row.abs()).sum::<f64>();
+    let size = result.rows.iter().map(|row| row.abs()).sum::<f64>();
     let s = describe(spec, &problem, reduction, f64::LEAST_SINE).effective_scale();
     let mut compare = |what: &str, got: &[f64], at: &[f64], h: f64, put: &dyn Fn(&mut Problem, &[f64])| {
-        let function = |numbers: &[f64]| {
+        let function = |parameters: &[f64]| {
             let mut moved = problem.clone();
-            put(&mut moved, numbers);
+            put(&mut moved, parameters);
             value(&moved)
         };
         let slopes = five_point_difference(function, at, h);
         assert_eq!(got.len(), slopes.len(), "{place}: {what}");
         for (k, (&got, want)) in got.iter().zip(slopes).enumerate() {
-            gauge.check(what, || format!("{place} [{k}]"), got, want, of_difference(want, size, h));
+            report.check(what, || format!("{place} [{k}]"), got, want, of_difference(want, size, h));
         }
     };
     let scores: Vec<f64> = problem.scores.iter().copied().collect();
     let shape = problem.scores.raw_dim();
-    let got: Vec<f64> = answer.scores.iter().copied().collect();
+    let got: Vec<f64> = result.scores.iter().copied().collect();
     compare("scores", &got, &scores, step_of_scores(s), &|moved, v| {
         moved.scores = Array2::from_shape_vec(shape, v.to_vec()).unwrap();
     });
-    if let (Some(got), Some(norms)) = (&answer.embedding_norms, &problem.embedding_norms) {
+    if let (Some(got), Some(norms)) = (&result.embedding_norms, &problem.embedding_norms) {
         compare("embedding norms", got, norms, step_of_scores(s), &|moved, v| {
             moved.embedding_norms = Some(v.to_vec());
         });
     }
-    if let (Some(got), Some(norms)) = (&answer.weight_norms, &problem.weight_norms) {
+    if let (Some(got), Some(norms)) = (&result.weight_norms, &problem.weight_norms) {
         compare("weight norms", got, norms, step_of_scores(s), &|moved, v| moved.weight_norms = Some(v.to_vec()));
     }
     if let Some(scale) = problem.scale {
-        // Scores up to about 2: the scaled ones move by no more than under a step of a score.
-        compare("scale", &[answer.scale], &[scale], STEP / 4.0, &|moved, v| moved.scale = Some(v[0]));
+        // Scores are at most about 2, so scaled scores move no further than by a step of a score.
+        compare("scale", &[result.scale], &[scale], STEP / 4.0, &|moved, v| moved.scale = Some(v[0]));
     }
     if let Some(radius) = problem.radius {
-        compare("radius", &[answer.radius], &[radius], STEP, &|moved, v| moved.radius = Some(v[0]));
+        compare("radius", &[result.radius], &[radius], STEP, &|moved, v| moved.radius = Some(v[0]));
     }
 }
 
-/// The scale as a learned one that stands inside its range, where the loss can learn it.
+/// Returns the loss with a learned scale inside its range, if the loss supports a learned scale.
 fn learnable(spec: &LossSpec, problem: &mut Problem) -> LossSpec {
     let initial = spec.scale.initial();
     let learned = spec.clone().with_scale(Scale::Learned { initial, min: initial / 4.0, max: initial * 4.0 });
-    if !is_sound(&learned) {
+    if !is_accepted(&learned) {
         return spec.clone();
     }
     problem.scale = Some(initial * 1.125);
@@ -196,24 +199,24 @@ fn learnable(spec: &LossSpec, problem: &mut Problem) -> LossSpec {
 }
 
 #[test]
-fn every_margin_with_every_comparison() {
-    let mut gauge = Gauge::new("gradients");
+fn gradients_of_every_margin_and_comparison_agree_with_differences() {
+    let mut report = ErrorReport::new("gradients");
     let mut random = Random::new(11);
     let mut losses = 0;
     for geometry in geometries() {
         for margin in margins(4) {
             for comparison in comparisons() {
                 let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
-                let mut spec = bare(geometry, scale, margin.clone(), comparison);
-                spec.negatives = some_negatives(geometry, losses);
+                let mut spec = plain_spec(geometry, scale, margin.clone(), comparison);
+                spec.negatives = cycled_negatives(geometry, losses);
                 let ring = Regularizer::Ring { weight: 0.25, radius: 1.0 };
                 let magnitude = Regularizer::Magnitude { weight: 2.0, low: 1.0, high: 2.0 };
                 let incay = Regularizer::FeatureIncay { weight: 0.25 };
                 spec.regularizer = [None, Some(ring), Some(incay), Some(magnitude)][losses % 4];
-                if !is_sound(&spec) {
+                if !is_accepted(&spec) {
                     spec.regularizer = None;
                 }
-                if !is_sound(&spec) {
+                if !is_accepted(&spec) {
                     continue;
                 }
                 losses += 1;
@@ -226,15 +229,15 @@ fn every_margin_with_every_comparison() {
                     problem.radius = Some(1.25);
                 }
                 let reduction = [Reduction::Sum, Reduction::Mean][losses % 2];
-                check(&mut gauge, &format!("{spec:?} {problem:?}"), &spec, &problem, reduction);
+                check(&mut report, &format!("{spec:?} {problem:?}"), &spec, &problem, reduction);
             }
         }
     }
     println!("gradients: {losses} losses");
-    gauge.finish(50_000);
+    report.finish(50_000);
 }
 
-/// The names of the presets whose gradients are compared here; `coverage.rs` asks for them.
+/// Returns the presets whose gradients are compared; `preset_coverage.rs` checks that none is missing.
 pub(crate) fn preset_entries() -> Vec<(&'static str, LossSpec)> {
     let presets = [
         "cross-entropy",
@@ -263,14 +266,15 @@ pub(crate) fn preset_entries() -> Vec<(&'static str, LossSpec)> {
     presets.map(|name| (name, spec_of(presets::find(name).expect("a preset"), 5))).to_vec()
 }
 
-/// Of the states only the step may change a row that was found to be smooth: annealing only turns its kinks down.
+/// Returns true if the margin is annealed. For these the step of a smooth row may change, because annealing only weakens
+/// kinks.
 fn is_annealed(spec: &LossSpec) -> bool {
     matches!(&spec.margin, Margin::Angle(angle) if angle.anneal.is_some())
 }
 
 #[test]
-fn every_preset() {
-    let mut gauge = Gauge::new("gradients of presets");
+fn gradients_of_every_preset_agree_with_differences() {
+    let mut report = ErrorReport::new("gradients of presets");
     let mut random = Random::new(12);
     for (name, preset) in preset_entries() {
         for turn in 0..24 {
@@ -295,15 +299,15 @@ fn every_preset() {
                 problem.state = Some(state([0, 10, 2000, 100_000][turn % 4]));
             }
             let reduction = [Reduction::Mean, Reduction::Sum, Reduction::None][turn % 3];
-            check(&mut gauge, &format!("{name} {problem:?}"), &spec, &problem, reduction);
+            check(&mut report, &format!("{name} {problem:?}"), &spec, &problem, reduction);
         }
     }
-    gauge.finish(5_000);
+    report.finish(5_000);
 }
 
 #[test]
-fn soft_targets() {
-    let mut gauge = Gauge::new("gradients of soft targets");
+fn gradients_with_soft_targets_agree_with_differences() {
+    let mut report = ErrorReport::new("gradients of soft targets");
     let mut random = Random::new(13);
     for comparison in comparisons() {
         let spec = presets::find("normface").unwrap().spec().with_comparison(comparison);
@@ -316,8 +320,8 @@ fn soft_targets() {
             let mut problem = Problem::soft(scores, random.distributions(4, 5));
             problem.scale = Some(6.0);
             problem.sample_weights = Some(random.vector(4, 0.25, 2.0));
-            check(&mut gauge, &format!("{spec:?} {problem:?}"), &spec, &problem, reduction);
+            check(&mut report, &format!("{spec:?} {problem:?}"), &spec, &problem, reduction);
         }
     }
-    gauge.finish(160);
+    report.finish(160);
 }

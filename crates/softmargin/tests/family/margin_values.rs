@@ -1,11 +1,11 @@
-//! How much margin a row has: by draw, by frequency, by norm; and the averages that are kept from step to step.
+//! Margin values of the rows (drawn, from class frequency, from the norm), and the running averages of the state.
 
-use crate::gauge::Gauge;
-use crate::grid::{class_counts, problem_of, spec_of};
-use crate::problem::{Aim, Owned, Problem, Random, answer, some_state, state};
-use crate::properties::ask;
+use crate::combinations::{class_counts, problem_of, spec_of};
+use crate::error_report::ErrorReport;
+use crate::oracle_description::{batch, describe, oracle_state};
+use crate::problem::{Owned, Problem, ProblemTargets, Random, evaluate, random_state, state};
+use crate::properties::evaluate_f64;
 use crate::tolerances::PLAIN;
-use crate::twin::{batch, describe, memory};
 use ndarray::Array2;
 use softmargin::random::{Generator, Purpose};
 use softmargin::rows::Learned;
@@ -18,29 +18,29 @@ fn spec(name: &str) -> LossSpec {
     spec_of(presets::find(name).unwrap(), 4)
 }
 
-/// Rows of cosines for four classes.
+/// Returns a problem of random cosines for four classes.
 fn cosines(rows: usize) -> Problem {
     let mut random = Random::new(81);
     let labels = random.labels(rows, 4);
     Problem::new(random.matrix(rows, 4, -0.9, 0.9), labels)
 }
 
-/// What the rows of a problem have of margin.
+/// Margin values of the rows of a problem, and their derivatives with respect to the norm.
 #[derive(Debug)]
-struct Found {
-    /// Of a margin on the score, or `plus`.
+struct RowMargins {
+    /// Value of a margin on the score, or `plus`.
     value: Vec<f64>,
     minus: Vec<f64>,
     value_derivative: Vec<f64>,
     minus_derivative: Vec<f64>,
 }
 
-fn margin_values(spec: &LossSpec, problem: &Problem) -> Found {
+fn margin_values(spec: &LossSpec, problem: &Problem) -> RowMargins {
     let loss = spec.clone().build(4).unwrap();
     let problem = problem.clone().fitted_to(&loss);
     let plan = loss.plan(&Owned::<f64>::of(&problem).rows(), Learned::default()).unwrap();
     let of_rows = |of: &dyn Fn(usize) -> f64| (0..plan.count()).map(of).collect();
-    Found {
+    RowMargins {
         value: of_rows(&|row| plan.margin_values(row)[0]),
         minus: of_rows(&|row| plan.margin_values(row)[1]),
         value_derivative: of_rows(&|row| plan.margin_derivatives(row)[0]),
@@ -48,41 +48,42 @@ fn margin_values(spec: &LossSpec, problem: &Problem) -> Found {
     }
 }
 
-/// The loss where the margin values that were found are given with the batch.
-fn with_values_given(spec: &LossSpec, problem: &Problem, values: &Found) -> f64 {
-    let mut given = spec.clone();
-    match &mut given.margin {
+/// Returns the loss with these margin values as per-sample values.
+fn loss_with_per_sample_values(spec: &LossSpec, problem: &Problem, margins: &RowMargins) -> f64 {
+    let mut per_sample = spec.clone();
+    match &mut per_sample.margin {
         Margin::Score { value } => *value = MarginValue::PerSample,
         Margin::Angle(angle) => angle.plus = MarginValue::PerSample,
         _ => panic!("a margin"),
     }
-    ask(&given, &Problem { margins: Some(values.value.clone()), ..problem.clone() }, Reduction::Sum).total
+    evaluate_f64(&per_sample, &Problem { margins: Some(margins.value.clone()), ..problem.clone() }, Reduction::Sum)
+        .total
 }
 
 #[test]
-fn draws_are_functions_of_seed_step_and_row() {
+fn draws_depend_only_on_seed_step_and_row() {
     for name in ["elasticface", "elasticface-cos"] {
         let spec = spec(name);
         let at = |rows, state: LossState| margin_values(&spec, &Problem { state: Some(state), ..cosines(rows) }).value;
         let first = at(64, state(5).with_seed(9));
-        assert_eq!(first, at(64, state(5).with_seed(9)), "{name}: the same each time");
-        assert_eq!(first[..10], at(10, state(5).with_seed(9)), "{name}: whatever rows follow");
+        assert_eq!(first, at(64, state(5).with_seed(9)), "{name}: draws are not reproducible");
+        assert_eq!(first[..10], at(10, state(5).with_seed(9)), "{name}: draws depend on later rows");
         assert!(first != at(64, state(6).with_seed(9)) && first != at(64, state(5).with_seed(8)), "{name}");
         let distinct: std::collections::BTreeSet<u64> = first.iter().map(|m| m.to_bits()).collect();
-        assert_eq!(distinct.len(), 64, "{name}: each row its own");
+        assert_eq!(distinct.len(), 64, "{name}: rows share draws");
         let mut stream = Generator::new(9, Purpose::Margins, 5);
         let mean = presets::find(name).unwrap().default_margin()[0];
         let want: Vec<f64> = first.iter().map(|_| mean + 0.0125 * stream.normal()).collect();
         assert_eq!(first, want, "{name}");
-        // The loss with the same numbers given.
+        // The same values as per-sample margins give the same loss.
         let problem = Problem { state: Some(state(5).with_seed(9)), ..cosines(64) };
-        let drawn = ask(&spec, &problem, Reduction::Sum).total;
-        assert_eq!(drawn, with_values_given(&spec, &problem, &margin_values(&spec, &problem)), "{name}");
+        let drawn = evaluate_f64(&spec, &problem, Reduction::Sum).total;
+        assert_eq!(drawn, loss_with_per_sample_values(&spec, &problem, &margin_values(&spec, &problem)), "{name}");
     }
 }
 
 #[test]
-fn draws_stay_in_the_range_of_their_margin_value() {
+fn drawn_margin_values_stay_in_their_range() {
     let wide = |margin| spec("arcface").with_margin(margin);
     let plus = MarginValue::Drawn { mean: Radians(1.5), std: Radians(100.0) };
     let Margin::Angle(arcface) = spec("arcface").margin else { panic!("an angle") };
@@ -103,11 +104,11 @@ fn draws_stay_in_the_range_of_their_margin_value() {
 }
 
 #[test]
-fn rare_classes_have_the_larger_margin() {
+fn rarer_classes_have_larger_margins() {
     let ldam = presets::find("ldam").unwrap().spec();
     assert!(ldam.needs_class_counts() && !spec("ldam").needs_class_counts() && !spec("arcface").needs_class_counts());
     let counted = |counts: &[u64]| ldam.clone().with_class_counts(counts);
-    let problem = Problem { aim: Aim::Labels(vec![0, 1, 2, 3]), ..cosines(4) };
+    let problem = Problem { targets: ProblemTargets::Labels(vec![0, 1, 2, 3]), ..cosines(4) };
     let at = |counts: &[u64]| margin_values(&counted(counts), &problem).value;
     for (found, want) in at(&[16, 1, 0, 81]).into_iter().zip([0.25, 0.5, 0.5, 0.5 / 3.0]) {
         assert!((found - want).abs() <= PLAIN, "{found}, expected {want}");
@@ -116,43 +117,55 @@ fn rare_classes_have_the_larger_margin() {
     assert_eq!(at(&[0; 4]), [0.5; 4]);
     assert_eq!(at(&[u64::MAX, 1, 1, 1])[1], 0.5);
     let other = counted(&class_counts(4)).with_class_counts(&[1; 4]);
-    assert_eq!(margin_values(&other, &problem).value, [0.5; 4], "other counts take the place of the first");
+    assert_eq!(margin_values(&other, &problem).value, [0.5; 4], "new counts replace the earlier ones");
     let error = ldam.clone().build(4).unwrap_err();
     assert!(error.subject().ends_with("class-counts") && error.advice().contains("with_class_counts"), "{error}");
     let short = counted(&[1, 2]).build(4).unwrap_err();
     assert!(short.expected().contains("4 counts") && short.found() == "2", "{short}");
-    // The same numbers, class by class.
+    // The same values per class give the same loss.
     let per_class = MarginValue::PerClass(at(&[16, 1, 0, 81]));
-    let by_hand = ldam.clone().with_margin(Margin::Score { value: per_class });
+    let explicit = ldam.clone().with_margin(Margin::Score { value: per_class });
     let counted = counted(&[16, 1, 0, 81]);
-    assert_eq!(ask(&counted, &cosines(20), Reduction::Sum), ask(&by_hand, &cosines(20), Reduction::Sum));
+    assert_eq!(
+        evaluate_f64(&counted, &cosines(20), Reduction::Sum),
+        evaluate_f64(&explicit, &cosines(20), Reduction::Sum)
+    );
 }
 
 #[test]
-fn a_line_between_two_norms() {
+fn linear_margin_values_are_constant_beyond_their_norm_bounds() {
     let problem = |norms: &[f64]| Problem { embedding_norms: Some(norms.to_vec()), ..cosines(norms.len()) };
     let found = margin_values(&spec("magface"), &problem(&[0.0, 5.0, 10.0, 35.0, 60.0, 110.0, 1e6]));
     let want = [0.45, 0.45, 0.45, 0.5375, 0.625, 0.8, 0.8];
     assert!(found.value.iter().zip(want).all(|(m, want)| (m - want).abs() < 1e-15), "{found:?}");
     let slope = found.value_derivative[3];
     assert!((slope - 0.0035).abs() < 1e-17 && found.value_derivative == [0.0, 0.0, 0.0, slope, slope, 0.0, 0.0]);
-    // The margin's part of the radial gradient: none where the norm is held.
-    let bare = spec("magface").with_regularizer(None);
+    // The margin contributes to the radial gradient only between the bounds of the norm.
+    let without_regularizer = spec("magface").with_regularizer(None);
     let norms = [5.0, 60.0, 200.0];
-    let answer = ask(&bare, &problem(&norms), Reduction::Sum).embedding_norms.unwrap();
-    assert!(answer[0] == 0.0 && answer[1] > 0.0 && answer[2] == 0.0, "{answer:?}");
-    // The term's part.
-    let term = spec("magface").with_margin(Margin::None);
-    let of_term = ask(&term, &problem(&[5.0, 10.0, 60.0, 110.0, 200.0]), Reduction::Sum).embedding_norms.unwrap();
+    let result = evaluate_f64(&without_regularizer, &problem(&norms), Reduction::Sum).embedding_norms.unwrap();
+    assert!(result[0] == 0.0 && result[1] > 0.0 && result[2] == 0.0, "{result:?}");
+    // So does the regularizer.
+    let without_margin = spec("magface").with_margin(Margin::None);
+    let regularizer_gradient =
+        evaluate_f64(&without_margin, &problem(&[5.0, 10.0, 60.0, 110.0, 200.0]), Reduction::Sum)
+            .embedding_norms
+            .unwrap();
     let inside = 20.0 * (1.0 / 110.0_f64.powi(2) - 1.0 / 60.0_f64.powi(2));
-    assert!(of_term[0] == 0.0 && of_term[1] == 0.0 && of_term[3] == 0.0 && of_term[4] == 0.0, "{of_term:?}");
-    assert!((of_term[2] - inside).abs() < 1e-15 && inside < 0.0, "{of_term:?}");
-    // The straight-through gradient takes the margin for a constant.
-    let mut through = bare;
-    let Margin::Angle(angle) = &mut through.margin else { panic!("an angle") };
+    assert!(
+        regularizer_gradient[0] == 0.0
+            && regularizer_gradient[1] == 0.0
+            && regularizer_gradient[3] == 0.0
+            && regularizer_gradient[4] == 0.0,
+        "{regularizer_gradient:?}"
+    );
+    assert!((regularizer_gradient[2] - inside).abs() < 1e-15 && inside < 0.0, "{regularizer_gradient:?}");
+    // The straight-through gradient treats the margin as a constant.
+    let mut straight_through = without_regularizer;
+    let Margin::Angle(angle) = &mut straight_through.margin else { panic!("an angle") };
     angle.gradient = MarginGradient::StraightThrough;
-    let answer = ask(&through, &problem(&norms), Reduction::Sum).embedding_norms.unwrap();
-    assert_eq!(answer, [0.0; 3]);
+    let result = evaluate_f64(&straight_through, &problem(&norms), Reduction::Sum).embedding_norms.unwrap();
+    assert_eq!(result, [0.0; 3]);
 }
 
 #[test]
@@ -174,43 +187,47 @@ fn a_standardized_norm_moves_the_margin_from_angle_to_cosine() {
     assert!(found.value_derivative.iter().chain(&found.minus_derivative).all(|slope| *slope == 0.0));
     let row = |theta: f64, norm: f64| {
         let problem = Problem::row(&[theta.cos(), 0.0, -1.0, -1.0], 0);
-        ask(&spec("adaface"), &with_norms(&[norm], problem), Reduction::Sum)
+        evaluate_f64(&spec("adaface"), &with_norms(&[norm], problem), Reduction::Sum)
     };
     let clipped = row(0.1, 100.0);
-    assert_eq!(clipped.scores[[0, 0]], 0.0, "an angle of 0.1 less 0.4 is held at 0");
+    assert_eq!(clipped.scores[[0, 0]], 0.0, "an angle of 0.1 - 0.4 is clamped to 0");
     assert_eq!(clipped.rows, row(0.2, 100.0).rows);
     let beyond = row(3.1, 0.01);
-    assert_eq!((beyond.scores[[0, 0]], &beyond.rows), (0.0, &row(3.0, 0.01).rows), "one past pi at pi");
+    assert_eq!(
+        (beyond.scores[[0, 0]], &beyond.rows),
+        (0.0, &row(3.0, 0.01).rows),
+        "an angle beyond pi is clamped to pi"
+    );
     assert!(row(1.0, 100.0).scores[[0, 0]] < 0.0);
 }
 
-/// What an average becomes, written out.
-fn averaged(momentum: f64, new: f64, old: f64) -> f64 {
+/// Returns the updated running average.
+fn running_average(momentum: f64, new: f64, old: f64) -> f64 {
     momentum * new + (1.0 - momentum) * old
 }
 
 #[test]
-fn averages_follow_the_rows_that_count() {
+fn running_averages_use_only_valid_rows() {
     let near = |got: f64, want: f64| assert!((got - want).abs() <= PLAIN * want.abs(), "{got}, expected {want}");
     let loss = spec("adaface").with_ignored_label(-1).build(4).unwrap();
     let mut problem = cosines(5);
-    problem.aim = Aim::Labels(vec![0, 1, -1, 3, 2]);
+    problem.targets = ProblemTargets::Labels(vec![0, 1, -1, 3, 2]);
     problem.sample_weights = Some(vec![1.0, 5.0, 1.0, 0.0, 0.5]);
-    // Held from 0.001 to 100; the ignored row and the one of weight 0 do not count, and the others count once each.
+    // Norms are clamped to 0.001 to 100. The ignored row and the row of weight 0 are excluded; the others have equal weight.
     problem.embedding_norms = Some(vec![250.0, 0.0, 7.0, 8.0, 40.0]);
     let mut found = loss.initial_state().unwrap();
     loss.update(&mut found, &Owned::<f64>::of(&problem).batch()).unwrap();
-    let kept = [100.0, 0.001, 40.0];
-    let mean = kept.iter().sum::<f64>() / 3.0;
-    let std = (kept.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
-    near(found.norm_mean, averaged(0.01, mean, 20.0));
-    near(found.norm_std, averaged(0.01, std, 100.0));
+    let clamped = [100.0, 0.001, 40.0];
+    let mean = clamped.iter().sum::<f64>() / 3.0;
+    let std = (clamped.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    near(found.norm_mean, running_average(0.01, mean, 20.0));
+    near(found.norm_std, running_average(0.01, std, 100.0));
     assert_eq!((found.step, found.target_mean), (0, 0.0));
-    // One row has no deviation; no row has nothing.
+    // One row updates only the mean; without valid rows nothing changes.
     let one = Problem { sample_weights: Some(vec![0.0, 0.0, 0.0, 0.0, 1.0]), ..problem.clone() };
     let mut found = loss.initial_state().unwrap();
     loss.update(&mut found, &Owned::<f64>::of(&one).batch()).unwrap();
-    near(found.norm_mean, averaged(0.01, 40.0, 20.0));
+    near(found.norm_mean, running_average(0.01, 40.0, 20.0));
     assert_eq!(found.norm_std, 100.0);
     let empty = Problem { embedding_norms: Some(Vec::new()), ..Problem::new(Array2::zeros((0, 4)), Vec::new()) };
     for none in [Problem { sample_weights: Some(vec![0.0; 5]), ..problem }, empty] {
@@ -221,7 +238,7 @@ fn averages_follow_the_rows_that_count() {
 }
 
 #[test]
-fn the_average_cosine_of_the_targets() {
+fn the_running_mean_of_target_cosines_is_updated() {
     let loss = spec("curricularface").build(4).unwrap();
     let problem = cosines(6);
     let of_target = |row: usize| problem.scores[[row, problem.label(row).unwrap() as usize]];
@@ -229,17 +246,17 @@ fn the_average_cosine_of_the_targets() {
     let mut want = 0.0;
     for _ in 0..3 {
         loss.update(&mut found, &Owned::<f64>::of(&problem).batch()).unwrap();
-        want = averaged(0.01, (0..6).map(of_target).sum::<f64>() / 6.0, want);
+        want = running_average(0.01, (0..6).map(of_target).sum::<f64>() / 6.0, want);
         assert!((found.target_mean - want).abs() <= PLAIN);
     }
-    // The scores of the targets alone, in a column, are enough.
+    // A column with the targets' scores alone gives the same update.
     let owned = Owned::<f64>::of(&problem);
     let column = Array2::from_shape_fn((6, 1), |(row, _)| of_target(row));
     let (mut whole, mut alone) = (state(3), state(3));
     loss.update(&mut whole, &owned.batch()).unwrap();
     loss.update(&mut alone, &owned.batch_on(column.broadcast((6, 4)).unwrap())).unwrap();
     assert_eq!(whole, alone);
-    // Infinite scores have no part; NaN is an error, and leaves the state.
+    // Infinite scores are excluded; NaN is an error that leaves the state unchanged.
     let mut masked = problem.clone();
     masked.scores.row_mut(0).fill(f64::NEG_INFINITY);
     let mut found = loss.initial_state().unwrap();
@@ -252,8 +269,8 @@ fn the_average_cosine_of_the_targets() {
 }
 
 #[test]
-fn averages_agree_with_the_twin() {
-    let mut gauge = Gauge::new("averages");
+fn running_averages_agree_with_the_oracle() {
+    let mut report = ErrorReport::new("averages");
     let mut random = Random::new(82);
     let usual = NormMargin::Standardized { value: 0.3, concentration: 0.5, momentum: 0.25 };
     for preset in presets::all() {
@@ -266,69 +283,72 @@ fn averages_agree_with_the_twin() {
             let loss = spec.clone().build(4).unwrap();
             let rows = random.below(9);
             let problem = problem_of(&mut random, &spec, rows, 4).fitted_to(&loss);
-            let problem = Problem { state: Some(some_state(&mut random)), ..problem };
+            let problem = Problem { state: Some(random_state(&mut random)), ..problem };
             let before = problem.state.clone().unwrap();
             let mut found = before.clone();
             loss.update(&mut found, &Owned::<f64>::of(&problem).batch()).unwrap();
             let description = describe(&spec, &problem, Reduction::Sum, f64::LEAST_SINE);
-            let want = if rows == 0 { memory(&before) } else { description.update(&batch(&spec, &problem)).unwrap() };
+            let want =
+                if rows == 0 { oracle_state(&before) } else { description.update(&batch(&spec, &problem)).unwrap() };
             assert_eq!((found.step, found.seed), (want.step, want.seed));
             let sizes = [1.0, 130.0, 130.0];
             let found = [found.target_mean, found.norm_mean, found.norm_std];
             let want = [want.target_mean, want.norm_mean, want.norm_std];
             for ((got, want), size) in found.into_iter().zip(want).zip(sizes) {
-                gauge.check("average", || format!("{} {problem:?}", preset.name), got, want, PLAIN * size);
+                report.check("average", || format!("{} {problem:?}", preset.name), got, want, PLAIN * size);
             }
         }
     }
-    gauge.finish(1_000);
+    report.finish(1_000);
 }
 
 #[test]
-fn states_that_no_training_makes_are_refused() {
+fn invalid_states_are_rejected() {
     let loss = spec("adaface").build(4).unwrap();
     let problem = Problem { embedding_norms: Some(vec![20.0; 3]), ..cosines(3) };
     let with = |change: fn(&mut LossState)| {
         let mut bad = state(0);
         change(&mut bad);
-        let refused = answer::<f64>(&loss, &Problem { state: Some(bad.clone()), ..problem.clone() }, Reduction::Mean);
+        let rejected =
+            evaluate::<f64>(&loss, &Problem { state: Some(bad.clone()), ..problem.clone() }, Reduction::Mean);
         assert!(loss.update(&mut bad, &Owned::<f64>::of(&problem).batch()).is_err());
-        refused.unwrap_err().subject().to_owned()
+        rejected.unwrap_err().subject().to_owned()
     };
     assert_eq!(with(|state| state.norm_mean = f64::NAN), "state.norm-mean");
     assert_eq!(with(|state| state.norm_std = -1.0), "state.norm-std");
     assert_eq!(with(|state| state.target_mean = f64::INFINITY), "state.target-mean");
-    // What a loss needs is asked for by update too; the state itself need not come with the batch.
+    // `update` requires the inputs that the loss needs, except the state, which is its argument.
     let mut fine = state(0);
     let error = loss.update(&mut fine, &Owned::<f64>::of(&cosines(3)).batch()).unwrap_err();
     assert_eq!((error.subject(), fine), ("embedding norms", state(0)));
 }
 
 #[test]
-fn margin_values_are_0_where_nothing_is_taken() {
+fn margin_values_are_0_without_a_margin_and_in_ignored_rows() {
     let none = margin_values(&spec("arcface").with_margin(Margin::None), &cosines(3));
     assert_eq!((none.value, none.minus), (vec![0.0; 3], vec![0.0; 3]));
     let spec = spec("ldam").with_ignored_label(2);
-    let problem = Problem { aim: Aim::Labels(vec![2, 1, 2]), ..cosines(3) };
+    let problem = Problem { targets: ProblemTargets::Labels(vec![2, 1, 2]), ..cosines(3) };
     assert_eq!(margin_values(&spec, &problem).value, [0.0, 0.5, 0.0]);
 }
 
 #[test]
-fn norms_decide_under_every_geometry() {
+fn margin_values_from_the_norm_work_under_every_geometry() {
     let value = NormMargin::Linear { low: 0.1, high: 0.4, norm_low: 1.0, norm_high: 3.0 };
     for geometry in [Geometry::UnitWeights, Geometry::InnerProduct { bias: true, temperature: 0.5 }] {
         let margin = Margin::Score { value: MarginValue::FromNorm(value) };
         assert!(margin.is_from_norm() && !Margin::score(0.3).is_from_norm());
         let spec = presets::find("cross-entropy").unwrap().spec().with_geometry(geometry).with_margin(margin);
         let problem = Problem { embedding_norms: Some(vec![2.0]), ..Problem::row(&[0.5, 0.75, -1.0, 0.0], 0) };
-        let answer = ask(&spec, &problem, Reduction::Sum);
-        let want = -answer.scores[[0, 0]] * 0.15;
-        assert!((answer.embedding_norms.unwrap()[0] - want).abs() <= PLAIN, "{spec:?}");
+        let result = evaluate_f64(&spec, &problem, Reduction::Sum);
+        let want = -result.scores[[0, 0]] * 0.15;
+        assert!((result.embedding_norms.unwrap()[0] - want).abs() <= PLAIN, "{spec:?}");
     }
-    // The slopes of margin and term add up.
+    // The gradients of margin and regularizer add up.
     let both = spec("magface").with_regularizer(Regularizer::Ring { weight: 1.0, radius: 0.0 });
     let problem = Problem { embedding_norms: Some(vec![60.0]), ..Problem::row(&[0.5, 0.1, 0.0, 0.2], 0) };
     let margin = spec("magface").with_regularizer(None);
-    let [sum, part] = [both, margin].map(|spec| ask(&spec, &problem, Reduction::Sum).embedding_norms.unwrap()[0]);
+    let [sum, part] =
+        [both, margin].map(|spec| evaluate_f64(&spec, &problem, Reduction::Sum).embedding_norms.unwrap()[0]);
     assert!((sum - part - 60.0).abs() < 1e-12);
 }

@@ -1,8 +1,8 @@
-//! Laws of margins: neutral ones, angles beyond pi, annealing.
+//! Properties of margins: neutral margins, angles beyond pi, annealing.
 
-use crate::grid::{class_counts, comparisons, geometries, is_sound, problem, spec_of};
-use crate::problem::{Owned, Problem, Random, answer, bits, matrix_bits, state};
-use crate::properties::{ask, with};
+use crate::combinations::{class_counts, comparisons, geometries, is_accepted, problem, spec_of};
+use crate::problem::{Owned, Problem, Random, bits, evaluate, matrix_bits, state};
+use crate::properties::{evaluate_f64, with};
 use crate::tolerances::{Precision, V};
 use softmargin::{
     AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, LossState, Margin, MarginGradient,
@@ -13,7 +13,7 @@ use softmargin::{
 const FLAT: NormMargin = NormMargin::Linear { low: 0.0, high: 0.0, norm_low: 1.0, norm_high: 2.0 };
 const OFF: NormMargin = NormMargin::Standardized { value: 0.0, concentration: 0.333, momentum: 0.01 };
 
-/// Margin values that change nothing.
+/// Returns margins that leave the scores unchanged.
 fn neutral_margins(classes: usize) -> Vec<Margin> {
     let zeros = || vec![0.0; classes];
     let mut all = vec![
@@ -51,18 +51,18 @@ fn neutral_margins(classes: usize) -> Vec<Margin> {
 }
 
 #[test]
-fn a_neutral_margin_gives_the_bits_of_none() {
+fn a_neutral_margin_gives_bitwise_identical_results_to_no_margin() {
     let mut random = Random::new(34);
     let mut compared = 0;
     for geometry in geometries().into_iter().filter(|geometry| !geometry.has_bias()) {
         for comparison in comparisons() {
             let scale = Scale::fixed(13.7);
             let none = with(comparison).with_geometry(geometry).with_scale(scale);
-            if !is_sound(&none) {
+            if !is_accepted(&none) {
                 continue;
             }
             let mut problem = problem(&mut random, geometry, 5, 6);
-            // The poles too, where an exact slope has its floor.
+            // Include the poles, where the sine in the exact derivative is bounded below.
             problem.scores[[0, 0]] = problem.embedding_norms.as_ref().unwrap()[0];
             problem.scores[[0, 0]] = if geometry == Geometry::Cosine { -1.0 } else { problem.scores[[0, 0]] * 0.25 };
             problem.state = Some(state(5000));
@@ -70,33 +70,33 @@ fn a_neutral_margin_gives_the_bits_of_none() {
                 let per_sample = format!("{margin:?}").contains("PerSample");
                 let spec = none.clone().with_margin(margin);
                 for precision in Precision::ALL {
-                    let ask = |spec: &LossSpec, margins: Option<Vec<f64>>| {
+                    let evaluate_f64 = |spec: &LossSpec, margins: Option<Vec<f64>>| {
                         let loss = spec.clone().build(6).unwrap();
                         let problem = Problem { margins, ..problem.clone() }.fitted_to(&loss);
                         match precision {
-                            Precision::F32 => answer::<f32>(&loss, &problem, Reduction::Mean).unwrap(),
-                            Precision::F64 => answer::<f64>(&loss, &problem, Reduction::Mean).unwrap(),
+                            Precision::F32 => evaluate::<f32>(&loss, &problem, Reduction::Mean).unwrap(),
+                            Precision::F64 => evaluate::<f64>(&loss, &problem, Reduction::Mean).unwrap(),
                         }
                     };
-                    let plain = ask(&none, None);
-                    let neutral = ask(&spec, per_sample.then(|| vec![0.0; 5]));
+                    let plain = evaluate_f64(&none, None);
+                    let neutral = evaluate_f64(&spec, per_sample.then(|| vec![0.0; 5]));
                     assert_eq!(bits(&plain.rows), bits(&neutral.rows), "{spec:?}");
                     assert_eq!(plain.total.to_bits(), neutral.total.to_bits(), "{spec:?}");
                     assert_eq!(matrix_bits(&plain.scores), matrix_bits(&neutral.scores), "{spec:?}");
                     assert_eq!(plain.scale.to_bits(), neutral.scale.to_bits(), "{spec:?}");
-                    let by_norms = [&neutral.embedding_norms, &neutral.weight_norms];
-                    assert!(by_norms.into_iter().flatten().flatten().all(|slope| *slope == 0.0), "{spec:?}");
+                    let norm_gradients = [&neutral.embedding_norms, &neutral.weight_norms];
+                    assert!(norm_gradients.into_iter().flatten().flatten().all(|slope| *slope == 0.0), "{spec:?}");
                     compared += 1;
                 }
             }
         }
     }
-    println!("neutral margins: {compared} comparisons bit for bit");
+    println!("neutral margins: {compared} bitwise identical results");
     assert!(compared > 2000);
 }
 
 #[test]
-fn neutral_negatives_give_the_bits_of_plain_ones() {
+fn neutral_negatives_give_bitwise_identical_results_to_plain_ones() {
     let mut random = Random::new(46);
     for comparison in comparisons() {
         let plain = with(comparison).with_geometry(Geometry::Cosine).with_scale(13.7);
@@ -106,23 +106,24 @@ fn neutral_negatives_give_the_bits_of_plain_ones() {
         problem.scores[[3, 5]] = f64::NEG_INFINITY;
         for negatives in [Negatives::Misclassified { factor: 1.0 }, Negatives::DividedAngle { by: 1.0 }] {
             let neutral = plain.clone().with_negatives(negatives);
-            let (a, b) = (ask(&plain, &problem, Reduction::Mean), ask(&neutral, &problem, Reduction::Mean));
+            let (a, b) =
+                (evaluate_f64(&plain, &problem, Reduction::Mean), evaluate_f64(&neutral, &problem, Reduction::Mean));
             assert_eq!((bits(&a.rows), matrix_bits(&a.scores)), (bits(&b.rows), matrix_bits(&b.scores)), "{neutral:?}");
             assert_eq!(a.scale.to_bits(), b.scale.to_bits(), "{neutral:?}");
         }
     }
 }
 
-/// `psi` at an angle: the identity of a gap to a negative at right angles.
+/// Returns `psi` at an angle, measured as the gap to an orthogonal negative under the identity gate.
 fn psi(angle: &AngularMargin, theta: f64) -> f64 {
     let gate = Gate::Identity;
     let spec =
         with(Comparison::Hardest { gate }).with_geometry(Geometry::Cosine).with_margin(Margin::Angle(angle.clone()));
-    -ask(&spec, &Problem::row(&[theta.cos(), 0.0], 0), Reduction::Sum).total
+    -evaluate_f64(&spec, &Problem::row(&[theta.cos(), 0.0], 0), Reduction::Sum).total
 }
 
 #[test]
-fn beyond_pi_as_the_names_say() {
+fn margins_beyond_pi_have_their_documented_shapes() {
     const PI: f64 = std::f64::consts::PI;
     let shapes =
         [(1.0, 0.5, 0.0), (1.0, 0.3, 0.2), (0.9, 0.4, 0.15), (1.5, 0.0, 0.0), (4.0, 0.0, 0.0), (2.5, 0.7, 0.1)];
@@ -172,7 +173,7 @@ fn beyond_pi_as_the_names_say() {
     let jump = psi(&arcface(BeyondPi::Extend), PI - 0.5 + 1e-9);
     assert!((jump + 1.117).abs() < 5e-4, "{jump}");
     let sphereface = AngularMargin { times: 4.0, plus: MarginValue::One(Radians(0.0)), ..arcface(BeyondPi::Piecewise) };
-    assert!((psi(&sphereface, PI) + 7.0).abs() <= 64.0 * V, "from 1 down to -7");
+    assert!((psi(&sphereface, PI) + 7.0).abs() <= 64.0 * V, "four times the angle decreases from 1 to -7");
 }
 
 #[test]
@@ -194,18 +195,18 @@ fn the_state_changes_only_by_update_and_advance() {
             let owned = Owned::<f32>::of(&problem);
             loss.update(&mut steps, &owned.batch()).unwrap();
             assert_eq!(steps != before, ["adaface", "curricularface"].contains(&preset.name), "{}", preset.name);
-            let mut taken_in = steps.clone();
-            answer::<f32>(&loss, &problem, Reduction::Mean).unwrap();
+            let mut expected = steps.clone();
+            evaluate::<f32>(&loss, &problem, Reduction::Mean).unwrap();
             steps.advance();
-            taken_in.step = step + 1;
-            assert_eq!(steps, taken_in);
+            expected.step = step + 1;
+            assert_eq!(steps, expected);
         }
-        // Another state is another loss.
+        // A different state gives a different loss.
         let mut problem = problem(&mut random, preset.spec().geometry, 2, 4);
         problem.scores.fill(0.5);
         let mut at = |state: LossState| {
             problem.state = Some(state);
-            answer::<f64>(&loss, &problem.clone().fitted_to(&loss), Reduction::Mean).unwrap().total
+            evaluate::<f64>(&loss, &problem.clone().fitted_to(&loss), Reduction::Mean).unwrap().total
         };
         let mut later = state(100_000);
         (later.norm_mean, later.target_mean) = (1.0, 0.5);
@@ -214,11 +215,11 @@ fn the_state_changes_only_by_update_and_advance() {
 }
 
 #[test]
-fn annealing_falls_step_by_step() {
+fn annealing_weights_decrease_with_the_step() {
     for name in ["sphereface", "l-softmax"] {
         let Margin::Angle(AngularMargin { anneal: Some(anneal), .. }) = presets::find(name).unwrap().spec().margin
         else {
-            panic!("{name} anneals")
+            panic!("{name} has no annealing")
         };
         assert!((0..4).all(|step| anneal.lambda(step + 1) < anneal.lambda(step)), "{name}");
     }

@@ -1,6 +1,6 @@
-//! Measures of distributions and smooth functions: golden values, laws and refusals.
+//! Measures of distributions and smooth functions: golden values, properties and rejected inputs.
 
-use crate::gauge::Gauge;
+use crate::error_report::ErrorReport;
 use crate::golden::{file, items, list, number};
 use crate::tolerances::{PLAIN, Precision, V};
 use softmargin::measures::{Unit, cross_entropy, entropy, kl_divergence, self_information};
@@ -9,7 +9,7 @@ use softmargin_oracle::central_difference;
 
 #[test]
 fn measures_agree_with_golden_values() {
-    let mut gauge = Gauge::new("measures");
+    let mut report = ErrorReport::new("measures");
     let golden = file("measures");
     for case in items(&golden["cases"]) {
         let name = case["name"].as_str().unwrap();
@@ -17,23 +17,23 @@ fn measures_agree_with_golden_values() {
         let (p, q) = (list(&case["p"]).unwrap(), list(&case["q"]).unwrap());
         for (k, want) in list(&case["self_information"]).unwrap().into_iter().enumerate() {
             let got = self_information(p[k], unit).unwrap();
-            gauge.check("self-information", || format!("{name} [{k}]"), got, want, PLAIN * want);
+            report.check("self-information", || format!("{name} [{k}]"), got, want, PLAIN * want);
         }
         let mut check = |key: &str, got: f64, gap: f64| {
             let want = number(&case[key]);
-            gauge.check(key, || name.to_owned(), got, want, PLAIN * (want + gap));
+            report.check(key, || name.to_owned(), got, want, PLAIN * (want + gap));
         };
         check("entropy", entropy(&p, unit).unwrap(), 0.0);
         check("cross_entropy", cross_entropy(&p, &q, unit).unwrap(), 0.0);
-        // A term p ln(p/q) - p + q of size (p - q)^2 / p is the difference of two numbers of size p - q.
+        // A term p ln(p/q) - p + q of size (p - q)^2 / p is the difference of two values of size p - q.
         let gap = p.iter().zip(&q).map(|(p, q)| (p - q).abs()).fold(0.0, f64::max);
         check("kullback_leibler", kl_divergence(&p, &q, unit).unwrap(), gap);
     }
-    gauge.finish(120);
+    report.finish(120);
 }
 
 #[test]
-fn laws_of_measures() {
+fn measures_satisfy_their_identities() {
     let p = [0.5, 0.25, 0.125, 0.125];
     let q = [0.1, 0.2, 0.3, 0.4];
     for unit in [Unit::Nats, Unit::Bits] {
@@ -54,7 +54,7 @@ fn laws_of_measures() {
 }
 
 #[test]
-fn what_is_no_distribution_is_refused() {
+fn invalid_distributions_are_rejected() {
     let good = [0.5, 0.5];
     for (bad, found) in [
         (vec![], "none"),
@@ -81,13 +81,13 @@ fn what_is_no_distribution_is_refused() {
 
 #[test]
 fn smooth_functions_agree_with_golden_values() {
-    let mut gauge = Gauge::new("smooth");
+    let mut report = ErrorReport::new("smooth");
     let golden = file("smooth");
     for case in items(&golden["vectors"]) {
         let name = case["name"].as_str().unwrap();
         let (z, t) = (list(&case["z"]).unwrap(), number(&case["temperature"]));
         for precision in Precision::ALL {
-            // All is computed in f64 and rounded once.
+            // Everything is computed in f64 and rounded once.
             let (lse, p, ln_p): (f64, Vec<f64>, Vec<f64>) = match precision {
                 Precision::F64 => (
                     smooth::log_sum_exp(&z, t).unwrap(),
@@ -106,13 +106,13 @@ fn smooth_functions_agree_with_golden_values() {
             };
             let finite = z.iter().filter(|z| z.is_finite());
             let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &z| (l.min(z), h.max(z)));
-            // e^d has relative error |d| v for the division by the temperature.
+            // e^d has the relative error |d| v because of the division by the temperature.
             let condition = 1.0 + (high - low) / t;
             let u = precision.unit();
             let least = if precision == Precision::F32 { f64::from(f32::from_bits(1)) } else { 0.0 };
             let mut check = |what: &str, got: f64, want: f64, canceled: f64| {
                 let allowed = 2.0 * u * want.abs() + PLAIN * (condition * want.abs() + canceled) + least;
-                gauge.check(&format!("{what} {precision:?}"), || name.to_owned(), got, want, allowed);
+                report.check(&format!("{what} {precision:?}"), || name.to_owned(), got, want, allowed);
             };
             check("log-sum-exp", lse, number(&case["log_sum_exp"]), high.abs().min(1e300));
             for (got, want) in p.iter().zip(list(&case["softmax"]).unwrap()) {
@@ -122,13 +122,13 @@ fn smooth_functions_agree_with_golden_values() {
                 check("log-softmax", *got, want, 0.0);
             }
         }
-        check_jacobian(&mut gauge, name, case, &z, t);
+        check_jacobian(&mut report, name, case, &z, t);
     }
     for case in items(&golden["scalars"]) {
         let x = number(&case["x"]);
         let mut check = |key: &str, got: f64| {
             let want = number(&case[key]);
-            gauge.check(key, || format!("{x}"), got, want, PLAIN * want);
+            report.check(key, || format!("{x}"), got, want, PLAIN * want);
         };
         check("softplus", smooth::softplus(x));
         check("logistic", smooth::sigmoid(x));
@@ -136,11 +136,11 @@ fn smooth_functions_agree_with_golden_values() {
         check("relu_derivative", smooth::relu_slope(x));
         check("logistic_derivative", smooth::sigmoid(x) * smooth::sigmoid(-x));
     }
-    gauge.finish(300);
+    report.finish(300);
 }
 
-/// The products with unit vectors are the columns of the Jacobian.
-fn check_jacobian(gauge: &mut Gauge, name: &str, case: &serde_json::Value, z: &[f64], t: f64) {
+/// Compares the products with unit vectors, which are the columns of the Jacobian.
+fn check_jacobian(report: &mut ErrorReport, name: &str, case: &serde_json::Value, z: &[f64], t: f64) {
     if case["softmax_jacobian"].is_null() {
         return;
     }
@@ -150,20 +150,20 @@ fn check_jacobian(gauge: &mut Gauge, name: &str, case: &serde_json::Value, z: &[
         direction[i] = 1.0;
         let got = smooth::softmax_gradient(z, t, &direction).unwrap();
         for (j, want) in list(row).unwrap().into_iter().enumerate() {
-            // p_j (g_j - sum g p) loses what 1 - p_i does.
+            // p_j (g_j - sum g p) cancels as 1 - p_i does.
             let allowed = PLAIN * (want.abs() + p[j] / t);
-            gauge.check("softmax gradient", || format!("{name} [{i}, {j}]"), got[j], want, allowed);
+            report.check("softmax gradient", || format!("{name} [{i}, {j}]"), got[j], want, allowed);
         }
         let got = smooth::log_softmax_gradient(z, t, &direction).unwrap();
         for (j, got) in got.into_iter().enumerate() {
             let want = (if i == j { 1.0 } else { 0.0 } - p[j]) / t;
-            gauge.check("log-softmax gradient", || format!("{name} [{i}, {j}]"), got, want, PLAIN / t);
+            report.check("log-softmax gradient", || format!("{name} [{i}, {j}]"), got, want, PLAIN / t);
         }
     }
 }
 
 #[test]
-fn derivatives_of_smooth_functions_are_slopes() {
+fn derivatives_of_smooth_functions_agree_with_differences() {
     let z = [0.3, -1.2, 2.0, 0.9];
     for t in [0.5, 1.0, 3.0] {
         let slope = central_difference(|z| smooth::log_sum_exp(z, t).unwrap(), &z, 1e-5);
@@ -184,7 +184,7 @@ fn derivatives_of_smooth_functions_are_slopes() {
 }
 
 #[test]
-fn edges_of_smooth_functions() {
+fn special_values_of_smooth_functions_are_handled() {
     let (inf, nan) = (f64::INFINITY, f64::NAN);
     assert_eq!(smooth::log_sum_exp::<f64>(&[], 1.0).unwrap(), -inf);
     assert_eq!(smooth::log_sum_exp(&[-inf, -inf], 1.0).unwrap(), -inf);
@@ -215,7 +215,7 @@ fn edges_of_smooth_functions() {
 }
 
 #[test]
-fn bounds_of_smooth_functions() {
+fn smooth_functions_satisfy_their_bounds() {
     let z = [1.0, 2.0, 3.0, 4.0];
     let max = smooth::maximum(&z).unwrap();
     for t in [1e-3, 0.1, 1.0, 10.0] {
@@ -224,13 +224,13 @@ fn bounds_of_smooth_functions() {
         let sum: f64 = smooth::softmax(&z, t).unwrap().iter().sum();
         assert!((sum - 1.0).abs() <= 8.0 * V);
     }
-    assert!((smooth::log_sum_exp(&z, 1e-6).unwrap() - max).abs() < 1e-12, "towards 0 the maximum");
+    assert!((smooth::log_sum_exp(&z, 1e-6).unwrap() - max).abs() < 1e-12, "the limit at temperature 0 is the maximum");
     assert!((smooth::log_sum_exp(&z, 1.0).unwrap() - 4.4402).abs() < 5e-5);
     for x in [-50.0, -1.0, 0.0, 0.5, 40.0] {
         let (hard, soft) = (smooth::relu(x), smooth::softplus(x));
         assert!(hard <= soft && soft <= hard + 2_f64.ln());
     }
-    // In f32 the naive difference of 1e4 and its log-sum-exp is -0.3135.
+    // The naive difference of 1e4 and the log-sum-exp is -0.3135 in f32.
     let sharp = smooth::log_softmax(&[1e4_f32, 9999.0], 1.0).unwrap();
     assert_eq!(sharp[0], -0.313_261_7);
 }

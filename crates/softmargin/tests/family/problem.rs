@@ -1,20 +1,20 @@
-//! Batches in f64 whose numbers are exact in f32 too, and what a loss answers on them in either precision.
+//! Test batches whose f64 values are exact in f32, and their evaluation in either precision.
 
 use ndarray::{Array1, Array2, ArrayView2};
 use softmargin::{Batch, Loss, LossState, Real, Reduction, Result, RowInputs};
 
-/// What the rows are to become.
+/// Targets of a problem: labels or soft targets.
 #[derive(Clone, Debug)]
-pub(crate) enum Aim {
+pub(crate) enum ProblemTargets {
     Labels(Vec<i64>),
     Soft(Array2<f64>),
 }
 
-/// Everything that a batch brings.
+/// All inputs of a batch, in f64.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     pub(crate) scores: Array2<f64>,
-    pub(crate) aim: Aim,
+    pub(crate) targets: ProblemTargets,
     pub(crate) sample_weights: Option<Vec<f64>>,
     pub(crate) margins: Option<Vec<f64>>,
     pub(crate) embedding_norms: Option<Vec<f64>>,
@@ -28,7 +28,7 @@ impl Problem {
     pub(crate) fn new(scores: Array2<f64>, labels: Vec<i64>) -> Self {
         Self {
             scores,
-            aim: Aim::Labels(labels),
+            targets: ProblemTargets::Labels(labels),
             sample_weights: None,
             margins: None,
             embedding_norms: None,
@@ -39,13 +39,13 @@ impl Problem {
         }
     }
 
-    /// One row of scores and its class.
+    /// Creates a problem of one row with a label.
     pub(crate) fn row(scores: &[f64], label: i64) -> Self {
         Self::new(Array2::from_shape_vec((1, scores.len()), scores.to_vec()).unwrap(), vec![label])
     }
 
     pub(crate) fn soft(scores: Array2<f64>, targets: Array2<f64>) -> Self {
-        Self { aim: Aim::Soft(targets), ..Self::new(scores, Vec::new()) }
+        Self { targets: ProblemTargets::Soft(targets), ..Self::new(scores, Vec::new()) }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -57,13 +57,13 @@ impl Problem {
     }
 
     pub(crate) fn label(&self, row: usize) -> Option<i64> {
-        match &self.aim {
-            Aim::Labels(labels) => Some(labels[row]),
-            Aim::Soft(_) => None,
+        match &self.targets {
+            ProblemTargets::Labels(labels) => Some(labels[row]),
+            ProblemTargets::Soft(_) => None,
         }
     }
 
-    /// Keeps the norms that the loss needs, and gives it a state if it has one.
+    /// Removes the inputs that the loss does not need, and adds the initial state if a needed state is missing.
     pub(crate) fn fitted_to(mut self, loss: &Loss) -> Self {
         if !loss.needs_embedding_norms() {
             self.embedding_norms = None;
@@ -76,15 +76,15 @@ impl Problem {
     }
 }
 
-/// The state after so many steps.
+/// Returns the initial state with this step.
 pub(crate) fn state(step: u64) -> LossState {
     let mut state = LossState::default();
     state.step = step;
     state
 }
 
-/// A state that training may have come to.
-pub(crate) fn some_state(random: &mut Random) -> LossState {
+/// Returns a random state as it may occur during training.
+pub(crate) fn random_state(random: &mut Random) -> LossState {
     let mut state = state([0, 1, 100, 3000][random.below(4)]).with_seed(random.bits() >> 12);
     state.target_mean = random.between(-0.2, 0.9);
     state.norm_mean = random.between(10.0, 40.0);
@@ -92,7 +92,7 @@ pub(crate) fn some_state(random: &mut Random) -> LossState {
     state
 }
 
-/// A problem in one precision, owned.
+/// A problem in one precision that owns its arrays.
 pub(crate) struct Owned<F> {
     pub(crate) scores: Array2<F>,
     labels: Array1<i64>,
@@ -108,12 +108,12 @@ pub(crate) struct Owned<F> {
 
 impl<F: Real> Owned<F> {
     pub(crate) fn of(problem: &Problem) -> Self {
-        let vector = |numbers: &Option<Vec<f64>>| {
-            numbers.as_ref().map(|numbers| numbers.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>())
+        let vector = |values: &Option<Vec<f64>>| {
+            values.as_ref().map(|values| values.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>())
         };
-        let (labels, soft) = match &problem.aim {
-            Aim::Labels(labels) => (Array1::from(labels.clone()), None),
-            Aim::Soft(targets) => (Array1::zeros(0), Some(targets.mapv(F::round_from))),
+        let (labels, soft) = match &problem.targets {
+            ProblemTargets::Labels(labels) => (Array1::from(labels.clone()), None),
+            ProblemTargets::Soft(targets) => (Array1::zeros(0), Some(targets.mapv(F::round_from))),
         };
         Self {
             scores: problem.scores.mapv(F::round_from),
@@ -133,7 +133,7 @@ impl<F: Real> Owned<F> {
         self.batch_on(self.scores.view())
     }
 
-    /// The same batch with scores that lie elsewhere.
+    /// Returns the same batch with other scores.
     pub(crate) fn batch_on<'a>(&'a self, scores: ArrayView2<'a, F>) -> Batch<'a, F> {
         let mut batch = Batch::new(scores, self.rows());
         if let Some(scale) = self.scale {
@@ -145,7 +145,7 @@ impl<F: Real> Owned<F> {
         batch
     }
 
-    /// The inputs of the rows.
+    /// Returns the inputs of the rows.
     pub(crate) fn rows(&self) -> RowInputs<'_, F> {
         let mut rows = match &self.soft {
             Some(soft) => RowInputs::soft(soft.view()),
@@ -170,9 +170,9 @@ impl<F: Real> Owned<F> {
     }
 }
 
-/// What a loss says of a problem, widened.
+/// Loss and gradients of a problem, converted to f64.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct Evaluation {
     pub(crate) rows: Vec<f64>,
     pub(crate) total: f64,
     pub(crate) weight: f64,
@@ -184,26 +184,32 @@ pub(crate) struct Answer {
     pub(crate) weight_norms: Option<Vec<f64>>,
 }
 
-fn widened<F: Real>(numbers: &Array1<F>) -> Vec<f64> {
-    numbers.iter().map(|v| v.widen()).collect()
+fn widened<F: Real>(values: &Array1<F>) -> Vec<f64> {
+    values.iter().map(|v| v.widen()).collect()
 }
 
-/// Value and gradients; also checks that the three ways to ask give the same bits.
-pub(crate) fn answer<F: Real>(loss: &Loss, problem: &Problem, reduction: Reduction) -> Result<Answer> {
+/// Returns loss and gradients, and checks that `value`, `value_and_grad` and `value_and_grad_into` agree bitwise.
+pub(crate) fn evaluate<F: Real>(loss: &Loss, problem: &Problem, reduction: Reduction) -> Result<Evaluation> {
     let owned = Owned::<F>::of(problem);
     let batch = owned.batch();
     let (value, gradients) = loss.value_and_grad(&batch, reduction)?;
 
-    let alone = loss.value(&batch, reduction).expect("what has a gradient has a value");
-    assert_eq!(bits(&widened(&alone.rows)), bits(&widened(&value.rows)), "value() gives other rows");
-    assert_eq!(alone.total.widen().to_bits(), value.total.widen().to_bits(), "value() gives another total");
-    let mut kept = Array2::from_elem(owned.scores.raw_dim(), F::nan());
-    let (into, rest) = loss.value_and_grad_into(&batch, reduction, kept.view_mut()).expect("as value_and_grad");
+    let alone = loss.value(&batch, reduction).expect("value() succeeds if value_and_grad() does");
+    assert_eq!(bits(&widened(&alone.rows)), bits(&widened(&value.rows)), "value() returns different row losses");
+    assert_eq!(alone.total.widen().to_bits(), value.total.widen().to_bits(), "value() returns a different total");
+    let mut written = Array2::from_elem(owned.scores.raw_dim(), F::nan());
+    let (into, rest) = loss
+        .value_and_grad_into(&batch, reduction, written.view_mut())
+        .expect("value_and_grad_into() succeeds if value_and_grad() does");
     assert_eq!(into.total.widen().to_bits(), value.total.widen().to_bits(), "value_and_grad_into() differs");
-    assert_eq!(matrix_bits(&kept), matrix_bits(&gradients.scores), "value_and_grad_into() writes another gradient");
+    assert_eq!(
+        matrix_bits(&written),
+        matrix_bits(&gradients.scores),
+        "value_and_grad_into() writes a different gradient"
+    );
     assert_eq!(rest.scale.widen().to_bits(), gradients.rows.scale.widen().to_bits());
 
-    Ok(Answer {
+    Ok(Evaluation {
         rows: widened(&value.rows),
         total: value.total.widen(),
         weight: value.weight,
@@ -216,20 +222,20 @@ pub(crate) fn answer<F: Real>(loss: &Loss, problem: &Problem, reduction: Reducti
     })
 }
 
-/// The value alone, in f64; for numerical derivatives.
+/// Returns the total loss in f64, for numerical derivatives.
 pub(crate) fn total(loss: &Loss, problem: &Problem, reduction: Reduction) -> f64 {
-    loss.value(&Owned::<f64>::of(problem).batch(), reduction).expect("a well-formed problem").total
+    loss.value(&Owned::<f64>::of(problem).batch(), reduction).expect("a valid problem").total
 }
 
-pub(crate) fn bits(numbers: &[f64]) -> Vec<u64> {
-    numbers.iter().map(|v| v.to_bits()).collect()
+pub(crate) fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|v| v.to_bits()).collect()
 }
 
 pub(crate) fn matrix_bits<F: Real>(matrix: &Array2<F>) -> Vec<u64> {
     matrix.iter().map(|v| v.widen().to_bits()).collect()
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same numbers everywhere.
+/// SplitMix64 generator (Steele, Lea, Flood 2014), reproducible on every platform.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -245,7 +251,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From `low` to `high`, exact in f32.
+    /// Returns a value from `low` to `high` that is exact in f32.
     pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.bits() >> 40) as f64 / f64::from(1 << 24);
         f64::from((low + (high - low) * unit) as f32)
@@ -267,12 +273,12 @@ impl Random {
         (0..rows).map(|_| self.below(classes) as i64).collect()
     }
 
-    /// Rows of a distribution in 64ths, so that they sum to 1 exactly.
+    /// Returns distributions in multiples of 1/64, so that each row sums to 1 exactly.
     pub(crate) fn distributions(&mut self, rows: usize, classes: usize) -> Array2<f64> {
         let mut targets = Array2::zeros((rows, classes));
         for mut row in targets.rows_mut() {
             for _ in 0..64 {
-                // Squared, so that some classes get nothing and some much.
+                // The smaller of two draws, so that some classes get 0 and some get much.
                 let class = self.below(classes).min(self.below(classes));
                 row[class] += 1.0 / 64.0;
             }

@@ -1,48 +1,48 @@
-//! Laws that the family obeys, whatever the numbers.
+//! Mathematical properties of the family.
 
-use crate::grid::{class_counts, comparisons, geometries, is_sound, problem, problem_of, spec_of};
-use crate::problem::{Aim, Answer, Problem, Random, answer, bits};
+use crate::combinations::{class_counts, comparisons, geometries, is_accepted, problem, problem_of, spec_of};
+use crate::oracle_description::{Expected, compare_with_expected};
+use crate::problem::{Evaluation, Problem, ProblemTargets, Random, bits, evaluate};
 use crate::tolerances::{Conditions, Precision, V};
-use crate::twin::{Want, judge};
 use ndarray::{Array2, Axis};
 use softmargin::{Comparison, Gate, Geometry, LossSpec, Margin, MarginValue, Reduction, Scale, SmoothGate, presets};
 
-/// Cross-entropy over inner products with another comparison.
+/// Returns cross-entropy of inner products with another comparison.
 pub(crate) fn with(comparison: Comparison) -> LossSpec {
     presets::find("cross-entropy").unwrap().spec().with_comparison(comparison)
 }
 
-pub(crate) fn ask(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Answer {
+pub(crate) fn evaluate_f64(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Evaluation {
     let loss = spec.clone().build(problem.classes()).unwrap();
-    answer::<f64>(&loss, &problem.clone().fitted_to(&loss), reduction).unwrap()
+    evaluate::<f64>(&loss, &problem.clone().fitted_to(&loss), reduction).unwrap()
 }
 
-/// One answer as what another should be.
-fn as_want(answer: &Answer) -> Want {
-    Want {
-        rows: answer.rows.clone(),
-        total: answer.total,
-        nothing_kept: answer.valid_rows == 0,
-        scores: Some(answer.scores.iter().copied().collect()),
-        scale: Some(answer.scale),
-        embedding_norms: answer.embedding_norms.clone(),
-        weight_norms: answer.weight_norms.clone(),
-        radius: Some(answer.radius),
+/// Returns an evaluation as the expected values of another.
+fn as_expected(result: &Evaluation) -> Expected {
+    Expected {
+        rows: result.rows.clone(),
+        total: result.total,
+        no_valid_rows: result.valid_rows == 0,
+        scores: Some(result.scores.iter().copied().collect()),
+        scale: Some(result.scale),
+        embedding_norms: result.embedding_norms.clone(),
+        weight_norms: result.weight_norms.clone(),
+        radius: Some(result.radius),
     }
 }
 
 const RELU: Gate = Gate::Relu;
 
 #[test]
-fn gradients_sum_as_the_formulas_say() {
+fn sums_of_gradients_agree_with_the_formulas() {
     let mut random = Random::new(31);
     for _ in 0..500 {
         let classes = 2 + random.below(9);
         let z = random.vector(classes, -3.0, 3.0);
         let y = random.below(classes);
         let problem = Problem::row(&z, y as i64);
-        let at = |comparison| ask(&with(comparison), &problem, Reduction::Sum);
-        let negatives = |answer: &Answer| answer.scores.sum() - answer.scores[[0, y]];
+        let at = |comparison| evaluate_f64(&with(comparison), &problem, Reduction::Sum);
+        let negatives = |result: &Evaluation| result.scores.sum() - result.scores[[0, y]];
         let near = |a: f64, b: f64| (a - b).abs() <= 64.0 * V;
 
         let hinge = at(Comparison::LogSumExp { gate: SmoothGate::Relu });
@@ -52,34 +52,34 @@ fn gradients_sum_as_the_formulas_say() {
         if active {
             assert!(near(hinge.scores.iter().map(|g| g.abs()).sum(), 2.0), "the absolute sum is 2");
         }
-        // Softplus multiplies all of them by 1 - p_y.
+        // Softplus multiplies all gradients by 1 - p_y.
         let smooth = at(Comparison::CROSS_ENTROPY);
         let p = softmargin::smooth::softmax(&z, 1.0).unwrap();
         assert!(near(smooth.scores[[0, y]], p[y] - 1.0) && near(negatives(&smooth), 1.0 - p[y]));
         for (k, slope) in smooth.scores.iter().enumerate().filter(|(k, _)| *k != y) {
             assert!(near(*slope, p[k]));
         }
-        // Crammer-Singer: at most one +1 and one -1, by the strongest negative.
+        // Crammer-Singer: at most one +1, at the largest negative, and one -1, at the target.
         let hardest = at(Comparison::Hardest { gate: RELU });
         let best = (0..classes).filter(|k| *k != y).reduce(|a, b| if z[b] > z[a] { b } else { a }).unwrap();
         for (k, slope) in hardest.scores.iter().enumerate() {
-            let won = z[best] > z[y];
-            let want = if won && k == y {
+            let violates = z[best] > z[y];
+            let want = if violates && k == y {
                 -1.0
-            } else if won && k == best {
+            } else if violates && k == best {
                 1.0
             } else {
                 0.0
             };
             assert_eq!(*slope, want);
         }
-        // Weston-Watkins: minus the number of violators.
+        // Weston-Watkins: the target's gradient is minus the number of violating negatives.
         let spec = with(Comparison::EachPair { gate: RELU }).with_margin(Margin::score(1.0));
-        let each = ask(&spec, &problem, Reduction::Sum);
+        let each = evaluate_f64(&spec, &problem, Reduction::Sum);
         let violators = (0..classes).filter(|&k| k != y && z[k] - z[y] + 1.0 > 0.0).count();
         assert_eq!(each.scores[[0, y]], -(violators as f64));
-        // Where only gaps matter, everything sums to 0.
-        for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
+        // If only gaps matter, the gradients sum to 0.
+        for comparison in comparisons().into_iter().filter(|c| is_accepted(&with(*c))) {
             if !matches!(comparison, Comparison::AgainstZero { .. }) && without_z_loss(comparison) {
                 assert!(near(at(comparison).scores.sum(), 0.0), "{comparison:?}");
             }
@@ -92,13 +92,13 @@ fn without_z_loss(comparison: Comparison) -> bool {
 }
 
 #[test]
-fn the_explosion_of_weston_watkins() {
+fn the_target_gradient_of_weston_watkins_grows_with_the_number_of_classes() {
     for classes in [2, 10, 1000] {
         let mut z = vec![0.0; classes];
         z[1] = -5.0;
         let slope = |name: &str| {
             let spec = presets::find(name).unwrap().spec();
-            ask(&spec, &Problem::row(&z, 1), Reduction::Sum).scores[[0, 1]]
+            evaluate_f64(&spec, &Problem::row(&z, 1), Reduction::Sum).scores[[0, 1]]
         };
         assert_eq!(slope("weston-watkins"), -(classes as f64 - 1.0));
         assert_eq!(slope("crammer-singer"), -1.0);
@@ -106,7 +106,7 @@ fn the_explosion_of_weston_watkins() {
 }
 
 #[test]
-fn bounds_between_the_comparisons() {
+fn comparisons_satisfy_their_bounds() {
     let mut random = Random::new(32);
     let margins = [
         (Geometry::Cosine, 16.0, Margin::None),
@@ -123,7 +123,7 @@ fn bounds_between_the_comparisons() {
             let loss = |comparison| {
                 let scale = Scale::fixed(*scale);
                 let spec = with(comparison).with_geometry(*geometry).with_scale(scale).with_margin(margin.clone());
-                ask(&spec, &problem, Reduction::None).rows
+                evaluate_f64(&spec, &problem, Reduction::None).rows
             };
             let cross_entropy = loss(Comparison::CROSS_ENTROPY);
             let hardest = loss(Comparison::Hardest { gate: RELU });
@@ -140,13 +140,13 @@ fn bounds_between_the_comparisons() {
 }
 
 #[test]
-fn limits_of_the_scale() {
+fn extreme_scales_give_the_limits() {
     let mut random = Random::new(33);
     for _ in 0..100 {
         let problem = problem(&mut random, Geometry::Cosine, 4, 7);
-        let ask = |scale: f64, comparison| {
+        let evaluate_f64 = |scale: f64, comparison| {
             let spec = with(comparison).with_geometry(Geometry::Cosine).with_scale(scale);
-            ask(&spec, &problem, Reduction::None).rows
+            evaluate_f64(&spec, &problem, Reduction::None).rows
         };
         for scale in [1.0, 10.0, 1e3, 1e5] {
             // softplus is at most ln 2 above ReLU, log-sum-exp at most ln (C - 1) above the maximum.
@@ -161,21 +161,21 @@ fn limits_of_the_scale() {
                 ),
             ];
             for (smooth, hard, bound) in pairs {
-                for (smooth, hard) in ask(scale, smooth).into_iter().zip(ask(1.0, hard)) {
-                    let off = smooth / scale - hard;
-                    assert!((-1e-14..=bound / scale + 1e-14).contains(&off), "{scale}: {off}");
+                for (smooth, hard) in evaluate_f64(scale, smooth).into_iter().zip(evaluate_f64(1.0, hard)) {
+                    let error = smooth / scale - hard;
+                    assert!((-1e-14..=bound / scale + 1e-14).contains(&error), "{scale}: {error}");
                 }
             }
         }
-        for loss in ask(1e-30, Comparison::CROSS_ENTROPY) {
+        for loss in evaluate_f64(1e-30, Comparison::CROSS_ENTROPY) {
             assert!((loss - 7_f64.ln()).abs() <= 16.0 * V, "{loss}");
         }
     }
 }
 
 #[test]
-fn classes_can_be_permuted() {
-    let mut gauge = crate::gauge::Gauge::new("permutation");
+fn results_are_equivariant_under_permutations_of_classes() {
+    let mut report = crate::error_report::ErrorReport::new("permutation");
     let mut random = Random::new(35);
     for preset in presets::all() {
         for _ in 0..20 {
@@ -188,7 +188,7 @@ fn classes_can_be_permuted() {
             let mut permuted = problem.clone();
             permuted.scores = problem.scores.select(Axis(1), &order);
             let place = |class: usize| order.iter().position(|k| *k == class).unwrap();
-            let Aim::Labels(labels) = &mut permuted.aim else { unreachable!("hard labels") };
+            let ProblemTargets::Labels(labels) = &mut permuted.targets else { unreachable!("hard labels") };
             labels.iter_mut().for_each(|label| *label = place(*label as usize) as i64);
             let counts = class_counts(9);
             let counts: Vec<u64> = order.iter().map(|k| counts[*k]).collect();
@@ -196,111 +196,121 @@ fn classes_can_be_permuted() {
             let norms = problem.weight_norms.as_ref().unwrap();
             permuted.weight_norms = Some(order.iter().map(|k| norms[*k]).collect());
 
-            let plain = ask(&spec, &problem, Reduction::Mean);
-            let mut want = as_want(&plain);
+            let plain = evaluate_f64(&spec, &problem, Reduction::Mean);
+            let mut want = as_expected(&plain);
             want.scores = Some(plain.scores.select(Axis(1), &order).iter().copied().collect());
             want.weight_norms = plain.weight_norms.map(|norms| order.iter().map(|k| norms[*k]).collect());
             let reduction = Reduction::Mean;
             let conditions =
                 Conditions { spec: &of_permuted, problem: &permuted, reduction, precision: Precision::F64 };
-            judge(&mut gauge, preset.name, &conditions, &ask(&of_permuted, &permuted, reduction), &want);
+            compare_with_expected(
+                &mut report,
+                preset.name,
+                &conditions,
+                &evaluate_f64(&of_permuted, &permuted, reduction),
+                &want,
+            );
         }
     }
-    gauge.finish(5_000);
+    report.finish(5_000);
 }
 
 #[test]
-fn only_gaps_matter_but_against_zero() {
+fn only_against_zero_depends_on_a_common_offset() {
     let mut random = Random::new(36);
     for comparison in comparisons().into_iter().filter(|comparison| without_z_loss(*comparison)) {
         let spec = with(comparison).with_margin(Margin::score(0.5));
-        if !is_sound(&spec) {
+        if !is_accepted(&spec) {
             continue;
         }
-        // Multiples of 2^-10: shifted by 3 they have exactly the same differences.
+        // Multiples of 2^-10 keep exactly the same differences when shifted by 3.
         let scores = random.matrix(5, 70, -2.0, 2.0).mapv(|z| (z * 1024.0).round() / 1024.0);
         let labels = random.labels(5, 70);
-        let plain = ask(&spec, &Problem::new(scores.clone(), labels.clone()), Reduction::Sum);
-        let shifted = ask(&spec, &Problem::new(scores + 3.0, labels), Reduction::Sum);
+        let plain = evaluate_f64(&spec, &Problem::new(scores.clone(), labels.clone()), Reduction::Sum);
+        let shifted = evaluate_f64(&spec, &Problem::new(scores + 3.0, labels), Reduction::Sum);
         let same = bits(&plain.rows) == bits(&shifted.rows) && plain.scores == shifted.scores;
         assert_eq!(same, !matches!(comparison, Comparison::AgainstZero { .. }), "{comparison:?}");
     }
 }
 
 #[test]
-fn a_class_at_minus_infinity_is_as_if_deleted() {
-    let mut gauge = crate::gauge::Gauge::new("masking");
+fn a_class_at_minus_infinity_is_deleted() {
+    let mut report = crate::error_report::ErrorReport::new("masking");
     let mut random = Random::new(37);
     for comparison in comparisons() {
         for geometry in geometries() {
             let spec = with(comparison).with_geometry(geometry).with_margin(Margin::score(0.25));
-            if !is_sound(&spec) {
+            if !is_accepted(&spec) {
                 continue;
             }
             let problem = problem(&mut random, geometry, 4, 150);
             let masked: Vec<usize> = (0..150).filter(|k| k % 3 == 1).collect();
-            let kept: Vec<usize> = (0..150).filter(|k| k % 3 != 1).collect();
+            let unmasked: Vec<usize> = (0..150).filter(|k| k % 3 != 1).collect();
             let mut with_mask = problem.clone();
             for class in &masked {
                 with_mask.scores.column_mut(*class).fill(f64::NEG_INFINITY);
             }
-            with_mask.aim = Aim::Labels(vec![0, 2, 3, 149]);
-            let mut without = Problem::new(problem.scores.select(Axis(1), &kept), vec![0, 1, 2, 99]);
+            with_mask.targets = ProblemTargets::Labels(vec![0, 2, 3, 149]);
+            let mut without = Problem::new(problem.scores.select(Axis(1), &unmasked), vec![0, 1, 2, 99]);
             without.embedding_norms = problem.embedding_norms;
             for precision in Precision::ALL {
-                let ask = |problem: &Problem| {
+                let evaluate_f64 = |problem: &Problem| {
                     let loss = spec.clone().build(problem.classes()).unwrap();
                     let problem = problem.clone().fitted_to(&loss);
                     match precision {
-                        Precision::F32 => answer::<f32>(&loss, &problem, Reduction::Sum).unwrap(),
-                        Precision::F64 => answer::<f64>(&loss, &problem, Reduction::Sum).unwrap(),
+                        Precision::F32 => evaluate::<f32>(&loss, &problem, Reduction::Sum).unwrap(),
+                        Precision::F64 => evaluate::<f64>(&loss, &problem, Reduction::Sum).unwrap(),
                     }
                 };
-                let (masked_answer, deleted) = (ask(&with_mask), ask(&without));
+                let (masked_answer, deleted) = (evaluate_f64(&with_mask), evaluate_f64(&without));
                 for class in &masked {
                     let zero = masked_answer.scores.column(*class).iter().all(|slope| slope.to_bits() << 1 == 0);
                     assert!(zero, "{spec:?}");
                 }
                 let mut got = masked_answer.clone();
-                got.scores = masked_answer.scores.select(Axis(1), &kept);
+                got.scores = masked_answer.scores.select(Axis(1), &unmasked);
                 let reduction = Reduction::Sum;
                 let conditions = Conditions { spec: &spec, problem: &without, reduction, precision };
-                judge(&mut gauge, &format!("{spec:?}"), &conditions, &got, &as_want(&deleted));
+                compare_with_expected(&mut report, &format!("{spec:?}"), &conditions, &got, &as_expected(&deleted));
             }
         }
     }
-    gauge.finish(20_000);
+    report.finish(20_000);
 }
 
 #[test]
-fn losses_are_linear_in_their_weights() {
+fn losses_are_linear_in_the_weights() {
     let mut random = Random::new(38);
     for preset in presets::all() {
         let spec = spec_of(preset, 5);
         let mut problem = problem_of(&mut random, &spec, 6, 5);
         problem.sample_weights = Some(random.vector(6, 0.5, 2.0));
-        let plain = ask(&spec, &problem, Reduction::Sum);
+        let plain = evaluate_f64(&spec, &problem, Reduction::Sum);
         let mut doubled = problem.clone();
         doubled.sample_weights.as_mut().unwrap().iter_mut().for_each(|weight| *weight *= 2.0);
-        let twice = ask(&spec, &doubled, Reduction::Sum);
+        let twice = evaluate_f64(&spec, &doubled, Reduction::Sum);
         assert_eq!(twice.total, 2.0 * plain.total, "{}", preset.name);
         assert_eq!(twice.scores, &plain.scores * 2.0, "{}", preset.name);
         assert_eq!(twice.rows, plain.rows.iter().map(|row| 2.0 * row).collect::<Vec<_>>());
-        // The mean does not change.
-        let (mean, same) = (ask(&spec, &problem, Reduction::Mean), ask(&spec, &doubled, Reduction::Mean));
+        // The mean is unchanged.
+        let (mean, same) =
+            (evaluate_f64(&spec, &problem, Reduction::Mean), evaluate_f64(&spec, &doubled, Reduction::Mean));
         assert_eq!(mean.total, same.total, "{}", preset.name);
         assert_eq!(mean.scores, same.scores, "{}", preset.name);
-        // A class weight is a sample weight of every row of the class.
+        // A class weight equals the same sample weight of every row of the class.
         let of_class = random.vector(5, 0.25, 3.0);
-        let by_class = spec.clone().with_class_weights(of_class.clone());
-        let mut by_sample = problem.clone();
+        let with_class_weights = spec.clone().with_class_weights(of_class.clone());
+        let mut with_sample_weights = problem.clone();
         let labels: Vec<usize> = (0..6).map(|row| problem.label(row).unwrap() as usize).collect();
-        for (weight, label) in by_sample.sample_weights.as_mut().unwrap().iter_mut().zip(&labels) {
+        for (weight, label) in with_sample_weights.sample_weights.as_mut().unwrap().iter_mut().zip(&labels) {
             *weight *= of_class[*label];
         }
-        let (a, b) = (ask(&by_class, &problem, Reduction::Mean), ask(&spec, &by_sample, Reduction::Mean));
+        let (a, b) = (
+            evaluate_f64(&with_class_weights, &problem, Reduction::Mean),
+            evaluate_f64(&spec, &with_sample_weights, Reduction::Mean),
+        );
         assert!((a.total - b.total).abs() <= 16.0 * V * a.total, "{}: {} {}", preset.name, a.total, b.total);
-        // A row of weight 2 is the row twice; but each row has its own draw.
+        // A row of weight 2 equals the row repeated twice, except for drawn margins, which differ between rows.
         if preset.name.starts_with("elasticface") {
             continue;
         }
@@ -310,10 +320,10 @@ fn losses_are_linear_in_their_weights() {
         let mut weighted = repeated.clone();
         weighted.sample_weights = Some(vec![1.0, 1.0, 1.0, 2.0, 1.0, 1.0]);
         repeated.scores = problem.scores.select(Axis(0), &two);
-        repeated.aim = Aim::Labels(two.iter().map(|row| problem.label(*row).unwrap()).collect());
+        repeated.targets = ProblemTargets::Labels(two.iter().map(|row| problem.label(*row).unwrap()).collect());
         repeated.embedding_norms = problem.embedding_norms.as_ref().map(|n| two.iter().map(|row| n[*row]).collect());
         for reduction in [Reduction::Sum, Reduction::Mean] {
-            let (a, b) = (ask(&spec, &repeated, reduction), ask(&spec, &weighted, reduction));
+            let (a, b) = (evaluate_f64(&spec, &repeated, reduction), evaluate_f64(&spec, &weighted, reduction));
             assert!((a.total - b.total).abs() <= 16.0 * V * a.total, "{}: {} {}", preset.name, a.total, b.total);
         }
     }
@@ -324,18 +334,18 @@ fn is_smoothed(comparison: Comparison) -> bool {
 }
 
 #[test]
-fn reductions_agree_with_each_other() {
+fn reductions_are_consistent() {
     let mut random = Random::new(39);
     let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| spec_of(preset, 5)).collect();
-    specs.extend(comparisons().into_iter().map(with).filter(is_sound));
+    specs.extend(comparisons().into_iter().map(with).filter(is_accepted));
     for spec in specs {
         let spec = spec.with_ignored_label(-1).with_class_weights(vec![0.5, 1.0, 2.0, 0.25, 3.0]);
         let mut problem = problem_of(&mut random, &spec, 8, 5);
-        let Aim::Labels(labels) = &mut problem.aim else { unreachable!("hard labels") };
+        let ProblemTargets::Labels(labels) = &mut problem.targets else { unreachable!("hard labels") };
         labels[2] = -1;
         problem.sample_weights = Some(random.vector(8, 0.1, 2.0));
-        let [none, sum, mean, other] =
-            [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan].map(|r| ask(&spec, &problem, r));
+        let [none, sum, mean, other] = [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan]
+            .map(|r| evaluate_f64(&spec, &problem, r));
         assert!(none.rows == sum.rows && none.rows == mean.rows && none.valid_rows == 7);
         assert_eq!(none.total, sum.total);
         assert_eq!((&mean.total, &mean.scores), (&other.total, &other.scores));
@@ -343,12 +353,12 @@ fn reductions_agree_with_each_other() {
         let slack = 16.0 * V * none.rows.iter().map(|row| row.abs()).sum::<f64>();
         assert!((summed - sum.total).abs() <= slack && (mean.total * mean.weight - sum.total).abs() <= slack);
         for (of_mean, of_sum) in mean.scores.rows().into_iter().zip(sum.scores.rows()) {
-            // Under label smoothing a slope is a difference of terms that may be as large as the row's largest.
+            // With label smoothing a gradient is a difference of terms that may be as large as the largest of the row.
             let largest = of_sum.iter().fold(0.0_f64, |most, slope| most.max(slope.abs()));
             for (mean_slope, sum_slope) in of_mean.iter().zip(of_sum) {
                 let size = if is_smoothed(spec.comparison) { largest } else { sum_slope.abs() };
-                let off = (mean_slope * mean.weight - sum_slope).abs();
-                assert!(off <= 16.0 * V * size, "{off:e} of {sum_slope:e}: {spec:?}");
+                let error = (mean_slope * mean.weight - sum_slope).abs();
+                assert!(error <= 16.0 * V * size, "{error:e} of {sum_slope:e}: {spec:?}");
             }
         }
         assert_eq!(none.scores, sum.scores);
@@ -356,8 +366,8 @@ fn reductions_agree_with_each_other() {
 }
 
 #[test]
-fn a_hard_label_is_a_soft_target_of_one_class() {
-    let mut gauge = crate::gauge::Gauge::new("one-hot");
+fn one_hot_soft_targets_agree_with_labels() {
+    let mut report = crate::error_report::ErrorReport::new("one-hot");
     let mut random = Random::new(40);
     for label_smoothing in [0.0, 0.125] {
         for z_loss in [0.0, 0.01] {
@@ -372,44 +382,58 @@ fn a_hard_label_is_a_soft_target_of_one_class() {
                     one_hot[[row, hard.label(row).unwrap() as usize]] = 1.0;
                 }
                 let soft = Problem::soft(hard.scores.clone(), one_hot);
-                let want = as_want(&ask(&spec, &hard, Reduction::Mean));
+                let want = as_expected(&evaluate_f64(&spec, &hard, Reduction::Mean));
                 let reduction = Reduction::Mean;
                 let conditions = Conditions { spec: &spec, problem: &soft, reduction, precision: Precision::F64 };
-                judge(&mut gauge, &format!("{spec:?}"), &conditions, &ask(&spec, &soft, reduction), &want);
+                compare_with_expected(
+                    &mut report,
+                    &format!("{spec:?}"),
+                    &conditions,
+                    &evaluate_f64(&spec, &soft, reduction),
+                    &want,
+                );
             }
         }
     }
-    gauge.finish(500);
+    report.finish(500);
 }
 
 #[test]
-fn known_values() {
-    // Two classes are a logistic regression on the difference.
+fn known_values_are_reproduced() {
+    // Two classes are logistic regression on the difference of the scores.
     let spec = presets::find("cross-entropy").unwrap().spec();
     for gap in [-30.0, -1.0, 0.0, 2.5, 40.0] {
-        let answer = ask(&spec, &Problem::row(&[gap, 0.0], 0), Reduction::Sum);
+        let result = evaluate_f64(&spec, &Problem::row(&[gap, 0.0], 0), Reduction::Sum);
         let want = softmargin::smooth::softplus(-gap);
-        assert!((answer.total - want).abs() <= 4.0 * V * want);
+        assert!((result.total - want).abs() <= 4.0 * V * want);
     }
-    // The floor of a cosine head with s = 1 and NormFace's 10575 identities.
+    // Smallest loss of a cosine head with s = 1 and the 10575 identities of NormFace.
     let classes = 10_575;
     let mut simplex = vec![-1.0 / (f64::from(classes) - 1.0); classes as usize];
     simplex[7] = 1.0;
     let normface = presets::find("normface").unwrap().spec().with_scale(1.0);
-    let floor = ask(&normface, &Problem::row(&simplex, 7), Reduction::Sum).total;
-    assert!((floor - 8.27).abs() < 5e-3, "{floor}");
-    // At the best gap of label smoothing the gradient is 0.
+    let smallest = evaluate_f64(&normface, &Problem::row(&simplex, 7), Reduction::Sum).total;
+    assert!((smallest - 8.27).abs() < 5e-3, "{smallest}");
+    // At the optimal gap of label smoothing the gradient is 0.
     let eps = 0.1;
     let gate = SmoothGate::Softplus { label_smoothing: eps, z_loss: 0.0 };
     let gap = (1.0_f64 + 5.0 * (1.0 - eps) / eps).ln();
-    let best = ask(&with(Comparison::LogSumExp { gate }), &Problem::row(&[gap, 0.0, 0.0, 0.0, 0.0], 0), Reduction::Sum);
-    assert!(best.scores.iter().all(|slope| slope.abs() <= 16.0 * V), "{:?}", best.scores);
-    // A temperature is one over the scale.
+    let optimum = evaluate_f64(
+        &with(Comparison::LogSumExp { gate }),
+        &Problem::row(&[gap, 0.0, 0.0, 0.0, 0.0], 0),
+        Reduction::Sum,
+    );
+    assert!(optimum.scores.iter().all(|slope| slope.abs() <= 16.0 * V), "{:?}", optimum.scores);
+    // A temperature is the inverse of a scale.
     let mut random = Random::new(41);
     let problem = Problem::new(random.matrix(4, 5, -3.0, 3.0), random.labels(4, 5));
     let geometry = Geometry::InnerProduct { bias: false, temperature: 0.25 };
-    let warm = ask(&spec.clone().with_geometry(geometry), &problem, Reduction::Sum);
-    let scaled = ask(&spec.with_scale(4.0), &problem, Reduction::Sum);
+    let warm = evaluate_f64(&spec.clone().with_geometry(geometry), &problem, Reduction::Sum);
+    let scaled = evaluate_f64(&spec.with_scale(4.0), &problem, Reduction::Sum);
     assert_eq!((warm.total, warm.scores), (scaled.total, scaled.scores));
-    assert_eq!(warm.scale, 4.0 * scaled.scale, "by the scale parameter, not by scale over temperature");
+    assert_eq!(
+        warm.scale,
+        4.0 * scaled.scale,
+        "the gradient is with respect to the scale, not to scale over temperature"
+    );
 }

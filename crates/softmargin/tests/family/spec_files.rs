@@ -1,10 +1,10 @@
-//! Descriptions as files: through TOML and JSON and back, and what is not understood is refused.
+//! Serialization of loss descriptions: round trips through TOML and JSON, and rejection of unknown keys and values.
 
-use crate::grid::{comparisons, geometries, margins, spec_of};
+use crate::combinations::{comparisons, geometries, margins, spec_of};
 use crate::negatives::ALL;
 use softmargin::{LossSpec, LossState, Negatives, Regularizer, Scale, presets};
 
-fn round_trip(spec: &LossSpec) {
+fn assert_round_trip(spec: &LossSpec) {
     let text = toml::to_string(spec).unwrap_or_else(|error| panic!("{spec:?}: {error}"));
     let back: LossSpec = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(&back, spec, "{text}");
@@ -14,7 +14,7 @@ fn round_trip(spec: &LossSpec) {
 }
 
 #[test]
-fn every_description_survives_a_file() {
+fn every_description_survives_serialization() {
     let scales = [Scale::fixed(0.1), Scale::Learned { initial: 20.0, min: 1.0 / 3.0, max: 128.0 }];
     let terms = [
         None,
@@ -40,12 +40,12 @@ fn every_description_survives_a_file() {
             specs.push(spec);
         }
     }
-    specs.iter().for_each(round_trip);
+    specs.iter().for_each(assert_round_trip);
     println!("spec files: {} descriptions through TOML and JSON", specs.len());
 }
 
-/// A file as a person would write it.
-const WRITTEN: &str = r#"
+/// A hand-written description.
+const HAND_WRITTEN: &str = r#"
 geometry = { kind = "cosine" }
 scale = { kind = "fixed", value = 64.0 }
 comparison = { kind = "log-sum-exp", gate = { kind = "softplus", label-smoothing = 0.1 } }
@@ -68,17 +68,17 @@ radius = 1.0
 "#;
 
 #[test]
-fn a_file_written_by_hand() {
-    let spec: LossSpec = toml::from_str(WRITTEN).unwrap();
+fn a_hand_written_description_is_read() {
+    let spec: LossSpec = toml::from_str(HAND_WRITTEN).unwrap();
     assert!(spec.clone().build(2).is_ok());
-    round_trip(&spec);
-    let per_sample = WRITTEN.replace("plus = { one = 0.5 }", "plus = \"per-sample\"");
+    assert_round_trip(&spec);
+    let per_sample = HAND_WRITTEN.replace("plus = { one = 0.5 }", "plus = \"per-sample\"");
     let spec: LossSpec = toml::from_str(&per_sample).unwrap();
-    round_trip(&spec);
+    assert_round_trip(&spec);
 }
 
-/// The axes of the later losses, as a person would write them.
-const MADE_FOR_EACH_ROW: &str = r#"
+/// A hand-written description with row-dependent margins, modified negatives and sub-centers.
+const ROW_DEPENDENT: &str = r#"
 geometry = { kind = "cosine" }
 scale = { kind = "fixed", value = 64.0 }
 comparison = { kind = "log-sum-exp", gate = { kind = "softplus" } }
@@ -101,18 +101,18 @@ high = 110.0
 "#;
 
 #[test]
-fn the_axes_of_the_later_losses_in_a_file() {
-    let spec: LossSpec = toml::from_str(MADE_FOR_EACH_ROW).unwrap();
+fn row_dependent_margins_negatives_and_sub_centers_are_read() {
+    let spec: LossSpec = toml::from_str(ROW_DEPENDENT).unwrap();
     assert!(spec.clone().build(2).is_ok());
-    round_trip(&spec);
+    assert_round_trip(&spec);
     let plus = "plus = { drawn = { mean = 0.5, std = 0.0125 } }";
     for good in [
         "plus = { by-frequency = { largest = 0.5 } }",
         "plus = { by-frequency = { largest = 0.5, class-counts = [1, 2] } }",
         "plus = { from-norm = { kind = \"standardized\", value = 0.4, concentration = 0.333, momentum = 0.01 } }",
     ] {
-        let text = MADE_FOR_EACH_ROW.replace(plus, good);
-        round_trip(&toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}")));
+        let text = ROW_DEPENDENT.replace(plus, good);
+        assert_round_trip(&toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}")));
     }
     for (good, bad) in [
         ("std = 0.0125", "std = 0.0125, seed = 1"),
@@ -125,16 +125,16 @@ fn the_axes_of_the_later_losses_in_a_file() {
         ("high = 110.0\n", "high = 110.0\nradius = 1.0\n"),
         ("low = 10.0\n", ""),
     ] {
-        assert!(MADE_FOR_EACH_ROW.contains(good), "{good}");
-        let text = MADE_FOR_EACH_ROW.replace(good, bad);
+        assert!(ROW_DEPENDENT.contains(good), "{good}");
+        let text = ROW_DEPENDENT.replace(good, bad);
         assert!(toml::from_str::<LossSpec>(&text).is_err(), "{bad} was accepted");
     }
 }
 
 #[test]
-fn what_is_not_understood_is_refused() {
-    let json = serde_json::to_value(toml::from_str::<LossSpec>(WRITTEN).unwrap()).unwrap();
-    // An unknown key in every table of the file.
+fn unknown_keys_and_values_are_rejected() {
+    let json = serde_json::to_value(toml::from_str::<LossSpec>(HAND_WRITTEN).unwrap()).unwrap();
+    // An unknown key in each table of the file.
     let tables = [
         "",
         "/geometry",
@@ -164,21 +164,21 @@ fn what_is_not_understood_is_refused() {
         ("times = 1.0\n", ""),
         ("label-smoothing", "label_smoothing"),
         ("class-weights", "class_weights"),
-        // Options of another variant.
+        // Options of other variants.
         ("kind = \"softplus\", label-smoothing = 0.1", "kind = \"relu\", label-smoothing = 0.1"),
         ("geometry = { kind = \"cosine\" }", "geometry = { kind = \"cosine\", temperature = 2.0 }"),
         ("geometry = { kind = \"cosine\" }", "geometry = { kind = \"unit-weights\", bias = true }"),
         ("kind = \"softplus\", label-smoothing = 0.1", "kind = \"identity\", z-loss = 0.1"),
         ("kind = \"angle\"\n", "kind = \"none\"\n"),
     ] {
-        assert!(WRITTEN.contains(good), "{good}");
-        let text = WRITTEN.replace(good, bad);
+        assert!(HAND_WRITTEN.contains(good), "{good}");
+        let text = HAND_WRITTEN.replace(good, bad);
         assert!(toml::from_str::<LossSpec>(&text).is_err(), "{bad} was accepted");
     }
 }
 
 #[test]
-fn the_state_survives_a_file() {
+fn the_state_survives_serialization() {
     let mut state = crate::problem::state(123_456_789_012).with_seed(7);
     (state.target_mean, state.norm_mean, state.norm_std) = (-0.1, 1.0 / 3.0, 12.5);
     let text = toml::to_string(&state).unwrap();
@@ -186,6 +186,6 @@ fn the_state_survives_a_file() {
     let text = serde_json::to_string(&state).unwrap();
     assert_eq!(serde_json::from_str::<LossState>(&text).unwrap(), state);
     assert!(toml::from_str::<LossState>("step = 1\nsteps = 2").is_err());
-    // A file that knew of steps alone.
+    // A file written before the state had other fields.
     assert_eq!(toml::from_str::<LossState>("step = 5").unwrap(), crate::problem::state(5));
 }

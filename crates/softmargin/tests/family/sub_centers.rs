@@ -1,10 +1,10 @@
-//! Several prototypes a class: pooled scores through the loss and back through the head.
+//! Several prototypes per class: loss of pooled scores, and gradients of the head.
 
 use crate::problem::Random;
 use ndarray::{Array1, Array2, Axis};
 use softmargin::{Batch, ErrorKind, Gradients, LossSpec, OperandGradients, Reduction, presets, sub_centers};
 
-/// A head of several prototypes a class: value, and gradients by embeddings and prototypes.
+/// Returns the loss of a head and its gradients with respect to embeddings and prototypes.
 fn head(spec: &LossSpec, x: &Array2<f64>, w: &Array2<f64>, labels: &Array1<i64>) -> (f64, OperandGradients<f64>) {
     let centers = spec.sub_centers;
     let loss = spec.clone().build(w.nrows() / centers).unwrap();
@@ -25,20 +25,20 @@ fn three_centers() -> (LossSpec, Array2<f64>, Array2<f64>, Array1<i64>) {
 }
 
 #[test]
-fn only_the_winners_count() {
+fn only_winning_prototypes_have_a_gradient() {
     let (spec, x, w, labels) = three_centers();
     let one = spec.clone().with_sub_centers(1);
     let scored = spec.geometry.scores(x.view(), w.view(), None).unwrap();
     let winners = sub_centers::pool(scored.scores.view(), 3).unwrap().winners;
     for row in 0..5 {
-        // The winners of a row alone are a head of one prototype a class, with the same loss.
+        // The winners of a row form a head of one prototype per class with the same loss.
         let chosen: Vec<usize> = (0..4).map(|class| class * 3 + usize::from(winners[[row, class]])).collect();
         let (x, labels) = (x.select(Axis(0), &[row]), labels.select(Axis(0), &[row]));
         let (whole, of_whole) = head(&spec, &x, &w, &labels);
         let (few, of_few) = head(&one, &x, &w.select(Axis(0), &chosen), &labels);
         assert!(whole > 0.0 && (whole - few).abs() < 1e-13 * whole, "row {row}: {whole} {few}");
-        let off = (&of_whole.embeddings - &of_few.embeddings).iter().fold(0.0_f64, |most, v| most.max(v.abs()));
-        assert!(off < 1e-12, "row {row}: {off}");
+        let error = (&of_whole.embeddings - &of_few.embeddings).iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+        assert!(error < 1e-12, "row {row}: {error}");
         for k in (0..12).filter(|k| !chosen.contains(k)) {
             assert!(of_whole.weight.row(k).iter().all(|slope| *slope == 0.0), "row {row}, prototype {k}");
         }
@@ -46,7 +46,7 @@ fn only_the_winners_count() {
 }
 
 #[test]
-fn the_gradient_is_that_of_the_value() {
+fn gradients_agree_with_differences_of_the_loss() {
     let (spec, x, w, labels) = three_centers();
     let spec = spec.with_scale(8.0);
     let (_, back) = head(&spec, &x, &w, &labels);
@@ -59,7 +59,7 @@ fn the_gradient_is_that_of_the_value() {
                 head(&spec, &x, &w, &labels).0
             };
             let want = (at(h) - at(-h)) / (2.0 * h);
-            // Truncation is h^2 / 6 times a third derivative of some thousands, rounding 1e-15 / h.
+            // The truncation error is h^2 / 6 times a third derivative of some thousands; the rounding error is 1e-15 / h.
             assert!((slope - want).abs() < 1e-6 * (1.0 + want.abs()), "{of_x} {place:?}: {slope}, expected {want}");
         }
     };
@@ -68,7 +68,7 @@ fn the_gradient_is_that_of_the_value() {
 }
 
 #[test]
-fn what_no_head_can_have_is_refused() {
+fn invalid_numbers_of_sub_centers_are_rejected() {
     let spec = |name: &str, sub_centers| presets::find(name).unwrap().spec().with_sub_centers(sub_centers);
     for count in [0, sub_centers::MOST + 1] {
         let error = spec("arcface", count).build(3).unwrap_err();

@@ -1,7 +1,7 @@
-//! What has a stated answer instead of a formula.
+//! Cases whose result is defined separately: infinities, ties, no negatives, no valid rows, invalid input.
 
 use softmargin_oracle::{
-    Angle, Batch, Comparison, Gate, Geometry, Margin, MarginGradient, Negatives, Oracle, Outcome, PRESET_NAMES,
+    Angle, Batch, Comparison, Gate, Geometry, LossOutput, Margin, MarginGradient, Negatives, Oracle, PRESET_NAMES,
     Reduction, Regularizer, State, Targets, preset,
 };
 
@@ -15,7 +15,7 @@ fn cross_entropy() -> Oracle {
     oracle(Comparison::LogSumExp, Gate::Softplus)
 }
 
-fn row(oracle: &Oracle, z: &[f64], label: i64) -> Outcome {
+fn row(oracle: &Oracle, z: &[f64], label: i64) -> LossOutput {
     oracle.evaluate(&Batch::new(z.to_vec(), z.len(), Targets::Labels(vec![label]))).expect("a loss")
 }
 
@@ -30,7 +30,7 @@ fn two_classes_are_logistic_regression_on_the_difference() {
 }
 
 #[test]
-fn one_class_is_nothing() {
+fn a_single_class_has_no_loss() {
     for comparison in ALL {
         for gate in [Gate::Relu, Gate::Softplus, Gate::Identity] {
             for z in [0.5, INF, -INF] {
@@ -46,7 +46,7 @@ fn one_class_is_nothing() {
 }
 
 #[test]
-fn a_class_at_minus_infinity_is_as_if_deleted() {
+fn a_class_at_minus_infinity_is_deleted() {
     for comparison in ALL {
         for gate in [Gate::Relu, Gate::Softplus] {
             let base =
@@ -65,26 +65,26 @@ fn a_class_at_minus_infinity_is_as_if_deleted() {
 }
 
 #[test]
-fn without_negatives_only_the_own_term_against_zero_stays() {
+fn without_negatives_only_the_target_term_of_against_zero_remains() {
     let z = [0.5, -INF];
     for comparison in [Comparison::EachPair, Comparison::Hardest, Comparison::LogSumExp] {
         assert_eq!(row(&oracle(comparison, Gate::Softplus), &z, 0).loss, 0.0);
     }
-    let own = row(&oracle(Comparison::AgainstZero, Gate::Softplus), &z, 0);
-    assert_eq!(own.loss, (-0.5f64).exp().ln_1p());
+    let target_term = row(&oracle(Comparison::AgainstZero, Gate::Softplus), &z, 0);
+    assert_eq!(target_term.loss, (-0.5f64).exp().ln_1p());
 }
 
 #[test]
-fn infinite_scores_give_limits() {
-    let lost = row(&cross_entropy(), &[-INF, 0.0, 0.0], 0);
-    assert_eq!(lost.loss, INF);
-    assert_eq!(lost.grad_scores, [-1.0, 0.5, 0.5]);
-    let beaten = row(&cross_entropy(), &[0.0, INF, 1.0, INF], 0);
-    assert_eq!(beaten.loss, INF);
-    assert_eq!(beaten.grad_scores, [-1.0, 0.5, 0.0, 0.5]);
-    let won = row(&cross_entropy(), &[INF, 3.0], 0);
-    assert_eq!((won.loss, won.grad_scale), (0.0, 0.0));
-    assert_eq!(won.grad_scores, [0.0, 0.0]);
+fn infinite_scores_give_the_limits() {
+    let infinite_target = row(&cross_entropy(), &[-INF, 0.0, 0.0], 0);
+    assert_eq!(infinite_target.loss, INF);
+    assert_eq!(infinite_target.grad_scores, [-1.0, 0.5, 0.5]);
+    let infinite_negative = row(&cross_entropy(), &[0.0, INF, 1.0, INF], 0);
+    assert_eq!(infinite_negative.loss, INF);
+    assert_eq!(infinite_negative.grad_scores, [-1.0, 0.5, 0.0, 0.5]);
+    let separated = row(&cross_entropy(), &[INF, 3.0], 0);
+    assert_eq!((separated.loss, separated.grad_scale), (0.0, 0.0));
+    assert_eq!(separated.grad_scores, [0.0, 0.0]);
     let identity = row(&oracle(Comparison::Hardest, Gate::Identity), &[INF, 3.0], 0);
     assert_eq!(identity.loss, -INF);
     let rest = row(&oracle(Comparison::AgainstZero, Gate::Softplus), &[INF, 0.0], 0);
@@ -96,7 +96,7 @@ fn infinite_scores_give_limits() {
 }
 
 #[test]
-fn soft_targets_at_infinity() {
+fn soft_targets_with_infinite_scores_give_the_limits() {
     let soft =
         |z: &[f64], p: &[f64]| cross_entropy().evaluate(&Batch::new(z.to_vec(), z.len(), Targets::Soft(p.to_vec())));
     assert_eq!(soft(&[-INF, 0.0], &[0.5, 0.5]).expect("a loss").loss, INF);
@@ -108,7 +108,7 @@ fn soft_targets_at_infinity() {
 }
 
 #[test]
-fn hard_soft_targets_are_labels() {
+fn one_hot_soft_targets_agree_with_labels() {
     let z = vec![0.5, 21.0, -0.25, 3.0, 1e-3, 0.25];
     let labels = cross_entropy().evaluate(&Batch::new(z.clone(), 3, Targets::Labels(vec![1, 0])));
     let soft = Targets::Soft(vec![0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
@@ -121,10 +121,10 @@ fn hard_soft_targets_are_labels() {
 }
 
 #[test]
-fn what_has_no_answer_names_its_row() {
+fn errors_name_the_first_invalid_row() {
     let error = |scores: Vec<f64>, labels: Vec<i64>| {
         let batch = Batch::new(scores, 2, Targets::Labels(labels));
-        cross_entropy().evaluate(&batch).expect_err("no answer").row
+        cross_entropy().evaluate(&batch).expect_err("an error").row
     };
     assert_eq!(error(vec![0.0, 1.0, f64::NAN, 0.0], vec![0, 0]), Some(1));
     assert_eq!(error(vec![0.0, 1.0, INF, INF], vec![0, 0]), Some(1));
@@ -134,39 +134,39 @@ fn what_has_no_answer_names_its_row() {
 }
 
 #[test]
-fn what_the_loss_needs_or_cannot_take_is_refused() {
-    let refused = |oracle: Oracle| {
+fn missing_inputs_and_unsupported_options_are_rejected() {
+    let rejection = |oracle: Oracle| {
         let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![0]));
-        oracle.evaluate(&batch).expect_err("refused").message
+        oracle.evaluate(&batch).expect_err("an error").message
     };
     let hinge = preset("lse-hinge").expect("a preset");
-    assert!(refused(Oracle { label_smoothing: 0.1, ..hinge.clone() }).contains("smoothing"));
-    assert!(refused(Oracle { z_loss: 0.1, ..hinge.clone() }).contains("z-loss"));
+    assert!(rejection(Oracle { label_smoothing: 0.1, ..hinge.clone() }).contains("smoothing"));
+    assert!(rejection(Oracle { z_loss: 0.1, ..hinge.clone() }).contains("z-loss"));
     let ring = Regularizer::Ring { weight: 1.0, radius: 1.0 };
-    assert!(refused(Oracle { regularizer: ring, ..hinge }).contains("norms"));
-    assert!(refused(preset("sphereface").expect("a preset")).contains("norms"));
+    assert!(rejection(Oracle { regularizer: ring, ..hinge }).contains("norms"));
+    assert!(rejection(preset("sphereface").expect("a preset")).contains("norms"));
     let warm = Oracle { temperature: 2.0, ..preset("normface").expect("a preset") };
-    assert!(refused(warm).contains("temperature"));
+    assert!(rejection(warm).contains("temperature"));
 }
 
 #[test]
-fn nothing_kept() {
+fn without_valid_rows_the_loss_is_zero_or_nan() {
     let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![-1]));
     for name in PRESET_NAMES {
         let oracle = Oracle { ignored: Some(-1), ..preset(name).expect("a preset") }.with_class_counts(&[3, 5]);
         let batch = Batch { embedding_norms: Some(vec![1.0]), weight_norms: Some(vec![1.0; 2]), ..batch.clone() };
         let out = oracle.evaluate(&batch).expect("a loss");
-        assert!(out.nothing_kept && out.loss == 0.0 && out.grad_scores == [0.0, 0.0]);
-        let out = Oracle { nan_when_nothing_kept: true, ..oracle }.evaluate(&batch).expect("a loss");
+        assert!(out.no_valid_rows && out.loss == 0.0 && out.grad_scores == [0.0, 0.0]);
+        let out = Oracle { nan_without_valid_rows: true, ..oracle }.evaluate(&batch).expect("a loss");
         assert!(out.loss.is_nan());
     }
     let empty = Batch::new(Vec::new(), 2, Targets::Labels(Vec::new()));
     let out = cross_entropy().evaluate(&empty).expect("a loss");
-    assert!(out.nothing_kept && out.loss == 0.0);
+    assert!(out.no_valid_rows && out.loss == 0.0);
 }
 
 #[test]
-fn a_weight_of_zero_wins_over_an_infinite_loss() {
+fn a_row_of_weight_zero_contributes_nothing_even_at_an_infinite_loss() {
     let batch = Batch::new(vec![-INF, 0.0, 0.5, 0.25], 2, Targets::Labels(vec![0, 0]));
     let oracle = Oracle { sample_weights: Some(vec![0.0, 1.0]), ..cross_entropy() };
     let out = oracle.evaluate(&batch).expect("a loss");
@@ -175,7 +175,7 @@ fn a_weight_of_zero_wins_over_an_infinite_loss() {
 }
 
 #[test]
-fn the_neutral_margin_changes_nothing_but_rounding() {
+fn the_neutral_margin_changes_the_loss_only_by_rounding() {
     let z = [0.4, 0.3, -0.6];
     let plain = Oracle { scale: 16.0, ..preset("normface").expect("a preset") };
     for gradient in [MarginGradient::Exact, MarginGradient::StraightThrough] {
@@ -190,7 +190,7 @@ fn the_neutral_margin_changes_nothing_but_rounding() {
 }
 
 #[test]
-fn the_limits_of_the_scale() {
+fn extreme_scales_give_the_limits() {
     let z = [0.7, 0.2, 0.9, -0.4];
     let at = |scale: f64, comparison, gate| row(&Oracle { scale, ..oracle(comparison, gate) }, &z, 0).loss;
     let near = at(1e-9, Comparison::LogSumExp, Gate::Softplus);
@@ -200,8 +200,8 @@ fn the_limits_of_the_scale() {
 }
 
 #[test]
-fn the_gap_of_label_smoothing() {
-    // At the optimum of smoothing the gap is ln(1 + C (1 - eps) / eps) and the gradient 0.
+fn the_gradient_is_zero_at_the_optimal_gap_of_label_smoothing() {
+    // The optimal gap of label smoothing is ln(1 + C (1 - eps) / eps).
     let (classes, eps) = (5.0f64, 0.1f64);
     let gap = (1.0 + classes * (1.0 - eps) / eps).ln();
     let oracle = Oracle { label_smoothing: eps, ..cross_entropy() };
@@ -209,7 +209,7 @@ fn the_gap_of_label_smoothing() {
     assert!(out.grad_scores.iter().all(|g| g.abs() < 1e-15));
 }
 
-/// A cosine loss with negatives of a kind.
+/// Returns a cosine loss with one kind of negatives.
 fn with_negatives(negatives: Negatives) -> Oracle {
     let state = State { target_mean: 0.25, ..State::initial() };
     Oracle { negatives, state, reduction: Reduction::Sum, scale: 4.0, ..preset("normface").expect("a preset") }
@@ -222,7 +222,7 @@ const KINDS: [Negatives; 3] = [
 ];
 
 #[test]
-fn neutral_negatives_change_no_bit() {
+fn neutral_negatives_give_bitwise_identical_results() {
     let z = [0.4, 0.7, -0.6];
     let plain = row(&with_negatives(Negatives::Plain), &z, 0);
     for negatives in [Negatives::Misclassified { factor: 1.0 }, Negatives::DividedAngle { by: 1.0, sin_floor: 0.1 }] {
@@ -231,21 +231,21 @@ fn neutral_negatives_change_no_bit() {
 }
 
 #[test]
-fn modified_negatives_at_infinity() {
+fn modified_negatives_with_infinite_scores_give_the_limits() {
     for negatives in KINDS {
         let oracle = with_negatives(negatives);
         let with = row(&oracle, &[0.25, -INF, 0.5, -0.125], 0);
         let without = row(&oracle, &[0.25, 0.5, -0.125], 0);
         assert_eq!((with.loss, with.grad_scores[1]), (without.loss, 0.0));
-        let beaten = row(&oracle, &[0.25, INF, 0.5], 0);
-        assert_eq!((beaten.loss, &beaten.grad_scores[..]), (INF, &[-4.0, 4.0, 0.0][..]));
+        let infinite_negative = row(&oracle, &[0.25, INF, 0.5], 0);
+        assert_eq!((infinite_negative.loss, &infinite_negative.grad_scores[..]), (INF, &[-4.0, 4.0, 0.0][..]));
         assert_eq!(row(&oracle, &[INF, 0.25, 0.5], 0).loss, 0.0);
         assert_eq!(row(&oracle, &[-INF, 0.25, 0.5], 0).loss, INF);
     }
 }
 
 #[test]
-fn what_modified_negatives_cannot_take() {
+fn unsupported_inputs_of_modified_negatives_and_row_margins_are_rejected() {
     for negatives in KINDS {
         let oracle = Oracle { geometry: Geometry::UnitWeights, ..with_negatives(negatives) };
         let batch = Batch::new(vec![0.1, 0.2], 2, Targets::Labels(vec![0]));
@@ -262,7 +262,7 @@ fn what_modified_negatives_cannot_take() {
 }
 
 #[test]
-fn averages_take_in_the_rows_that_are_not_ignored() {
+fn running_averages_use_only_valid_rows() {
     let scores = vec![0.5, 0.1, 0.2, 0.9, -0.75, 0.3];
     let batch = Batch {
         embedding_norms: Some(vec![1000.0, 7.0, 40.0]),
@@ -280,12 +280,12 @@ fn averages_take_in_the_rows_that_are_not_ignored() {
     assert_eq!(adaface.update(&none).expect("a state"), State::initial());
     let one = Batch { targets: Targets::Labels(vec![0, -1, -1]), ..batch };
     let after = adaface.update(&one).expect("a state");
-    assert_eq!(after.norm_std, 100.0, "one row has no deviation");
+    assert_eq!(after.norm_std, 100.0, "one row has no standard deviation");
     assert!((after.norm_mean - 20.8).abs() < 1e-13);
 }
 
 #[test]
-fn draws_differ_by_row_step_and_seed_and_by_nothing_else() {
+fn draws_depend_only_on_row_step_and_seed() {
     let oracle = preset("elasticface").expect("a preset");
     let z = vec![0.5, 0.1, 0.5, 0.1];
     let two = Batch::new(z, 2, Targets::Labels(vec![0, 0]));

@@ -1,10 +1,10 @@
-//! Where there is no formula but an answer: infinities, NaN, emptiness, ties, poles, numbers of extreme size.
+//! Cases whose result is defined separately: infinities, NaN, empty batches, ties, poles, extreme magnitudes.
 
-use crate::gauge::Gauge;
-use crate::grid::{comparisons, is_sound, problem_of, spec_of};
-use crate::problem::{Aim, Answer, Problem, Random, answer, bits, state};
+use crate::combinations::{comparisons, is_accepted, problem_of, spec_of};
+use crate::error_report::ErrorReport;
+use crate::oracle_description::{compare_with_expected, expected_by_oracle};
+use crate::problem::{Evaluation, Problem, ProblemTargets, Random, bits, evaluate, state};
 use crate::tolerances::{Conditions, Precision};
-use crate::twin::{judge, want};
 use ndarray::{Array2, array};
 use softmargin::{
     Comparison, ErrorKind, Gate, Geometry, LossSpec, Margin, Real, Reduction, Regularizer, Result, SmoothGate, presets,
@@ -21,24 +21,24 @@ fn with(comparison: Comparison) -> LossSpec {
     cross_entropy().with_comparison(comparison)
 }
 
-pub(crate) fn try_ask<F: Real>(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Result<Answer> {
+pub(crate) fn try_evaluate<F: Real>(spec: &LossSpec, problem: &Problem, reduction: Reduction) -> Result<Evaluation> {
     let loss = spec.clone().build(problem.classes())?;
-    answer::<F>(&loss, &problem.clone().fitted_to(&loss), reduction)
+    evaluate::<F>(&loss, &problem.clone().fitted_to(&loss), reduction)
 }
 
-fn ask(spec: &LossSpec, problem: &Problem) -> Answer {
-    try_ask::<f64>(spec, problem, Reduction::Sum).unwrap()
+fn evaluate_sum(spec: &LossSpec, problem: &Problem) -> Evaluation {
+    try_evaluate::<f64>(spec, problem, Reduction::Sum).unwrap()
 }
 
-fn row(spec: &LossSpec, z: &[f64], label: i64) -> Answer {
-    ask(spec, &Problem::row(z, label))
+fn row(spec: &LossSpec, z: &[f64], label: i64) -> Evaluation {
+    evaluate_sum(spec, &Problem::row(z, label))
 }
 
-fn slopes(answer: &Answer) -> Vec<f64> {
-    answer.scores.iter().copied().collect()
+fn slopes(result: &Evaluation) -> Vec<f64> {
+    result.scores.iter().copied().collect()
 }
 
-/// Every preset with a batch of 8 rows and 3 classes that it takes.
+/// Returns every preset with a valid batch of 8 rows and 3 classes.
 fn preset_problems() -> Vec<(&'static str, LossSpec, Problem)> {
     let mut random = Random::new(71);
     let one = |preset: &presets::Preset| {
@@ -50,34 +50,34 @@ fn preset_problems() -> Vec<(&'static str, LossSpec, Problem)> {
 }
 
 #[test]
-fn nan_is_an_error_that_names_the_rows() {
+fn errors_name_the_rows_with_nan() {
     for (name, spec, problem) in preset_problems() {
         for column in 0..3 {
             let mut bad = problem.clone();
             bad.scores[[2, column]] = NAN;
-            let error = try_ask::<f32>(&spec, &bad, Reduction::Mean).unwrap_err();
+            let error = try_evaluate::<f32>(&spec, &bad, Reduction::Mean).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Number, "{name}");
             assert!(error.subject().contains("row 2") && error.found() == "NaN", "{name}: {error}");
-            // A row that does not count must be sound too.
+            // Rows of weight 0 are checked too.
             bad.sample_weights = Some(vec![1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
-            assert!(try_ask::<f64>(&spec, &bad, Reduction::Mean).is_err(), "{name}");
+            assert!(try_evaluate::<f64>(&spec, &bad, Reduction::Mean).is_err(), "{name}");
         }
         let mut many = problem.clone();
         for row in 1..8 {
             many.scores[[row, 0]] = NAN;
         }
-        let error = try_ask::<f64>(&spec, &many, Reduction::Mean).unwrap_err();
+        let error = try_evaluate::<f64>(&spec, &many, Reduction::Mean).unwrap_err();
         assert!(error.subject().contains("row 1, 2, 3, 4, 5 and 2 more"), "{name}: {error}");
     }
     let soft = Problem::soft(array![[0.0, 1.0], [NAN, 0.0]], array![[0.5, 0.5], [1.0, 0.0]]);
-    let error = try_ask::<f64>(&cross_entropy(), &soft, Reduction::Mean).unwrap_err();
+    let error = try_evaluate::<f64>(&cross_entropy(), &soft, Reduction::Mean).unwrap_err();
     assert!(error.subject().contains("row 1"), "{error}");
-    let single = try_ask::<f64>(&cross_entropy(), &Problem::row(&[NAN], 0), Reduction::Mean).unwrap_err();
+    let single = try_evaluate::<f64>(&cross_entropy(), &Problem::row(&[NAN], 0), Reduction::Mean).unwrap_err();
     assert!(single.subject().contains("row 0"), "{single}");
 }
 
 #[test]
-fn nan_and_infinities_beside_the_scores_are_errors() {
+fn nan_and_infinities_in_other_inputs_are_rejected() {
     let ring = Regularizer::Ring { weight: 1.0, radius: 1.0 };
     let spec = presets::find("sphereface").unwrap().spec().with_regularizer(ring);
     let good = Problem {
@@ -87,32 +87,32 @@ fn nan_and_infinities_beside_the_scores_are_errors() {
         state: Some(state(0)),
         ..Problem::new(array![[0.5, 0.25], [0.1, 0.2]], vec![0, 1])
     };
-    assert!(try_ask::<f64>(&spec, &good, Reduction::Mean).is_ok());
-    let refused = |problem: Problem, subject: &str| {
-        let error = try_ask::<f64>(&spec, &problem, Reduction::Mean).unwrap_err();
+    assert!(try_evaluate::<f64>(&spec, &good, Reduction::Mean).is_ok());
+    let assert_rejected = |problem: Problem, subject: &str| {
+        let error = try_evaluate::<f64>(&spec, &problem, Reduction::Mean).unwrap_err();
         assert_eq!(error.subject(), subject, "{error}");
         assert!([ErrorKind::Number, ErrorKind::Spec].contains(&error.kind()), "{error}");
     };
     for bad in [NAN, INF, -1.0] {
-        refused(Problem { embedding_norms: Some(vec![1.0, bad]), ..good.clone() }, "embedding norms[1]");
-        refused(Problem { sample_weights: Some(vec![bad, 1.0]), ..good.clone() }, "sample weights[0]");
+        assert_rejected(Problem { embedding_norms: Some(vec![1.0, bad]), ..good.clone() }, "embedding norms[1]");
+        assert_rejected(Problem { sample_weights: Some(vec![bad, 1.0]), ..good.clone() }, "sample weights[0]");
     }
     for bad in [NAN, INF] {
-        refused(Problem { radius: Some(bad), ..good.clone() }, "radius");
+        assert_rejected(Problem { radius: Some(bad), ..good.clone() }, "radius");
     }
     let learned = presets::find("normface").unwrap().spec();
     for bad in [NAN, INF] {
         let problem = Problem { scale: Some(bad), ..Problem::row(&[0.5, 0.25], 0) };
-        assert_eq!(try_ask::<f32>(&learned, &problem, Reduction::Mean).unwrap_err().subject(), "scale");
+        assert_eq!(try_evaluate::<f32>(&learned, &problem, Reduction::Mean).unwrap_err().subject(), "scale");
     }
     let l_softmax = presets::find("l-softmax").unwrap().spec();
     let bad = Problem { weight_norms: Some(vec![NAN, 1.0]), ..good.clone() };
-    let error = try_ask::<f64>(&l_softmax, &Problem { radius: None, ..bad }, Reduction::Mean).unwrap_err();
+    let error = try_evaluate::<f64>(&l_softmax, &Problem { radius: None, ..bad }, Reduction::Mean).unwrap_err();
     assert_eq!(error.subject(), "weight norms[0]");
     let margins = |value: f64| {
         let spec = cross_entropy().with_margin(Margin::Score { value: softmargin::MarginValue::PerSample });
         let problem = Problem { margins: Some(vec![0.1, value]), ..Problem::new(Array2::zeros((2, 2)), vec![0, 1]) };
-        try_ask::<f64>(&spec, &problem, Reduction::Mean)
+        try_evaluate::<f64>(&spec, &problem, Reduction::Mean)
     };
     assert!(margins(0.3).is_ok());
     for bad in [NAN, INF, -0.1] {
@@ -121,8 +121,8 @@ fn nan_and_infinities_beside_the_scores_are_errors() {
 }
 
 #[test]
-fn minus_infinity_at_a_negative_is_out_of_the_comparison() {
-    for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
+fn a_negative_at_minus_infinity_is_excluded_from_the_comparison() {
+    for comparison in comparisons().into_iter().filter(|c| is_accepted(&with(*c))) {
         let with_mask = row(&with(comparison), &[0.25, -INF, 0.5], 0);
         let without = row(&with(comparison), &[0.25, 0.5], 0);
         assert_eq!(with_mask.total, without.total, "{comparison:?}");
@@ -132,15 +132,15 @@ fn minus_infinity_at_a_negative_is_out_of_the_comparison() {
 }
 
 #[test]
-fn without_negatives_there_is_no_loss() {
-    for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
+fn without_negatives_the_loss_is_zero() {
+    for comparison in comparisons().into_iter().filter(|c| is_accepted(&with(*c))) {
         for z in [0.5, INF, -INF] {
-            let answer = row(&with(comparison), &[z], 0);
-            assert_eq!((answer.total, answer.scores[[0, 0]], answer.scale), (0.0, 0.0, 0.0), "{comparison:?}");
+            let result = row(&with(comparison), &[z], 0);
+            assert_eq!((result.total, result.scores[[0, 0]], result.scale), (0.0, 0.0, 0.0), "{comparison:?}");
         }
         let masked = row(&with(comparison), &[0.5, -INF, -INF], 0);
         if matches!(comparison, Comparison::AgainstZero { .. }) {
-            // The target's own question remains.
+            // The target's own term remains.
             let want = if comparison.gate() == Gate::Relu { 0.0 } else { (-0.5_f64).exp().ln_1p() };
             assert!((masked.total - want).abs() < 1e-15, "{comparison:?}");
         } else {
@@ -150,10 +150,10 @@ fn without_negatives_there_is_no_loss() {
 }
 
 #[test]
-fn infinite_scores_give_limits() {
+fn infinite_scores_give_the_limits() {
     let slopes_of = |comparison, z: &[f64], label| {
-        let answer = row(&with(comparison), z, label);
-        (answer.total, slopes(&answer), answer.scale)
+        let result = row(&with(comparison), z, label);
+        (result.total, slopes(&result), result.scale)
     };
     let smooth = Comparison::CROSS_ENTROPY;
     assert_eq!(slopes_of(smooth, &[-INF, 0.0, 0.0], 0), (INF, vec![-1.0, 0.5, 0.5], INF));
@@ -181,99 +181,99 @@ fn infinite_scores_give_limits() {
 }
 
 #[test]
-fn an_infinite_negative_leaves_the_margin_of_a_finite_target() {
+fn an_infinite_negative_does_not_change_the_margin_of_a_finite_target() {
     // Each finite negative is still compared with z_y - m: 0.25 > 0.5 - 1, so it violates the margin.
     let spec = presets::find("weston-watkins").unwrap().spec();
-    let answer = row(&spec, &[0.5, INF, 0.25, -0.75], 0);
-    assert_eq!((answer.total, slopes(&answer)), (INF, vec![-2.0, 1.0, 1.0, 0.0]));
+    let result = row(&spec, &[0.5, INF, 0.25, -0.75], 0);
+    assert_eq!((result.total, slopes(&result)), (INF, vec![-2.0, 1.0, 1.0, 0.0]));
     let arcface = presets::find("arcface").unwrap().spec();
-    let beaten = row(&arcface, &[0.5, INF, 0.25], 0);
+    let with_infinite_negative = row(&arcface, &[0.5, INF, 0.25], 0);
     let theta = 0.5_f64.acos();
     let slope = -64.0 * (theta + 0.5).sin() / theta.sin();
-    assert!((beaten.scores[[0, 0]] - slope).abs() < 1e-12, "{beaten:?}");
+    assert!((with_infinite_negative.scores[[0, 0]] - slope).abs() < 1e-12, "{with_infinite_negative:?}");
 }
 
 #[test]
-fn infinite_scores_of_target_and_negative_contradict_each_other() {
-    for comparison in comparisons().into_iter().filter(|c| is_sound(&with(*c))) {
+fn infinite_scores_of_target_and_negative_are_rejected() {
+    for comparison in comparisons().into_iter().filter(|c| is_accepted(&with(*c))) {
         let problem = Problem::new(array![[0.0, 1.0], [INF, INF]], vec![0, 0]);
-        let error = try_ask::<f64>(&with(comparison), &problem, Reduction::Mean).unwrap_err();
+        let error = try_evaluate::<f64>(&with(comparison), &problem, Reduction::Mean).unwrap_err();
         assert!(error.subject().contains("row 1") && error.to_string().contains("infinity"), "{error}");
         assert!(error.advice().contains("mask"), "{error}");
     }
 }
 
 #[test]
-fn soft_targets_at_infinity() {
-    let ask = |spec: &LossSpec, z: Array2<f64>, p: Array2<f64>| {
-        try_ask::<f64>(spec, &Problem::soft(z, p), Reduction::Sum).map(|answer| (answer.total, slopes(&answer)))
+fn soft_targets_with_infinite_scores_give_the_limits() {
+    let evaluate_sum = |spec: &LossSpec, z: Array2<f64>, p: Array2<f64>| {
+        try_evaluate::<f64>(spec, &Problem::soft(z, p), Reduction::Sum).map(|result| (result.total, slopes(&result)))
     };
     let plain = cross_entropy();
-    assert_eq!(ask(&plain, array![[-INF, 0.0]], array![[0.0, 1.0]]).unwrap(), (0.0, vec![0.0, 0.0]));
-    assert_eq!(ask(&plain, array![[-INF, 0.0]], array![[0.5, 0.5]]).unwrap().0, INF);
-    assert_eq!(ask(&plain, array![[INF, 0.0]], array![[1.0, 0.0]]).unwrap(), (0.0, vec![0.0, 0.0]));
-    assert_eq!(ask(&plain, array![[INF, 0.0]], array![[0.5, 0.5]]).unwrap(), (INF, vec![0.5, -0.5]));
-    // As with a label: several infinite negatives share, but a wanted one among them contradicts.
-    let beaten = ask(&plain, array![[0.0, INF, INF]], array![[1.0, 0.0, 0.0]]).unwrap();
-    assert_eq!(beaten, (INF, vec![-1.0, 0.5, 0.5]));
-    let error = ask(&plain, array![[0.0, INF, INF]], array![[0.5, 0.5, 0.0]]).unwrap_err();
+    assert_eq!(evaluate_sum(&plain, array![[-INF, 0.0]], array![[0.0, 1.0]]).unwrap(), (0.0, vec![0.0, 0.0]));
+    assert_eq!(evaluate_sum(&plain, array![[-INF, 0.0]], array![[0.5, 0.5]]).unwrap().0, INF);
+    assert_eq!(evaluate_sum(&plain, array![[INF, 0.0]], array![[1.0, 0.0]]).unwrap(), (0.0, vec![0.0, 0.0]));
+    assert_eq!(evaluate_sum(&plain, array![[INF, 0.0]], array![[0.5, 0.5]]).unwrap(), (INF, vec![0.5, -0.5]));
+    // As with a label, several infinite negatives share the gradient; a positive target among them is an error.
+    let shared = evaluate_sum(&plain, array![[0.0, INF, INF]], array![[1.0, 0.0, 0.0]]).unwrap();
+    assert_eq!(shared, (INF, vec![-1.0, 0.5, 0.5]));
+    let error = evaluate_sum(&plain, array![[0.0, INF, INF]], array![[0.5, 0.5, 0.0]]).unwrap_err();
     assert!(error.subject().contains("row 0"), "{error}");
-    // Label smoothing wants every class.
+    // With label smoothing every class has a positive target.
     let gate = SmoothGate::Softplus { label_smoothing: 0.5, z_loss: 0.0 };
     let smoothed = with(Comparison::LogSumExp { gate });
-    assert_eq!(ask(&smoothed, array![[INF, 0.0]], array![[1.0, 0.0]]).unwrap(), (INF, vec![0.25, -0.25]));
-    let answer = try_ask::<f64>(&plain, &Problem::soft(array![[INF, 0.0]], array![[0.0, 1.0]]), Reduction::Sum);
-    assert_eq!(answer.unwrap().scale, INF);
+    assert_eq!(evaluate_sum(&smoothed, array![[INF, 0.0]], array![[1.0, 0.0]]).unwrap(), (INF, vec![0.25, -0.25]));
+    let result = try_evaluate::<f64>(&plain, &Problem::soft(array![[INF, 0.0]], array![[0.0, 1.0]]), Reduction::Sum);
+    assert_eq!(result.unwrap().scale, INF);
 }
 
 #[test]
-fn a_weight_of_0_wins_over_an_infinite_loss() {
+fn a_row_of_weight_0_contributes_nothing_even_at_an_infinite_loss() {
     let problem =
         Problem { sample_weights: Some(vec![0.0, 1.0]), ..Problem::new(array![[-INF, 0.0], [0.5, 0.25]], vec![0, 0]) };
-    let answer = ask(&cross_entropy(), &problem);
-    assert!(answer.rows[0] == 0.0 && answer.total.is_finite() && answer.valid_rows == 1);
-    assert_eq!(slopes(&answer)[..2], [0.0, 0.0]);
+    let result = evaluate_sum(&cross_entropy(), &problem);
+    assert!(result.rows[0] == 0.0 && result.total.is_finite() && result.valid_rows == 1);
+    assert_eq!(slopes(&result)[..2], [0.0, 0.0]);
 }
 
 #[test]
-fn precision_where_the_target_has_nearly_all_probability() {
-    let answer = try_ask::<f32>(&cross_entropy(), &Problem::row(&[20.0, 0.0], 0), Reduction::Sum).unwrap();
-    assert_eq!(answer.total, f64::from(2.061_153_6e-9_f32));
-    assert_eq!(slopes(&answer), [-answer.total, answer.total]);
+fn the_loss_keeps_its_digits_if_the_target_has_nearly_all_probability() {
+    let result = try_evaluate::<f32>(&cross_entropy(), &Problem::row(&[20.0, 0.0], 0), Reduction::Sum).unwrap();
+    assert_eq!(result.total, f64::from(2.061_153_6e-9_f32));
+    assert_eq!(slopes(&result), [-result.total, result.total]);
     let soft = Problem::soft(array![[20.0, 0.0]], array![[1.0, 0.0]]);
-    let answer = try_ask::<f32>(&cross_entropy(), &soft, Reduction::Sum).unwrap();
-    assert_eq!(answer.total, f64::from(2.061_153_6e-9_f32));
-    assert_eq!(answer.scores[[0, 0]], -answer.total);
-    // The naive difference of 1e4 and its log-sum-exp is 0.3135 in f32.
-    let large = try_ask::<f32>(&cross_entropy(), &Problem::row(&[1e4, 9999.0], 0), Reduction::Sum).unwrap();
+    let result = try_evaluate::<f32>(&cross_entropy(), &soft, Reduction::Sum).unwrap();
+    assert_eq!(result.total, f64::from(2.061_153_6e-9_f32));
+    assert_eq!(result.scores[[0, 0]], -result.total);
+    // The naive difference of 1e4 and the log-sum-exp is 0.3135 in f32.
+    let large = try_evaluate::<f32>(&cross_entropy(), &Problem::row(&[1e4, 9999.0], 0), Reduction::Sum).unwrap();
     assert_eq!(large.total, f64::from(0.313_261_7_f32));
 }
 
-/// Every sound comparison on scores of one size, in both precisions, against the twin.
-fn sized(gauge: &mut Gauge, size: f64, scale: f64) {
+/// Compares every accepted comparison with the oracle on scores of one size, in both precisions.
+fn check_scores_of_size(report: &mut ErrorReport, size: f64, scale: f64) {
     let mut random = Random::new(72);
     for comparison in comparisons() {
         let spec = with(comparison).with_scale(scale);
-        if !is_sound(&spec) {
+        if !is_accepted(&spec) {
             continue;
         }
         let scores = random.matrix(6, 9, -1.0, 1.0).mapv(|z| f64::from((z * size) as f32));
         let problem = Problem::new(scores, random.labels(6, 9));
         for precision in Precision::ALL {
-            let answer = match precision {
-                Precision::F32 => try_ask::<f32>(&spec, &problem, Reduction::Mean).unwrap(),
-                Precision::F64 => try_ask::<f64>(&spec, &problem, Reduction::Mean).unwrap(),
+            let result = match precision {
+                Precision::F32 => try_evaluate::<f32>(&spec, &problem, Reduction::Mean).unwrap(),
+                Precision::F64 => try_evaluate::<f64>(&spec, &problem, Reduction::Mean).unwrap(),
             };
-            let want = want(&spec, &problem, Reduction::Mean, precision.least_sine());
+            let want = expected_by_oracle(&spec, &problem, Reduction::Mean, precision.least_sine());
             let conditions = Conditions { spec: &spec, problem: &problem, reduction: Reduction::Mean, precision };
-            judge(gauge, &format!("{size:e} {spec:?}"), &conditions, &answer, &want);
+            compare_with_expected(report, &format!("{size:e} {spec:?}"), &conditions, &result, &want);
         }
     }
 }
 
 #[test]
-fn scores_and_scales_of_extreme_size() {
-    let mut gauge = Gauge::new("sizes");
+fn scores_and_scales_of_extreme_size_agree_with_the_oracle() {
+    let mut report = ErrorReport::new("sizes");
     for (size, scale) in [
         (1e4, 1.0),
         (1e-30, 1.0),
@@ -286,14 +286,14 @@ fn scores_and_scales_of_extreme_size() {
         (1e-30, 1e30),
         (1e15, 1e15),
     ] {
-        sized(&mut gauge, size, scale);
+        check_scores_of_size(&mut report, size, scale);
     }
-    gauge.finish(10_000);
+    report.finish(10_000);
 }
 
 #[test]
-fn a_million_classes() {
-    let mut gauge = Gauge::new("a million classes");
+fn a_million_classes_agree_with_the_oracle() {
+    let mut report = ErrorReport::new("a million classes");
     let classes = 1_000_000;
     let mut random = Random::new(73);
     for comparison in comparisons() {
@@ -302,39 +302,39 @@ fn a_million_classes() {
             continue;
         }
         let problem = Problem::new(random.matrix(1, classes, -0.3, 0.5), vec![777_777]);
-        let answer = try_ask::<f32>(&spec, &problem, Reduction::Mean).unwrap();
+        let result = try_evaluate::<f32>(&spec, &problem, Reduction::Mean).unwrap();
         let precision = Precision::F32;
-        let want = want(&spec, &problem, Reduction::Mean, precision.least_sine());
+        let want = expected_by_oracle(&spec, &problem, Reduction::Mean, precision.least_sine());
         let conditions = Conditions { spec: &spec, problem: &problem, reduction: Reduction::Mean, precision };
-        judge(&mut gauge, &format!("{comparison:?}"), &conditions, &answer, &want);
+        compare_with_expected(&mut report, &format!("{comparison:?}"), &conditions, &result, &want);
     }
-    gauge.finish(5_000_000);
+    report.finish(5_000_000);
 }
 
 #[test]
-fn nothing_to_average() {
+fn without_valid_rows_the_loss_is_zero_or_nan() {
     for (name, spec, problem) in preset_problems() {
         let spec = spec.with_ignored_label(-100);
         let regularized = spec.clone().with_regularizer(Regularizer::Ring { weight: 1.0, radius: 1.0 });
         let mut ignored = problem.clone();
-        ignored.aim = Aim::Labels(vec![-100; 8]);
-        let weightless = Problem { sample_weights: Some(vec![0.0; 8]), ..problem.clone() };
+        ignored.targets = ProblemTargets::Labels(vec![-100; 8]);
+        let zero_weights = Problem { sample_weights: Some(vec![0.0; 8]), ..problem.clone() };
         let empty = Problem {
             embedding_norms: Some(Vec::new()),
-            ..Problem { aim: Aim::Labels(Vec::new()), scores: Array2::zeros((0, 3)), ..problem.clone() }
+            ..Problem { targets: ProblemTargets::Labels(Vec::new()), scores: Array2::zeros((0, 3)), ..problem.clone() }
         };
         for spec in [&spec, &regularized] {
-            for nothing in [&ignored, &weightless, &empty] {
+            for without_valid_rows in [&ignored, &zero_weights, &empty] {
                 for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan] {
-                    let answer = try_ask::<f32>(spec, nothing, reduction).unwrap();
-                    assert_eq!((answer.valid_rows, answer.weight), (0, 0.0), "{name}");
+                    let result = try_evaluate::<f32>(spec, without_valid_rows, reduction).unwrap();
+                    assert_eq!((result.valid_rows, result.weight), (0, 0.0), "{name}");
                     if reduction == Reduction::MeanOrNan {
-                        assert!(answer.total.is_nan(), "{name}");
+                        assert!(result.total.is_nan(), "{name}");
                     } else {
-                        assert_eq!(answer.total, 0.0, "{name}");
+                        assert_eq!(result.total, 0.0, "{name}");
                     }
-                    let norms = answer.embedding_norms.unwrap_or_default();
-                    let slopes = answer.scores.iter().chain(&norms).chain([&answer.scale, &answer.radius]);
+                    let norms = result.embedding_norms.unwrap_or_default();
+                    let slopes = result.scores.iter().chain(&norms).chain([&result.scale, &result.radius]);
                     assert!(slopes.into_iter().all(|slope| *slope == 0.0), "{name} {reduction:?}");
                 }
             }
@@ -343,23 +343,23 @@ fn nothing_to_average() {
 }
 
 #[test]
-fn labels_out_of_range_are_errors_that_name_the_row() {
+fn errors_name_the_row_with_a_label_out_of_range() {
     for (name, spec, problem) in preset_problems() {
         for label in [3, -1, i64::MIN, i64::MAX] {
             let mut bad = problem.clone();
-            let Aim::Labels(labels) = &mut bad.aim else { unreachable!("hard labels") };
+            let ProblemTargets::Labels(labels) = &mut bad.targets else { unreachable!("hard labels") };
             labels[5] = label;
-            let error = try_ask::<f32>(&spec, &bad, Reduction::Mean).unwrap_err();
+            let error = try_evaluate::<f32>(&spec, &bad, Reduction::Mean).unwrap_err();
             assert_eq!((error.kind(), error.subject()), (ErrorKind::Label, "target of row 5"), "{name}");
             assert!(error.expected().contains("0 to 2") && error.found() == label.to_string(), "{name}: {error}");
             let lenient = spec.clone().with_ignored_label(label);
-            assert_eq!(try_ask::<f32>(&lenient, &bad, Reduction::Mean).unwrap().valid_rows, 7, "{name}");
+            assert_eq!(try_evaluate::<f32>(&lenient, &bad, Reduction::Mean).unwrap().valid_rows, 7, "{name}");
         }
     }
     // The ignored label may be a class.
     let spec = cross_entropy().with_ignored_label(1);
-    let answer = ask(&spec, &Problem::new(array![[0.0, 1.0], [0.5, 0.25]], vec![1, 0]));
-    assert_eq!((answer.valid_rows, answer.rows[0]), (1, 0.0));
+    let result = evaluate_sum(&spec, &Problem::new(array![[0.0, 1.0], [0.5, 0.25]], vec![1, 0]));
+    assert_eq!((result.valid_rows, result.rows[0]), (1, 0.0));
 }
 
 #[test]
@@ -373,17 +373,17 @@ fn ties_go_to_the_lowest_index() {
     }
     assert_eq!(slopes(&row(&with(Comparison::LogSumExp { gate: SmoothGate::Relu }), &[2.0, 2.0], 0)), [0.0, 0.0]);
     assert_eq!(slopes(&row(&with(Comparison::AgainstZero { gate: Gate::Relu }), &[0.0, 0.0], 0)), [0.0, 0.0]);
-    // Incay counts a row as correct where the target is the first of the largest.
+    // For incay a row is correct if the target is the first of the largest scores.
     let incay = cross_entropy().with_regularizer(Regularizer::FeatureIncay { weight: 1.0 });
     let tied = |label| {
         let problem = Problem { embedding_norms: Some(vec![2.0]), ..Problem::row(&[1.0, 1.0], label) };
-        ask(&incay, &problem).embedding_norms.unwrap()
+        evaluate_sum(&incay, &problem).embedding_norms.unwrap()
     };
     assert_eq!((tied(0), tied(1)), (vec![-0.25], vec![0.0]));
 }
 
 #[test]
-fn an_angle_of_0_and_of_pi() {
+fn gradients_are_finite_at_angles_of_0_and_pi() {
     for name in ["arcface", "combined-margin", "sphereface", "l-softmax"] {
         let spec = presets::find(name).unwrap().spec();
         for cos in [1.0, -1.0, 1.0 - 1e-15, -1.0 + 1e-15, 1.000_000_1, -1.000_000_1] {
@@ -392,27 +392,27 @@ fn an_angle_of_0_and_of_pi() {
                 weight_norms: Some(vec![1.0; 3]),
                 ..Problem::row(&[cos, 0.25, -0.5], 0)
             };
-            for answer in [
-                try_ask::<f64>(&spec, &problem, Reduction::Sum).unwrap(),
-                try_ask::<f32>(&spec, &problem, Reduction::Sum).unwrap(),
+            for result in [
+                try_evaluate::<f64>(&spec, &problem, Reduction::Sum).unwrap(),
+                try_evaluate::<f32>(&spec, &problem, Reduction::Sum).unwrap(),
             ] {
-                let finite = answer.total.is_finite() && answer.scores.iter().all(|slope| slope.is_finite());
-                assert!(finite && answer.scores[[0, 0]] <= 0.0, "{name} at {cos}: {answer:?}");
+                let finite = result.total.is_finite() && result.scores.iter().all(|slope| slope.is_finite());
+                assert!(finite && result.scores[[0, 0]] <= 0.0, "{name} at {cos}: {result:?}");
             }
         }
-        // What is no cosine at all is refused.
+        // Scores that are not cosines are rejected.
         let problem = Problem {
             embedding_norms: Some(vec![1.0, 1.0]),
             weight_norms: Some(vec![1.0; 2]),
             ..Problem::new(array![[0.5, 0.25], [1.5, 0.0]], vec![0, 0])
         };
-        let error = try_ask::<f32>(&spec, &problem, Reduction::Sum).unwrap_err();
+        let error = try_evaluate::<f32>(&spec, &problem, Reduction::Sum).unwrap_err();
         assert!(error.subject().contains("row 1") && error.expected().contains("cosine"), "{name}: {error}");
     }
 }
 
 #[test]
-fn a_norm_of_0() {
+fn a_norm_of_0_has_no_gradient() {
     for name in ["sphereface", "l-softmax"] {
         let spec = presets::find(name).unwrap().spec();
         let problem = Problem {
@@ -420,26 +420,26 @@ fn a_norm_of_0() {
             weight_norms: Some(vec![0.0, 1.0]),
             ..Problem::new(array![[0.0, 0.0], [0.0, 0.5]], vec![0, 1])
         };
-        let answer = ask(&spec, &problem);
-        assert!((answer.rows[0] - 2_f64.ln()).abs() < 1e-15, "{name}: {answer:?}");
-        assert_eq!(answer.scores[[0, 0]], 0.0, "{name}");
-        assert_eq!(answer.embedding_norms.unwrap()[0], 0.0, "{name}");
+        let result = evaluate_sum(&spec, &problem);
+        assert!((result.rows[0] - 2_f64.ln()).abs() < 1e-15, "{name}: {result:?}");
+        assert_eq!(result.scores[[0, 0]], 0.0, "{name}");
+        assert_eq!(result.embedding_norms.unwrap()[0], 0.0, "{name}");
     }
     let incay = cross_entropy().with_regularizer(Regularizer::FeatureIncay { weight: 1.0 });
     let problem = Problem { embedding_norms: Some(vec![0.0]), ..Problem::row(&[1.0, 0.0], 0) };
-    let answer = ask(&incay, &problem);
-    assert!(answer.total.is_finite() && answer.embedding_norms.unwrap() == [0.0]);
+    let result = evaluate_sum(&incay, &problem);
+    assert!(result.total.is_finite() && result.embedding_norms.unwrap() == [0.0]);
 }
 
 #[test]
-fn a_scale_held_at_its_bounds() {
+fn a_learned_scale_at_its_bound_has_no_gradient_outward() {
     let spec = presets::find("normface").unwrap().spec();
-    let at = |scale: f64| ask(&spec, &Problem { scale: Some(scale), ..Problem::row(&[0.9, 0.1, -0.2], 0) });
-    // The row is right, so a larger scale lowers the loss: the slope is negative.
+    let at = |scale: f64| evaluate_sum(&spec, &Problem { scale: Some(scale), ..Problem::row(&[0.9, 0.1, -0.2], 0) });
+    // The row is predicted correctly, so a larger scale lowers the loss and the derivative is negative.
     assert!(at(5.0).scale < 0.0 && at(1.0).scale < 0.0 && at(0.5).scale < 0.0);
     assert_eq!((at(128.0).scale, at(1000.0).scale), (0.0, 0.0));
     assert_eq!(bits(&at(1000.0).rows), bits(&at(128.0).rows));
-    let wrong = |scale: f64| ask(&spec, &Problem { scale: Some(scale), ..Problem::row(&[0.1, 0.9, -0.2], 0) });
+    let wrong = |scale: f64| evaluate_sum(&spec, &Problem { scale: Some(scale), ..Problem::row(&[0.1, 0.9, -0.2], 0) });
     assert!(wrong(128.0).scale > 0.0);
     assert_eq!((wrong(1.0).scale, wrong(-3.0).scale), (0.0, 0.0));
 }

@@ -1,9 +1,9 @@
-//! Keeps the worst error, as a fraction of what is allowed, and every failure.
+//! Report of the largest errors of a test, relative to their tolerances, and of all failures.
 
 use std::collections::BTreeMap;
 
-/// Compares numbers of several kinds, and fails at the end with all that is wrong, not at the first.
-pub(crate) struct Gauge {
+/// Compares values of several kinds and reports all failures at the end instead of stopping at the first.
+pub(crate) struct ErrorReport {
     test: &'static str,
     kinds: BTreeMap<String, Worst>,
     failures: Vec<String>,
@@ -16,12 +16,12 @@ struct Worst {
     place: String,
 }
 
-impl Gauge {
+impl ErrorReport {
     pub(crate) fn new(test: &'static str) -> Self {
         Self { test, kinds: BTreeMap::new(), failures: Vec::new() }
     }
 
-    /// Compares one number; infinities must be equal, and NaN is wanted where NaN is.
+    /// Compares one value. Infinities must be equal; NaN is equal to NaN.
     pub(crate) fn check(&mut self, kind: &str, place: impl Fn() -> String, got: f64, want: f64, allowed: f64) {
         let same = got == want || (got.is_nan() && want.is_nan());
         let ratio = if same { 0.0 } else { (got - want).abs() / allowed };
@@ -39,26 +39,28 @@ impl Gauge {
         }
     }
 
-    /// Notes something that is wrong and is no number.
+    /// Records a failure that is not a numerical error.
     pub(crate) fn fail(&mut self, what: String) {
         self.failures.push(what);
     }
 
-    /// How many numbers were compared.
+    /// Returns the number of compared values.
     pub(crate) fn compared(&self) -> usize {
         self.kinds.values().map(|worst| worst.compared).sum()
     }
 
-    /// Prints the worst of each kind; panics if anything was wrong, or if fewer numbers were compared than expected.
+    /// Prints the largest relative error of each kind.
+    ///
+    /// Panics after any failure, and if fewer values than `at_least` were compared.
     pub(crate) fn finish(self, at_least: usize) {
         for (kind, worst) in &self.kinds {
             let Worst { compared, ratio, place } = worst;
             let place: String = place.replace('\n', " ").chars().take(90).collect();
-            println!("{}: {kind}: {compared} numbers, worst {ratio:.3} of what is allowed: {place}", self.test);
+            println!("{}: {kind}: {compared} values, largest error {ratio:.3} of its tolerance: {place}", self.test);
         }
         let shown: Vec<&str> = self.failures.iter().take(12).map(String::as_str).collect();
-        assert!(shown.is_empty(), "{}: {} wrong:\n{}", self.test, self.failures.len(), shown.join("\n"));
+        assert!(shown.is_empty(), "{}: {} failures:\n{}", self.test, self.failures.len(), shown.join("\n"));
         let compared = self.compared();
-        assert!(compared >= at_least, "{}: only {compared} numbers were compared", self.test);
+        assert!(compared >= at_least, "{}: only {compared} values were compared", self.test);
     }
 }

@@ -1,7 +1,7 @@
-//! The fused head by its own laws: its error against the unfused one's, threads, tiles, modes, shapes, steps, samples.
+//! Tests of the fused head: error relative to the unfused head, threads, tiles, modes, shapes, optimizer steps, sampling.
 
-use crate::problem::{Random, some_state};
-use crate::tolerances::{BF16, FUSED_AGAINST_UNFUSED, WAYS};
+use crate::problem::{Random, random_state};
+use crate::tolerances::{BETWEEN_VARIANTS, BF16, FUSED_AGAINST_UNFUSED};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use softmargin::head::{
     Head, HeadBatch, HeadGradients, HeadNumber, HeadOptions, HeadParameters, HeadParametersMut, Mode, Optimizer,
@@ -22,17 +22,17 @@ struct Data {
 }
 
 impl Data {
-    /// Numbers that are exact in f32, and in bf16 where `short`.
+    /// Creates random values that are exact in f32, and in bf16 if `short`.
     fn random(seed: u64, spec: &LossSpec, [rows, classes, width]: [usize; 3], short: bool) -> Self {
         let mut random = Random::new(seed);
         let exact = |v: f64| if short { f64::from(f32::from_bits((v as f32).to_bits() & 0xffff_0000)) } else { v };
         let x = random.matrix(rows, width, -1.0, 1.0).mapv(exact);
         let w = random.matrix(classes * spec.sub_centers, width, -1.0, 1.0).mapv(exact);
         let labels = Array1::from(random.labels(rows, classes.max(1)));
-        Self { x, w, labels, state: some_state(&mut random) }
+        Self { x, w, labels, state: random_state(&mut random) }
     }
 
-    /// As after training: every embedding near its target, at a cosine of about 0.95.
+    /// Creates data as after training: every embedding has a cosine of about 0.95 to its target.
     fn trained(seed: u64, spec: &LossSpec, shape: [usize; 3]) -> Self {
         let mut data = Self::random(seed, spec, shape, false);
         for (mut x, &label) in data.x.rows_mut().into_iter().zip(&data.labels) {
@@ -42,7 +42,7 @@ impl Data {
         data
     }
 
-    fn answer<F: HeadNumber>(&self, head: &Head, reduction: Reduction) -> (f64, HeadGradients<F>) {
+    fn evaluate<F: HeadNumber>(&self, head: &Head, reduction: Reduction) -> (f64, HeadGradients<F>) {
         let (x, w) = (self.x.mapv(F::round_from), self.w.mapv(F::round_from));
         let bias = head.loss().spec().geometry.has_bias().then(|| Array1::from_elem(w.nrows(), F::round_from(0.25)));
         let mut parameters = HeadParameters::new(w.view());
@@ -75,47 +75,53 @@ fn with_mode(spec: &LossSpec, classes: usize, mode: Mode) -> Head {
     Head::with_options(spec.clone().build(classes).unwrap(), options).unwrap()
 }
 
-/// The norm of a difference, relative to the norm of what was wanted; gradients that vanish are taken for a tenth, the size of their terms.
-fn relative<F: Real>(got: &Array2<F>, want: &Array2<f64>) -> f64 {
+/// Returns the norm of the difference relative to the norm of the expected values. The denominator is at least 0.1, the
+/// size of the terms, because gradients may vanish.
+fn relative_error<F: Real>(got: &Array2<F>, want: &Array2<f64>) -> f64 {
     let square = |all: &mut dyn Iterator<Item = f64>| all.map(|v| v * v).sum::<f64>().sqrt();
-    let off = square(&mut got.iter().zip(want).map(|(got, want)| got.widen() - want));
-    off / square(&mut want.iter().copied()).max(0.1)
+    let error = square(&mut got.iter().zip(want).map(|(got, want)| got.widen() - want));
+    error / square(&mut want.iter().copied()).max(0.1)
 }
 
-fn bits(answer: &(f64, HeadGradients<f32>)) -> Vec<u64> {
-    let (total, gradients) = answer;
+fn bits(result: &(f64, HeadGradients<f32>)) -> Vec<u64> {
+    let (total, gradients) = result;
     let matrices = gradients.embeddings.iter().chain(&gradients.weight).chain(&gradients.learned.bias);
     let numbers = matrices.copied().chain([gradients.learned.scale, gradients.learned.radius]).map(f64::from);
     std::iter::once(*total).chain(numbers).map(f64::to_bits).collect()
 }
 
-/// Errors against f64, of the fused head and of the plain code in f32, on the same inputs: of loss, dX and dW, each the
-/// root of the mean square over some batches, since a single one has its luck.
+/// Compares the errors of the fused and the unfused f32 head, both relative to f64 on the same inputs.
+///
+/// The errors of loss, dX and dW are RMS values over several batches, because the error of a single batch is random.
 fn compare_errors(name: &str, spec: &LossSpec, classes: usize, batches: &[Data]) {
     let errors = |mode: Mode| -> [f64; 3] {
         let squares = batches.iter().map(|data| {
-            let exact = data.answer::<f64>(&with_mode(spec, classes, Mode::Unfused), Reduction::Mean);
-            let (total, got) = data.answer::<f32>(&with_mode(spec, classes, mode), Reduction::Mean);
+            let exact = data.evaluate::<f64>(&with_mode(spec, classes, Mode::Unfused), Reduction::Mean);
+            let (total, got) = data.evaluate::<f32>(&with_mode(spec, classes, mode), Reduction::Mean);
             let of_loss = (total - exact.0) / exact.0.abs().max(f64::MIN_POSITIVE);
-            let off = [of_loss, relative(&got.embeddings, &exact.1.embeddings), relative(&got.weight, &exact.1.weight)];
-            off.map(|off| off * off / batches.len() as f64)
+            let error = [
+                of_loss,
+                relative_error(&got.embeddings, &exact.1.embeddings),
+                relative_error(&got.weight, &exact.1.weight),
+            ];
+            error.map(|error| error * error / batches.len() as f64)
         });
         squares.fold([0.0; 3], |sum, one| std::array::from_fn(|k| sum[k] + one[k])).map(f64::sqrt)
     };
-    let plain = errors(Mode::Unfused);
+    let unfused = errors(Mode::Unfused);
     for mode in [Mode::Store, Mode::Recompute] {
         let fused = errors(mode);
-        println!("{name} {mode:?}: fused {fused:?}, unfused {plain:?}");
-        for (what, (fused, plain)) in ["loss", "dX", "dW"].into_iter().zip(fused.into_iter().zip(plain)) {
-            // Below a rounding of the answer itself there is nothing to compare.
-            let allowed = FUSED_AGAINST_UNFUSED * plain.max(f64::from(f32::EPSILON));
-            assert!(fused <= allowed, "{name} {mode:?} {what}: fused {fused:e}, unfused {plain:e}");
+        println!("{name} {mode:?}: fused {fused:?}, unfused {unfused:?}");
+        for (what, (fused, unfused)) in ["loss", "dX", "dW"].into_iter().zip(fused.into_iter().zip(unfused)) {
+            // Errors below one rounding of the result are not comparable.
+            let allowed = FUSED_AGAINST_UNFUSED * unfused.max(f64::from(f32::EPSILON));
+            assert!(fused <= allowed, "{name} {mode:?} {what}: fused {fused:e}, unfused {unfused:e}");
         }
     }
 }
 
 #[test]
-fn errs_no_more_than_the_unfused_head() {
+fn the_error_is_at_most_that_of_the_unfused_head() {
     for preset in presets::all() {
         let classes = 700;
         let spec = spec_of(preset.name, classes);
@@ -126,7 +132,7 @@ fn errs_no_more_than_the_unfused_head() {
         let trained = batches(&|seed| Data::trained(seed, &spec, shape));
         compare_errors(&format!("{} trained", preset.name), &spec, classes, &trained);
     }
-    // Many classes and a large scale: sums of a hundred thousand exponentials.
+    // Many classes and a large scale, that is, sums of 100,000 exponentials.
     let classes = 100_000;
     for name in ["am-softmax", "cross-entropy"] {
         let scale = Scale::fixed(if name == "am-softmax" { 64.0 } else { 1.0 });
@@ -137,7 +143,7 @@ fn errs_no_more_than_the_unfused_head() {
 }
 
 #[test]
-fn any_number_of_threads_gives_the_same_bits() {
+fn results_are_bitwise_identical_for_any_number_of_threads() {
     for name in ["am-softmax", "cross-entropy", "sub-center-arcface", "crammer-singer", "weston-watkins"] {
         let (rows, classes) = (70, 3000);
         let spec = spec_of(name, classes);
@@ -145,15 +151,18 @@ fn any_number_of_threads_gives_the_same_bits() {
         for mode in [Mode::Store, Mode::StoreHalf, Mode::Recompute, Mode::RowChunked] {
             let of_threads = |threads: usize| {
                 let pool = rayon_pool(threads);
-                pool.install(|| bits(&data.answer(&with_mode(&spec, classes, mode), Reduction::Mean)))
+                pool.install(|| bits(&data.evaluate(&with_mode(&spec, classes, mode), Reduction::Mean)))
             };
             let one = of_threads(1);
             for threads in [2, 3, 5] {
-                assert!(one == of_threads(threads), "{name} {mode:?}: {threads} threads give other bits than one");
+                assert!(one == of_threads(threads), "{name} {mode:?}: {threads} threads and one thread differ");
             }
             let head = with_mode(&spec, classes, mode);
-            let first = bits(&data.answer(&head, Reduction::Mean));
-            assert!(first == one && first == bits(&data.answer(&head, Reduction::Mean)), "{name} {mode:?}: again");
+            let first = bits(&data.evaluate(&head, Reduction::Mean));
+            assert!(
+                first == one && first == bits(&data.evaluate(&head, Reduction::Mean)),
+                "{name} {mode:?}: repeated evaluations differ"
+            );
         }
     }
 }
@@ -165,9 +174,9 @@ fn rayon_pool(threads: usize) -> rayon::ThreadPool {
 #[test]
 fn modes_tiles_and_instruction_sets_agree() {
     let reference = |spec: &LossSpec, classes, data: &Data| {
-        data.answer::<f64>(&with_mode(spec, classes, Mode::Unfused), Reduction::Mean).1
+        data.evaluate::<f64>(&with_mode(spec, classes, Mode::Unfused), Reduction::Mean).1
     };
-    // Odd shapes; a batch of two blocks; many rows of few classes, which go in chunks by themselves.
+    // Odd shapes, a batch of two blocks, and many rows of few classes, which `Auto` computes in chunks of rows.
     for shape in [[1, 1, 1], [1, 2, 2], [3, 5, 17], [33, 130, 31], [17, 1001, 3], [1040, 90, 20], [1100, 7, 33]] {
         let [_, classes, _] = shape;
         for name in ["am-softmax", "cross-entropy", "arcface", "weston-watkins", "one-versus-rest", "mv-softmax"] {
@@ -175,9 +184,10 @@ fn modes_tiles_and_instruction_sets_agree() {
             let data = Data::random(7, &spec, shape, false);
             let want = reference(&spec, classes, &data);
             let check = |head: &Head, what: &str| {
-                let (_, got) = data.answer::<f32>(head, Reduction::Mean);
-                let off = relative(&got.embeddings, &want.embeddings).max(relative(&got.weight, &want.weight));
-                assert!(off <= WAYS, "{name} {shape:?} {what}: {off:e}");
+                let (_, got) = data.evaluate::<f32>(head, Reduction::Mean);
+                let error =
+                    relative_error(&got.embeddings, &want.embeddings).max(relative_error(&got.weight, &want.weight));
+                assert!(error <= BETWEEN_VARIANTS, "{name} {shape:?} {what}: {error:e}");
             };
             for mode in [Mode::Auto, Mode::Store, Mode::Recompute, Mode::RowChunked, Mode::Unfused] {
                 for tile in [1, 7, 100] {
@@ -194,13 +204,13 @@ fn modes_tiles_and_instruction_sets_agree() {
 }
 
 #[test]
-fn short_precision_is_as_good_as_its_numbers() {
+fn reduced_precision_stays_within_its_tolerance() {
     for shape in [[5, 9, 17], [40, 300, 64], [130, 1000, 100]] {
         let [_, classes, _] = shape;
         for name in ["am-softmax", "cross-entropy", "arcface", "weston-watkins", "curricularface"] {
             let spec = spec_of(name, classes);
             let data = Data::random(8, &spec, shape, true);
-            let (total, want) = data.answer::<f64>(&with_mode(&spec, classes, Mode::Unfused), Reduction::Mean);
+            let (total, want) = data.evaluate::<f64>(&with_mode(&spec, classes, Mode::Unfused), Reduction::Mean);
             for (mode, precision) in [
                 (Mode::StoreHalf, Precision::F32),
                 (Mode::Auto, Precision::Bf16),
@@ -211,12 +221,14 @@ fn short_precision_is_as_good_as_its_numbers() {
                 for set in InstructionSet::ALL.into_iter().filter(|set| set.is_available()) {
                     let options = HeadOptions { mode, precision, ..HeadOptions::default() };
                     let loss = spec.clone().build(classes).unwrap().with_instruction_set(set);
-                    let (value, got) = data.answer::<f32>(&Head::with_options(loss, options).unwrap(), Reduction::Mean);
-                    let off = relative(&got.embeddings, &want.embeddings).max(relative(&got.weight, &want.weight));
-                    let of_loss = (value - total).abs() / total;
+                    let (value, got) =
+                        data.evaluate::<f32>(&Head::with_options(loss, options).unwrap(), Reduction::Mean);
+                    let error = relative_error(&got.embeddings, &want.embeddings)
+                        .max(relative_error(&got.weight, &want.weight));
+                    let loss_error = (value - total).abs() / total;
                     assert!(
-                        off <= BF16 && of_loss <= BF16,
-                        "{name} {shape:?} {mode:?} {precision:?}: {off:e} {of_loss:e}"
+                        error <= BF16 && loss_error <= BF16,
+                        "{name} {shape:?} {mode:?} {precision:?}: {error:e} {loss_error:e}"
                     );
                 }
             }
@@ -225,7 +237,7 @@ fn short_precision_is_as_good_as_its_numbers() {
 }
 
 #[test]
-fn arrays_of_any_strides_give_the_same_bits() {
+fn results_are_bitwise_identical_for_any_strides() {
     for name in ["am-softmax", "cross-entropy", "l-softmax"] {
         let spec = spec_of(name, 50);
         let data = Data::random(9, &spec, [19, 50, 23], false);
@@ -237,30 +249,32 @@ fn arrays_of_any_strides_give_the_same_bits() {
             HeadBatch::new(x, state.as_ref().map_or(rows, |state| rows.with_state(state)))
         };
         let (value, want) = head.value_and_grad(&batch(x.view()), w.view(), Reduction::Mean).unwrap();
-        let (x_turned, w_turned) = (x.t().as_standard_layout().into_owned(), w.t().as_standard_layout().into_owned());
+        let (x_transposed, w_transposed) =
+            (x.t().as_standard_layout().into_owned(), w.t().as_standard_layout().into_owned());
         let spread = |all: ArrayView2<'_, f32>| {
             let mut wide = Array2::from_elem((2 * all.nrows(), 3 * all.ncols()), f32::NAN);
             wide.slice_mut(s![..;2, ..;3]).assign(&all);
             wide
         };
         let (x_spread, w_spread) = (spread(x.view()), spread(w.view()));
-        let views = [(x_turned.t(), w_turned.t()), (x_spread.slice(s![..;2, ..;3]), w_spread.slice(s![..;2, ..;3]))];
+        let views =
+            [(x_transposed.t(), w_transposed.t()), (x_spread.slice(s![..;2, ..;3]), w_spread.slice(s![..;2, ..;3]))];
         for (x, w) in views {
-            let (again, got) = head.value_and_grad(&batch(x), w, Reduction::Mean).unwrap();
-            assert_eq!((again.total, &got.embeddings, &got.weight), (value.total, &want.embeddings, &want.weight));
+            let (repeated, got) = head.value_and_grad(&batch(x), w, Reduction::Mean).unwrap();
+            assert_eq!((repeated.total, &got.embeddings, &got.weight), (value.total, &want.embeddings, &want.weight));
             let mut dx = Array2::from_elem((x.ncols(), x.nrows()), f32::NAN);
             let mut dw = Array2::from_elem((2 * w.nrows(), w.ncols()), f32::NAN);
             let into = dw.slice_mut(s![..;2, ..]);
-            let answer = head.value_and_grad_into(&batch(x), w, Reduction::Mean, dx.view_mut().reversed_axes(), into);
-            assert_eq!(answer.unwrap().0.total, value.total);
+            let result = head.value_and_grad_into(&batch(x), w, Reduction::Mean, dx.view_mut().reversed_axes(), into);
+            assert_eq!(result.unwrap().0.total, value.total);
             assert_eq!((dx.t(), dw.slice(s![..;2, ..])), (want.embeddings.view(), want.weight.view()));
-            assert!(dw.slice(s![1..;2, ..]).iter().all(|v| v.is_nan()), "between the rows nothing is written");
+            assert!(dw.slice(s![1..;2, ..]).iter().all(|v| v.is_nan()), "rows in between are not written");
         }
     }
 }
 
 #[test]
-fn a_fused_step_is_a_step_with_the_gradient() {
+fn a_fused_step_equals_a_step_with_the_gradient() {
     let rules = [
         Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.1 },
         Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 },
@@ -276,46 +290,47 @@ fn a_fused_step_is_a_step_with_the_gradient() {
                 let x = data.x.mapv(|v| v as f32);
                 let batch = HeadBatch::new(x.view(), data.labels.view());
                 let mut fused = data.w.mapv(|v| v as f32);
-                let mut apart = fused.clone();
+                let mut separate = fused.clone();
                 let rates: Vec<f32> = (0..fused.nrows()).map(|row| if row % 3 == 0 { 0.5 } else { 1.0 }).collect();
                 let optimizer =
-                    || Optimizer::new(rule, 0.1, apart.dim()).unwrap().with_row_rates(rates.clone()).unwrap();
-                let (mut of_fused, mut of_apart) = (optimizer(), optimizer());
+                    || Optimizer::new(rule, 0.1, separate.dim()).unwrap().with_row_rates(rates.clone()).unwrap();
+                let (mut fused_optimizer, mut separate_optimizer) = (optimizer(), optimizer());
                 for _ in 0..3 {
-                    let (value, rest) = head.step(&batch, fused.view_mut(), &mut of_fused, Reduction::Mean).unwrap();
-                    let (want, gradients) = head.value_and_grad(&batch, apart.view(), Reduction::Mean).unwrap();
-                    of_apart.apply(apart.view_mut(), gradients.weight.view()).unwrap();
+                    let (value, rest) =
+                        head.step(&batch, fused.view_mut(), &mut fused_optimizer, Reduction::Mean).unwrap();
+                    let (want, gradients) = head.value_and_grad(&batch, separate.view(), Reduction::Mean).unwrap();
+                    separate_optimizer.apply(separate.view_mut(), gradients.weight.view()).unwrap();
                     assert_eq!((value.total, rest.embeddings), (want.total, gradients.embeddings), "{name} {rule:?}");
-                    assert_eq!(fused, apart, "{name} {rule:?} {mode:?}");
+                    assert_eq!(fused, separate, "{name} {rule:?} {mode:?}");
                 }
-                assert_eq!(of_fused.steps(), 3);
-                assert_eq!(of_fused.moments().weight, of_apart.moments().weight);
+                assert_eq!(fused_optimizer.steps(), 3);
+                assert_eq!(fused_optimizer.moments().weight, separate_optimizer.moments().weight);
             }
         }
     }
 }
 
-/// A step on the parameters beside the prototypes is that of an optimizer of their own, without weight decay.
+/// A step on bias, scale or radius equals the step of a separate optimizer without weight decay.
 #[test]
-fn a_step_moves_every_parameter_that_is_given() {
+fn a_step_updates_every_parameter() {
     let rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.1 };
-    let apart_rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+    let separate_rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
     for mode in [Mode::Store, Mode::Unfused] {
         let spec = presets::CROSS_ENTROPY.spec();
         let data = Data::random(11, &spec, [6, 9, 4], false);
         let head = with_mode(&spec, 9, mode);
         let (x, mut w) = (data.x.mapv(|v| v as f32), data.w.mapv(|v| v as f32));
         let batch = HeadBatch::new(x.view(), data.labels.view());
-        let (mut bias, mut apart) = (Array1::<f32>::zeros(9), Array2::<f32>::zeros((1, 9)));
+        let (mut bias, mut separate) = (Array1::<f32>::zeros(9), Array2::<f32>::zeros((1, 9)));
         let mut optimizer = Optimizer::new(rule, 0.1, w.dim()).unwrap();
-        let mut of_bias = Optimizer::new(apart_rule, 0.1, (1, 9)).unwrap();
+        let mut of_bias = Optimizer::new(separate_rule, 0.1, (1, 9)).unwrap();
         for _ in 0..3 {
             let parameters = HeadParameters::new(w.view()).with_bias(bias.view());
             let (_, want) = head.value_and_grad(&batch, parameters, Reduction::Mean).unwrap();
-            of_bias.apply(apart.view_mut(), want.learned.bias.view().insert_axis(ndarray::Axis(0))).unwrap();
+            of_bias.apply(separate.view_mut(), want.learned.bias.view().insert_axis(ndarray::Axis(0))).unwrap();
             let parameters = HeadParametersMut::new(w.view_mut()).with_bias(bias.view_mut());
             head.step(&batch, parameters, &mut optimizer, Reduction::Mean).unwrap();
-            assert_eq!(bias, apart.row(0), "{mode:?}");
+            assert_eq!(bias, separate.row(0), "{mode:?}");
         }
         assert!(bias.iter().any(|b| *b != 0.0));
         let saved = optimizer.moments();
@@ -335,10 +350,10 @@ fn a_step_moves_every_parameter_that_is_given() {
     }
 }
 
-/// Two steps against numbers of PyTorch 2: `SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)` and
+/// Compares two steps with PyTorch 2: `SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)` and
 /// `AdamW(lr=0.1)` on w = (1, -2) with gradients (0.5, -1) and (0.25, 2).
 #[test]
-fn rules_are_those_of_pytorch() {
+fn optimizer_rules_agree_with_pytorch() {
     let cases = [
         (Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.01 }, [0.812_574_15_f32, -2.100_148_2]),
         (Rule::ADAM_W, [0.804_883_06, -1.932_712_4]),
@@ -350,13 +365,13 @@ fn rules_are_those_of_pytorch() {
             optimizer.apply(w.view_mut(), gradient.view()).unwrap();
         }
         for (got, want) in w.iter().zip(want) {
-            assert!((got - want).abs() <= 4.0 * f32::EPSILON * want.abs(), "{rule:?}: {w}, {want} wanted");
+            assert!((got - want).abs() <= 4.0 * f32::EPSILON * want.abs(), "{rule:?}: {w}, expected {want}");
         }
     }
 }
 
 #[test]
-fn sampled_classes_are_a_smaller_head() {
+fn sampled_classes_agree_with_a_head_of_these_classes() {
     for name in ["am-softmax", "cross-entropy", "sub-center-arcface", "arcface"] {
         let spec = spec_of(name, 300).with_ignored_label(-1);
         let mut data = Data::random(11, &spec, [9, 300, 20], false);
@@ -379,18 +394,24 @@ fn sampled_classes_are_a_smaller_head() {
             let of_small = HeadBatch::new(x.view(), labels.view());
             let (want, of_want) = small.value_and_grad(&of_small, w_small.view(), Reduction::Mean).unwrap();
             assert!((value.total - want.total).abs() <= 1e-5 * want.total.abs(), "{name} {mode:?}");
-            let taken = got.weight.select(Axis(0), &prototypes);
-            assert!(relative(&taken, &of_want.weight.mapv(f64::from)) <= WAYS, "{name} {mode:?}");
-            assert!(relative(&got.embeddings, &of_want.embeddings.mapv(f64::from)) <= WAYS, "{name} {mode:?}");
+            let sampled_gradient = got.weight.select(Axis(0), &prototypes);
+            assert!(
+                relative_error(&sampled_gradient, &of_want.weight.mapv(f64::from)) <= BETWEEN_VARIANTS,
+                "{name} {mode:?}"
+            );
+            assert!(
+                relative_error(&got.embeddings, &of_want.embeddings.mapv(f64::from)) <= BETWEEN_VARIANTS,
+                "{name} {mode:?}"
+            );
             let rest = |row: &usize| !prototypes.contains(row);
             let untouched = |all: &Array2<f32>, was: f32| {
                 (0..all.nrows()).filter(rest).all(|row| all.row(row).iter().all(|v| *v == was))
             };
-            assert!(untouched(&got.weight, 0.0), "{name} {mode:?}: rows that were not sampled have a gradient");
+            assert!(untouched(&got.weight, 0.0), "{name} {mode:?}: prototypes that were not sampled have a gradient");
             for (top, small) in value.statistics.top.iter().zip(&want.statistics.top) {
                 assert_eq!(*top, classes[*small as usize] as i64);
             }
-            // A step leaves the prototypes of the other classes alone, decay and all.
+            // A step does not change the prototypes of the other classes, not even by weight decay.
             let mut stepped = w.clone();
             let rule = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.5 };
             let mut optimizer = Optimizer::new(rule, 0.1, w.dim()).unwrap();
@@ -404,7 +425,7 @@ fn sampled_classes_are_a_smaller_head() {
 }
 
 #[test]
-fn statistics_are_those_of_the_scores() {
+fn statistics_agree_with_the_unfused_head() {
     for name in ["am-softmax", "cross-entropy", "arcface", "crammer-singer", "sub-center-arcface", "mv-softmax"] {
         let spec = spec_of(name, 40);
         let data = Data::random(12, &spec, [20, 40, 16], false);
@@ -433,13 +454,14 @@ fn statistics_are_those_of_the_scores() {
 }
 
 #[test]
-fn angles_near_the_poles_have_the_slope_of_the_tangent() {
-    // cos(theta + m) has slope sin(theta + m) / sin(theta) by the cosine, and -sin(theta + m) by the angle: as the
-    // angle vanishes the gradient by the embedding keeps the size sin(m) s / |x|, and at 0 it is 0.
+fn gradients_near_the_poles_have_the_tangent_limit() {
+    // The derivative of cos(theta + m) is sin(theta + m) / sin(theta) with respect to the cosine and -sin(theta + m) with
+    // respect to the angle. As the angle vanishes, the gradient with respect to the embedding keeps the size
+    // sin(m) s / |x|; at an angle of 0 it is 0.
     let spec = presets::find("arcface").unwrap().spec();
     let head = Head::new(spec.build(2).unwrap());
     let w = ndarray::array![[1.0_f32, 0.0, 0.0], [0.0, 0.0, 1.0]];
-    let size_of = |turn: f32| {
+    let tangential_gradient = |turn: f32| {
         let x = ndarray::array![[2.0_f32, 2.0 * turn, 0.0]];
         let batch = HeadBatch::new(x.view(), ndarray::aview1(&[0]));
         let (_, gradients) = head.value_and_grad(&batch, w.view(), Reduction::Sum).unwrap();
@@ -448,19 +470,19 @@ fn angles_near_the_poles_have_the_slope_of_the_tangent() {
     let loss_slope = 1.0 / (1.0 + (64.0 * 0.5_f64.cos()).exp());
     let want = 64.0 * loss_slope * 0.5_f64.sin() / 2.0;
     for turn in [1e-3_f32, 1e-4, 1e-5] {
-        let got = size_of(turn);
-        assert!((got / want - 1.0).abs() < 0.1, "turned by {turn}: {got:e}, {want:e} wanted");
+        let got = tangential_gradient(turn);
+        assert!((got / want - 1.0).abs() < 0.1, "turned by {turn}: {got:e}, expected {want:e}");
     }
-    assert_eq!(size_of(0.0), 0.0);
+    assert_eq!(tangential_gradient(0.0), 0.0);
 }
 
 #[test]
-fn what_is_wrong_is_refused_before_anything_changes() {
+fn invalid_input_is_rejected_before_any_parameter_changes() {
     let spec = presets::find("am-softmax").unwrap().spec().with_ignored_label(-1);
     let head = Head::new(spec.clone().build(5).unwrap());
     let w = Array2::<f32>::ones((5, 3));
     let x = Array2::<f32>::ones((2, 3));
-    let refused = |x: &Array2<f32>, w: &Array2<f32>, labels: &[i64]| {
+    let rejection = |x: &Array2<f32>, w: &Array2<f32>, labels: &[i64]| {
         let labels = Array1::from(labels.to_vec());
         let batch = HeadBatch::new(x.view(), labels.view());
         let error = head.value_and_grad(&batch, w.view(), Reduction::Mean).unwrap_err();
@@ -468,21 +490,21 @@ fn what_is_wrong_is_refused_before_anything_changes() {
         let mut optimizer = Optimizer::new(Rule::ADAM_W, 0.1, w.dim()).unwrap();
         let again = head.step(&batch, stepped.view_mut(), &mut optimizer, Reduction::Mean).unwrap_err();
         assert_eq!((error.to_string(), optimizer.steps()), (again.to_string(), 0));
-        assert!(stepped.iter().zip(w).all(|(a, b)| a.to_bits() == b.to_bits()), "nothing changes");
+        assert!(stepped.iter().zip(w).all(|(a, b)| a.to_bits() == b.to_bits()), "a parameter changed");
         (error.kind(), error.subject().to_owned())
     };
-    assert_eq!(refused(&x, &w, &[0, 5]), (ErrorKind::Label, "target of row 1".into()));
-    assert_eq!(refused(&x, &w, &[0]).0, ErrorKind::Shape);
-    assert_eq!(refused(&x, &Array2::ones((5, 4)), &[0, 1]), (ErrorKind::Shape, "weight".into()));
-    assert_eq!(refused(&x, &Array2::ones((4, 3)), &[0, 1]), (ErrorKind::Shape, "weight".into()));
+    assert_eq!(rejection(&x, &w, &[0, 5]), (ErrorKind::Label, "target of row 1".into()));
+    assert_eq!(rejection(&x, &w, &[0]).0, ErrorKind::Shape);
+    assert_eq!(rejection(&x, &Array2::ones((5, 4)), &[0, 1]), (ErrorKind::Shape, "weight".into()));
+    assert_eq!(rejection(&x, &Array2::ones((4, 3)), &[0, 1]), (ErrorKind::Shape, "weight".into()));
     let mut nan = x.clone();
     nan[[1, 2]] = f32::NAN;
-    assert_eq!(refused(&nan, &w, &[0, 1]), (ErrorKind::Number, "scores of row 1".into()));
-    // Also where the row does not count: its zero slopes would meet its NaN.
-    assert_eq!(refused(&nan, &w, &[0, -1]), (ErrorKind::Number, "scores of row 1".into()));
+    assert_eq!(rejection(&nan, &w, &[0, 1]), (ErrorKind::Number, "scores of row 1".into()));
+    // Also in an ignored row, because its zero gradient would be multiplied by NaN.
+    assert_eq!(rejection(&nan, &w, &[0, -1]), (ErrorKind::Number, "scores of row 1".into()));
     let mut nan = w.clone();
     nan[[3, 0]] = f32::NAN;
-    assert_eq!(refused(&x, &nan, &[0, 1]), (ErrorKind::Number, "scores of row 0, 1".into()));
+    assert_eq!(rejection(&x, &nan, &[0, 1]), (ErrorKind::Number, "scores of row 0, 1".into()));
 
     let (labels, norms) = (Array1::from(vec![0, 1]), Array1::<f32>::ones(2));
     let rows = RowInputs::new(labels.view()).with_embedding_norms(norms.view());
@@ -527,8 +549,8 @@ fn what_is_wrong_is_refused_before_anything_changes() {
 }
 
 #[test]
-fn rows_that_fill_a_panel_have_no_part_in_anything() {
-    // Their scores are the bias alone: exponentials of it would overflow.
+fn padded_rows_of_a_panel_do_not_contribute() {
+    // The scores of padded rows are the bias alone, and their exponentials would overflow.
     let geometry = Geometry::InnerProduct { bias: true, temperature: 0.01 };
     let smooth = Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.0 } };
     for comparison in [Comparison::CROSS_ENTROPY, smooth] {
@@ -538,29 +560,29 @@ fn rows_that_fill_a_panel_have_no_part_in_anything() {
         let bias = ndarray::array![1.0_f32, 3.0, -2.0, 0.5, 4.0, 1.5];
         let batch = HeadBatch::new(x.view(), data.labels.view());
         let parameters = HeadParameters::new(w.view()).with_bias(bias.view());
-        let answer = |mode| with_mode(&spec, 6, mode).value_and_grad(&batch, parameters, Reduction::Mean).unwrap().1;
-        let want = answer(Mode::Unfused);
+        let evaluate = |mode| with_mode(&spec, 6, mode).value_and_grad(&batch, parameters, Reduction::Mean).unwrap().1;
+        let want = evaluate(Mode::Unfused);
         for mode in [Mode::Store, Mode::Recompute, Mode::RowChunked] {
-            let got = answer(mode);
-            assert!(relative(&got.weight, &want.weight.mapv(f64::from)) <= WAYS, "{mode:?}");
-            let off = got.learned.bias.iter().zip(&want.learned.bias).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(off <= 1e-3, "{mode:?}: {} and {}", got.learned.bias, want.learned.bias);
+            let got = evaluate(mode);
+            assert!(relative_error(&got.weight, &want.weight.mapv(f64::from)) <= BETWEEN_VARIANTS, "{mode:?}");
+            let error = got.learned.bias.iter().zip(&want.learned.bias).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(error <= 1e-3, "{mode:?}: {} and {}", got.learned.bias, want.learned.bias);
         }
     }
 }
 
 #[test]
-fn edges_have_the_answers_of_the_plain_code() {
+fn empty_ignored_and_masked_batches_agree_with_the_unfused_head() {
     for name in ["am-softmax", "cross-entropy", "normface", "crammer-singer", "one-versus-rest"] {
         let spec = spec_of(name, 4).with_ignored_label(-1);
         let bias = Geometry::InnerProduct { bias: true, temperature: 1.0 };
         let specs = [spec.clone(), spec.clone().with_geometry(bias)];
         for spec in specs.into_iter().take(if spec.geometry == Geometry::Cosine { 1 } else { 2 }) {
-            for (rows, kept) in [(0, 0), (3, 0), (3, 3)] {
+            for (rows, valid) in [(0, 0), (3, 0), (3, 3)] {
                 for masked in [false, true] {
                     let x = Array2::from_shape_fn((rows, 3), |(i, k)| (i * 3 + k) as f32 - 2.0);
                     let w = Array2::from_shape_fn((4, 3), |(j, k)| ((j * 5 + k * 3) % 7) as f32 - 3.0);
-                    let labels = Array1::from_shape_fn(rows, |i| if i < kept { i as i64 % 2 } else { -1 });
+                    let labels = Array1::from_shape_fn(rows, |i| if i < valid { i as i64 % 2 } else { -1 });
                     let offset = Array1::from(vec![0.0, 0.0, if masked { f32::NEG_INFINITY } else { 0.5 }, 0.0]);
                     let batch = HeadBatch::new(x.view(), labels.view());
                     let mut parameters = HeadParameters::new(w.view());
@@ -576,12 +598,12 @@ fn edges_have_the_answers_of_the_plain_code() {
                         for (value, gradients) in [store, recompute] {
                             let same =
                                 |a: f32, b: f32| (a - b).abs() <= 1e-5 * b.abs().max(1.0) || (a.is_nan() && b.is_nan());
-                            assert!(same(value.total, want.0.total), "{name} {rows} {kept} {reduction:?}");
+                            assert!(same(value.total, want.0.total), "{name} {rows} {valid} {reduction:?}");
                             assert_eq!((value.valid_rows, value.weight), (want.0.valid_rows, want.0.weight));
                             let pairs = gradients.embeddings.iter().zip(&want.1.embeddings);
                             let pairs = pairs.chain(gradients.weight.iter().zip(&want.1.weight));
                             for (a, b) in pairs.chain(gradients.learned.bias.iter().zip(&want.1.learned.bias)) {
-                                assert!(same(*a, *b), "{name} {rows} {kept} {masked} {reduction:?}: {a} {b}");
+                                assert!(same(*a, *b), "{name} {rows} {valid} {masked} {reduction:?}: {a} {b}");
                             }
                         }
                     }

@@ -1,8 +1,8 @@
-"""The losses with 50 digits: values and analytic gradients."""
+"""Losses to 50 digits: values and analytic gradients."""
 
-from margin_values import Place, margin_value_at
+from margin_values import RowContext, margin_value_at
 from mpmath import mp, mpf
-from reading import INF, read
+from number_formats import INF, read
 from negatives_and_state import modify
 
 
@@ -22,7 +22,7 @@ def softplus(t):
 
 
 def gate(kind, t):
-    """Value and derivative."""
+    """Returns value and derivative of a gate."""
     if kind == "identity":
         return t, mpf(1)
     if kind == "relu":
@@ -31,7 +31,7 @@ def gate(kind, t):
 
 
 def lse(values):
-    """Log-sum-exp and softmax; the infinite entries share the softmax equally."""
+    """Returns log-sum-exp and softmax; entries at +inf share the softmax equally."""
     top = max(values)
     if mp.isinf(top):
         hits = [v == top for v in values]
@@ -54,11 +54,11 @@ def radius_of(case, row, label, xn, wn):
     }[case["geometry"]]()
 
 
-def psi_of_cos(margin, place, cos):
-    """psi, its exact derivative by the cosine with the sine floored, and by the norm through the margin values."""
+def psi_of_cos(margin, context, cos):
+    """Returns psi and its exact derivatives with respect to the cosine (sine bounded below) and the norm."""
     times = read(margin["times"])
-    plus, plus_by_norm = margin_value_at(margin["plus"], place, "plus")
-    minus, minus_by_norm = margin_value_at(margin["minus"], place, "minus")
+    plus, plus_grad_norm = margin_value_at(margin["plus"], context, "plus")
+    minus, minus_grad_norm = margin_value_at(margin["minus"], context, "minus")
     theta = mp.acos(cos)
     phi = times * theta + plus
     sine = mp.sin(theta)
@@ -67,66 +67,66 @@ def psi_of_cos(margin, place, cos):
     beyond = margin["beyond_pi"]
     k = int(mp.floor(phi / mp.pi))
     slope = times * mp.sin(phi) / sine if sine else None
-    by_plus = -mp.sin(phi)
+    grad_plus = -mp.sin(phi)
     if phi < 0:
-        value, slope, by_plus = 1 - minus, mpf(0), mpf(0)
+        value, slope, grad_plus = 1 - minus, mpf(0), mpf(0)
     elif phi <= mp.pi or beyond == "plain":
         value = mp.cos(phi) - minus
     elif beyond == "continue":
         value, slope = -1 - minus + cos - mp.cos((mp.pi - plus) / times), mpf(1)
-        by_plus = -mp.sin((mp.pi - plus) / times) / times
+        grad_plus = -mp.sin((mp.pi - plus) / times) / times
     elif beyond == "extend":
         assert times == 1
         value, slope = cos - plus * mp.sin(plus) - minus, mpf(1)
-        by_plus = -mp.sin(plus) - plus * mp.cos(plus)
+        grad_plus = -mp.sin(plus) - plus * mp.cos(plus)
     elif beyond == "piecewise":
         sign = -1 if k % 2 else 1
         value, slope = sign * mp.cos(phi) - 2 * k - minus, sign * slope
-        by_plus = -sign * mp.sin(phi)
+        grad_plus = -sign * mp.sin(phi)
     elif beyond == "clamp":
-        value, slope, by_plus = -1 - minus, mpf(0), mpf(0)
-    by_norm = by_plus * plus_by_norm - minus_by_norm
+        value, slope, grad_plus = -1 - minus, mpf(0), mpf(0)
+    grad_norm = grad_plus * plus_grad_norm - minus_grad_norm
     if margin["anneal_lambda"] is not None:
         blend = read(margin["anneal_lambda"])
         value = (blend * cos + value) / (1 + blend)
         slope = None if slope is None else (blend + slope) / (1 + blend)
-        by_norm /= 1 + blend
-    return value, slope, by_norm
+        grad_norm /= 1 + blend
+    return value, slope, grad_norm
 
 
 class Target:
-    """u = the target's scaled score after the margin, and its derivatives."""
+    """The target's scaled score u after the margin, and its derivatives."""
 
     def __init__(self, case, row, label, z, s, xn, wn, margin=None):
         margin = margin or case["margin"]
         kind = margin["kind"]
-        self.by_z, self.by_r, self.by_norm = s, mpf(0), mpf(0)
+        self.grad_z, self.grad_r, self.grad_norm = s, mpf(0), mpf(0)
         norm = None if xn is None else xn[row]
-        place = Place(case, row, label, norm, norm)
+        context = RowContext(case, row, label, norm, norm)
         if kind == "none" or mp.isinf(z):
-            self.u, self.by_s = s * z, z
+            self.u, self.grad_s = s * z, z
         elif kind == "score":
-            value, by_norm = margin_value_at(margin["value"], place, "score")
-            self.by_s, self.by_norm = z - value, -s * by_norm
-            self.u = s * self.by_s
+            value, grad_norm = margin_value_at(margin["value"], context, "score")
+            self.grad_s, self.grad_norm = z - value, -s * grad_norm
+            self.u = s * self.grad_s
         elif kind == "logit":
-            value, by_norm = margin_value_at(margin["value"], place, "logit")
-            self.u, self.by_s, self.by_norm = s * z - value, z, -by_norm
+            value, grad_norm = margin_value_at(margin["value"], context, "logit")
+            self.u, self.grad_s, self.grad_norm = s * z - value, z, -grad_norm
         else:
             r = radius_of(case, row, label, xn, wn)
             if r == 0:
-                self.u, self.by_z, self.by_s = mpf(0), mpf(0), mpf(0)
+                self.u, self.grad_z, self.grad_s = mpf(0), mpf(0), mpf(0)
                 return
             cos = min(max(z / r, mpf(-1)), mpf(1))
-            value, slope, by_norm = psi_of_cos(margin, place, cos)
+            value, slope, grad_norm = psi_of_cos(margin, context, cos)
             if margin["gradient"] == "straight-through":
-                slope, by_norm = mpf(1), mpf(0)
+                slope, grad_norm = mpf(1), mpf(0)
             elif margin["sin_floor"] is None:
-                assert mp.sin(mp.acos(cos)) >= mpf(2) ** -12, f"{case['name']}: the floor matters"
+                assert mp.sin(mp.acos(cos)) >= mpf(2) ** -12, f"{case['name']}: the result depends on the lower bound of the sine"
             if slope is None:
-                raise ValueError(f"{case['name']}: row {row} has a pole and no floor")
-            self.u, self.by_s = s * r * value, r * value
-            self.by_z, self.by_r, self.by_norm = s * slope, s * (value - cos * slope), s * r * by_norm
+                raise ValueError(f"{case['name']}: row {row} has a pole and no lower bound of the sine")
+            self.u, self.grad_s = s * r * value, r * value
+            self.grad_z, self.grad_r, self.grad_norm = s * slope, s * (value - cos * slope), s * r * grad_norm
 
 
 
@@ -134,18 +134,18 @@ class Target:
 
 
 class Row:
-    """Loss of one row and its derivatives by the scores, the effective scale, the radius r, the embedding's norm."""
+    """Loss of one row, and its derivatives with respect to scores z, effective scale s, radius r and norm."""
 
     def __init__(self, classes):
         self.loss = mpf(0)
-        self.by_z = [mpf(0)] * classes
-        self.by_s = mpf(0)
-        self.by_r = mpf(0)
-        self.by_norm = mpf(0)
+        self.grad_z = [mpf(0)] * classes
+        self.grad_s = mpf(0)
+        self.grad_r = mpf(0)
+        self.grad_norm = mpf(0)
 
 
 def compare(case, u, negatives):
-    """Loss, dL/du and dL/d(negative) for the scaled scores of the negatives."""
+    """Returns the loss, dL/du and dL/d(negative) for the scaled scores of the negatives."""
     kind, name = case["gate"], case["comparison"]
     if name == "log-sum-exp":
         top, share = lse(negatives)
@@ -158,9 +158,9 @@ def compare(case, u, negatives):
     if name == "each-pair":
         pairs = [gate(kind, v - u) for v in negatives]
         return sum(p[0] for p in pairs), -sum(p[1] for p in pairs), [p[1] for p in pairs]
-    own = gate(kind, -u)
+    target = gate(kind, -u)
     pairs = [gate(kind, v) for v in negatives]
-    return own[0] + sum((p[0] for p in pairs), mpf(0)), -own[1], [p[1] for p in pairs]
+    return target[0] + sum((p[0] for p in pairs), mpf(0)), -target[1], [p[1] for p in pairs]
 
 
 def hard_row(case, row, label, z, s, xn, wn):
@@ -174,54 +174,54 @@ def hard_row(case, row, label, z, s, xn, wn):
     plain_psi = Target(case, row, label, z[label], s, xn, wn, continued).u / s
     modified = [modify(case, z[j], u / s, plain_psi) for j in others]
     negatives = [s * v for v, _ in modified]
-    out.loss, by_u, by_negative = compare(case, u, negatives)
+    out.loss, grad_u, grad_negative = compare(case, u, negatives)
 
     smoothing = read(case["label_smoothing"])
     if smoothing:
         share = smoothing / (len(others) + 1)
         if out.loss != INF:
             out.loss += share * sum(u - v for v in negatives)
-        by_u += share * len(others)
-        by_negative = [g - share for g in by_negative]
+        grad_u += share * len(others)
+        grad_negative = [g - share for g in grad_negative]
 
     z_loss = read(case["z_loss"])
     if z_loss:
         every, share = lse([u] + negatives)
         out.loss += z_loss * every**2
-        by_u += 2 * z_loss * every * share[0]
-        by_negative = [g + 2 * z_loss * every * q for g, q in zip(by_negative, share[1:])]
+        grad_u += 2 * z_loss * every * share[0]
+        grad_negative = [g + 2 * z_loss * every * q for g, q in zip(grad_negative, share[1:])]
 
-    out.by_z[label] = by_u * target.by_z
-    for j, g, (_, slope) in zip(others, by_negative, modified):
-        out.by_z[j] = g * s * slope
+    out.grad_z[label] = grad_u * target.grad_z
+    for j, g, (_, slope) in zip(others, grad_negative, modified):
+        out.grad_z[j] = g * s * slope
     if out.loss == INF:
-        out.by_s = INF
+        out.grad_s = INF
     else:
-        out.by_s = sum((g * v for (v, _), g in zip(modified, by_negative) if g), mpf(0))
-        out.by_s += by_u * target.by_s if by_u else 0
-    out.by_r = by_u * target.by_r if target.by_r else mpf(0)
-    out.by_norm = by_u * target.by_norm if target.by_norm else mpf(0)
+        out.grad_s = sum((g * v for (v, _), g in zip(modified, grad_negative) if g), mpf(0))
+        out.grad_s += grad_u * target.grad_s if grad_u else 0
+    out.grad_r = grad_u * target.grad_r if target.grad_r else mpf(0)
+    out.grad_norm = grad_u * target.grad_norm if target.grad_norm else mpf(0)
     return out
 
 
 def soft_row(case, p, z, s):
     out = Row(len(z))
-    kept = [k for k in range(len(z)) if z[k] != -INF]
+    unmasked = [k for k in range(len(z)) if z[k] != -INF]
     impossible = any(p[k] > 0 and z[k] == -INF for k in range(len(z)))
     if len(z) == 1:
         return out
-    every, share = lse([s * z[k] for k in kept])
-    out.by_z = [-s * v for v in p]
-    for k, q in zip(kept, share):
-        out.by_z[k] = s * (q - p[k])
-    out.loss = INF if impossible else sum(p[k] * (every - s * z[k]) for k in kept)
-    out.by_s = INF if impossible else sum((q - p[k]) * z[k] for k, q in zip(kept, share))
+    every, share = lse([s * z[k] for k in unmasked])
+    out.grad_z = [-s * v for v in p]
+    for k, q in zip(unmasked, share):
+        out.grad_z[k] = s * (q - p[k])
+    out.loss = INF if impossible else sum(p[k] * (every - s * z[k]) for k in unmasked)
+    out.grad_s = INF if impossible else sum((q - p[k]) * z[k] for k, q in zip(unmasked, share))
     z_loss = read(case["z_loss"])
     if z_loss:
         out.loss += z_loss * every**2
-        for k, q in zip(kept, share):
-            out.by_z[k] += 2 * z_loss * every * q * s
-            out.by_s += 2 * z_loss * every * q * z[k]
+        for k, q in zip(unmasked, share):
+            out.grad_z[k] += 2 * z_loss * every * q * s
+            out.grad_s += 2 * z_loss * every * q * z[k]
     return out
 
 
@@ -230,6 +230,8 @@ def soft_row(case, p, z, s):
 
 
 class Inputs:
+    """The numerical inputs of a case as exact numbers."""
+
     def __init__(self, case):
         self.z = [[read(v) for v in row] for row in case["scores"]]
         norms = lambda key: None if case[key] is None else [read(v) for v in case[key]]
@@ -271,7 +273,7 @@ def first_error(case, inputs):
 
 
 def regularize(case, inputs, i):
-    """Value, derivative by the embedding's norm, derivative by the radius; None where it does not count."""
+    """Returns the value and its derivatives with respect to norm and radius, or None if the row has no penalty."""
     term = case["regularizer"]
     weight, norm = read(term["weight"]), inputs.xn[i]
     if term["kind"] == "ring":
@@ -279,9 +281,9 @@ def regularize(case, inputs, i):
         return weight * gap**2 / 2, weight * gap, -weight * gap
     if term["kind"] == "magnitude":
         low, high = read(term["low"]), read(term["high"])
-        held = min(max(norm, low), high)
-        slope = weight * (1 / high**2 - 1 / held**2)
-        return weight * (held / high**2 + 1 / held), slope if low < norm < high else mpf(0), mpf(0)
+        clamped = min(max(norm, low), high)
+        slope = weight * (1 / high**2 - 1 / clamped**2)
+        return weight * (clamped / high**2 + 1 / clamped), slope if low < norm < high else mpf(0), mpf(0)
     z = inputs.z[i]
     if z.index(max(z)) != case["targets"][i]:
         return None
@@ -295,7 +297,7 @@ KEYS = [
 
 
 def evaluate(case, inputs=None):
-    """The expected answers, as exact numbers."""
+    """Returns the expected values of a case as exact numbers."""
     inputs = inputs or Inputs(case)
     answer = dict.fromkeys(KEYS)
     answer["error"], answer["error_row"] = first_error(case, inputs)
@@ -303,52 +305,52 @@ def evaluate(case, inputs=None):
         return answer
     rows, classes = len(inputs.z), len(inputs.z[0])
     weights = row_weights(case, inputs)
-    kept = [w > 0 for w in weights]
+    valid = [w > 0 for w in weights]
     mean = case["reduction"] == "mean"
-    share = 1 / sum(weights) if mean and any(kept) else mpf(1)
+    share = 1 / sum(weights) if mean and any(valid) else mpf(1)
     s = inputs.scale / inputs.temperature
 
-    answer["nothing_kept"] = not any(kept)
+    answer["nothing_kept"] = not any(valid)
     answer["row_losses"] = [mpf(0)] * rows
     answer["grad_scores"] = [[mpf(0)] * classes for _ in range(rows)]
     answer["grad_scale"] = loss = mpf(0)
-    by_x = [mpf(0)] * rows
-    by_w = [mpf(0)] * classes
+    grad_x = [mpf(0)] * rows
+    grad_w = [mpf(0)] * classes
     for i in range(rows):
-        if not kept[i]:
+        if not valid[i]:
             continue
         if inputs.soft is None:
             y = case["targets"][i]
             row = hard_row(case, i, y, inputs.z[i], s, inputs.xn, inputs.wn)
-            by_x[i] += weights[i] * share * row.by_norm
+            grad_x[i] += weights[i] * share * row.grad_norm
             if case["geometry"] == "unit-weights" and inputs.xn:
-                by_x[i] += weights[i] * share * row.by_r
+                grad_x[i] += weights[i] * share * row.grad_r
             if case["geometry"] == "inner-product" and inputs.xn and inputs.wn:
-                by_x[i] += weights[i] * share * row.by_r * inputs.wn[y]
-                by_w[y] += weights[i] * share * row.by_r * inputs.xn[i]
+                grad_x[i] += weights[i] * share * row.grad_r * inputs.wn[y]
+                grad_w[y] += weights[i] * share * row.grad_r * inputs.xn[i]
         else:
             row = soft_row(case, inputs.soft[i], inputs.z[i], s)
         answer["row_losses"][i] = weights[i] * row.loss
-        answer["grad_scores"][i] = [weights[i] * share * g for g in row.by_z]
-        answer["grad_scale"] += weights[i] * share * row.by_s / inputs.temperature
+        answer["grad_scores"][i] = [weights[i] * share * g for g in row.grad_z]
+        answer["grad_scale"] += weights[i] * share * row.grad_s / inputs.temperature
         loss += weights[i] * share * row.loss
 
     if case["regularizer"] is not None:
         answer["row_regularizers"] = [mpf(0)] * rows
-        terms = [regularize(case, inputs, i) if kept[i] else None for i in range(rows)]
-        counted = sum((w for w, t in zip(weights, terms) if t), mpf(0))
-        share = 1 / counted if mean and counted else mpf(1)
-        by_radius = mpf(0)
+        terms = [regularize(case, inputs, i) if valid[i] else None for i in range(rows)]
+        term_weight = sum((w for w, t in zip(weights, terms) if t), mpf(0))
+        share = 1 / term_weight if mean and term_weight else mpf(1)
+        grad_radius = mpf(0)
         for i, term in enumerate(terms):
             if term:
                 answer["row_regularizers"][i] = weights[i] * term[0]
                 answer["row_losses"][i] += weights[i] * term[0]
                 loss += weights[i] * share * term[0]
-                by_x[i] += weights[i] * share * term[1]
-                by_radius += weights[i] * share * term[2]
+                grad_x[i] += weights[i] * share * term[1]
+                grad_radius += weights[i] * share * term[2]
         if case["regularizer"]["kind"] == "ring":
-            answer["grad_radius"] = by_radius
+            answer["grad_radius"] = grad_radius
     answer["loss"] = loss
-    answer["grad_embedding_norms"] = by_x if inputs.xn is not None else None
-    answer["grad_weight_norms"] = by_w if inputs.wn is not None else None
+    answer["grad_embedding_norms"] = grad_x if inputs.xn is not None else None
+    answer["grad_weight_norms"] = grad_w if inputs.wn is not None else None
     return answer

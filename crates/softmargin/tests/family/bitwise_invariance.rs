@@ -1,11 +1,11 @@
-//! The same bits for any number of threads, any strides, any way to ask.
+//! Bitwise identical results for any number of threads and any strides.
 
-use crate::grid::{comparisons, is_sound, problem_of, spec_of};
+use crate::combinations::{comparisons, is_accepted, problem_of, spec_of};
 use crate::problem::{Owned, Problem, Random, matrix_bits, state};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use softmargin::{Batch, Gradients, Loss, LossSpec, Margin, Real, Reduction, RowInputs, Value, presets};
 
-/// Everything that a loss says of a batch, as bits.
+/// Returns the bits of all results of a loss.
 fn fingerprint<F: Real>(value: &Value<F>, gradients: &Gradients<F>) -> Vec<u64> {
     let mut all: Vec<F> = value.rows.to_vec();
     all.extend(gradients.scores.iter());
@@ -15,13 +15,13 @@ fn fingerprint<F: Real>(value: &Value<F>, gradients: &Gradients<F>) -> Vec<u64> 
     all.iter().map(|v| v.widen().to_bits()).chain([value.weight.to_bits(), value.valid_rows as u64]).collect()
 }
 
-/// Every preset, and every comparison under one margin.
+/// Returns every preset, and every comparison and kind of negatives under one margin.
 fn losses(classes: usize) -> Vec<Loss> {
     let plain = presets::find("am-softmax").unwrap().spec();
     let mut specs: Vec<LossSpec> = presets::all().iter().map(|preset| spec_of(preset, classes)).collect();
     specs.extend(comparisons().into_iter().map(|comparison| plain.clone().with_comparison(comparison)));
     specs.extend(crate::negatives::ALL.map(|negatives| plain.clone().with_negatives(negatives)));
-    specs.retain(is_sound);
+    specs.retain(is_accepted);
     specs.into_iter().map(|spec| spec.build(classes).unwrap()).collect()
 }
 
@@ -33,31 +33,31 @@ fn problem(loss: &Loss, rows: usize, classes: usize) -> Problem {
     problem.fitted_to(loss)
 }
 
-fn any_threads<F: Real>() {
+fn check_thread_counts<F: Real>() {
     let pools: Vec<rayon::ThreadPool> =
         [1, 2, 3, 5].map(|count| rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap()).into();
-    // Above the size at which threads are used, with rows of less and of more than a tile.
+    // Large enough to use threads, with rows shorter and longer than a tile.
     for (rows, classes) in [(301, 150), (17, 5000)] {
         for loss in losses(classes) {
             let owned = Owned::<F>::of(&problem(&loss, rows, classes));
-            let ask = || loss.value_and_grad(&owned.batch(), Reduction::Mean).unwrap();
-            let prints = pools.iter().map(|pool| {
-                let (value, gradients) = pool.install(ask);
+            let evaluate = || loss.value_and_grad(&owned.batch(), Reduction::Mean).unwrap();
+            let fingerprints = pools.iter().map(|pool| {
+                let (value, gradients) = pool.install(evaluate);
                 fingerprint(&value, &gradients)
             });
-            let prints: Vec<Vec<u64>> = prints.collect();
-            assert!(prints.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", loss.spec());
+            let fingerprints: Vec<Vec<u64>> = fingerprints.collect();
+            assert!(fingerprints.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", loss.spec());
         }
     }
 }
 
 #[test]
-fn any_number_of_threads() {
-    any_threads::<f32>();
-    any_threads::<f64>();
+fn results_are_bitwise_identical_for_any_number_of_threads() {
+    check_thread_counts::<f32>();
+    check_thread_counts::<f64>();
 }
 
-/// Calls `with` on the scores in many layouts.
+/// Calls `with` with the scores in several memory layouts.
 fn in_layouts<F: Real>(scores: &Array2<F>, mut with: impl FnMut(&str, ArrayView2<'_, F>)) {
     let (rows, columns) = scores.dim();
     with("C order", scores.view());
@@ -76,7 +76,7 @@ fn in_layouts<F: Real>(scores: &Array2<F>, mut with: impl FnMut(&str, ArrayView2
     with("columns of a wider array", padded.slice(s![.., 2..columns + 2]));
 }
 
-fn any_strides<F: Real>() {
+fn check_strides<F: Real>() {
     for (rows, classes) in [(4, 7), (3, 130)] {
         for loss in losses(classes) {
             let owned = Owned::<F>::of(&problem(&loss, rows, classes));
@@ -86,13 +86,13 @@ fn any_strides<F: Real>() {
                 let (value, gradients) = loss.value_and_grad(&owned.batch_on(scores), Reduction::Mean).unwrap();
                 assert_eq!(want, fingerprint(&value, &gradients), "{layout}: {:?}", loss.spec());
             });
-            into_any_strides(&loss, &owned, &gradients.scores);
+            check_gradient_strides(&loss, &owned, &gradients.scores);
         }
     }
 }
 
 /// Writes the gradient into arrays of several layouts.
-fn into_any_strides<F: Real>(loss: &Loss, owned: &Owned<F>, want: &Array2<F>) {
+fn check_gradient_strides<F: Real>(loss: &Loss, owned: &Owned<F>, want: &Array2<F>) {
     let (rows, columns) = want.dim();
     let write = |layout: &str, target: ArrayViewMut2<'_, F>| {
         let written = loss.value_and_grad_into(&owned.batch(), Reduction::Mean, target);
@@ -111,17 +111,17 @@ fn into_any_strides<F: Real>(loss: &Loss, owned: &Owned<F>, want: &Array2<F>) {
     write("every second", wide.slice_mut(s![..;2, 1..;2]));
     same("every second", wide.slice(s![..;2, 1..;2]));
     let between = wide.slice(s![1..;2, ..]);
-    assert!(between.iter().all(|entry| entry.is_nan()), "nothing else is written");
+    assert!(between.iter().all(|entry| entry.is_nan()), "rows in between were written");
 }
 
 #[test]
-fn any_strides_of_scores_and_gradient() {
-    any_strides::<f32>();
-    any_strides::<f64>();
+fn results_are_bitwise_identical_for_any_strides_of_scores_and_gradient() {
+    check_strides::<f32>();
+    check_strides::<f64>();
 }
 
 #[test]
-fn broadcast_arrays() {
+fn broadcast_arrays_give_bitwise_identical_results() {
     let loss = presets::find("cross-entropy").unwrap().spec().build(4).unwrap();
     let row = ndarray::array![[0.5_f32, -0.25, 1.0, 0.125]];
     let scores = row.broadcast((3, 4)).unwrap();
@@ -139,7 +139,7 @@ fn broadcast_arrays() {
 }
 
 #[test]
-fn strided_vectors_beside_the_scores() {
+fn strided_row_inputs_give_bitwise_identical_results() {
     let spec = presets::find("cross-entropy")
         .unwrap()
         .spec()
@@ -151,14 +151,14 @@ fn strided_vectors_beside_the_scores() {
     let problem = problem(&loss, 6, 5);
     let owned = Owned::<f64>::of(&problem);
     let (value, gradients) = loss.value_and_grad(&owned.batch(), Reduction::Mean).unwrap();
-    let spread = |numbers: &Option<Vec<f64>>| {
-        let numbers = numbers.clone().unwrap();
-        ndarray::Array1::from_iter(numbers.iter().rev().flat_map(|v| [*v, f64::NAN]))
+    let spread = |values: &Option<Vec<f64>>| {
+        let values = values.clone().unwrap();
+        ndarray::Array1::from_iter(values.iter().rev().flat_map(|v| [*v, f64::NAN]))
     };
     let labels = ndarray::Array1::from_iter((0..6).rev().flat_map(|row| [problem.label(row).unwrap(), -7]));
     let (weights, x, w) =
         (spread(&problem.sample_weights), spread(&problem.embedding_norms), spread(&problem.weight_norms));
-    // Every second entry, from the last one: what was written reversed.
+    // Every second entry, starting from the last, restores the original order.
     let rows = RowInputs::new(labels.slice(s![..-1;-2]))
         .with_sample_weights(weights.slice(s![..-1;-2]))
         .with_embedding_norms(x.slice(s![..-1;-2]))

@@ -1,7 +1,7 @@
-//! The rows as a device uses them: naive sweeps of its own in f64, everything else by the core. The same losses and
-//! gradients as those of [`Loss`](softmargin::Loss) come out, over the whole grid of the family.
+//! The row plans as a device backend uses them: naive sweeps in f64 here, everything else by the core. Losses and
+//! gradients must agree with those of [`Loss`](softmargin::Loss) for every preset.
 
-use crate::grid::{problem_of, spec_of};
+use crate::combinations::{problem_of, spec_of};
 use crate::problem::{Owned, Problem, Random};
 use ndarray::Array2;
 use softmargin::rows::{
@@ -9,10 +9,10 @@ use softmargin::rows::{
 };
 use softmargin::{Comparison, Gate, Loss, LossSpec, Reduction, SmoothGate, presets};
 
-/// Rounding alone tells the two apart: sums of up to C terms of size 1, and the scale of up to 64.
-const ALIKE: f64 = 1e-10;
+/// Allowed difference, which is rounding error only: sums of up to C terms of size 1, and a scale of up to 64.
+const TOLERANCE: f64 = 1e-10;
 
-/// The score of a negative as it is compared, and its derivative.
+/// Returns the transformed score of a negative and its derivative.
 fn transformed(z: f64, transform: Option<NegativeTransform<f64>>) -> (f64, f64) {
     match transform {
         Some(NegativeTransform::Misclassified { above, factor }) if z > above => (factor * z + factor - 1.0, factor),
@@ -33,7 +33,7 @@ fn gate(gate: Gate, x: f64) -> (f64, f64) {
     }
 }
 
-/// What the first sweep writes for each negative, and its accumulators.
+/// Returns the values that the first sweep writes for each negative, and its accumulators.
 fn sweep(plan: &RowPlan, target: &Target<f64>, negatives: &[f64]) -> (Vec<f64>, Accumulators) {
     let s = plan.scale();
     let largest = negatives.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -67,14 +67,19 @@ fn sweep(plan: &RowPlan, target: &Target<f64>, negatives: &[f64]) -> (Vec<f64>, 
     }
 }
 
-/// Whether a class has the largest score of a row, the lowest on ties.
+/// Returns true if a class has the largest score of a row; the lowest index wins ties.
 fn is_top(scores: &[f64], class: usize) -> bool {
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     scores.iter().position(|z| *z == largest) == Some(class)
 }
 
-/// A whole batch: the rows' losses, the total, and the gradient with respect to the scores.
-fn by_rows(loss: &Loss, owned: &Owned<f64>, learned: Learned, reduction: Reduction) -> (Vec<f64>, f64, Array2<f64>) {
+/// Returns the row losses, the total, and the gradient with respect to the scores of a batch.
+fn evaluate_row_by_row(
+    loss: &Loss,
+    owned: &Owned<f64>,
+    learned: Learned,
+    reduction: Reduction,
+) -> (Vec<f64>, f64, Array2<f64>) {
     let plan = loss.plan(&owned.rows(), learned).unwrap();
     let mut gradient = Array2::zeros(owned.scores.dim());
     let mut outcomes = Vec::new();
@@ -84,9 +89,9 @@ fn by_rows(loss: &Loss, owned: &Owned<f64>, learned: Learned, reduction: Reducti
         let others: Vec<usize> = (0..scores.len()).filter(|&other| other != class).collect();
         let negatives: Vec<(f64, f64)> =
             others.iter().map(|&other| transformed(scores[other], target.negatives)).collect();
-        let values: Vec<f64> = negatives.iter().map(|(z, _)| *z).collect();
-        let (written, found) = sweep(&plan, &target, &values);
-        let found = (!values.is_empty()).then_some(found);
+        let transformed_scores: Vec<f64> = negatives.iter().map(|(z, _)| *z).collect();
+        let (written, found) = sweep(&plan, &target, &transformed_scores);
+        let found = (!transformed_scores.is_empty()).then_some(found);
         let outcome = plan.outcome(row, &target, found.as_ref(), is_top(&scores, class));
         let factor = plan.row_factor(row, reduction);
         gradient[[row, class]] = factor * outcome.target;
@@ -99,9 +104,9 @@ fn by_rows(loss: &Loss, owned: &Owned<f64>, learned: Learned, reduction: Reducti
     (totals.rows, totals.total, gradient)
 }
 
-fn near(what: &str, got: f64, want: f64) {
-    let alike = (got - want).abs() <= ALIKE * (1.0 + want.abs());
-    assert!(alike, "{what}: expected {want:e}, found {got:e}");
+fn assert_close(what: &str, got: f64, want: f64) {
+    let close = (got - want).abs() <= TOLERANCE * (1.0 + want.abs());
+    assert!(close, "{what}: expected {want:e}, found {got:e}");
 }
 
 fn compare(name: &str, spec: LossSpec) {
@@ -113,15 +118,15 @@ fn compare(name: &str, spec: LossSpec) {
     learned.radius = problem.radius;
     for reduction in [Reduction::Mean, Reduction::Sum] {
         let (value, gradients) = loss.value_and_grad(&owned.batch(), reduction).unwrap();
-        let (rows, total, scores) = by_rows(&loss, &owned, learned, reduction);
-        near(name, total, value.total);
-        rows.iter().zip(&value.rows).for_each(|(got, want)| near(name, *got, *want));
-        scores.iter().zip(&gradients.scores).for_each(|(got, want)| near(name, *got, *want));
+        let (rows, total, scores) = evaluate_row_by_row(&loss, &owned, learned, reduction);
+        assert_close(name, total, value.total);
+        rows.iter().zip(&value.rows).for_each(|(got, want)| assert_close(name, *got, *want));
+        scores.iter().zip(&gradients.scores).for_each(|(got, want)| assert_close(name, *got, *want));
     }
 }
 
 #[test]
-fn a_device_with_sweeps_of_its_own_has_the_losses_of_the_core() {
+fn a_device_with_its_own_sweeps_agrees_with_the_core() {
     for preset in presets::all() {
         compare(preset.name, spec_of(preset, 6));
     }
@@ -133,7 +138,7 @@ fn a_device_with_sweeps_of_its_own_has_the_losses_of_the_core() {
 }
 
 #[test]
-fn norms_of_targets_may_come_after_the_plan() {
+fn target_norms_can_be_set_after_the_plan() {
     let loss = presets::L_SOFTMAX.spec().build(6).unwrap();
     let problem = problem_of(&mut Random::new(18), loss.spec(), 5, 6).fitted_to(&loss);
     let owned = Owned::<f64>::of(&problem);

@@ -1,17 +1,17 @@
-"""The losses by their first definition, values only, and the comparison of the gradients in
-`exact` with numerical derivatives of it."""
+"""Values of the losses by definition, and comparison of the gradients with their numerical derivatives."""
 
-from margin_values import Place, margin_value_at
-from exact import Inputs, psi_of_cos, radius_of, row_weights
+from margin_values import RowContext, margin_value_at
+from exact_losses import Inputs, psi_of_cos, radius_of, row_weights
 from mpmath import mp, mpf
-from reading import INF, read
+from number_formats import INF, read
 
 
 class Plain:
-    """The loss by its first definition (probabilities, plain sums), values only.
+    """Value of the loss by definition, with probabilities and plain sums.
 
-    Straight-through margins are taken by their surrogate, score + a frozen step times the radius; standardized margin values
-    and the choice among negatives stay as they are at the case itself."""
+    A straight-through margin is replaced by its surrogate, score + radius * frozen step. Standardized margin values
+    and the choice of modified negatives are frozen at the case.
+    """
 
     def __init__(self, case, inputs=None):
         self.case, self.at = case, inputs or Inputs(case)
@@ -19,11 +19,11 @@ class Plain:
         self.frozen = {}
         self.value(self.at.z, self.at.scale, self.at.xn, self.at.wn, self.at.radius)
 
-    def place(self, i, y, xn):
-        return Place(self.case, i, y, *((None, None) if xn is None else (xn[i], self.at.xn[i])))
+    def row_context(self, i, y, xn):
+        return RowContext(self.case, i, y, *((None, None) if xn is None else (xn[i], self.at.xn[i])))
 
     def negative(self, z, psi, plain_psi):
-        """A negative's modified score."""
+        """Returns the modified score of a negative."""
         negatives = self.case["negatives"]
         if negatives["kind"] == "misclassified" and z > psi:
             return z + (read(negatives["factor"]) - 1) * (z + 1)
@@ -42,9 +42,9 @@ class Plain:
         cos = min(max(z / r, mpf(-1)), mpf(1))
         if margin["gradient"] == "straight-through":
             key = (i, margin["beyond_pi"])
-            step = self.frozen.setdefault(key, psi_of_cos(margin, self.place(i, y, xn), cos)[0] - cos)
+            step = self.frozen.setdefault(key, psi_of_cos(margin, self.row_context(i, y, xn), cos)[0] - cos)
             return z + r * step
-        return r * psi_of_cos(margin, self.place(i, y, xn), cos)[0]
+        return r * psi_of_cos(margin, self.row_context(i, y, xn), cos)[0]
 
     def hard(self, i, z, s, xn, wn):
         case, y = self.case, self.case["targets"][i]
@@ -52,7 +52,7 @@ class Plain:
         if len(z) == 1 or (not others and case["comparison"] != "against-zero"):
             return mpf(0)
         kind = case["margin"]["kind"]
-        value = 0 if kind in ("none", "angle") else margin_value_at(case["margin"]["value"], self.place(i, y, xn), kind)[0]
+        value = 0 if kind in ("none", "angle") else margin_value_at(case["margin"]["value"], self.row_context(i, y, xn), kind)[0]
         modified = lambda margin: {
             "none": lambda: s * z[y],
             "score": lambda: s * (z[y] - value),
@@ -62,7 +62,7 @@ class Plain:
         u = modified(case["margin"])
         plain_psi = modified(dict(case["margin"], beyond_pi="plain")) / s
         negatives = [s * self.negative(z[j], u / s, plain_psi) for j in others]
-        bend = {
+        gate = {
             "relu": lambda t: max(t, mpf(0)),
             "softplus": lambda t: mp.log(1 + mp.exp(t)),
             "identity": lambda t: t,
@@ -76,46 +76,46 @@ class Plain:
             loss -= sum(eps / count * mp.log(mp.exp(v) / total) for v in negatives)
             return loss + read(case["z_loss"]) * mp.log(total) ** 2
         if name == "log-sum-exp":
-            return bend(mp.log(sum(mp.exp(v) for v in negatives)) - u)
+            return gate(mp.log(sum(mp.exp(v) for v in negatives)) - u)
         if name == "hardest":
-            return bend(max(negatives) - u)
+            return gate(max(negatives) - u)
         if name == "each-pair":
-            return sum(bend(v - u) for v in negatives)
-        return bend(-u) + sum((bend(v) for v in negatives), mpf(0))
+            return sum(gate(v - u) for v in negatives)
+        return gate(-u) + sum((gate(v) for v in negatives), mpf(0))
 
     def soft(self, p, z, s):
-        kept = [k for k in range(len(z)) if z[k] != -INF]
-        total = sum(mp.exp(s * z[k]) for k in kept)
-        loss = -sum(p[k] * mp.log(mp.exp(s * z[k]) / total) for k in kept)
+        valid = [k for k in range(len(z)) if z[k] != -INF]
+        total = sum(mp.exp(s * z[k]) for k in valid)
+        loss = -sum(p[k] * mp.log(mp.exp(s * z[k]) / total) for k in valid)
         return loss + read(self.case["z_loss"]) * mp.log(total) ** 2
 
     def value(self, z, scale, xn, wn, radius):
-        case, kept = self.case, [i for i, w in enumerate(self.weights) if w > 0]
+        case, valid = self.case, [i for i, w in enumerate(self.weights) if w > 0]
         s = scale / self.at.temperature
         mean = case["reduction"] == "mean"
-        if not kept:
+        if not valid:
             return mpf(0)
         soft = self.at.soft
         total = sum(
             self.weights[i]
             * (self.hard(i, z[i], s, xn, wn) if soft is None else self.soft(soft[i], z[i], s))
-            for i in kept
+            for i in valid
         )
         if mean:
-            total /= sum(self.weights[i] for i in kept)
+            total /= sum(self.weights[i] for i in valid)
         term = case["regularizer"]
         if term is None:
             return total
         weight = read(term["weight"])
         if term["kind"] == "ring":
-            rows = kept
+            rows = valid
             extra = sum(self.weights[i] * weight / 2 * (xn[i] - radius) ** 2 for i in rows)
         elif term["kind"] == "magnitude":
-            rows, low, high = kept, read(term["low"]), read(term["high"])
-            held = {i: min(max(xn[i], low), high) for i in rows}
-            extra = sum(self.weights[i] * weight * (held[i] / high**2 + 1 / held[i]) for i in rows)
+            rows, low, high = valid, read(term["low"]), read(term["high"])
+            clamped = {i: min(max(xn[i], low), high) for i in rows}
+            extra = sum(self.weights[i] * weight * (clamped[i] / high**2 + 1 / clamped[i]) for i in rows)
         else:
-            rows = [i for i in kept if z[i].index(max(z[i])) == case["targets"][i]]
+            rows = [i for i in valid if z[i].index(max(z[i])) == case["targets"][i]]
             extra = sum((self.weights[i] * weight / xn[i] ** 2 for i in rows), mpf(0))
         if mean and rows:
             extra /= sum(self.weights[i] for i in rows)
@@ -127,12 +127,12 @@ def close(found, expected):
 
 
 def verify(case, answer):
-    """Numerical derivatives of the plain statement against the analytic ones. Returns how many."""
+    """Compares the gradients with numerical derivatives of the plain loss. Returns the number of derivatives."""
     plain = Plain(case)
     z, scale, xn, wn, radius = (getattr(plain.at, k) for k in ("z", "scale", "xn", "wn", "radius"))
     value = plain.value(z, scale, xn, wn, radius)
     if not close(value, answer["loss"]):
-        raise SystemExit(f"{case['name']}: value {value} against {answer['loss']}")
+        raise SystemExit(f"{case['name']}: found loss {value}, expected {answer['loss']}")
     checks = []
     for i, row in enumerate(z):
         for j, v in enumerate(row):
@@ -157,5 +157,5 @@ def verify(case, answer):
     for f, at, expected, what in checks:
         found = mp.diff(f, at)
         if not close(found, expected):
-            raise SystemExit(f"{case['name']}: {what}: {mp.nstr(found, 25)} against {mp.nstr(expected, 25)}")
+            raise SystemExit(f"{case['name']}: {what}: found {mp.nstr(found, 25)}, expected {mp.nstr(expected, 25)}")
     return len(checks)

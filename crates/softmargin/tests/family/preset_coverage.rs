@@ -1,20 +1,20 @@
-//! Fails when a preset lacks its golden file, its gradient test, its documentation or its twin.
+//! Checks that every preset has a golden file, a gradient test, documentation and a preset of the oracle.
 
 use crate::gradients::preset_entries;
 use softmargin::presets::{self, Preset};
 use std::path::{Path, PathBuf};
 
-/// What a preset lacks.
-fn lacks(preset: &Preset) -> Vec<String> {
-    let mut lacks = Vec::new();
+/// Returns what a preset lacks.
+fn missing_parts(preset: &Preset) -> Vec<String> {
+    let mut missing = Vec::new();
     if !crate::golden::path(preset.name).exists() {
-        lacks.push(format!("golden/{}.json", preset.name));
+        missing.push(format!("golden/{}.json", preset.name));
     }
     if !preset_entries().iter().any(|(name, _)| *name == preset.name) {
-        lacks.push("an entry in the gradient tests (preset_entries in gradients.rs)".into());
+        missing.push("an entry in the gradient tests (preset_entries in gradients.rs)".into());
     }
     if softmargin_oracle::preset(preset.name).is_none() {
-        lacks.push("a twin in softmargin-oracle".into());
+        missing.push("a preset in softmargin-oracle".into());
     }
     for (field, text) in [
         ("summary", preset.summary),
@@ -23,78 +23,80 @@ fn lacks(preset: &Preset) -> Vec<String> {
         ("paper", preset.paper),
     ] {
         if text.trim().is_empty() {
-            lacks.push(format!("a text for its {field}"));
+            missing.push(format!("a text for its {field}"));
         }
     }
-    lacks.extend(lacks_of_file(preset));
-    lacks.extend(lacks_of_constant(preset));
-    lacks
+    missing.extend(missing_documentation(preset));
+    missing.extend(missing_constant(preset));
+    missing
 }
 
-/// What the constant of the preset lacks: its name, its place, its way out of the module.
-fn lacks_of_constant(preset: &Preset) -> Vec<String> {
+/// Returns what the constant of the preset lacks: its definition with its name, and its export.
+fn missing_constant(preset: &Preset) -> Vec<String> {
     let stem = preset.name.replace('-', "_");
     let constant = stem.to_uppercase();
     let definition = format!("pub const {constant}: Preset = Preset {{\n    name: \"{}\",\n", preset.name);
     let export = format!("pub use {stem}::{constant};\n");
-    let mut lacks = Vec::new();
+    let mut missing = Vec::new();
     for (file, needed) in [(format!("{stem}.rs"), definition), ("mod.rs".into(), export)] {
         let text = std::fs::read_to_string(folder().join(&file)).unwrap_or_default();
         if !text.contains(&needed) {
-            lacks.push(format!("{needed:?} in src/presets/{file}"));
+            missing.push(format!("{needed:?} in src/presets/{file}"));
         }
     }
-    lacks
+    missing
 }
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/presets")
 }
 
-/// What the documentation that opens the preset's own file lacks.
-fn lacks_of_file(preset: &Preset) -> Vec<String> {
+/// Returns what the module documentation of the preset's file lacks.
+fn missing_documentation(preset: &Preset) -> Vec<String> {
     let file = format!("src/presets/{}.rs", preset.name.replace('-', "_"));
     let Ok(text) = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)) else {
         return vec![file];
     };
-    let opening: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
-    let has = |needed: &dyn Fn(&str) -> bool| opening.iter().any(|line| needed(line));
-    let equation = opening.iter().skip_while(|line| !line.contains("```text")).any(|line| line.contains("L = "));
-    let gradient = opening.iter().any(|line| line.contains("dL/d"));
-    let mut lacks = Vec::new();
+    let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let has = |needed: &dyn Fn(&str) -> bool| header.iter().any(|line| needed(line));
+    let equation = header.iter().skip_while(|line| !line.contains("```text")).any(|line| line.contains("L = "));
+    let gradient = header.iter().any(|line| line.contains("dL/d"));
+    let mut missing = Vec::new();
     if !equation {
-        lacks.push(format!("the equation, L = ..., in the opening of {file}"));
+        missing.push(format!("the equation, L = ..., in the module documentation of {file}"));
     }
     if !gradient {
-        lacks.push(format!("the gradient, dL/d..., in the opening of {file}"));
+        missing.push(format!("the gradient, dL/d..., in the module documentation of {file}"));
     }
     if !has(&|line| year(line).is_some()) || year(preset.paper).is_none() {
-        lacks.push(format!("a publication with its year, in the opening of {file} and in `paper`"));
+        missing.push(format!("a publication with its year, in the module documentation of {file} and in `paper`"));
     }
-    lacks
+    missing
 }
 
-/// A year in which a paper of this field can have appeared.
+/// Returns the first number that can be the year of a publication.
 fn year(text: &str) -> Option<u32> {
     let words = text.split(|c: char| !c.is_ascii_digit()).filter(|word| word.len() == 4);
     words.filter_map(|word| word.parse().ok()).find(|year| (1900..2100).contains(year))
 }
 
 #[test]
-fn every_preset_has_all_that_belongs_to_it() {
+fn every_preset_is_complete() {
     let all: Vec<String> = presets::all()
         .iter()
-        .flat_map(|preset| lacks(preset).into_iter().map(|lack| format!("{} lacks {lack}", preset.name)))
+        .flat_map(|preset| missing_parts(preset).into_iter().map(|part| format!("{} lacks {part}", preset.name)))
         .collect();
     assert!(all.is_empty(), "{}", all.join("\n"));
 }
 
 #[test]
-fn a_preset_that_lacks_things_is_found() {
+fn missing_parts_of_a_preset_are_reported() {
     let mut impostor = *presets::find("arcface").unwrap();
     (impostor.name, impostor.paper, impostor.equation) = ("impostor", "somewhere", " ");
-    let found = lacks(&impostor).join("; ");
-    for part in ["golden/impostor.json", "gradient tests", "twin", "equation", "src/presets/impostor.rs", "IMPOSTOR"] {
+    let found = missing_parts(&impostor).join("; ");
+    let parts =
+        ["golden/impostor.json", "gradient tests", "softmargin-oracle", "equation", "src/presets/impostor.rs", "IMPOSTOR"];
+    for part in parts {
         assert!(found.contains(part), "{part}: {found}");
     }
 }
@@ -110,9 +112,9 @@ fn names_are_unique_and_files_belong_to_presets() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let stem = name.trim_end_matches(".rs").replace('_', "-");
         let known = presets::all().iter().any(|preset| preset.name == stem);
-        assert!(known || ["mod", "preset"].contains(&stem.as_str()), "src/presets/{name} is no preset's file");
+        assert!(known || ["mod", "preset"].contains(&stem.as_str()), "src/presets/{name} belongs to no preset");
     }
     for name in softmargin_oracle::PRESET_NAMES {
-        assert!(presets::find(name).is_ok(), "the twin knows {name}");
+        assert!(presets::find(name).is_ok(), "the core lacks {name} of the oracle");
     }
 }

@@ -1,7 +1,7 @@
-//! The same loss and batch for the naive twin, and the judgment of an answer by what is wanted.
+//! Translation of losses and batches for the oracle, and comparison of an evaluation with expected values.
 
-use crate::gauge::Gauge;
-use crate::problem::{Aim, Answer, Problem};
+use crate::error_report::ErrorReport;
+use crate::problem::{Evaluation, Problem, ProblemTargets};
 use crate::tolerances::{Conditions, Precision};
 use softmargin::{
     BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, MarginValue, Reduction, SmoothGate,
@@ -9,13 +9,13 @@ use softmargin::{
 use softmargin::{LossState, Negatives, NormMargin, Regularizer};
 use softmargin_oracle as oracle;
 
-/// Exact numbers, or nearly: from a file, or from the twin. `None` is not compared.
+/// Expected values from a golden file or from the oracle; `None` is not compared.
 #[derive(Clone, Debug)]
-pub(crate) struct Want {
+pub(crate) struct Expected {
     pub(crate) rows: Vec<f64>,
     pub(crate) total: f64,
-    pub(crate) nothing_kept: bool,
-    /// Row after row.
+    pub(crate) no_valid_rows: bool,
+    /// Row-major.
     pub(crate) scores: Option<Vec<f64>>,
     pub(crate) scale: Option<f64>,
     pub(crate) embedding_norms: Option<Vec<f64>>,
@@ -23,15 +23,15 @@ pub(crate) struct Want {
     pub(crate) radius: Option<f64>,
 }
 
-/// A loss as the twin describes it.
+/// Translates a loss for the oracle.
 pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction, least_sine: f64) -> oracle::Oracle {
     let parameter = problem.scale.unwrap_or_else(|| spec.scale.initial());
     let (label_smoothing, z_loss) = match spec.comparison {
         Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } } => (label_smoothing, z_loss),
         _ => (0.0, 0.0),
     };
-    // The twin wants soft targets that are smoothed already, but rows are weighed by what the targets were before.
-    let soft = matches!(problem.aim, Aim::Soft(_));
+    // The oracle takes smoothed soft targets, but row weights follow from the targets before smoothing.
+    let soft = matches!(problem.targets, ProblemTargets::Soft(_));
     let label_smoothing = if soft { 0.0 } else { label_smoothing };
     oracle::Oracle {
         scale: spec.scale.clamp(parameter),
@@ -72,14 +72,14 @@ pub(crate) fn describe(spec: &LossSpec, problem: &Problem, reduction: Reduction,
             Reduction::Sum => oracle::Reduction::Sum,
             Reduction::Mean | Reduction::MeanOrNan => oracle::Reduction::Mean,
         },
-        nan_when_nothing_kept: reduction == Reduction::MeanOrNan,
+        nan_without_valid_rows: reduction == Reduction::MeanOrNan,
         sub_centers: spec.sub_centers,
-        state: problem.state.as_ref().map_or_else(oracle::State::initial, memory),
+        state: problem.state.as_ref().map_or_else(oracle::State::initial, oracle_state),
     }
 }
 
-/// A state as the twin has it.
-pub(crate) fn memory(state: &LossState) -> oracle::State {
+/// Translates a state for the oracle.
+pub(crate) fn oracle_state(state: &LossState) -> oracle::State {
     oracle::State {
         step: state.step,
         seed: state.seed,
@@ -98,7 +98,7 @@ fn negatives(negatives: Negatives, sin_floor: f64) -> oracle::Negatives {
     }
 }
 
-/// A margin value, its numbers in the twin's units.
+/// Translates a margin value for the oracle.
 fn margin_value<T: Copy + Into<f64>>(value: &MarginValue<T>, problem: &Problem) -> oracle::MarginValue {
     match value {
         MarginValue::One(m) => oracle::MarginValue::One((*m).into()),
@@ -119,13 +119,13 @@ fn margin_value<T: Copy + Into<f64>>(value: &MarginValue<T>, problem: &Problem) 
     }
 }
 
-/// `sum_k P_k weight_k`, times the row's own weight.
+/// Returns `sum_k P_k weight_k` times the sample weight, for each row.
 fn soft_row_weights(spec: &LossSpec, problem: &Problem) -> Vec<f64> {
-    let Aim::Soft(targets) = &problem.aim else { return Vec::new() };
+    let ProblemTargets::Soft(targets) = &problem.targets else { return Vec::new() };
     let of_class = |class: usize| spec.class_weights.as_ref().map_or(1.0, |weights| weights[class]);
     let of_row = |row: usize| problem.sample_weights.as_ref().map_or(1.0, |weights| weights[row]);
-    let weigh = |row: usize| targets.row(row).iter().enumerate().map(|(k, p)| p * of_class(k)).sum::<f64>();
-    (0..problem.rows()).map(|row| weigh(row) * of_row(row)).collect()
+    let class_weight = |row: usize| targets.row(row).iter().enumerate().map(|(k, p)| p * of_class(k)).sum::<f64>();
+    (0..problem.rows()).map(|row| class_weight(row) * of_row(row)).collect()
 }
 
 fn margin(spec: &LossSpec, problem: &Problem, least_sine: f64) -> oracle::Margin {
@@ -154,28 +154,28 @@ fn margin(spec: &LossSpec, problem: &Problem, least_sine: f64) -> oracle::Margin
     }
 }
 
-/// The schedule, written out anew: `max(min, initial (1 + rate step)^-power)`.
+/// Returns the annealing weight `max(min, initial (1 + rate step)^-power)`, independently of the core.
 fn lambda(anneal: &softmargin::Anneal, problem: &Problem) -> f64 {
     let step = problem.state.as_ref().map_or(0, |state| state.step) as f64;
     let falling = anneal.initial / (anneal.power * (anneal.rate * step).ln_1p()).exp();
     falling.max(anneal.min)
 }
 
-/// A batch as the twin takes it.
+/// Translates a batch for the oracle.
 pub(crate) fn batch(spec: &LossSpec, problem: &Problem) -> oracle::Batch {
     let classes = problem.classes();
-    let targets = match &problem.aim {
-        Aim::Labels(labels) => oracle::Targets::Labels(labels.clone()),
-        Aim::Soft(targets) => {
+    let targets = match &problem.targets {
+        ProblemTargets::Labels(labels) => oracle::Targets::Labels(labels.clone()),
+        ProblemTargets::Soft(targets) => {
             let smoothing = match spec.comparison {
                 Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } => label_smoothing,
                 _ => 0.0,
             };
-            // Smoothing goes to the classes that take part.
+            // Smoothing is distributed over the unmasked classes.
             let smoothed = |((row, class), p): ((usize, usize), &f64)| {
                 let present = problem.scores.row(row).iter().filter(|z| **z > f64::NEG_INFINITY).count();
-                let takes_part = problem.scores[[row, class]] > f64::NEG_INFINITY;
-                (1.0 - smoothing) * p + if takes_part { smoothing / present as f64 } else { 0.0 }
+                let is_unmasked = problem.scores[[row, class]] > f64::NEG_INFINITY;
+                (1.0 - smoothing) * p + if is_unmasked { smoothing / present as f64 } else { 0.0 }
             };
             oracle::Targets::Soft(targets.indexed_iter().map(smoothed).collect())
         }
@@ -189,71 +189,82 @@ pub(crate) fn batch(spec: &LossSpec, problem: &Problem) -> oracle::Batch {
     }
 }
 
-/// What the twin says.
-pub(crate) fn want(spec: &LossSpec, problem: &Problem, reduction: Reduction, least_sine: f64) -> Want {
+/// Returns the values computed by the oracle.
+pub(crate) fn expected_by_oracle(
+    spec: &LossSpec,
+    problem: &Problem,
+    reduction: Reduction,
+    least_sine: f64,
+) -> Expected {
     let description = describe(spec, problem, reduction, least_sine);
-    let outcome = description.evaluate(&batch(spec, problem)).expect("the twin takes it too");
-    want_of(spec, problem, outcome)
+    let output = description.evaluate(&batch(spec, problem)).expect("the oracle accepts the input");
+    expected_from(spec, problem, output)
 }
 
-pub(crate) fn want_of(spec: &LossSpec, problem: &Problem, outcome: oracle::loss::Outcome) -> Want {
-    Want {
-        rows: outcome.row_losses,
-        total: outcome.loss,
-        nothing_kept: outcome.nothing_kept,
-        scores: Some(outcome.grad_scores),
-        scale: Some(held_inside(spec, problem, outcome.grad_scale)),
-        embedding_norms: Some(outcome.grad_embedding_norms),
-        weight_norms: Some(outcome.grad_weight_norms),
-        radius: Some(outcome.grad_radius),
+pub(crate) fn expected_from(spec: &LossSpec, problem: &Problem, output: oracle::loss::LossOutput) -> Expected {
+    Expected {
+        rows: output.row_losses,
+        total: output.loss,
+        no_valid_rows: output.no_valid_rows,
+        scores: Some(output.grad_scores),
+        scale: Some(bounded_scale_gradient(spec, problem, output.grad_scale)),
+        embedding_norms: Some(output.grad_embedding_norms),
+        weight_norms: Some(output.grad_weight_norms),
+        radius: Some(output.grad_radius),
     }
 }
 
-/// A learned scale at a bound has no gradient that would carry it out (a descent goes against the gradient).
-fn held_inside(spec: &LossSpec, problem: &Problem, slope: f64) -> f64 {
+/// Returns the gradient of a learned scale; at a bound it is 0 if a descent step would leave the range.
+fn bounded_scale_gradient(spec: &LossSpec, problem: &Problem, slope: f64) -> f64 {
     let softmargin::Scale::Learned { initial, min, max } = spec.scale else { return slope };
     let parameter = problem.scale.unwrap_or(initial);
     let leaves = if slope > 0.0 { parameter <= min } else { parameter >= max };
     if leaves { 0.0 } else { slope }
 }
 
-/// Compares every number of an answer.
-pub(crate) fn judge(gauge: &mut Gauge, place: &str, conditions: &Conditions<'_>, answer: &Answer, want: &Want) {
+/// Compares every value of an evaluation.
+pub(crate) fn compare_with_expected(
+    report: &mut ErrorReport,
+    place: &str,
+    conditions: &Conditions<'_>,
+    result: &Evaluation,
+    want: &Expected,
+) {
     let allowed = conditions.allowed(want);
     let precision = match conditions.precision {
         Precision::F32 => "f32",
         Precision::F64 => "f64",
     };
-    if (answer.valid_rows == 0) != want.nothing_kept {
-        gauge.fail(format!("{place}: valid rows: {}", answer.valid_rows));
+    if (result.valid_rows == 0) != want.no_valid_rows {
+        report.fail(format!("{place}: valid rows: {}", result.valid_rows));
     }
     let mut compare = |what: &str, got: &[f64], want: &[f64], allowed: &[f64]| {
         assert_eq!(got.len(), want.len(), "{place}: {what}");
         for (k, ((&got, &want), &allowed)) in got.iter().zip(want).zip(allowed).enumerate() {
-            // Beyond the range of a type stands infinity, or its largest number.
+            // A value beyond the range of f32 may be infinity or the largest finite number.
             let largest = f64::from(f32::MAX);
             let beyond = conditions.precision == Precision::F32 && (want as f32).is_infinite();
             let saturated = beyond && got.abs() >= largest && got.signum() == want.signum();
             let got = if saturated { want } else { got };
-            gauge.check(&format!("{what} {precision}"), || format!("{place} [{k}]"), got, want, allowed);
+            report.check(&format!("{what} {precision}"), || format!("{place} [{k}]"), got, want, allowed);
         }
     };
-    compare("row losses", &answer.rows, &want.rows, &allowed.rows);
-    compare("loss", &[answer.total], &[want.total], &[allowed.total]);
+    compare("row losses", &result.rows, &want.rows, &allowed.rows);
+    compare("loss", &[result.total], &[want.total], &[allowed.total]);
     if let Some(want) = &want.scores {
-        let got: Vec<f64> = answer.scores.iter().copied().collect();
-        compare("gradient by scores", &got, want, &allowed.scores);
+        let got: Vec<f64> = result.scores.iter().copied().collect();
+        compare("gradient of scores", &got, want, &allowed.scores);
     }
     if let Some(want) = want.scale {
-        compare("gradient by scale", &[answer.scale], &[want], &[allowed.scale]);
+        compare("gradient of scale", &[result.scale], &[want], &[allowed.scale]);
     }
-    if let (Some(want), Some(got)) = (&want.embedding_norms, &answer.embedding_norms) {
-        compare("gradient by embedding norms", got, want, &allowed.embedding_norms);
+    if let (Some(want), Some(got)) = (&want.embedding_norms, &result.embedding_norms) {
+        compare("gradient of embedding norms", got, want, &allowed.embedding_norms);
     }
-    if let (Some(want), Some(got)) = (&want.weight_norms, &answer.weight_norms) {
-        compare("gradient by weight norms", got, want, &allowed.weight_norms);
+    if let (Some(want), Some(got)) = (&want.weight_norms, &result.weight_norms) {
+        compare("gradient of weight norms", got, want, &allowed.weight_norms);
     }
     if let Some(want) = want.radius {
-        compare("gradient by radius", &[answer.radius], &[want], &[allowed.radius]);
+        compare("gradient of radius", &[result.radius], &[want], &[allowed.radius]);
     }
 }

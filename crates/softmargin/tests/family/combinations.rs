@@ -1,12 +1,12 @@
-//! Every part of the family with every other, against the twin, in both precisions.
+//! Comparison of combinations of all axes with the oracle, in both precisions.
 //!
-//! Three sweeps: geometry x margin x comparison, while everything else goes round; preset x everything that belongs to
-//! a batch; and rows so long that sums go through many tiles.
+//! The tests cover geometry x margin x comparison with random other options, preset x batch options, soft targets, and
+//! rows so long that their sums span several tiles.
 
-use crate::gauge::Gauge;
-use crate::problem::{Problem, Random, answer, some_state};
+use crate::error_report::ErrorReport;
+use crate::oracle_description::{compare_with_expected, expected_by_oracle};
+use crate::problem::{Problem, Random, evaluate, random_state};
 use crate::tolerances::{Conditions, Precision};
-use crate::twin::{judge, want};
 use softmargin::presets::{self, Preset};
 use softmargin::{
     AngularMargin, Anneal, BeyondPi, Comparison, Gate, Geometry, LossSpec, Margin, MarginGradient, MarginValue,
@@ -15,16 +15,16 @@ use softmargin::{
 
 pub(crate) const REDUCTIONS: [Reduction; 4] = [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::MeanOrNan];
 
-/// A schedule that has come some way after 3 steps.
+/// Schedule that has decreased noticeably after 3 steps.
 const FALLING: Anneal = Anneal { initial: 40.0, rate: 0.25, power: 5.0, min: 0.5 };
 
-/// Margin values that the norm decides, with ends among the norms of [`problem`].
+/// Margin values from the norm, with bounds inside the range of the norms of [`problem`].
 const RISING: NormMargin = NormMargin::Linear { low: 0.1, high: 0.6, norm_low: 1.0, norm_high: 2.0 };
 const FALLING_MARGIN: NormMargin = NormMargin::Linear { low: 0.4, high: 0.0, norm_low: 1.0, norm_high: 2.0 };
 const USUAL: NormMargin = NormMargin::Standardized { value: 0.4, concentration: 0.5, momentum: 0.01 };
 
-/// Negatives that go round: mostly plain ones, and none else without the cosine.
-pub(crate) fn some_negatives(geometry: Geometry, turn: usize) -> Negatives {
+/// Returns the negatives of a turn: mostly plain ones, and only plain ones without the cosine.
+pub(crate) fn cycled_negatives(geometry: Geometry, turn: usize) -> Negatives {
     match (geometry, turn % 7) {
         (Geometry::Cosine, 1) => Negatives::Misclassified { factor: 1.12 },
         (Geometry::Cosine, 3) => Negatives::Curricular { momentum: 0.01 },
@@ -55,7 +55,7 @@ pub(crate) fn comparisons() -> Vec<Comparison> {
     all
 }
 
-/// Every margin, its margin values for `classes` classes.
+/// Returns margins of every kind for `classes` classes.
 pub(crate) fn margins(classes: usize) -> Vec<Margin> {
     let mut random = Random::new(7);
     let mut all = vec![Margin::None];
@@ -74,13 +74,13 @@ pub(crate) fn margins(classes: usize) -> Vec<Margin> {
         (MarginValue::One(Radians(0.3)), MarginValue::PerSample),
     ];
     let counted = |largest| MarginValue::ByFrequency { largest, class_counts: Some(class_counts(classes)) };
-    let made = [
+    let computed = [
         MarginValue::Drawn { mean: 0.3, std: 0.2 },
         counted(0.6),
         MarginValue::FromNorm(RISING),
         MarginValue::FromNorm(USUAL),
     ];
-    for value in made {
+    for value in computed {
         all.push(Margin::Score { value: value.clone() });
         all.push(Margin::Logit { value });
     }
@@ -110,18 +110,20 @@ pub(crate) fn margins(classes: usize) -> Vec<Margin> {
     all
 }
 
-/// Samples of each class, for losses that go by them: some without any, some with as few as another.
+/// Returns the number of samples of each class; one count is 0, and some are equal.
 pub(crate) fn class_counts(classes: usize) -> Vec<u64> {
     [16, 1, 0, 81, 625, 7, 1].into_iter().cycle().take(classes).collect()
 }
 
-/// A preset as it is with data of so many classes.
+/// Returns the description of a preset for `classes` classes.
 pub(crate) fn spec_of(preset: &Preset, classes: usize) -> LossSpec {
     preset.spec().with_class_counts(&class_counts(classes))
 }
 
-/// A [`problem`] for a loss; where cosines leave the norms free, they go from below to above the range of the margin values and
-/// terms that go by them.
+/// Returns a [`problem`] for a loss.
+///
+/// Under the cosine the norms are independent of the scores; they extend beyond the bounds of margin values and
+/// regularizers.
 pub(crate) fn problem_of(random: &mut Random, spec: &LossSpec, rows: usize, classes: usize) -> Problem {
     let mut problem = problem(random, spec.geometry, rows, classes);
     if spec.geometry == Geometry::Cosine {
@@ -131,11 +133,11 @@ pub(crate) fn problem_of(random: &mut Random, spec: &LossSpec, rows: usize, clas
     problem
 }
 
-/// Where the norms of embeddings change something.
+/// Returns the range of embedding norms on which the loss depends.
 pub(crate) fn norm_range(spec: &LossSpec) -> (f64, f64) {
     let linear = |value: NormMargin| match value {
         NormMargin::Linear { norm_low, norm_high, .. } => (norm_low, norm_high),
-        // One deviation of the state at its start, and far from its ends.
+        // Far from the bounds, within one standard deviation of the initial state.
         _ => (5.0, 60.0),
     };
     match (spec.regularizer, &spec.margin) {
@@ -151,8 +153,8 @@ pub(crate) fn norm_range(spec: &LossSpec) -> (f64, f64) {
     }
 }
 
-/// A loss of one point on each axis, without the options that stand beside them.
-pub(crate) fn bare(geometry: Geometry, scale: Scale, margin: Margin, comparison: Comparison) -> LossSpec {
+/// Returns a loss with these axes and no other options.
+pub(crate) fn plain_spec(geometry: Geometry, scale: Scale, margin: Margin, comparison: Comparison) -> LossSpec {
     presets::CROSS_ENTROPY
         .spec()
         .with_geometry(geometry)
@@ -161,19 +163,22 @@ pub(crate) fn bare(geometry: Geometry, scale: Scale, margin: Margin, comparison:
         .with_comparison(comparison)
 }
 
-/// Whether the family is to take a loss: three pairings have no minimum, and with a bias there is no angle.
-pub(crate) fn is_sound(spec: &LossSpec) -> bool {
+/// Returns true if the family should accept a loss: three pairings have no minimum, and an angle excludes a bias.
+pub(crate) fn is_accepted(spec: &LossSpec) -> bool {
     let bounded = spec.geometry == Geometry::Cosine;
     let incay = matches!(spec.regularizer, Some(Regularizer::FeatureIncay { .. }));
     let gate = spec.comparison.gate();
-    // Under these a larger scale multiplies the loss; under the identity of log-sum-exp nearly so.
-    let runs_away =
+    // With these gates the loss is proportional to the scale, or nearly so for the identity of log-sum-exp.
+    let is_proportional_to_scale =
         gate == Gate::Identity || (gate == Gate::Relu && !matches!(spec.comparison, Comparison::LogSumExp { .. }));
     let no_angle = matches!(spec.margin, Margin::Angle(_)) && spec.geometry.has_bias();
-    !(no_angle || bounded && incay || gate == Gate::Identity && !bounded || runs_away && spec.scale.is_learned())
+    !(no_angle
+        || bounded && incay
+        || gate == Gate::Identity && !bounded
+        || is_proportional_to_scale && spec.scale.is_learned())
 }
 
-/// Scores that the geometry can make, and everything else that a loss may ask for.
+/// Returns a problem with scores that the geometry can produce, and with all other inputs that a loss may need.
 pub(crate) fn problem(random: &mut Random, geometry: Geometry, rows: usize, classes: usize) -> Problem {
     let x = random.vector(rows, 0.5, 2.5);
     let w = random.vector(classes, 0.5, 2.0);
@@ -190,20 +195,20 @@ pub(crate) fn problem(random: &mut Random, geometry: Geometry, rows: usize, clas
     Problem { embedding_norms: Some(x), weight_norms: Some(w), ..Problem::new(scores, labels) }
 }
 
-/// What goes round while the axes are swept.
-struct Round {
+/// Random choice of the options that are not enumerated.
+struct RandomOptions {
     random: Random,
     turn: usize,
 }
 
-impl Round {
+impl RandomOptions {
     fn next(&mut self, count: usize) -> usize {
-        // A different bit pattern each time: neighbors on the grid do not share their surroundings.
+        // Random choices, so that neighboring combinations do not share their other options.
         self.turn += 1;
         (self.random.bits() as usize) % count
     }
 
-    /// A scale, and where a learned one stands.
+    /// Returns a scale, and the current value of a learned one.
     fn scale(&mut self, geometry: Geometry) -> (Scale, Option<f64>) {
         let usual = if geometry == Geometry::Cosine { [4.0, 16.0, 64.0] } else { [0.375, 1.0, 3.0] };
         let value = usual[self.next(3)];
@@ -217,8 +222,8 @@ impl Round {
         }
     }
 
-    /// Weights and ignored rows.
-    fn weigh(&mut self, spec: &mut LossSpec, problem: &mut Problem) {
+    /// Sets weights and ignored labels.
+    fn set_weights(&mut self, spec: &mut LossSpec, problem: &mut Problem) {
         let (rows, classes) = problem.scores.dim();
         if self.next(2) == 0 {
             spec.class_weights = Some(self.random.vector(classes, 0.1, 3.0));
@@ -228,7 +233,7 @@ impl Round {
             weights[rows - 1] = 0.0;
             problem.sample_weights = Some(weights);
         }
-        let crate::problem::Aim::Labels(labels) = &mut problem.aim else { return };
+        let crate::problem::ProblemTargets::Labels(labels) = &mut problem.targets else { return };
         match self.next(4) {
             0 => spec.ignored_label = Some(labels[0]),
             1 => {
@@ -254,67 +259,67 @@ impl Round {
     }
 }
 
-fn check(gauge: &mut Gauge, place: &str, spec: &LossSpec, problem: &Problem, reduction: Reduction) {
+fn check(report: &mut ErrorReport, place: &str, spec: &LossSpec, problem: &Problem, reduction: Reduction) {
     let loss = spec.clone().build(problem.classes()).unwrap_or_else(|error| panic!("{place}: {error}"));
     let problem = problem.clone().fitted_to(&loss);
     for precision in Precision::ALL {
-        let answer = match precision {
-            Precision::F32 => answer::<f32>(&loss, &problem, reduction),
-            Precision::F64 => answer::<f64>(&loss, &problem, reduction),
+        let result = match precision {
+            Precision::F32 => evaluate::<f32>(&loss, &problem, reduction),
+            Precision::F64 => evaluate::<f64>(&loss, &problem, reduction),
         };
-        let answer = answer.unwrap_or_else(|error| panic!("{place}: {error}"));
-        let want = want(spec, &problem, reduction, precision.least_sine());
+        let result = result.unwrap_or_else(|error| panic!("{place}: {error}"));
+        let want = expected_by_oracle(spec, &problem, reduction, precision.least_sine());
         let conditions = Conditions { spec, problem: &problem, reduction, precision };
-        judge(gauge, place, &conditions, &answer, &want);
+        compare_with_expected(report, place, &conditions, &result, &want);
     }
 }
 
 #[test]
-fn geometry_by_margin_by_comparison() {
-    let mut gauge = Gauge::new("grid");
-    let mut round = Round { random: Random::new(1), turn: 0 };
-    let (mut losses, mut refused) = (0, 0);
+fn every_geometry_margin_and_comparison_agrees_with_the_oracle() {
+    let mut report = ErrorReport::new("grid");
+    let mut options = RandomOptions { random: Random::new(1), turn: 0 };
+    let (mut losses, mut rejected) = (0, 0);
     for classes in [2, 5, 70] {
         for geometry in geometries() {
             for margin in margins(classes) {
                 for comparison in comparisons() {
-                    let (scale, parameter) = round.scale(geometry);
-                    let mut spec = bare(geometry, scale, margin.clone(), comparison);
-                    if !is_sound(&spec) {
+                    let (scale, parameter) = options.scale(geometry);
+                    let mut spec = plain_spec(geometry, scale, margin.clone(), comparison);
+                    if !is_accepted(&spec) {
                         assert!(spec.build(classes).is_err());
-                        refused += 1;
+                        rejected += 1;
                         continue;
                     }
-                    // The long rows only with every third loss.
-                    if classes == 70 && round.next(3) > 0 {
+                    // Long rows are tested with every third loss only.
+                    if classes == 70 && options.next(3) > 0 {
                         continue;
                     }
-                    spec.negatives = some_negatives(geometry, round.next(7));
-                    let mut problem = problem(&mut round.random, geometry, 4, classes);
-                    let (regularizer, radius) = round.regularizer(&spec);
+                    spec.negatives = cycled_negatives(geometry, options.next(7));
+                    let mut problem = problem(&mut options.random, geometry, 4, classes);
+                    let (regularizer, radius) = options.regularizer(&spec);
                     spec.regularizer = regularizer;
-                    round.weigh(&mut spec, &mut problem);
+                    options.set_weights(&mut spec, &mut problem);
                     problem.scale = parameter;
                     problem.radius = radius;
-                    let mut remembered = some_state(&mut round.random);
-                    remembered.step = 3;
-                    problem.state = Some(remembered);
+                    let mut state = random_state(&mut options.random);
+                    state.step = 3;
+                    problem.state = Some(state);
                     let per_sample = format!("{margin:?}").contains("PerSample");
-                    problem.margins = per_sample.then(|| round.random.vector(4, 0.0, 0.6));
-                    let reduction = REDUCTIONS[round.next(4)];
+                    problem.margins = per_sample.then(|| options.random.vector(4, 0.0, 0.6));
+                    let reduction = REDUCTIONS[options.next(4)];
                     losses += 1;
-                    check(&mut gauge, &format!("{spec:?} {reduction:?} of {problem:?}"), &spec, &problem, reduction);
+                    check(&mut report, &format!("{spec:?} {reduction:?} of {problem:?}"), &spec, &problem, reduction);
                 }
             }
         }
     }
-    println!("grid: {losses} losses, {refused} refused, each in two precisions; {} choices", round.turn);
-    gauge.finish(500_000);
+    println!("grid: {losses} losses, {rejected} rejected, each in two precisions; {} random choices", options.turn);
+    report.finish(500_000);
 }
 
 #[test]
-fn preset_by_batch() {
-    let mut gauge = Gauge::new("presets");
+fn every_preset_with_every_batch_option_agrees_with_the_oracle() {
+    let mut report = ErrorReport::new("presets");
     let mut random = Random::new(2);
     for preset in presets::all() {
         for learned in [false, true] {
@@ -333,7 +338,7 @@ fn preset_by_batch() {
                             Some(false) => Some(Regularizer::Ring { weight: 0.5, radius: 1.0 }),
                             None => spec.regularizer,
                         };
-                        if !is_sound(&spec) {
+                        if !is_accepted(&spec) {
                             assert!(spec.build(6).is_err(), "{}", preset.name);
                             continue;
                         }
@@ -341,28 +346,28 @@ fn preset_by_batch() {
                         spec.class_weights = of_classes.then(|| random.vector(6, 0.25, 2.0));
                         problem.sample_weights = of_rows.then(|| random.vector(7, 0.25, 2.0));
                         spec.ignored_label = ignored;
-                        problem.state = Some(some_state(&mut random));
+                        problem.state = Some(random_state(&mut random));
                         let place = format!("{} {spec:?} {reduction:?}", preset.name);
-                        check(&mut gauge, &place, &spec, &problem, reduction);
+                        check(&mut report, &place, &spec, &problem, reduction);
                     }
                 }
             }
         }
     }
-    gauge.finish(60_000);
+    report.finish(60_000);
 }
 
 #[test]
-fn soft_targets_by_option() {
-    let mut gauge = Gauge::new("soft targets");
+fn soft_targets_with_every_option_agree_with_the_oracle() {
+    let mut report = ErrorReport::new("soft targets");
     let mut random = Random::new(3);
-    let mut round = Round { random: Random::new(4), turn: 0 };
+    let mut options = RandomOptions { random: Random::new(4), turn: 0 };
     for classes in [1, 2, 3, 8, 70] {
         for geometry in geometries() {
             for (label_smoothing, z_loss) in [(0.0, 0.0), (0.125, 0.0), (0.0, 0.05), (0.25, 0.01)] {
                 for reduction in REDUCTIONS {
                     for ring in [false, true] {
-                        let (scale, parameter) = round.scale(geometry);
+                        let (scale, parameter) = options.scale(geometry);
                         let mut spec = presets::find("cross-entropy")
                             .unwrap()
                             .spec()
@@ -375,19 +380,19 @@ fn soft_targets_by_option() {
                         let mut targets = random.distributions(5, classes);
                         let mut scores = hard.scores;
                         if ring && classes > 2 {
-                            // A class that is out, and not wanted.
+                            // A masked class with target 0.
                             scores.column_mut(1).fill(f64::NEG_INFINITY);
-                            let wanted = targets.column(1).to_owned();
-                            targets.column_mut(0).scaled_add(1.0, &wanted);
+                            let masked_targets = targets.column(1).to_owned();
+                            targets.column_mut(0).scaled_add(1.0, &masked_targets);
                             targets.column_mut(1).fill(0.0);
                         }
                         let mut problem = Problem::soft(scores, targets);
                         problem.embedding_norms = hard.embedding_norms;
                         problem.scale = parameter;
                         spec.regularizer = ring.then_some(Regularizer::Ring { weight: 0.5, radius: 1.0 });
-                        round.weigh(&mut spec, &mut problem);
+                        options.set_weights(&mut spec, &mut problem);
                         check(
-                            &mut gauge,
+                            &mut report,
                             &format!("{spec:?} {reduction:?} of {problem:?}"),
                             &spec,
                             &problem,
@@ -398,12 +403,12 @@ fn soft_targets_by_option() {
             }
         }
     }
-    gauge.finish(50_000);
+    report.finish(50_000);
 }
 
 #[test]
-fn long_rows() {
-    let mut gauge = Gauge::new("long rows");
+fn long_rows_agree_with_the_oracle() {
+    let mut report = ErrorReport::new("long rows");
     let mut turn = 0;
     let mut random = Random::new(5);
     for classes in [63, 64, 65, 2047, 2048, 2049, 2050, 5000] {
@@ -417,17 +422,18 @@ fn long_rows() {
                     .with_scale(scale)
                     .with_margin(Margin::score(0.25))
                     .with_comparison(comparison);
-                if is_sound(&spec) {
+                if is_accepted(&spec) {
                     turn += 1;
-                    let spec = spec.with_negatives(some_negatives(geometry, turn));
+                    let spec = spec.with_negatives(cycled_negatives(geometry, turn));
                     let mut problem = problem(&mut random, geometry, 3, classes);
-                    problem.state = Some(some_state(&mut random));
-                    // The first and the last class too: tiles begin and end there.
-                    problem.aim = crate::problem::Aim::Labels(vec![0, classes as i64 - 1, classes as i64 / 2]);
-                    check(&mut gauge, &format!("{classes} {spec:?}"), &spec, &problem, Reduction::Sum);
+                    problem.state = Some(random_state(&mut random));
+                    // Include the first and the last class, where tiles begin and end.
+                    problem.targets =
+                        crate::problem::ProblemTargets::Labels(vec![0, classes as i64 - 1, classes as i64 / 2]);
+                    check(&mut report, &format!("{classes} {spec:?}"), &spec, &problem, Reduction::Sum);
                 }
             }
         }
     }
-    gauge.finish(1_000_000);
+    report.finish(1_000_000);
 }

@@ -1,12 +1,12 @@
-//! From embeddings and prototypes to the loss and back: against the twin's head, against differences, at the poles.
+//! Loss and gradients of a head: comparison with the oracle's head and with differences, and behavior at the poles.
 
-use crate::gauge::Gauge;
+use crate::combinations::{comparisons, cycled_negatives, geometries, is_accepted, margins, spec_of};
+use crate::error_report::ErrorReport;
 use crate::golden::{self, file, items, matrix};
 use crate::gradients::{is_smooth, is_standardized, is_straight_through};
-use crate::grid::{comparisons, geometries, is_sound, margins, some_negatives, spec_of};
-use crate::problem::{Problem, Random, some_state};
+use crate::oracle_description::describe;
+use crate::problem::{Problem, Random, random_state};
 use crate::tolerances::{HeadConditions, Precision, of_difference, step_of_scores};
-use crate::twin::describe;
 use ndarray::{Array1, Array2, ArrayView2};
 use serde_json::Value;
 use softmargin::head::{
@@ -16,9 +16,9 @@ use softmargin::{
     Batch, Comparison, Geometry, Gradients, InstructionSet, LossSpec, LossState, Margin, Negatives, OperandGradients,
     Real, Reduction, Regularizer, RowInputs, Scale, SmoothGate, presets, sub_centers,
 };
-use softmargin_oracle::{Head as Twin, Surrogate, Targets, five_point_difference};
+use softmargin_oracle::{Head as OracleHead, Surrogate, Targets, five_point_difference};
 
-/// Embeddings, prototypes and what belongs to their rows.
+/// Embeddings, prototypes and the other inputs of a head.
 #[derive(Clone, Debug)]
 struct Head {
     x: Array2<f64>,
@@ -39,12 +39,12 @@ impl Head {
             labels: random.labels(rows, classes),
             margins: format!("{:?}", spec.margin).contains("PerSample").then(|| random.vector(rows, 0.05, 0.6)),
             sample_weights: None,
-            state: some_state(random),
+            state: random_state(random),
         }
     }
 
-    fn twin(&self) -> Twin {
-        Twin {
+    fn oracle(&self) -> OracleHead {
+        OracleHead {
             x: self.x.iter().copied().collect(),
             w: self.w.iter().copied().collect(),
             bias: self.bias.clone(),
@@ -52,22 +52,22 @@ impl Head {
         }
     }
 
-    /// What the twin makes of it, and which prototype gave each score.
-    fn scored(&self, spec: &LossSpec) -> (softmargin_oracle::Batch, Vec<usize>) {
-        let description = describe(spec, &self.outline(spec), Reduction::Sum, f64::LEAST_SINE);
-        self.twin().batch(&description, Targets::Labels(self.labels.clone()))
+    /// Returns the oracle's batch of scores, and the index of the prototype behind each score.
+    fn oracle_batch(&self, spec: &LossSpec) -> (softmargin_oracle::Batch, Vec<usize>) {
+        let description = describe(spec, &self.problem_without_scores(spec), Reduction::Sum, f64::LEAST_SINE);
+        self.oracle().batch(&description, Targets::Labels(self.labels.clone()))
     }
 
-    /// The scores that it makes, as a problem; for the twin's description and the search for kinks.
+    /// Returns the scores of the head as a problem, for the oracle's description and the search for kinks.
     fn problem(&self, spec: &LossSpec) -> Problem {
-        let (batch, _) = self.scored(spec);
-        let outline = self.outline(spec);
-        let scores = Array2::from_shape_vec(outline.scores.raw_dim(), batch.scores).unwrap();
-        Problem { embedding_norms: batch.embedding_norms, weight_norms: batch.weight_norms, scores, ..outline }
+        let (batch, _) = self.oracle_batch(spec);
+        let without_scores = self.problem_without_scores(spec);
+        let scores = Array2::from_shape_vec(without_scores.scores.raw_dim(), batch.scores).unwrap();
+        Problem { embedding_norms: batch.embedding_norms, weight_norms: batch.weight_norms, scores, ..without_scores }
     }
 
-    /// A problem without scores.
-    fn outline(&self, spec: &LossSpec) -> Problem {
+    /// Returns a problem with scores of 0.
+    fn problem_without_scores(&self, spec: &LossSpec) -> Problem {
         let scores = Array2::zeros((self.x.nrows(), self.w.nrows() / spec.sub_centers));
         let mut problem = Problem { margins: self.margins.clone(), ..Problem::new(scores, self.labels.clone()) };
         problem.sample_weights = self.sample_weights.clone();
@@ -75,7 +75,7 @@ impl Head {
         problem
     }
 
-    /// Whether the best prototype of every class is clear of the second.
+    /// Returns true if the largest score of every class exceeds the second largest clearly.
     fn has_clear_winners(&self, spec: &LossSpec) -> bool {
         let bias = self.bias.as_ref().map(|bias| Array1::from(bias.clone()));
         let all = spec.geometry.scores(self.x.view(), self.w.view(), bias.as_ref().map(|b| b.view())).unwrap().scores;
@@ -86,9 +86,9 @@ impl Head {
         })
     }
 
-    /// The loss and the gradients, through the core in one precision.
+    /// Returns loss and gradients of the unfused computation in one precision.
     fn evaluate<F: Real>(&self, spec: &LossSpec, reduction: Reduction) -> (f64, HeadGradients<F>) {
-        let loss = spec.clone().build(self.w.nrows() / spec.sub_centers).expect("a sound loss");
+        let loss = spec.clone().build(self.w.nrows() / spec.sub_centers).expect("a valid loss");
         let (x, w) = (self.x.mapv(F::round_from), self.w.mapv(F::round_from));
         let vector =
             |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| F::round_from(v)).collect::<Array1<F>>());
@@ -96,7 +96,8 @@ impl Head {
         let sample_weights = vector(&self.sample_weights);
         let labels = Array1::from(self.labels.clone());
         let scored = spec.geometry.scores(x.view(), w.view(), bias.as_ref().map(|b| b.view())).expect("shapes agree");
-        let pooled = sub_centers::pool(scored.scores.view(), spec.sub_centers).expect("as many for each class");
+        let pooled =
+            sub_centers::pool(scored.scores.view(), spec.sub_centers).expect("a multiple of the prototypes per class");
         let mut rows = RowInputs::new(labels.view());
         if loss.needs_embedding_norms() {
             rows = rows.with_embedding_norms(scored.embedding_norms.view());
@@ -114,29 +115,29 @@ impl Head {
             rows = rows.with_state(&self.state);
         }
         let batch = Batch::new(pooled.scores.view(), rows);
-        let (value, gradients) = loss.value_and_grad(&batch, reduction).expect("a sound batch");
+        let (value, gradients) = loss.value_and_grad(&batch, reduction).expect("a valid batch");
         let learned = (gradients.rows.scale, gradients.rows.radius);
         let scores = sub_centers::spread(gradients.scores.view(), pooled.winners.view(), spec.sub_centers);
-        let gradients = Gradients { scores: scores.expect("winners of the same scores"), ..gradients }.into();
+        let gradients = Gradients { scores: scores.expect("matching shapes"), ..gradients }.into();
         let back = spec.geometry.backward(x.view(), w.view(), &scored, &gradients).expect("shapes agree");
         (value.total.widen(), with_learned(back, learned))
     }
 }
 
-/// The gradients of a head from those of its operands.
+/// Returns the gradients of a head from those of its operands.
 fn with_learned<F>(back: OperandGradients<F>, (scale, radius): (F, F)) -> HeadGradients<F> {
     let OperandGradients { embeddings, weight, bias } = back;
     HeadGradients { embeddings, weight, learned: LearnedGradients { bias, scale, radius } }
 }
 
 impl Head {
-    /// The loss and the gradients, through a fused head, in single precision.
-    fn fused(&self, spec: &LossSpec, reduction: Reduction, way: Way) -> (f64, HeadGradients<f32>) {
-        let loss = spec.clone().build(self.w.nrows() / spec.sub_centers).expect("a sound loss");
+    /// Returns loss and gradients of a fused head in single precision.
+    fn fused(&self, spec: &LossSpec, reduction: Reduction, variant: Variant) -> (f64, HeadGradients<f32>) {
+        let loss = spec.clone().build(self.w.nrows() / spec.sub_centers).expect("a valid loss");
         let has_state = loss.initial_state().is_some();
-        let options = HeadOptions { mode: way.mode, ..HeadOptions::default() };
-        let head = FusedHead::with_options(loss.with_instruction_set(way.set), options).expect("enough memory");
-        let head = way.tile.map_or_else(|| head.clone(), |tile| head.clone().with_tile(tile));
+        let options = HeadOptions { mode: variant.mode, ..HeadOptions::default() };
+        let head = FusedHead::with_options(loss.with_instruction_set(variant.set), options).expect("enough memory");
+        let head = variant.tile.map_or_else(|| head.clone(), |tile| head.clone().with_tile(tile));
         let (x, w) = (self.x.mapv(f32::round_from), self.w.mapv(f32::round_from));
         let vector = |v: &Option<Vec<f64>>| v.as_ref().map(|v| v.iter().map(|&v| v as f32).collect::<Array1<f32>>());
         let [bias, margins, weights] = [&self.bias, &self.margins, &self.sample_weights].map(vector);
@@ -156,33 +157,33 @@ impl Head {
             rows = rows.with_state(&self.state);
         }
         let batch = HeadBatch::new(x.view(), rows);
-        let (value, gradients) = head.value_and_grad(&batch, parameters, reduction).expect("a sound batch");
-        assert_eq!(head.value(&batch, parameters, reduction).expect("a sound batch").total, value.total, "{spec:?}");
+        let (value, gradients) = head.value_and_grad(&batch, parameters, reduction).expect("a valid batch");
+        assert_eq!(head.value(&batch, parameters, reduction).expect("a valid batch").total, value.total, "{spec:?}");
         (value.total.widen(), gradients)
     }
 }
 
-/// A way to compute a fused head.
+/// Mode, instruction set and tile size of a fused head.
 #[derive(Clone, Copy, Debug)]
-struct Way {
+struct Variant {
     mode: Mode,
     set: InstructionSet,
     tile: Option<usize>,
 }
 
-/// Every mode and instruction set that this machine has, and tiles of a few sizes.
-fn ways() -> Vec<Way> {
+/// Returns every mode, every available instruction set and a few tile sizes.
+fn variants() -> Vec<Variant> {
     let best = InstructionSet::best();
-    let way = |mode, set, tile| Way { mode, set, tile };
+    let variant = |mode, set, tile| Variant { mode, set, tile };
     let mut all = vec![
-        way(Mode::Store, best, None),
-        way(Mode::Store, best, Some(1)),
-        way(Mode::Recompute, best, Some(2)),
-        way(Mode::RowChunked, best, Some(3)),
-        way(Mode::Unfused, best, None),
+        variant(Mode::Store, best, None),
+        variant(Mode::Store, best, Some(1)),
+        variant(Mode::Recompute, best, Some(2)),
+        variant(Mode::RowChunked, best, Some(3)),
+        variant(Mode::Unfused, best, None),
     ];
     for set in InstructionSet::ALL.into_iter().filter(|set| *set != best && set.is_available()) {
-        all.extend([way(Mode::Store, set, Some(3)), way(Mode::Recompute, set, None)]);
+        all.extend([variant(Mode::Store, set, Some(3)), variant(Mode::Recompute, set, None)]);
     }
     all
 }
@@ -191,10 +192,10 @@ fn norms(vectors: ArrayView2<'_, f64>) -> Vec<f64> {
     vectors.rows().into_iter().map(|row| row.dot(&row).sqrt()).collect()
 }
 
-/// The sizes of the terms of each gradient: rows of x, rows of w, entries of the bias.
-fn sizes(spec: &LossSpec, head: &Head, outcome: &softmargin_oracle::HeadOutcome) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+/// Returns the sizes of the terms of each gradient: per row of x, per row of w, per entry of the bias.
+fn sizes(spec: &LossSpec, head: &Head, outcome: &softmargin_oracle::HeadOutput) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     let (n, c) = (head.x.nrows(), head.w.nrows() / spec.sub_centers);
-    // Softmax and label smoothing may cancel: each has its own roundings.
+    // Softmax and label smoothing may cancel, but their rounding errors add up.
     let smoothing = match spec.comparison {
         Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } => label_smoothing,
         _ => 0.0,
@@ -210,13 +211,13 @@ fn sizes(spec: &LossSpec, head: &Head, outcome: &softmargin_oracle::HeadOutcome)
     }
     let mut of_bias = vec![0.0; head.w.nrows()];
     for (((row, _), slope), &winner) in slopes.indexed_iter().zip(&outcome.winners) {
-        let (by_x, by_w) = match spec.geometry {
+        let (factor_x, factor_w) = match spec.geometry {
             Geometry::InnerProduct { .. } => (w[winner], x[row]),
             Geometry::UnitWeights => (1.0, x[row] / w[winner]),
             Geometry::Cosine => (1.0 / x[row], 1.0 / w[winner]),
         };
-        of_x[row] += slope * by_x;
-        of_w[winner] += slope * by_w;
+        of_x[row] += slope * factor_x;
+        of_w[winner] += slope * factor_w;
         of_bias[winner] += slope;
     }
     (of_x, of_w, of_bias)
@@ -230,7 +231,7 @@ fn conditions(spec: &LossSpec, head: &Head, problem: &Problem) -> HeadConditions
         Geometry::UnitWeights => largest(&x),
         Geometry::Cosine => 1.0,
     };
-    let (mut steepness, mut bend) = (1.0_f64, 0.0_f64);
+    let (mut steepness, mut curvature) = (1.0_f64, 0.0_f64);
     if let Margin::Angle(angle) = &spec.margin {
         for (row, &label) in head.labels.iter().enumerate() {
             let own = match spec.geometry {
@@ -241,31 +242,37 @@ fn conditions(spec: &LossSpec, head: &Head, problem: &Problem) -> HeadConditions
             let cos = problem.scores[[row, label as usize]] / own;
             let sine = (1.0 - cos * cos).sqrt();
             steepness = steepness.max(angle.times / sine);
-            bend = bend.max((angle.times * angle.times + angle.times) / (sine * sine * sine));
+            curvature = curvature.max((angle.times * angle.times + angle.times) / (sine * sine * sine));
         }
     }
     let cosine = |entry: &f64| (1.0 - entry * entry).sqrt();
     let least_sine = problem.scores.iter().map(cosine).fold(1.0, f64::min);
-    // What modified negatives have for slope and for its own slope.
+    // First and second derivative of modified negatives.
     let (slope, own) = match spec.negatives {
         Negatives::Misclassified { factor } => (factor, 0.0),
         Negatives::Curricular { .. } => (head.state.target_mean.abs() + 2.0, 2.0),
         Negatives::DividedAngle { by } => (1.0 / (by * least_sine), 2.0 / (by * least_sine.powi(3))),
         _ => (1.0, 0.0),
     };
-    (steepness, bend) = (steepness.max(slope), bend.max(own));
+    (steepness, curvature) = (steepness.max(slope), curvature.max(own));
     let s = spec.scale.initial() / spec.geometry.temperature();
-    HeadConditions { width: head.x.ncols(), terms: head.x.nrows().max(head.w.nrows()), scale: s * r, steepness, bend }
+    HeadConditions {
+        width: head.x.ncols(),
+        terms: head.x.nrows().max(head.w.nrows()),
+        scale: s * r,
+        steepness,
+        curvature,
+    }
 }
 
-fn compare<F: Real>(gauge: &mut Gauge, spec: &LossSpec, head: &Head, problem: &Problem, precision: Precision) {
-    let answer = head.evaluate::<F>(spec, Reduction::Sum);
-    compare_answer(gauge, spec, head, problem, precision, precision.least_sine(), &answer, "");
+fn compare<F: Real>(report: &mut ErrorReport, spec: &LossSpec, head: &Head, problem: &Problem, precision: Precision) {
+    let result = head.evaluate::<F>(spec, Reduction::Sum);
+    compare_answer(report, spec, head, problem, precision, precision.least_sine(), &result, "");
 }
 
-#[expect(clippy::too_many_arguments, reason = "what is compared, with what, and what it is called")]
+#[expect(clippy::too_many_arguments, reason = "the values to compare and their description")]
 fn compare_answer<F: Real>(
-    gauge: &mut Gauge,
+    report: &mut ErrorReport,
     spec: &LossSpec,
     head: &Head,
     problem: &Problem,
@@ -274,17 +281,17 @@ fn compare_answer<F: Real>(
     (total, back): &(f64, HeadGradients<F>),
     name: &str,
 ) {
-    let twin = head.twin();
+    let oracle = head.oracle();
     let targets = Targets::Labels(head.labels.clone());
     let description = describe(spec, problem, Reduction::Sum, least_sine);
-    let outcome = twin.evaluate(&description, &targets).expect("the twin takes it too");
+    let outcome = oracle.evaluate(&description, &targets).expect("the oracle accepts the input");
     let relative = Relative::of(&conditions(spec, head, problem), precision);
     let (of_x, of_w, of_bias) = sizes(spec, head, &outcome);
     let width = head.x.ncols();
-    // The error of a gap is the loss's, and the loss adds its own terms; each pair has C of them.
+    // The error of a gap is an error of the loss, which adds the errors of its own terms, C of them for each-pair.
     let of_loss = (outcome.loss.loss.abs() + 2.0 * head.w.nrows() as f64 * relative.scale) * relative.relative;
     let relative = relative.relative;
-    gauge.check(
+    report.check(
         &format!("loss{name} {precision:?}"),
         || format!("{spec:?} {head:?}"),
         *total,
@@ -294,7 +301,7 @@ fn compare_answer<F: Real>(
     let mut check = |what: &str, got: Vec<f64>, want: &[f64], size: &dyn Fn(usize) -> f64| {
         let kind = format!("{what}{name} {precision:?}");
         for (k, (&got, &want)) in got.iter().zip(want).enumerate() {
-            gauge.check(&kind, || format!("{spec:?} {head:?} [{k}]"), got, want, relative * size(k));
+            report.check(&kind, || format!("{spec:?} {head:?} [{k}]"), got, want, relative * size(k));
         }
     };
     let wide = |all: &Array2<F>| all.iter().map(|v| v.widen()).collect::<Vec<f64>>();
@@ -305,7 +312,7 @@ fn compare_answer<F: Real>(
     }
 }
 
-/// What an error may be, relative to the sizes of terms, and the largest scaled score.
+/// Allowed error relative to the sizes of the terms, and the largest scaled score.
 struct Relative {
     relative: f64,
     scale: f64,
@@ -317,7 +324,7 @@ impl Relative {
     }
 }
 
-/// The losses of the sweep: every margin under cross-entropy, every comparison under two margins, with regularizers.
+/// Returns the tested losses: every margin under cross-entropy, every comparison under two margins, with regularizers.
 fn losses(classes: usize) -> Vec<LossSpec> {
     let mut all = Vec::new();
     let plain = presets::find("cross-entropy").unwrap().spec();
@@ -344,17 +351,17 @@ fn losses(classes: usize) -> Vec<LossSpec> {
     }
     for turn in 0..7 {
         let base = presets::find("arcface").unwrap().spec();
-        all.push(base.clone().with_negatives(some_negatives(Geometry::Cosine, turn)).with_scale(8.0));
+        all.push(base.clone().with_negatives(cycled_negatives(Geometry::Cosine, turn)).with_scale(8.0));
         let geometry = geometries()[turn % 4];
         let scale = Scale::fixed(if geometry == Geometry::Cosine { 8.0 } else { 1.5 });
         all.push(plain.clone().with_sub_centers(1 + turn % 4).with_geometry(geometry).with_scale(scale));
     }
     all.extend(presets::all().iter().map(|preset| spec_of(preset, classes)));
-    all.retain(is_sound);
+    all.retain(is_accepted);
     all
 }
 
-/// A head all rows of which are clear of kinks.
+/// Creates a head whose rows are all away from kinks.
 fn smooth_head(random: &mut Random, spec: &LossSpec, shape: (usize, usize, usize)) -> (Head, Problem) {
     for _ in 0..100_000 {
         let head = Head::random(random, spec, shape);
@@ -370,57 +377,57 @@ fn smooth_head(random: &mut Random, spec: &LossSpec, shape: (usize, usize, usize
 }
 
 #[test]
-fn agrees_with_the_twin() {
-    let mut gauge = Gauge::new("head");
+fn the_unfused_head_agrees_with_the_oracle() {
+    let mut report = ErrorReport::new("head");
     let mut random = Random::new(21);
     for spec in losses(5) {
         for shape in [(3, 5, 4), (2, 5, 7)] {
             let (head, problem) = smooth_head(&mut random, &spec, shape);
-            compare::<f64>(&mut gauge, &spec, &head, &problem, Precision::F64);
-            compare::<f32>(&mut gauge, &spec, &head, &problem, Precision::F32);
+            compare::<f64>(&mut report, &spec, &head, &problem, Precision::F64);
+            compare::<f32>(&mut report, &spec, &head, &problem, Precision::F32);
         }
     }
-    gauge.finish(50_000);
+    report.finish(50_000);
 }
 
 #[test]
-fn every_way_to_fuse_agrees_with_the_twin() {
-    let mut gauge = Gauge::new("fused head");
+fn every_variant_of_the_fused_head_agrees_with_the_oracle() {
+    let mut report = ErrorReport::new("fused head");
     let mut random = Random::new(27);
     for spec in losses(5) {
         for shape in [(3, 5, 4), (18, 5, 19)] {
-            // Every row of a larger batch is seldom clear of kinks at once.
+            // With more rows, a batch without a row near a kink is rare.
             let rows = shape.0.min(3);
             let (head, problem) = smooth_head(&mut random, &spec, (rows, shape.1, shape.2));
-            for way in ways() {
-                let answer = head.fused(&spec, Reduction::Sum, way);
-                let least_sine = if way.mode == Mode::Unfused { f32::LEAST_SINE } else { f64::LEAST_SINE };
-                let name = format!(" {:?}", way.mode);
-                compare_answer(&mut gauge, &spec, &head, &problem, Precision::F32, least_sine, &answer, &name);
+            for variant in variants() {
+                let result = head.fused(&spec, Reduction::Sum, variant);
+                let least_sine = if variant.mode == Mode::Unfused { f32::LEAST_SINE } else { f64::LEAST_SINE };
+                let name = format!(" {:?}", variant.mode);
+                compare_answer(&mut report, &spec, &head, &problem, Precision::F32, least_sine, &result, &name);
             }
         }
     }
-    gauge.finish(100_000);
+    report.finish(100_000);
 }
 
 #[test]
-fn is_the_derivative_of_its_value() {
-    let mut gauge = Gauge::new("head differences");
+fn gradients_agree_with_differences_of_the_loss() {
+    let mut report = ErrorReport::new("head differences");
     let mut random = Random::new(22);
     for spec in losses(4) {
         let (head, problem) = smooth_head(&mut random, &spec, (2, 4, 3));
         let description = describe(&spec, &problem, Reduction::Sum, f64::LEAST_SINE);
         let targets = Targets::Labels(head.labels.clone());
-        let frozen = Surrogate::frozen_at(&description, &head.scored(&spec).0);
+        let frozen = Surrogate::frozen_at(&description, &head.oracle_batch(&spec).0);
         let value = |head: &Head| {
             if is_straight_through(&spec) || is_standardized(&spec) {
-                head.twin().frozen_loss(&description, &targets, &frozen).expect("a loss")
+                head.oracle().frozen_loss(&description, &targets, &frozen).expect("a loss")
             } else {
                 head.evaluate::<f64>(&spec, Reduction::Sum).0
             }
         };
         let (total, back) = head.evaluate::<f64>(&spec, Reduction::Sum);
-        // Norms of at least a half: cosines move at most twice as fast as coordinates.
+        // The norms are at least 0.5, so cosines change at most twice as fast as coordinates.
         let h = step_of_scores(description.effective_scale()) / 2.0;
         let mut check = |what: &str, got: Vec<f64>, at: Vec<f64>, put: &dyn Fn(&mut Head, &[f64])| {
             let function = |v: &[f64]| {
@@ -429,9 +436,9 @@ fn is_the_derivative_of_its_value() {
                 value(&moved)
             };
             for (k, (got, want)) in got.into_iter().zip(five_point_difference(function, &at, h)).enumerate() {
-                // Each value is the sum over two rows, on scores of a few roundings each.
+                // Each value is a sum over two rows, whose scores have a few rounding errors each.
                 let size = total.abs() + description.effective_scale();
-                gauge.check(what, || format!("{spec:?} {head:?} [{k}]"), got, want, of_difference(want, size, h));
+                report.check(what, || format!("{spec:?} {head:?} [{k}]"), got, want, of_difference(want, size, h));
             }
         };
         let flat = |all: &Array2<f64>| all.iter().copied().collect::<Vec<f64>>();
@@ -442,11 +449,11 @@ fn is_the_derivative_of_its_value() {
             check("bias", back.learned.bias.to_vec(), bias.clone(), &|moved, v| moved.bias = Some(v.to_vec()));
         }
     }
-    gauge.finish(10_000);
+    report.finish(10_000);
 }
 
 #[test]
-fn gradients_under_the_cosine_are_orthogonal() {
+fn cosine_gradients_are_orthogonal_to_their_vectors() {
     let mut random = Random::new(23);
     let spec = presets::find("arcface").unwrap().spec();
     let head = Head::random(&mut random, &spec, (6, 9, 5));
@@ -464,7 +471,7 @@ fn cosines_do_not_depend_on_norms() {
     let mut random = Random::new(24);
     let (x, w) = (random.matrix(4, 6, -1.0, 1.0), random.matrix(5, 6, -1.0, 1.0));
     let plain = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap().scores;
-    // Powers of two scale exactly, so the very bits stay.
+    // Multiplication by a power of two is exact, so the results are bitwise identical.
     for power in [-900, -40, -3, 5, 60, 900] {
         let factor = 2_f64.powi(power);
         let scaled = Geometry::Cosine.scores((&x * factor).view(), w.view(), None).unwrap().scores;
@@ -472,7 +479,7 @@ fn cosines_do_not_depend_on_norms() {
     }
     let scaled = Geometry::Cosine.scores((&x * 3.7).view(), (&w * 0.21).view(), None).unwrap().scores;
     let allowed = 2.0 * 14.0 * crate::tolerances::V;
-    assert!((&scaled - &plain).iter().all(|off| off.abs() <= allowed));
+    assert!((&scaled - &plain).iter().all(|error| error.abs() <= allowed));
     let unit = Geometry::UnitWeights.scores(x.view(), (&w * 0.25).view(), None).unwrap().scores;
     assert_eq!(unit, Geometry::UnitWeights.scores(x.view(), w.view(), None).unwrap().scores);
 }
@@ -518,7 +525,7 @@ fn aligned_and_opposed_vectors_have_finite_gradients() {
 }
 
 #[test]
-fn shapes_that_disagree_are_refused() {
+fn mismatched_shapes_are_rejected() {
     let (x, w) = (Array2::<f32>::zeros((2, 3)), Array2::<f32>::zeros((4, 3)));
     let geometry = Geometry::InnerProduct { bias: true, temperature: 1.0 };
     let wide = Array2::<f32>::zeros((4, 2));
@@ -532,10 +539,9 @@ fn shapes_that_disagree_are_refused() {
     }
 }
 
-/// The heads of the golden files, in both precisions.
 #[test]
-fn agrees_with_the_files() {
-    let mut gauge = Gauge::new("golden heads");
+fn heads_agree_with_golden_files_in_both_precisions() {
+    let mut report = ErrorReport::new("golden heads");
     for preset in presets::all() {
         for json in file(preset.name)["heads"].as_array().into_iter().flatten() {
             let (spec, margins) = golden::loss(json);
@@ -551,36 +557,42 @@ fn agrees_with_the_files() {
             };
             for precision in Precision::ALL {
                 match precision {
-                    Precision::F32 => compare_with_file::<f32>(&mut gauge, &spec, &head, json, precision),
-                    Precision::F64 => compare_with_file::<f64>(&mut gauge, &spec, &head, json, precision),
+                    Precision::F32 => compare_with_file::<f32>(&mut report, &spec, &head, json, precision),
+                    Precision::F64 => compare_with_file::<f64>(&mut report, &spec, &head, json, precision),
                 }
             }
         }
     }
-    gauge.finish(1_000);
+    report.finish(1_000);
 }
 
-fn compare_with_file<F: Real>(gauge: &mut Gauge, spec: &LossSpec, head: &Head, json: &Value, precision: Precision) {
+fn compare_with_file<F: Real>(
+    report: &mut ErrorReport,
+    spec: &LossSpec,
+    head: &Head,
+    json: &Value,
+    precision: Precision,
+) {
     let reduction = golden::reduction(json);
     let place = format!("{} {spec:?}", json["name"]);
     let problem = head.problem(spec);
     let description = describe(spec, &problem, reduction, precision.least_sine());
-    let outcome = head.twin().evaluate(&description, &Targets::Labels(head.labels.clone())).expect("a loss");
+    let outcome = head.oracle().evaluate(&description, &Targets::Labels(head.labels.clone())).expect("a loss");
     let (total, back) = head.evaluate::<F>(spec, reduction);
     let conditions = conditions(spec, head, &problem);
     let relative = conditions.relative(precision);
     let (of_x, of_w, _) = sizes(spec, head, &outcome);
     let expected = &json["expected"];
-    // The error of a gap is the loss's, and the loss adds its own terms.
+    // The error of a gap is an error of the loss, which adds the errors of its own terms.
     let want = golden::number(&expected["loss"]);
     let of_terms = (want.abs() + conditions.scale) * relative;
-    gauge.check(&format!("loss {precision:?}"), || place.clone(), total, want, of_terms);
+    report.check(&format!("loss {precision:?}"), || place.clone(), total, want, of_terms);
     let width = head.x.ncols();
     for (what, got, size) in [("grad_x", &back.embeddings, &of_x), ("grad_w", &back.weight, &of_w)] {
         let want = matrix(&expected[what]).expect("a gradient");
         for (k, (got, want)) in got.iter().zip(&want).enumerate() {
             let allowed = relative * size[k / width];
-            gauge.check(&format!("{what} {precision:?}"), || place.clone(), got.widen(), *want, allowed);
+            report.check(&format!("{what} {precision:?}"), || place.clone(), got.widen(), *want, allowed);
         }
     }
 }

@@ -1,20 +1,20 @@
-//! Batches that do not fit their loss: what is missing, what is not needed, shapes, soft targets.
+//! Rejection of batches that do not fit their loss: missing or unused inputs, wrong shapes, invalid soft targets.
 
-use crate::edges::{cross_entropy, try_ask};
-use crate::problem::{Problem, answer, state};
+use crate::problem::{Problem, evaluate, state};
+use crate::special_values::{cross_entropy, try_evaluate};
 use ndarray::{Array2, array};
 use softmargin::{Batch, Error, ErrorKind, LossSpec, Margin, Reduction, Regularizer, presets};
 
-fn refusal(problem: &Problem, preset: &str) -> Error {
+fn rejection(problem: &Problem, preset: &str) -> Error {
     let loss = presets::find(preset).unwrap().spec().build(2).unwrap();
-    answer::<f32>(&loss, problem, Reduction::Mean).unwrap_err()
+    evaluate::<f32>(&loss, problem, Reduction::Mean).unwrap_err()
 }
 
 #[test]
-fn inputs_that_are_missing_or_not_needed_are_refused() {
+fn missing_and_unused_inputs_are_rejected() {
     let plain = Problem::row(&[0.5, 0.25], 0);
     let check = |problem: Problem, preset: &str, subject: &str, found: &str| {
-        let error = refusal(&problem, preset);
+        let error = rejection(&problem, preset);
         assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, subject, found), "{error}");
         assert!(error.advice().contains(subject), "{error}");
     };
@@ -49,22 +49,22 @@ fn inputs_that_are_missing_or_not_needed_are_refused() {
         check(Problem { state: Some(state(0)), ..plain.clone() }, name, "state", "some");
     }
     let spec = cross_entropy().with_margin(Margin::Score { value: softmargin::MarginValue::PerSample });
-    let error = try_ask::<f32>(&spec, &plain, Reduction::Mean).unwrap_err();
+    let error = try_evaluate::<f32>(&spec, &plain, Reduction::Mean).unwrap_err();
     assert_eq!((error.kind(), error.subject(), error.found()), (ErrorKind::Input, "margins", "nothing"));
 }
 
 #[test]
-fn shapes_that_disagree_are_refused() {
+fn mismatched_shapes_are_rejected() {
     let loss = cross_entropy().build(3).unwrap();
-    let refused = |problem: Problem, subject: &str| {
-        let error = answer::<f64>(&loss, &problem, Reduction::Mean).unwrap_err();
+    let assert_rejected = |problem: Problem, subject: &str| {
+        let error = evaluate::<f64>(&loss, &problem, Reduction::Mean).unwrap_err();
         assert_eq!((error.kind(), error.subject()), (ErrorKind::Shape, subject), "{error}");
     };
-    refused(Problem::new(Array2::zeros((2, 4)), vec![0, 0]), "scores");
-    refused(Problem::new(Array2::zeros((2, 3)), vec![0]), "targets");
-    refused(Problem::soft(Array2::zeros((2, 3)), Array2::zeros((2, 2))), "targets");
+    assert_rejected(Problem::new(Array2::zeros((2, 4)), vec![0, 0]), "scores");
+    assert_rejected(Problem::new(Array2::zeros((2, 3)), vec![0]), "targets");
+    assert_rejected(Problem::soft(Array2::zeros((2, 3)), Array2::zeros((2, 2))), "targets");
     let good = Problem::new(Array2::zeros((2, 3)), vec![0, 1]);
-    refused(Problem { sample_weights: Some(vec![1.0]), ..good.clone() }, "sample weights");
+    assert_rejected(Problem { sample_weights: Some(vec![1.0]), ..good.clone() }, "sample weights");
     let ring = Regularizer::Ring { weight: 1.0, radius: 1.0 };
     let l_softmax = presets::find("l-softmax").unwrap().spec().with_regularizer(ring);
     let given = Problem { state: Some(state(0)), embedding_norms: Some(vec![1.0; 2]), ..good };
@@ -72,7 +72,7 @@ fn shapes_that_disagree_are_refused() {
         let problem =
             Problem { embedding_norms: Some(vec![1.0; x]), weight_norms: Some(vec![1.0; w]), ..given.clone() };
         let loss = l_softmax.clone().build(3).unwrap();
-        let error = answer::<f64>(&loss, &problem, Reduction::Mean).unwrap_err();
+        let error = evaluate::<f64>(&loss, &problem, Reduction::Mean).unwrap_err();
         assert_eq!((error.kind(), error.subject()), (ErrorKind::Shape, subject), "{error}");
     }
     let (scores, labels) = (Array2::<f32>::zeros((2, 3)), array![0, 1]);
@@ -83,27 +83,28 @@ fn shapes_that_disagree_are_refused() {
 }
 
 #[test]
-fn soft_targets_are_distributions_for_cross_entropy_alone() {
-    let ask = |spec: &LossSpec, p: Array2<f64>| {
-        try_ask::<f64>(spec, &Problem::soft(Array2::zeros(p.raw_dim()), p), Reduction::Mean).map(|answer| answer.total)
+fn soft_targets_must_be_distributions_and_need_cross_entropy() {
+    let total = |spec: &LossSpec, p: Array2<f64>| {
+        try_evaluate::<f64>(spec, &Problem::soft(Array2::zeros(p.raw_dim()), p), Reduction::Mean)
+            .map(|result| result.total)
     };
     let half = array![[0.5, 0.5], [0.25, 0.75]];
-    assert!(ask(&cross_entropy(), half.clone()).is_ok());
+    assert!(total(&cross_entropy(), half.clone()).is_ok());
     for bad in [array![[0.5, 0.5], [0.5, 0.6]], array![[1.0, 0.0], [1.5, -0.5]], array![[1.0, 0.0], [f64::NAN, 1.0]]] {
-        let error = ask(&cross_entropy(), bad).unwrap_err();
+        let error = total(&cross_entropy(), bad).unwrap_err();
         assert!(error.kind() == ErrorKind::Distribution && error.subject().contains("row 1"), "{error}");
     }
-    let refused = |spec: &LossSpec, found: &str| {
-        let error = ask(spec, half.clone()).unwrap_err();
+    let assert_rejected = |spec: &LossSpec, found: &str| {
+        let error = total(spec, half.clone()).unwrap_err();
         assert!(error.kind() == ErrorKind::Input && error.found().contains(found), "{error}");
     };
     for name in ["weston-watkins", "crammer-singer", "lse-hinge", "perceptron", "one-versus-rest"] {
-        refused(&presets::find(name).unwrap().spec(), "comparison");
+        assert_rejected(&presets::find(name).unwrap().spec(), "comparison");
     }
-    refused(&presets::find("am-softmax").unwrap().spec(), "margin");
+    assert_rejected(&presets::find("am-softmax").unwrap().spec(), "margin");
     let incay = cross_entropy().with_regularizer(Regularizer::FeatureIncay { weight: 1.0 });
     let mut problem = Problem::soft(Array2::zeros((2, 2)), half.clone());
     problem.embedding_norms = Some(vec![1.0; 2]);
-    let error = try_ask::<f64>(&incay, &problem, Reduction::Mean).unwrap_err();
+    let error = try_evaluate::<f64>(&incay, &problem, Reduction::Mean).unwrap_err();
     assert!(error.found().contains("incay"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Numbers at the ends of their ranges, where a formula that is right on paper loses all its digits.
+//! Values at the ends of the floating-point range, where a mathematically correct formula may lose all digits.
 
 use ndarray::{Array1, Array2, array};
 use softmargin::measures::{Unit, kl_divergence};
@@ -8,13 +8,13 @@ use softmargin::{
 };
 
 #[test]
-fn a_divergence_from_a_vanishing_probability_is_finite_and_right() {
+fn divergence_is_exact_for_a_tiny_probability() {
     let divergence = kl_divergence(&[1e-309, 1.0], &[0.5, 0.5], Unit::Nats).unwrap();
     assert!((divergence - std::f64::consts::LN_2).abs() < 1e-15, "{divergence}");
 }
 
 #[test]
-fn the_derivatives_of_softmax_keep_their_digits_where_one_score_stands_out() {
+fn softmax_gradients_keep_their_digits_if_one_score_dominates() {
     let rest = (-40.0_f64).exp();
     let gradient = softmax_gradient(&[40.0_f64, 0.0], 1.0, &[1.0, 0.0]).unwrap();
     assert!((gradient[0] / rest - 1.0).abs() < 1e-15 && (gradient[1] / rest + 1.0).abs() < 1e-15, "{gradient:?}");
@@ -27,13 +27,16 @@ fn the_derivatives_of_softmax_keep_their_digits_where_one_score_stands_out() {
 }
 
 #[test]
-fn cosines_do_not_depend_on_norms_however_large_or_small() {
+fn cosines_do_not_depend_on_extreme_norms() {
     let (x, w) = (array![[3.0_f32, 4.0], [1.0, -2.0]], array![[1.0_f32, 1.0], [-2.0, 0.5]]);
     let plain = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap().scores;
-    for (for_x, for_w) in [(1e20, 1e20), (1e-25, 1e-25), (1e30, 1e-30), (1.0, 1e-35)] {
-        let (x, w) = (&x * for_x, &w * for_w);
+    for (factor_x, factor_w) in [(1e20, 1e20), (1e-25, 1e-25), (1e30, 1e-30), (1.0, 1e-35)] {
+        let (x, w) = (&x * factor_x, &w * factor_w);
         let scaled = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap().scores;
-        assert!((&scaled - &plain).iter().all(|off| off.abs() < 3e-7), "{for_x} {for_w}: {scaled} for {plain}");
+        assert!(
+            (&scaled - &plain).iter().all(|error| error.abs() < 3e-7),
+            "{factor_x} {factor_w}: {scaled}, expected {plain}"
+        );
     }
     let infinite = array![[f32::INFINITY, 1.0]];
     let scores = Geometry::Cosine.scores(infinite.view(), w.view(), None).unwrap().scores;
@@ -41,7 +44,7 @@ fn cosines_do_not_depend_on_norms_however_large_or_small() {
 }
 
 #[test]
-fn a_soft_row_of_which_all_but_one_class_are_masked_is_as_one_class() {
+fn a_soft_row_with_one_unmasked_class_has_loss_zero_or_infinity() {
     let gate = SmoothGate::Softplus { label_smoothing: 0.1, z_loss: 0.5 };
     let base = presets::find("cross-entropy").unwrap().spec();
     let loss = base.with_comparison(Comparison::LogSumExp { gate }).build(3).unwrap();
@@ -56,7 +59,7 @@ fn a_soft_row_of_which_all_but_one_class_are_masked_is_as_one_class() {
 }
 
 #[test]
-fn weights_whose_sum_cannot_be_divided_by_are_refused() {
+fn weights_with_an_infinite_or_subnormal_sum_are_rejected() {
     let loss = presets::find("cross-entropy").unwrap().spec().build(2).unwrap();
     let (scores, targets) = (array![[1.0_f64, 0.0], [0.0, 1.0]], array![0, 1]);
     for weights in [array![f64::MAX, f64::MAX], array![1e-310, 0.0]] {
@@ -66,20 +69,20 @@ fn weights_whose_sum_cannot_be_divided_by_are_refused() {
 }
 
 #[test]
-fn a_multiplied_angle_has_an_upper_bound() {
+fn an_angle_factor_above_its_bound_is_rejected() {
     let spec = presets::find("sphereface").unwrap().spec_with(None, Some(&[1e300])).unwrap();
     assert!(spec.build(3).unwrap_err().to_string().contains("margin.times"));
 }
 
 #[test]
-fn a_scale_that_was_never_checked_cannot_panic() {
-    let upside_down = Scale::Learned { initial: 1.0, min: 2.0, max: 1.0 };
-    assert_eq!(upside_down.clamp(5.0), 1.0);
+fn clamping_to_an_invalid_scale_range_does_not_panic() {
+    let reversed_range = Scale::Learned { initial: 1.0, min: 2.0, max: 1.0 };
+    assert_eq!(reversed_range.clamp(5.0), 1.0);
     assert!(!Scale::Learned { initial: 1.0, min: 1.0, max: 2.0 }.clamp(f64::NAN).is_nan());
 }
 
 #[test]
-fn the_way_back_through_a_geometry_refuses_what_does_not_fit() {
+fn geometry_backward_rejects_mismatched_shapes() {
     let (x, w) = (Array2::<f64>::ones((2, 3)), Array2::<f64>::ones((4, 3)));
     let scored = Geometry::Cosine.scores(x.view(), w.view(), None).unwrap();
     let gradients = ScoreGradients { scores: Array2::ones((2, 4)), embedding_norms: None, weight_norms: None };
@@ -96,5 +99,5 @@ fn the_way_back_through_a_geometry_refuses_what_does_not_fit() {
     let short = Scored { embedding_norms: Array1::ones(1), ..scored };
     assert!(Geometry::Cosine.backward(x.view(), w.view(), &short, &gradients).is_err());
     let biased = Geometry::InnerProduct { bias: true, temperature: 1.0 };
-    assert!(biased.scores(x.view(), w.view(), None).is_err(), "a bias that is missing");
+    assert!(biased.scores(x.view(), w.view(), None).is_err(), "a missing bias is rejected");
 }
