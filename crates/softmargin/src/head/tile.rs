@@ -1,4 +1,5 @@
-//! One tile of prototypes against one block of rows: scores, and what becomes of the negatives' ones, sixteen rows at a time.
+//! One tile of prototypes against one block of rows: scores, and what becomes of the negatives' ones, sixteen rows at a
+//! time.
 //!
 //! Panels are class by class, so a line has the scores of sixteen rows and one prototype. Everything that belongs to a
 //! row (its reference, where its negatives bend, its sums) is a line too, and no sum goes across a line.
@@ -16,8 +17,8 @@ use crate::simd::{curricular, hinge, misclassified, present, soft_hinge};
 /// Classes that a sum of single precision runs over before it is widened.
 const GROUP: usize = 32;
 
-/// A negative this much above the reference of its row, scaled, makes it the new reference. Far from what overflows, and
-/// what lies as far below keeps its digits.
+/// A negative this much above the reference of its row, scaled, makes it the new reference. Far from what overflows,
+/// and what lies as far below keeps its digits.
 const HEADROOM: f32 = 20.0;
 
 /// What sixteen rows bring to every tile.
@@ -120,8 +121,8 @@ pub(super) struct TileOf<'a> {
     pub(super) targets: &'a [(usize, usize)],
 }
 
-/// Scores as they are compared: bias, the bounds of a cosine, the best prototype of each class (the others out), and the
-/// targets taken out.
+/// Scores as they are compared: bias, the bounds of a cosine, the best prototype of each class (the others out), and
+/// the targets taken out.
 #[inline(always)]
 pub(super) fn finish_scores(scores: &mut [Line], tile: &TileOf<'_>, odd: &mut Line) {
     if let Some(bias) = tile.bias {
@@ -232,7 +233,8 @@ fn exponential<I: Instructions>(z: f32, reference: f32, scale: f32) -> (f32, f32
     (if I::FUSED { d.exp_below_80::<true>() } else { d.exp_below_80::<false>() }, d)
 }
 
-/// What a first sweep does with the scores of a tile: looks at them, and puts what the gradient is made of in their place.
+/// What a first sweep does with the scores of a tile: looks at them, and puts what the gradient is made of in their
+/// place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     pub(super) kind: SweepKind,
@@ -384,7 +386,7 @@ fn gate_with(scores: &mut [Line], rows: &PanelRows, sums: &mut [GateSums; LINE],
         }
         for l in 0..LINE {
             sums[l].value += f64::from(value[l]);
-            sums[l].slope += f64::from(slope[l]);
+            sums[l].derivative += f64::from(slope[l]);
             sums[l].weighted += f64::from(weighted[l]);
         }
     }
