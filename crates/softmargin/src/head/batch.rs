@@ -30,8 +30,8 @@ pub struct HeadBatch<'a, F> {
 }
 
 impl<'a, F: Real> HeadBatch<'a, F> {
-    /// Embeddings (N, D) and the inputs of their rows: [`RowInputs`] without norms, which the head computes, or a view of
-    /// labels (N) where nothing else is needed.
+    /// Embeddings (N, D) and the inputs of their rows: [`RowInputs`] without norms, which the head computes, or a view
+    /// of labels (N) where nothing else is needed.
     pub fn new(embeddings: ArrayView2<'a, F>, rows: impl Into<RowInputs<'a, F>>) -> Self {
         Self { embeddings, rows: rows.into(), sampled: None }
     }

@@ -21,8 +21,8 @@ impl Chunk<'_> {
         }
     }
 
-    /// Has the gradient by a prototype computed from the prototype, and takes it. `room` is for a row where the array has
-    /// no place for it.
+    /// Has the gradient by a prototype computed from the prototype, and takes it. `room` is for a row where the array
+    /// has no place for it.
     pub(super) fn take(&mut self, prototype: usize, room: &mut [f32], compute: impl FnOnce(&[f32], &mut [f32])) {
         match self {
             Self::Gradient { weight, first, gradient } => {

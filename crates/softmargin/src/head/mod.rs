@@ -1,7 +1,7 @@
 //! The last layer and its loss as one operation: a hundred thousand classes without ever holding the scores.
 //!
-//! Embeddings X (N, D), prototypes W (C, D) and targets give the loss and its gradients by X and W, for every loss of the
-//! family. Two sweeps go over the classes, tile by tile:
+//! Embeddings X (N, D), prototypes W (C, D) and targets give the loss and its gradients by X and W, for every loss of
+//! the family. Two sweeps go over the classes, tile by tile:
 //!
 //! ```text
 //! first     Z = X W^T,  E = exp(s (Z - reference)),  sums of E,  A += E W
@@ -29,8 +29,8 @@
 //!
 //! # Which bits
 //!
-//! Results have the same bits for any number of threads, and from run to run. Modes, instruction sets and precisions round
-//! differently.
+//! Results have the same bits for any number of threads, and from run to run. Modes, instruction sets and precisions
+//! round differently.
 
 mod arithmetic;
 mod barrier;
@@ -155,8 +155,8 @@ impl Head {
     /// The loss of a batch, given the parameters of the head; prototypes (C K, D) alone convert into them.
     ///
     /// # Errors
-    /// When shapes disagree, labels are out of range, an input that the loss needs is missing or one that it has no use for
-    /// is there, or a score is NaN; the message names the rows.
+    /// When shapes disagree, labels are out of range, an input that the loss needs is missing or one that it has no use
+    /// for is there, or a score is NaN; the message names the rows.
     pub fn value<'p, F: HeadNumber>(
         &self,
         batch: &HeadBatch<'_, F>,
@@ -190,8 +190,8 @@ impl Head {
         Ok((value, HeadGradients { embeddings, weight, learned }))
     }
 
-    /// Computes as [`value_and_grad`](Self::value_and_grad), and writes the gradients with respect to embeddings (N, D) and
-    /// prototypes (C K, D) into arrays of any strides. After an error their content is not specified.
+    /// Computes as [`value_and_grad`](Self::value_and_grad), and writes the gradients with respect to embeddings (N, D)
+    /// and prototypes (C K, D) into arrays of any strides. After an error their content is not specified.
     ///
     /// # Errors
     /// As [`value`](Self::value); also when an array has another shape.
@@ -212,8 +212,8 @@ impl Head {
         })
     }
 
-    /// A step of training: moves every parameter that is given, and returns the loss and its gradient with respect to the
-    /// embeddings (N, D), for the network before the head.
+    /// A step of training: moves every parameter that is given, and returns the loss and its gradient with respect to
+    /// the embeddings (N, D), for the network before the head.
     ///
     /// The gradient of the prototypes is never formed: each of its rows is used up by the optimizer where it is made.
     /// Prototypes of classes that were not sampled are not touched. A learned scale stays in its range. Weight decay is
@@ -222,7 +222,8 @@ impl Head {
     /// The gradient cannot be clipped by its norm here, which is known only when all of it is; see [`Optimizer`].
     ///
     /// # Errors
-    /// As [`value`](Self::value), and when the optimizer is of another shape; weight and optimizer are then as they were.
+    /// As [`value`](Self::value), and when the optimizer is of another shape; weight and optimizer are then as they
+    /// were.
     ///
     /// ```
     /// use ndarray::{Array2, array};
@@ -287,8 +288,8 @@ impl Head {
         Ok((value, embeddings, learned))
     }
 
-    /// Takes a batch into the averages of a state that the loss depends on; see [`Loss::update`]. Of the scores only those
-    /// of the targets are computed.
+    /// Takes a batch into the averages of a state that the loss depends on; see [`Loss::update`]. Of the scores only
+    /// those of the targets are computed.
     ///
     /// # Errors
     /// As [`Loss::update`].

@@ -6,9 +6,10 @@
 //!         w <- w - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
 //! ```
 //!
-//! Sutskever et al. 2013 (momentum); Loshchilov and Hutter 2019, arXiv 1711.05101. A rate may be multiplied by a number of
-//! the row. The norm of the whole gradient is known only when all of it is: clipping by it does not go with a step that is
-//! made row by row. Take [`Head::value_and_grad`](super::Head::value_and_grad), clip, and [`Optimizer::apply`] instead.
+//! Sutskever et al. 2013 (momentum); Loshchilov and Hutter 2019, arXiv 1711.05101. A rate may be multiplied by a number
+//! of the row. The norm of the whole gradient is known only when all of it is: clipping by it does not go with a step
+//! that is made row by row. Take [`Head::value_and_grad`](super::Head::value_and_grad), clip, and [`Optimizer::apply`]
+//! instead.
 
 use super::batch::HeadParametersMut;
 use super::result::LearnedGradients;
@@ -100,8 +101,8 @@ pub struct Optimizer {
     shape: (usize, usize),
 }
 
-/// What an optimizer remembers, to be saved with the parameters: of each the momentum or the mean of gradients, and the mean
-/// of squares. A rule that has none leaves them empty, or 0.
+/// What an optimizer remembers, to be saved with the parameters: of each the momentum or the mean of gradients, and the
+/// mean of squares. A rule that has none leaves them empty, or 0.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OptimizerMoments<'a> {
@@ -216,7 +217,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// A step on the whole matrix with a gradient at hand, which may have been clipped: the same as a head's fused step.
+    /// A step on the whole matrix with a gradient at hand, which may have been clipped: the same as a head's fused
+    /// step.
     ///
     /// # Errors
     /// When weight or gradient have another shape.
@@ -246,7 +248,8 @@ impl Optimizer {
         });
     }
 
-    /// The step on bias, scale and radius, where they are given; without weight decay. A learned scale stays in its range.
+    /// The step on bias, scale and radius, where they are given; without weight decay. A learned scale stays in its
+    /// range.
     pub(super) fn apply_to_learned(
         &mut self,
         parameters: &mut HeadParametersMut<'_>,

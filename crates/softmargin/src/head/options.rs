@@ -16,12 +16,13 @@ pub enum Mode {
     /// A number of single precision for each score: 4 N C bytes. With label smoothing, and where only the strongest
     /// negative counts, there is nothing to keep: scores are recomputed.
     Store,
-    /// A bf16 number for each: 2 N C bytes. The gradient by the prototypes has their 8 bits. Else as [`Store`](Self::Store).
+    /// A bf16 number for each: 2 N C bytes. The gradient by the prototypes has their 8 bits. Else as
+    /// [`Store`](Self::Store).
     StoreHalf,
     /// Nothing: scores are computed twice, a third more work.
     Recompute,
-    /// The rows in chunks, whose scores are kept while they are at hand: for many rows and few prototypes, whose gradient
-    /// each of up to sixteen groups of rows sums up on its own.
+    /// The rows in chunks, whose scores are kept while they are at hand: for many rows and few prototypes, whose
+    /// gradient each of up to sixteen groups of rows sums up on its own.
     RowChunked,
     /// The scores of some rows at a time, by the plain code of [`Geometry`](crate::Geometry) and [`Loss`](crate::Loss).
     /// Slow, for any input and precision: what the other modes fall back on where a score is infinite, and for soft
@@ -37,8 +38,8 @@ pub enum Precision {
     /// Numbers of single precision.
     #[default]
     F32,
-    /// Embeddings, prototypes and slopes rounded to bf16; sums, losses and gradients of single precision. The targets' own
-    /// scores keep single precision. For processors with a dot product of bf16; on others it is slower than `F32`.
+    /// Embeddings, prototypes and slopes rounded to bf16; sums, losses and gradients of single precision. The targets'
+    /// own scores keep single precision. For processors with a dot product of bf16; on others it is slower than `F32`.
     Bf16,
 }
 
@@ -56,9 +57,9 @@ pub enum Precision {
 pub struct HeadOptions {
     /// What is kept between the sweeps.
     pub mode: Mode,
-    /// Bytes that a call may take beyond embeddings, prototypes and their gradients; 1 GiB where nothing is said. It decides
-    /// what [`Mode::Auto`] keeps and how many rows [`Mode::Unfused`] takes at a time, and a mode that keeps more is
-    /// refused. At least [`LEAST_MEMORY`](Self::LEAST_MEMORY), which goes to everything that is not scores.
+    /// Bytes that a call may take beyond embeddings, prototypes and their gradients; 1 GiB where nothing is said. It
+    /// decides what [`Mode::Auto`] keeps and how many rows [`Mode::Unfused`] takes at a time, and a mode that keeps
+    /// more is refused. At least [`LEAST_MEMORY`](Self::LEAST_MEMORY), which goes to everything that is not scores.
     pub memory: u64,
     /// What products are computed of.
     pub precision: Precision,
@@ -68,8 +69,8 @@ pub struct HeadOptions {
 }
 
 impl HeadOptions {
-    /// What copies of the embeddings, tiles of prototypes and partial sums take, whatever the number of classes, for some
-    /// hundred thousand numbers of embeddings; several times the embeddings where those are larger.
+    /// What copies of the embeddings, tiles of prototypes and partial sums take, whatever the number of classes, for
+    /// some hundred thousand numbers of embeddings; several times the embeddings where those are larger.
     pub const LEAST_MEMORY: u64 = 64 << 20;
 
     pub(super) fn check(&self) -> Result<()> {

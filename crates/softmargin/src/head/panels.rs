@@ -1,8 +1,8 @@
 //! The one layout of all matrices of a head: panels of sixteen columns.
 //!
-//! Line `p R + r` holds the columns `16 p` to `16 p + 15` of row `r`, of R rows; what lies beyond the last column is 0. So
-//! a product reads its right factor line by line, its left factor from neighboring lines at fixed distances, and what it
-//! writes is a factor of the next product as it lies.
+//! Line `p R + r` holds the columns `16 p` to `16 p + 15` of row `r`, of R rows; what lies beyond the last column is 0.
+//! So a product reads its right factor line by line, its left factor from neighboring lines at fixed distances, and
+//! what it writes is a factor of the next product as it lies.
 
 use crate::simd::{Instructions, LINE, Line, Work, pair};
 use std::borrow::Cow;

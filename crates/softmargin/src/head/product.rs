@@ -5,8 +5,8 @@
 //! transposed product    c  += a^T b       a (K, R), b (K, S)
 //! ```
 //!
-//! A sum runs over at most [`CHAIN`] terms before it is added to `c`, in rising order whatever the block: so a number of
-//! `c` has the same bits wherever blocks begin. With `PAIRS` every word is two numbers of bf16.
+//! A sum runs over at most [`CHAIN`] terms before it is added to `c`, in rising order whatever the block: so a number
+//! of `c` has the same bits wherever blocks begin. With `PAIRS` every word is two numbers of bf16.
 
 use super::panels::Panels;
 use crate::simd::{Instructions, LINE, Line, Vector, Work};

@@ -1,7 +1,7 @@
 //! Many rows and few prototypes: both sweeps on some rows at a time, while their scores are at hand.
 //!
-//! A row's loss needs no other row. So each of some groups of blocks goes through its blocks alone, sums up what they give
-//! to the prototypes, and the sums of the groups are added in their order.
+//! A row's loss needs no other row. So each of some groups of blocks goes through its blocks alone, sums up what they
+//! give to the prototypes, and the sums of the groups are added in their order.
 
 use super::barrier::{Barrier, Shared};
 use super::first_sweep::{FirstSweep, Found, Store, stored_lines};

@@ -1,8 +1,9 @@
 //! What is known of the rows of a batch before any sweep: weights, norms, margins, and the targets' own scores in f64.
 //!
-//! The margin touches one score of a row. That score, its slopes and its gradient are computed in f64 from the embedding
-//! and the target's prototype: the slope of an exact margin on the angle divides by `sin(theta)`, and the direction
-//! `w^ - cos x^` that it multiplies vanishes with it, so that their product is finite, and 0 at theta = 0 and pi.
+//! The margin touches one score of a row. That score, its slopes and its gradient are computed in f64 from the
+//! embedding and the target's prototype: the slope of an exact margin on the angle divides by `sin(theta)`, and the
+//! direction `w^ - cos x^` that it multiplies vanishes with it, so that their product is finite, and 0 at theta = 0 and
+//! pi.
 
 use super::arithmetic::dot;
 use super::batch::HeadBatch;

@@ -1,4 +1,5 @@
-//! Some of the classes: those of the batch and a random share of the rest (An et al. 2022, PartialFC, arXiv 2203.15565).
+//! Some of the classes: those of the batch and a random share of the rest (An et al. 2022, PartialFC, arXiv
+//! 2203.15565).
 //!
 //! A step looks at `share C` negatives instead of all C. Prototypes that were not drawn are not read and not changed.
 
@@ -15,8 +16,8 @@ pub struct SampledClasses {
 }
 
 impl SampledClasses {
-    /// The classes of the targets, and a `share` (above 0, up to 1) of all others, which `(seed, step)` decides. Targets
-    /// that are no classes are passed over; the loss refuses them or ignores their rows.
+    /// The classes of the targets, and a `share` (above 0, up to 1) of all others, which `(seed, step)` decides.
+    /// Targets that are no classes are passed over; the loss refuses them or ignores their rows.
     ///
     /// # Errors
     /// On a share outside its range.
@@ -67,7 +68,8 @@ impl SampledClasses {
         &self.classes
     }
 
-    /// Refuses classes of another head, and targets that are not among them. A label that is no class is left to the loss.
+    /// Refuses classes of another head, and targets that are not among them. A label that is no class is left to the
+    /// loss.
     pub(super) fn check<F>(&self, num_classes: usize, targets: Targets<'_, F>, ignored: Option<i64>) -> Result<()> {
         if self.num_classes != num_classes {
             let expected = format!("classes drawn from {num_classes}");

@@ -6,8 +6,8 @@
 //! recomputed    Z = X W^T,   G the final slopes,   A += G W,   dW = G^T X
 //! ```
 //!
-//! A row of dW is finished while its tile is in the cache: the part along a unit prototype is taken off, targets pull, and
-//! either the gradient is written or a step of an optimizer is made.
+//! A row of dW is finished while its tile is in the cache: the part along a unit prototype is taken off, targets pull,
+//! and either the gradient is written or a step of an optimizer is made.
 
 use super::arithmetic::{dot, dot_in_lanes};
 use super::barrier::Barrier;

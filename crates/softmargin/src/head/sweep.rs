@@ -148,7 +148,8 @@ impl<'a> Sweep<'a> {
                 }
                 continue;
             }
-            // Beyond single precision its largest number, as in the plain code: infinity would make NaN of a slope of 0.
+            // Beyond single precision its largest number, as in the plain code: infinity would make NaN of a slope of
+            // 0.
             let most = f64::from(f32::MAX);
             let factor = (factor(number) * factor_of_row(self.geometry, rows.norms[number])).clamp(-most, most);
             let values = &contiguous(embeddings.row(number));
@@ -264,8 +265,8 @@ pub(super) fn slopes_of_panel(slopes: &mut [Line], panel: usize, count: usize) -
     if slopes.is_empty() { &mut [] } else { &mut slopes[panel * count..][..count] }
 }
 
-/// Entries of prototypes that keep their norm, from here on left to the plain code: sums of exponentials up to `e^20` times
-/// such numbers could overflow.
+/// Entries of prototypes that keep their norm, from here on left to the plain code: sums of exponentials up to `e^20`
+/// times such numbers could overflow.
 const LARGE: f32 = 1e20;
 
 /// Whether all numbers are finite, and none is large.

@@ -1,8 +1,8 @@
 //! How the N x C scores are cut: blocks of rows, shards of prototypes, and tiles of these.
 //!
-//! A tile of prototypes is what one thread has in its second-level cache. A shard is a run of tiles that one thread goes
-//! through, summing up what they give to the embeddings. All of it follows from N, C, K and D alone, never from the
-//! machine or the number of threads: so the same sums are formed in the same order everywhere.
+//! A tile of prototypes is what one thread has in its second-level cache. A shard is a run of tiles that one thread
+//! goes through, summing up what they give to the embeddings. All of it follows from N, C, K and D alone, never from
+//! the machine or the number of threads: so the same sums are formed in the same order everywhere.
 
 use super::panels::panels_of;
 use crate::simd::{LINE, Line};
@@ -54,7 +54,8 @@ pub(super) fn blocks(rows: usize, by_rows: bool) -> Vec<Range<usize>> {
     (0..rows).step_by(size).map(|first| first..rows.min(first + size)).collect()
 }
 
-/// Shards of so many positions, each of whole classes; one where rows are gone through in chunks. `tile` is the size of a tile, if a test wants another.
+/// Shards of so many positions, each of whole classes; one where rows are gone through in chunks. `tile` is the size of
+/// a tile, if a test wants another.
 pub(super) fn shards(
     positions: usize,
     sub_centers: usize,
