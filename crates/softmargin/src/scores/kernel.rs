@@ -23,7 +23,7 @@ const WORK_OF_ROW: usize = 64;
 
 /// Returns the work on a row of C scores.
 fn work_of_row<F>(classes: usize) -> usize {
-    let of_score = if size_of::<F>() > size_of::<f32>() { WORK_WORK_OF_DOUBLE } else { 1 };
+    let of_score = if size_of::<F>() > size_of::<f32>() { WORK_OF_DOUBLE } else { 1 };
     WORK_OF_ROW.saturating_add(classes.saturating_mul(of_score))
 }
 
