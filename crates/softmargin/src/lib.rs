@@ -37,7 +37,7 @@
 //! | input | use |
 //! |---|---|
 //! | scores (N, C) | [`Loss`] with a [`Batch`] |
-//! | embeddings (N, D) and prototypes (C, D) | [`head::Head`] with a [`head::HeadBatch`] and [`head::HeadParameters`]; it never holds all scores |
+//! | embeddings (N, D) and prototypes (C, D) | [`head::Head`] with a [`head::HeadBatch`] and [`head::HeadParameters`]: tile by tile, in limited memory |
 //! | a device with its own sweeps | [`rows`]: everything except the N x C work |
 //!
 //! For cosine losses the scores are cosines. [`Geometry::scores`] computes scores from embeddings and prototypes, and

@@ -1,4 +1,5 @@
-//! The last layer and its loss as one operation, for large numbers of classes: it never holds all scores at once.
+//! The last layer and its loss as one operation, for large numbers of classes. The scores are computed tile
+//! by tile, and [`HeadOptions::memory`] limits what is stored of them.
 //!
 //! From embeddings X (N, D), prototypes W (C, D) and targets, a head computes the loss and its gradients with respect
 //! to X and W, for every [`Loss`]. Two sweeps run over the classes, tile by tile:

@@ -90,7 +90,7 @@ fn names_are_unique_and_files_belong_to_presets() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let stem = name.trim_end_matches(".rs").replace('_', "-");
         let known = presets::all().iter().any(|preset| preset.name == stem);
-        assert!(known || ["mod", "tests"].contains(&stem.as_str()), "src/presets/{name} is no preset's file");
+        assert!(known || ["mod", "preset"].contains(&stem.as_str()), "src/presets/{name} is no preset's file");
     }
     for name in softmargin_oracle::PRESET_NAMES {
         assert!(presets::find(name).is_ok(), "the twin knows {name}");
