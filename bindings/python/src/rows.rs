@@ -265,7 +265,7 @@ fn accumulators_of(kind: SweepKind, columns: ArrayView1<'_, f64>) -> PyResult<Ac
             Ok(Accumulators::Exponentials(Exponentials { reference, sums: ExpSums { exp, weighted }, present }))
         }
         (SweepKind::Gated { .. }, &[value, slope, weighted]) => {
-            Ok(Accumulators::Gated(GateSums { value, slope, weighted }))
+            Ok(Accumulators::Gated(GateSums { value, derivative: slope, weighted }))
         }
         (SweepKind::Largest, &[largest]) => Ok(Accumulators::Largest(largest)),
         (kind, other) => {

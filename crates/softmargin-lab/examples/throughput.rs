@@ -11,9 +11,9 @@
 //! epoch of training: augmentation, network, loss, optimizer.
 
 use burn::tensor::{Device, Distribution, Tensor};
-use softmargin_lab::data::augmentation::Augmentation;
-use softmargin_lab::config::ConvolutionalPlan;
 use softmargin::random::{Generator, Purpose};
+use softmargin_lab::config::ConvolutionalPlan;
+use softmargin_lab::data::augmentation::Augmentation;
 use softmargin_lab::network::{self, Recognizer};
 use softmargin_lab::run::EpochRecord;
 use softmargin_lab::{ConfigRequest, DataSource, Destination, Observer, train};

@@ -1,8 +1,8 @@
 //! Devices, and the number of threads.
 
-use softmargin_data::error::Error;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use softmargin_data::error::Error;
 use std::fmt;
 use std::str::FromStr;
 

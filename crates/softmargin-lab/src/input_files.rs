@@ -1,9 +1,9 @@
 //! Files of unlabeled samples: images and arrays from files, folders or standard input. A file that cannot be read does not
 //! stop the others.
 
-use softmargin_data::{Input, NpyArray, Preparation, Samples, sample_files};
-use softmargin_data::error::Error;
 use rayon::prelude::*;
+use softmargin_data::error::Error;
+use softmargin_data::{Input, NpyArray, Preparation, Samples, sample_files};
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -41,10 +41,10 @@ mod training;
 
 pub use commands::{TrainSummary, embed, evaluate, predict, train};
 pub use config::{Config, ConfigRequest};
-pub use softmargin_data as data;
 pub use data::DataSource;
-pub use device::DeviceChoice;
 pub use data::Error;
+pub use device::DeviceChoice;
 pub use observer::{Observer, Silent};
 pub use run::Destination;
+pub use softmargin_data as data;
 pub use softmargin_metrics as metrics;

@@ -1,14 +1,14 @@
 //! Inference with a trained model, in batches: classes, probabilities, embeddings, evaluation.
 
 use crate::config::Config;
-use softmargin_data::{LabeledSamples, Samples, ahead};
-use softmargin_data::error::Error;
 use crate::network::{Model, input_tensor};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use softmargin::ErrorKind;
 use softmargin::smooth::arg_max;
 use softmargin_burn::{MarginOutput, RowInputs};
+use softmargin_data::error::Error;
+use softmargin_data::{LabeledSamples, Samples, ahead};
 use softmargin_metrics::Classification;
 use softmargin_metrics::labels::check_labels;
 use std::fmt;
@@ -244,8 +244,8 @@ fn best(scores: &[f32]) -> usize {
 mod tests {
     use super::*;
     use crate::config::ConfigRequest;
-    use softmargin_data::{DataSource, Dataset, LoadOptions};
     use burn::module::Param;
+    use softmargin_data::{DataSource, Dataset, LoadOptions};
     use std::cell::RefCell;
 
     fn untrained() -> (Dataset, Model, Config, Device) {

@@ -1,9 +1,9 @@
 //! Times value and gradient of every comparison on given scores.
 //!
 //! * `cargo bench -p softmargin --bench family` prints a table.
-//! * with `--test` each case runs once on a small batch.
-//! * with `--serve` it answers a partner on standard input, for `bench/family.py`: a line names a case, the answer is
-//!   the seconds that it took. So two programs can take turns in one run.
+//! * With `--test`, each case runs once on a small batch.
+//! * With `--serve`, it reads the name of a case per line from standard input and prints its time in seconds, for
+//!   `bench/family.py`, which alternates between two programs.
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
@@ -12,7 +12,7 @@ use softmargin::{Batch, Comparison, Gate, Geometry, Loss, Negatives, Reduction, 
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-/// The comparisons, each under the gates that one trains with.
+/// The comparisons, each with the gates that are used in training.
 const CASES: [(&str, Comparison); 8] = [
     ("log-sum-exp-softplus", Comparison::CROSS_ENTROPY),
     ("log-sum-exp-relu", Comparison::LogSumExp { gate: SmoothGate::Relu }),
@@ -24,7 +24,7 @@ const CASES: [(&str, Comparison); 8] = [
     ("against-zero-softplus", Comparison::AgainstZero { gate: Gate::Softplus }),
 ];
 
-/// The negatives that are modified, of cosines under softmax cross-entropy.
+/// The modified negatives, for softmax cross-entropy of cosines.
 const NEGATIVES: [(&str, Negatives); 3] = [
     ("misclassified", Negatives::Misclassified { factor: 1.12 }),
     ("curricular", Negatives::Curricular { momentum: 0.01 }),
@@ -38,7 +38,8 @@ struct Problem {
 }
 
 impl Problem {
-    /// Scores from -1 to 1, which the scale spreads like those of an untrained classifier; a linear congruence is random enough to time with.
+    /// Creates scores from -1 to 1, which the scale spreads like those of an untrained classifier. A linear
+    /// congruential generator is random enough for timing.
     fn new(rows: usize, classes: usize) -> Self {
         let mut state = 1_u64;
         let mut next = move || {
@@ -50,7 +51,7 @@ impl Problem {
         Self { scores, targets, kept: Array2::zeros((rows, classes)) }
     }
 
-    /// Seconds for value and gradient, the gradient fresh or written where the last one was.
+    /// Returns the seconds for value and gradient, with the gradient in fresh or reused memory.
     fn time(&mut self, loss: &Loss, fresh: bool) -> f64 {
         let state = loss.initial_state();
         let mut rows = RowInputs::new(self.targets.view());
@@ -83,7 +84,7 @@ fn loss(name: &str, classes: usize) -> Option<Loss> {
     spec.build(classes).ok()
 }
 
-/// Lines `CASE fresh` or `CASE kept`, answered by seconds.
+/// Reads lines `CASE fresh` or `CASE kept` and prints the seconds of each.
 fn serve(problem: &mut Problem, classes: usize) {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let mut words = line.split_whitespace();

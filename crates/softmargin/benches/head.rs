@@ -1,9 +1,9 @@
-//! Times a step of a head: loss and gradients by embeddings and prototypes, or a fused step of SGD.
+//! Times a step of a head: loss and gradients with respect to embeddings and prototypes, or a fused step of SGD.
 //!
 //! * `cargo bench -p softmargin --bench head` prints a table of small shapes.
-//! * with `--test` each way is computed once on a small batch.
-//! * with `--serve LOSS N D C key=value...` it answers a partner on standard input, for `bench/head.py`.
-//! * with `--peak` it measures how many multiply-adds this machine can do at all.
+//! * With `--test`, each mode runs once on a small batch.
+//! * With `--serve LOSS N D C key=value...`, it times a step per line of standard input, for `bench/head.py`.
+//! * With `--peak`, it measures the peak multiply-add rate of this machine.
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 #![allow(clippy::cast_precision_loss, reason = "counts of operations and bytes")]
@@ -18,18 +18,18 @@ use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-/// What is timed.
+/// The case to time.
 struct Case {
     loss: String,
     rows: usize,
     width: usize,
     classes: usize,
     options: HeadOptions,
-    /// The size of a tile, where it is not chosen by the width.
+    /// The tile size; by default it depends on the embedding dimension.
     tile: Option<usize>,
-    /// Whether gradients are kept from step to step.
+    /// True if the memory of gradients is reused from step to step.
     keeps: bool,
-    /// Whether the step of an optimizer is fused.
+    /// True for a fused step of the optimizer.
     steps: bool,
 }
 
@@ -67,7 +67,7 @@ impl Case {
     }
 }
 
-/// The data of a case, as PyTorch's side has them: standard normal numbers, smaller prototypes for inner products.
+/// The data of a case, as in the PyTorch benchmark: standard normal values, with smaller prototypes for inner products.
 struct Problem {
     head: Head,
     x: Array2<f32>,
@@ -80,7 +80,7 @@ struct Problem {
 impl Problem {
     fn new(case: &Case) -> Self {
         let spec = presets::find(&case.loss).expect("the name of a loss").spec();
-        // Inner products as PyTorch's side has them.
+        // Inner products have no bias, as in the PyTorch benchmark.
         let plain = Geometry::InnerProduct { bias: false, temperature: 1.0 };
         let geometry = if spec.geometry.has_bias() { plain } else { spec.geometry };
         let spec = spec.with_geometry(geometry);
@@ -101,13 +101,13 @@ impl Problem {
         }
     }
 
-    /// Bytes of X, W and their gradients, or of the momentum.
+    /// Returns the bytes of X, W and their gradients, or of the momentum.
     fn own_bytes(&self) -> usize {
         let of_x = if self.optimizer.is_some() { self.x.len() } else { 2 * self.x.len() };
         4 * (of_x + 2 * self.w.len())
     }
 
-    /// Seconds of one step.
+    /// Returns the seconds of one step.
     fn time(&mut self) -> f64 {
         let batch = HeadBatch::new(self.x.view(), self.targets.view());
         let start = Instant::now();
@@ -135,10 +135,10 @@ impl Problem {
     }
 }
 
-/// Normal numbers, each 16384 of a stream of their own.
+/// Returns normal values, each run of 16384 from its own stream.
 fn normal(seed: u64, shape: (usize, usize), size: f32) -> Array2<f32> {
     let mut all = Array2::zeros(shape);
-    let numbers = all.as_slice_mut().expect("a fresh array lies in order");
+    let numbers = all.as_slice_mut().expect("a fresh array is contiguous");
     numbers.par_chunks_mut(1 << 14).enumerate().for_each(|(part, numbers)| {
         let mut stream = Generator::new(seed, Purpose::Weights, part as u64);
         numbers.iter_mut().for_each(|number| *number = size * stream.normal() as f32);
@@ -146,7 +146,7 @@ fn normal(seed: u64, shape: (usize, usize), size: f32) -> Array2<f32> {
     all
 }
 
-/// Resident bytes of this process: the most so far, and now. 0 where the system does not say.
+/// Returns the peak and the current resident bytes of this process; 0 if the system does not report them.
 fn resident() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kilobytes = |name: &str| {
@@ -177,7 +177,7 @@ struct Peak {
     rounds: usize,
 }
 
-/// Sums of the loop: enough to hide the latency of one.
+/// The number of independent sums of the loop, which hide the latency of an addition.
 const SUMS: usize = 6;
 
 impl Work for Peak {
@@ -185,13 +185,13 @@ impl Work for Peak {
 
     #[inline(always)]
     fn run<I: Instructions>(self) -> Line {
-        // Every number is another one: equal halves of a vector would be computed once.
+        // All values differ, since the compiler would compute equal halves of a vector only once.
         let start =
             |k: usize| I::Vector::load(&Line(std::array::from_fn(|l| std::hint::black_box((k * LINE + l) as f32))));
         let mut sums: [I::Vector; 2 * SUMS] = std::array::from_fn(start);
         let factor = start(1);
         for _ in 0..self.rounds {
-            // Six of two registers, or twelve of one.
+            // Six sums in two registers each, or twelve in one each.
             for sum in sums.iter_mut().take(if I::SUMS == 24 { 2 * SUMS } else { SUMS }) {
                 *sum = I::Vector::multiply_add(*sum, factor, factor);
             }
@@ -202,7 +202,7 @@ impl Work for Peak {
     }
 }
 
-/// Multiply-adds of all threads in GFLOP/s: the best of some tries, since anything else that runs only takes away.
+/// Measures the multiply-add rate of all threads in GFLOP/s: the best of several runs, since other load only lowers it.
 fn peak() -> f64 {
     let set = InstructionSet::best();
     let sums = if set >= InstructionSet::Avx512 { 2 * SUMS } else { SUMS };

@@ -1,16 +1,16 @@
-//! Memory of arrays: large ones for gradients, and rows as slices.
+//! Memory of arrays: zeroed arrays for gradients, and rows as slices.
 //!
-//! A fresh gradient of hundreds of megabytes is filled once; with pages of 4 KiB the faults cost more than the filling.
-//! Where the system lets a program ask for huge pages, such an array asks.
+//! A fresh gradient of hundreds of megabytes is filled once. With pages of 4 KiB the page faults cost more than filling
+//! it, so large arrays request huge pages where the system supports them.
 
 use crate::number::Real;
 use ndarray::{Array2, ArrayView1};
 use std::borrow::Cow;
 
-/// Below this size pages cost nothing that one could measure.
+/// The size in bytes from which arrays request huge pages. Below it, page faults have no measurable cost.
 const LARGE: usize = 4 << 20;
 
-/// A row as a slice, copied only where its elements do not lie side by side.
+/// Returns a row as a slice. Copies it only if its elements are not contiguous.
 pub(crate) fn contiguous<F: Real>(row: ArrayView1<'_, F>) -> Cow<'_, [F]> {
     match row.to_slice() {
         Some(slice) => Cow::Borrowed(slice),
@@ -18,7 +18,7 @@ pub(crate) fn contiguous<F: Real>(row: ArrayView1<'_, F>) -> Cow<'_, [F]> {
     }
 }
 
-/// An array of zeros.
+/// Returns an array of zeros, in huge pages if it is large.
 pub(crate) fn zeros<F: Real>(rows: usize, columns: usize) -> Array2<F> {
     let mut array = Array2::zeros((rows, columns));
     if let Some(memory) = array.as_slice_mut() {
@@ -27,7 +27,7 @@ pub(crate) fn zeros<F: Real>(rows: usize, columns: usize) -> Array2<F> {
     array
 }
 
-/// Asks for huge pages where memory is large; it must be fresh for that to have an effect.
+/// Requests huge pages for large memory. It has an effect only on memory that has not been touched yet.
 pub(crate) fn ask_for_huge_pages<F>(memory: &mut [F]) {
     if size_of_val(memory) >= LARGE {
         advise(memory);
@@ -45,8 +45,8 @@ fn advise<F>(memory: &mut [F]) {
         return;
     }
     let pointer = range.start.with_addr(start).cast();
-    // SAFETY: `start..end` lies inside `memory`, which is borrowed for the call; the advice changes no content, and a
-    // refusal leaves everything as it was, so its result need not be looked at.
+    // SAFETY: `start..end` lies inside `memory`, which is borrowed for the call. The advice changes no content, and the
+    // call has no effect if it fails, so its result can be ignored.
     unsafe { libc::madvise(pointer, end - start, libc::MADV_HUGEPAGE) };
 }
 

@@ -1,24 +1,24 @@
-//! One error type. Every message says what was expected, what was found, and what to do about it.
+//! The error type of the crate. Every message says what was expected, what was found, and what to do about it.
 
 use std::fmt;
 
-/// What kind of request was refused. New kinds may be added.
+/// The kind of an error. New kinds may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A [`LossSpec`](crate::LossSpec) whose parts do not make a loss.
     Spec,
-    /// The name of a loss that is not in the family.
+    /// An unknown name of a loss.
     UnknownName,
     /// Arrays whose shapes disagree.
     Shape,
     /// A label outside `0..C` that is not the ignored one.
     Label,
-    /// A NaN, or an infinity that has no meaning where it stands.
+    /// A NaN, or an infinity where the computation is undefined.
     Number,
-    /// Numbers that are not a probability distribution.
+    /// Values that are not a probability distribution.
     Distribution,
-    /// Something the loss needs (norms, a state, margin values) and did not get, or got without a use for it.
+    /// A missing input that the loss needs (norms, a state, margin values), or an input that the loss does not use.
     Input,
 }
 
@@ -40,12 +40,13 @@ struct Report {
     advice: String,
 }
 
-/// The result of everything here that can be refused.
+/// The result of a fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error of a caller that builds on this crate: what was refused, what was expected there, what was found, and
-    /// what to do about it.
+    /// Creates an error, for callers that build on this crate.
+    ///
+    /// The message reads `subject: expected .., found ..; advice`. An empty advice is left out.
     pub fn new(
         kind: ErrorKind,
         subject: impl Into<String>,
@@ -62,32 +63,32 @@ impl Error {
         }))
     }
 
-    /// The kind of request that was refused.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What was refused: the name of a parameter, an array or a row.
+    /// Returns the name of the parameter, array or row that was rejected.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }
 
-    /// What was expected there.
+    /// Returns what was expected.
     pub fn expected(&self) -> &str {
         &self.0.expected
     }
 
-    /// What was found instead.
+    /// Returns what was found instead.
     pub fn found(&self) -> &str {
         &self.0.found
     }
 
-    /// What to do about it.
+    /// Returns the advice on how to mend the input.
     pub fn advice(&self) -> &str {
         &self.0.advice
     }
 
-    /// The same error with another name for what was refused, for callers whose users know it by that name.
+    /// Returns the same error with another subject, for callers whose users know the parameter by that name.
     #[must_use]
     pub fn about(mut self, subject: impl Into<String>) -> Self {
         self.0.subject = subject.into();
@@ -105,7 +106,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Refuses a number that is not finite and above (or at) a bound.
+/// Returns an error unless `value` is finite and lies in the allowed range.
 pub(crate) fn check_number(subject: &str, value: f64, allowed: Bound) -> Result<()> {
     if allowed.holds(value) {
         return Ok(());
@@ -114,7 +115,7 @@ pub(crate) fn check_number(subject: &str, value: f64, allowed: Bound) -> Result<
     Err(Error::new(ErrorKind::Spec, subject, allowed.words(), format!("{value}"), advice))
 }
 
-/// The ranges in which parameters may lie.
+/// The ranges of parameters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
     Positive,

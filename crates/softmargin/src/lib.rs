@@ -1,4 +1,4 @@
-//! Softmax-style classification losses as one composition, exact, with their gradients.
+//! Softmax-style classification losses as one composable function, with exact gradients.
 //!
 //! ```text
 //! loss = gate( comparison_{j != y}( s * score_j ) - s * psi(score_y) )
@@ -11,9 +11,9 @@
 //! | [`Geometry`] | inner product (bias, temperature), unit weights, cosine |
 //! | [`Scale`] | fixed, learned |
 //! | [`Margin`] | none, on the score, on the scaled logit, on the angle |
-//! | [`MarginValue`] of a margin | one for all, per class, per sample, drawn, by the frequency of the class, from the norm |
-//! | [`Negatives`] | plain, misclassified ones raised, curricular, angles divided |
-//! | [`sub_centers`] | prototypes of each class, of which the best one counts |
+//! | [`MarginValue`] of a margin | one, per class, per sample, drawn, by class frequency, from the norm of the embedding |
+//! | [`Negatives`] | plain, misclassified (increased), curricular, divided angle |
+//! | [`sub_centers`] | several prototypes per class, of which the largest score counts |
 //! | [`Comparison`] | each pair, hardest, log-sum-exp, against zero |
 //! | [`Gate`] | ReLU, softplus, identity |
 //! | [`Regularizer`] | feature incay, ring loss, magnitude |
@@ -32,28 +32,51 @@
 //! # Ok::<(), softmargin::Error>(())
 //! ```
 //!
-//! For cosine losses the scores are cosines. [`Geometry::scores`] makes them of embeddings and prototypes, and
-//! [`Geometry::backward`] carries the gradients back. Some losses want more of a [`Batch`], and say so:
+//! # Three ways to compute a loss
 //!
-//! | loss | what its batches bring |
+//! | input | use |
 //! |---|---|
-//! | a learned scale (normface) | [`with_scale`](Batch::with_scale): where it stands; its start where nothing is brought |
-//! | a margin on the angle of scores with norms (sphereface, l-softmax) | [`with_embedding_norms`](Batch::with_embedding_norms), for inner products also [`with_weight_norms`](Batch::with_weight_norms) |
-//! | a margin from the norm (adaface, magface) | [`with_embedding_norms`](Batch::with_embedding_norms) |
-//! | a state: annealed margins (sphereface, l-softmax), drawn ones (elasticface), averages (adaface, curricularface) | [`with_state`](Batch::with_state), from [`Loss::initial_state`] |
-//! | a margin value per sample | [`with_margins`](Batch::with_margins) |
-//! | a [`Regularizer`] | [`with_embedding_norms`](Batch::with_embedding_norms) |
+//! | scores (N, C) | [`Loss`] with a [`Batch`] |
+//! | embeddings (N, D) and prototypes (C, D) | [`head::Head`] with a [`head::HeadBatch`] and [`head::HeadParameters`]: tile by tile, in limited memory |
+//! | a device with its own sweeps | [`rows`]: everything except the N x C work |
 //!
-//! A step of training with a [`LossState`]: [`Loss::update`] takes the batch into its averages, the loss is computed with
-//! it, [`LossState::advance`] counts the step. Evaluation reads it as it is. A margin by frequency (ldam) is told the
-//! counts of the classes by [`LossSpec::with_class_counts`], before the loss is built.
+//! For cosine losses the scores are cosines. [`Geometry::scores`] computes scores from embeddings and prototypes, and
+//! [`Geometry::backward`] computes the gradients with respect to both.
 //!
-//! Class weights and an ignored label are fields of [`LossSpec`]; sample weights and soft targets come with the batch.
+//! # Inputs
 //!
-//! A loss by name, with the parts and numbers that differ, is a [`request::LossRequest`].
+//! [`request::LossRequest`] describes a loss by the name of a preset and the parts and numbers that differ from it.
 //!
-//! Beside the family stand the [`measures`] of distributions and the [`smooth`] functions that it is made of.
-//! Gradients are first order. Results have the same bits for any number of threads.
+//! Every batch takes [`RowInputs`], or a view of labels, which converts into them. [`RowInputs`] hold the targets
+//! (classes, or distributions for softmax cross-entropy), optional sample weights, and what else the loss needs. A
+//! missing input and an input that the loss does not use are errors:
+//!
+//! | loss | input |
+//! |---|---|
+//! | margin on the angle of scores that keep norms (sphereface, l-softmax) | [`with_embedding_norms`](RowInputs::with_embedding_norms), for inner products also [`with_weight_norms`](RowInputs::with_weight_norms) |
+//! | margin from the norm (adaface, magface), [`Regularizer`] | [`with_embedding_norms`](RowInputs::with_embedding_norms) |
+//! | annealed margin (sphereface, l-softmax), drawn margin (elasticface), moving averages (adaface, curricularface) | [`with_state`](RowInputs::with_state), from [`Loss::initial_state`] |
+//! | margin value per sample | [`with_margins`](RowInputs::with_margins) |
+//! | margin by class frequency (ldam) | [`LossSpec::with_class_counts`], before the loss is built |
+//!
+//! A head computes the norms of embeddings and prototypes itself, and rejects them in its [`RowInputs`].
+//!
+//! A learned scale (normface) and the radius of [ring loss](Regularizer::Ring) are parameters, not inputs of rows. They
+//! are given with [`Batch::with_scale`] and [`Batch::with_radius`], with the same methods of [`head::HeadParameters`],
+//! or as [`rows::Learned`]. Without them, the loss uses the initial values of its spec. The bias of a geometry that has
+//! one is [`head::HeadParameters::with_bias`].
+//!
+//! Class weights and an ignored label are fields of [`LossSpec`].
+//!
+//! # State
+//!
+//! In a training step with a [`LossState`], [`Loss::update`] (or [`head::Head::update`]) adds the batch to the moving
+//! averages, the loss is computed, and [`LossState::advance`] counts the step. Evaluation only reads the state.
+//!
+//! # Other modules
+//!
+//! [`measures`] has measures of distributions, and [`smooth`] the smooth functions that the losses are composed of.
+//! Gradients are first order. Results are bitwise identical for any number of threads.
 
 mod axes;
 mod buffer;

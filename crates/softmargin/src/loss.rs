@@ -1,8 +1,8 @@
-//! A checked loss: what [`LossSpec::build`] makes.
+//! A checked loss: the result of [`LossSpec::build`].
 //!
-//! The check rejects every pairing of parts that has no minimum, no meaning or no effect, with the reason, so that what is
-//! computed later cannot fail on its parameters. [`rows`](crate::rows) has the mathematics of its rows; `scores/` and
-//! `head/` compute it.
+//! The check rejects every combination of parts that has no minimum, no meaning or no effect, and gives the reason, so
+//! that later computations cannot fail on their parameters. [`rows`](crate::rows) defines the mathematics of its rows;
+//! `scores/` and `head/` compute it.
 
 use crate::axes::geometry::Geometry;
 use crate::axes::sub_centers;
@@ -12,7 +12,7 @@ use crate::spec::LossSpec;
 use crate::state::LossState;
 use std::sync::Arc;
 
-/// A loss, ready to be computed: made by [`LossSpec::build`]. Clones share its parts.
+/// A checked loss; created by [`LossSpec::build`]. Cloning is cheap: clones share the spec.
 #[derive(Clone, Debug)]
 pub struct Loss {
     spec: Arc<LossSpec>,
@@ -21,7 +21,7 @@ pub struct Loss {
     instruction_set: InstructionSet,
 }
 
-/// Whether an input must, may or must not come with a batch.
+/// The requirement on an input of a batch: required, optional or rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     Must,
@@ -39,7 +39,7 @@ impl Need {
     }
 }
 
-/// What a loss needs beside scores, targets and sample weights.
+/// The requirements of a loss on the inputs other than scores, targets and sample weights.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs {
     pub(crate) margins: Need,
@@ -71,7 +71,7 @@ impl LossSpec {
     /// Checks every part against the others and returns the loss for `num_classes` classes.
     ///
     /// # Errors
-    /// When a part is out of range or parts do not go together; the message names them and gives the reason.
+    /// If a part is out of range or parts cannot be combined. The message names them and gives the reason.
     ///
     /// ```
     /// use softmargin::{Scale, presets};
@@ -99,7 +99,7 @@ impl Loss {
         if spec.margin.is_angular() && spec.geometry.has_bias() {
             let expected = "none with a margin on the angle";
             let advice =
-                "a score with a bias is no cosine times norms: leave the bias out, or take a margin on the score";
+                "a score with a bias is no cosine times norms: leave the bias out, or use a margin on the score";
             return Err(Error::new(ErrorKind::Spec, "geometry.bias", expected, "one", advice));
         }
         spec.comparison.check(bounded, spec.scale)?;
@@ -113,22 +113,22 @@ impl Loss {
         Ok(Self { spec: Arc::new(spec), num_classes, needs, instruction_set: InstructionSet::best() })
     }
 
-    /// The spec that the loss was made from.
+    /// Returns the spec that the loss was built from.
     pub fn spec(&self) -> &LossSpec {
         &self.spec
     }
 
-    /// The number of classes C.
+    /// Returns the number of classes C.
     pub fn num_classes(&self) -> usize {
         self.num_classes
     }
 
-    /// Whether the loss depends on the norms of the embeddings.
+    /// Returns true if the loss depends on the norms of the embeddings.
     pub fn needs_embedding_norms(&self) -> bool {
         self.needs.embedding_norms == Need::Must
     }
 
-    /// Whether the loss depends on the norms of the prototypes.
+    /// Returns true if the loss depends on the norms of the prototypes.
     pub fn needs_weight_norms(&self) -> bool {
         self.needs.weight_norms == Need::Must
     }
@@ -141,35 +141,39 @@ impl Loss {
         self.instruction_set
     }
 
-    /// The state at the start of training, for a loss that has one: annealed or drawn margins, averages of norms or of the
-    /// targets' cosines.
+    /// Returns the state at the start of training.
+    ///
+    /// `None` for a loss without a state. Annealed margins, drawn margins, and margins or negatives that depend on
+    /// moving averages (of norms or of the targets' cosines) have one.
     pub fn initial_state(&self) -> Option<LossState> {
         (self.needs.state == Need::Must).then(LossState::default)
     }
 
-    /// Returns the same loss computed with another instruction set; one that this machine lacks gives the portable one.
-    /// Different instruction sets round differently.
+    /// Returns the same loss, computed with another instruction set. Results of different instruction sets differ by
+    /// rounding.
+    ///
+    /// If the machine does not support `instruction_set`, the loss uses the portable one.
     #[must_use]
     pub fn with_instruction_set(self, instruction_set: InstructionSet) -> Self {
         Self { instruction_set, ..self }
     }
 }
 
-/// Rejects several prototypes a class where the angle depends on the norm of the class's one prototype.
+/// Rejects sub-centers if the angle depends on the norm of the prototype, which is then not unique for a class.
 fn check_sub_centers(count: usize, needs_weight_norms: bool) -> Result<()> {
     sub_centers::check(count)?;
     if count == 1 || !needs_weight_norms {
         return Ok(());
     }
     let expected = "1 with a margin on the angle of inner products";
-    let advice = "take cosines or unit weights, whose scores do not depend on the norms of prototypes";
+    let advice = "use cosines or unit weights, whose scores do not depend on the norms of prototypes";
     Err(Error::new(ErrorKind::Spec, "sub_centers", expected, count.to_string(), advice))
 }
 
 fn check_class_weights(weights: Option<&[f64]>, num_classes: usize) -> Result<()> {
     let Some(weights) = weights else { return Ok(()) };
     if weights.len() != num_classes {
-        let expected = format!("{num_classes} numbers, one a class");
+        let expected = format!("{num_classes} numbers, one per class");
         let advice = "give as many weights as classes";
         return Err(Error::new(ErrorKind::Spec, "class_weights", expected, weights.len().to_string(), advice));
     }

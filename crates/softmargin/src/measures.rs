@@ -1,9 +1,9 @@
-//! Measures of distributions.
+//! Information-theoretic measures of distributions.
 //!
 //! | measure | formula | smallest | largest |
 //! |---|---|---|---|
 //! | self-information | `I(x) = -ln p(x)` | 0 at `p = 1` | `+inf` at `p = 0` |
-//! | entropy | `H(p) = -sum p ln p` | 0 at a certainty | `ln n` at uniform |
+//! | entropy | `H(p) = -sum p ln p` | 0 if one event is certain | `ln n` at uniform |
 //! | Kullback-Leibler divergence | `D(p||q) = sum p ln(p / q)` | 0 iff `p = q` | `+inf` where `p > 0 = q` |
 //! | cross-entropy | `H(p, q) = -sum p ln q = H(p) + D(p||q)` | `H(p)` at `q = p` | `+inf` where `p > 0 = q` |
 //!
@@ -11,7 +11,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How far from 1 the sum of a distribution may be: what a thousand f32 probabilities lose to rounding.
+/// The tolerance of the sum of a distribution: the rounding error of a thousand f32 probabilities.
 pub const SUM_TOLERANCE: f64 = 1e-5;
 
 /// The unit of information.
@@ -40,10 +40,10 @@ impl Unit {
     }
 }
 
-/// `-ln p`: how much the occurrence of an event of probability `p` tells.
+/// Computes `-ln p`: the information that an event of probability `p` gives.
 ///
 /// # Errors
-/// When `p` is not from 0 to 1.
+/// If `p` is not from 0 to 1.
 ///
 /// ```
 /// use softmargin::measures::{self_information, Unit};
@@ -59,10 +59,11 @@ pub fn self_information(p: f64, unit: Unit) -> Result<f64> {
     Err(Error::new(ErrorKind::Distribution, "p", "a probability from 0 to 1", p.to_string(), advice))
 }
 
-/// `-sum p ln p`: the mean self-information.
+/// Computes `-sum p ln p`: the mean self-information.
 ///
 /// # Errors
-/// When `p` is not a distribution: empty, a negative or NaN entry, or a sum further than [`SUM_TOLERANCE`] from 1.
+/// If `p` is not a distribution: empty, with a negative or NaN entry, or with a sum further than [`SUM_TOLERANCE`] from
+/// 1.
 ///
 /// ```
 /// use softmargin::measures::{entropy, Unit};
@@ -74,10 +75,10 @@ pub fn entropy(p: &[f64], unit: Unit) -> Result<f64> {
     Ok(p.iter().filter(|&&p| p > 0.0).map(|&p| -p * unit.logarithm(p)).sum::<f64>() + 0.0)
 }
 
-/// `-sum p ln q`: the mean self-information under `q` of what happens by `p`.
+/// Computes `-sum p ln q`: the mean self-information under `q` of events distributed by `p`.
 ///
 /// # Errors
-/// When either is not a distribution (see [`entropy`]) or their lengths differ.
+/// If either is not a distribution (see [`entropy`]) or their lengths differ.
 ///
 /// ```
 /// use softmargin::measures::{cross_entropy, Unit};
@@ -90,7 +91,7 @@ pub fn cross_entropy(p: &[f64], q: &[f64], unit: Unit) -> Result<f64> {
     Ok(terms.map(|(&p, &q)| -p * unit.logarithm(q)).sum::<f64>() + 0.0)
 }
 
-/// `sum p ln(p / q)`: what is lost by taking `q` for `p`.
+/// Computes `sum p ln(p / q)`: the information lost by approximating `p` with `q`.
 ///
 /// # Errors
 /// As [`cross_entropy`].
@@ -103,13 +104,14 @@ pub fn cross_entropy(p: &[f64], q: &[f64], unit: Unit) -> Result<f64> {
 /// ```
 pub fn kl_divergence(p: &[f64], q: &[f64], unit: Unit) -> Result<f64> {
     check_pair(p, q)?;
-    // sum p ln(p/q) + (q - p): each term is 0 or above, so rounding cannot make the sum negative for true distributions.
+    // sum p ln(p/q) + (q - p): each term is 0 or above, so rounding cannot make the sum negative for exact
+    // distributions.
     let sum: f64 = p.iter().zip(q).map(|(&p, &q)| divergence_term(p, q)).sum();
     let excess: f64 = p.iter().sum::<f64>() - q.iter().sum::<f64>();
     Ok(unit.convert(if sum + excess < 0.0 { 0.0 } else { sum + excess }))
 }
 
-/// `p ln(p / q) - p + q >= 0`, exact where `p` and `q` are close.
+/// Computes `p ln(p / q) - p + q >= 0`, precise if `p` and `q` are close.
 fn divergence_term(p: f64, q: f64) -> f64 {
     if p == 0.0 {
         return q;
@@ -121,7 +123,7 @@ fn divergence_term(p: f64, q: f64) -> f64 {
     if off.is_finite() {
         p * (off - off.ln_1p())
     } else {
-        // p is so small that the quotient overflows; then the plain form loses nothing.
+        // p is so small that the quotient overflows; the plain form is then precise.
         p * (p.ln() - q.ln()) - p + q
     }
 }
@@ -136,20 +138,20 @@ fn check_pair(p: &[f64], q: &[f64]) -> Result<()> {
     Err(Error::new(ErrorKind::Shape, "q", format!("{} entries, as in p", p.len()), q.len().to_string(), advice))
 }
 
-/// Refuses what is not a distribution.
+/// Returns an error unless `p` is a distribution.
 pub(crate) fn check_distribution(name: &str, p: &[f64]) -> Result<()> {
-    let refuse = |subject: String, expected: &str, found: String| {
-        Err(Error::new(ErrorKind::Distribution, subject, expected, found, "softmax makes a distribution of scores"))
+    let reject = |subject: String, expected: &str, found: String| {
+        Err(Error::new(ErrorKind::Distribution, subject, expected, found, "softmax converts scores to a distribution"))
     };
     if p.is_empty() {
-        return refuse(name.into(), "at least one probability", "none".into());
+        return reject(name.into(), "at least one probability", "none".into());
     }
     if let Some((index, bad)) = p.iter().enumerate().find(|(_, p)| !(p.is_finite() && **p >= 0.0)) {
-        return refuse(format!("{name}[{index}]"), "a finite probability, 0 or above", bad.to_string());
+        return reject(format!("{name}[{index}]"), "a finite probability, 0 or above", bad.to_string());
     }
     let sum: f64 = p.iter().sum();
     if (sum - 1.0).abs() > SUM_TOLERANCE {
-        return refuse(name.into(), "probabilities whose sum is 1", format!("a sum of {sum}"));
+        return reject(name.into(), "probabilities whose sum is 1", format!("a sum of {sum}"));
     }
     Ok(())
 }

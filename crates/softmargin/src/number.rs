@@ -1,33 +1,36 @@
-//! The two number types of the family, and the elementary functions that the vector sweeps are written with.
+//! The two number types of the losses, and the elementary functions of the vectorized sweeps.
 //!
 //! `f64` calls the standard library: it is the precise path. `f32` uses short polynomials that a compiler turns into
-//! vector instructions; both are exact to two or three units in the last place (see the tests below).
+//! vector instructions. Both are accurate to two or three units in the last place (see the tests below).
 
 use ndarray::NdFloat;
 
-/// `f32` or `f64`.
+/// The number type of scores and gradients: `f32` or `f64`.
 pub trait Real: NdFloat + sealed::Functions {
-    /// The number as `f64`; exact.
+    /// Converts to `f64`, exactly.
     fn widen(self) -> f64;
-    /// The nearest number of this type.
+    /// Rounds to the nearest value of this type.
     fn round_from(value: f64) -> Self;
-    /// The least `sin(theta)` by which an exact margin gradient is divided on bare scores.
+    /// The smallest `sin(theta)` by which the exact gradient of an angular margin is divided, for given scores.
     ///
-    /// `psi'(cos)` of an angular margin has a pole at `cos = +-1`. The floor lies below every nonzero `sin(theta)`
-    /// that a cosine of this type can have (`f32`), or where the angle is under a millionth of a radian (`f64`).
+    /// The derivative `psi'(cos)` of an angular margin has a pole at `cos = +-1`. For `f32` the floor lies below every
+    /// nonzero `sin(theta)` that a cosine of this type can have. For `f64` it is reached at angles under a millionth of
+    /// a radian.
     const LEAST_SINE: f64;
 }
 
 pub(crate) mod sealed {
-    /// The functions of the sweeps; `FMA` says whether fused multiply-add is an instruction here and not a call.
+    /// The functions of the sweeps. `FMA` is true if fused multiply-add is an instruction of the target, not a function
+    /// call.
     pub trait Functions: Sized {
-        /// `e^x` for `x` up to 80, 0 from about -104 (`f32`) or -745 (`f64`) on; NaN gives NaN or 0.
+        /// Computes `e^x` for `x` up to 80; 0 below about -104 (`f32`) or -745 (`f64`). NaN gives NaN or 0.
         fn exp_below_80<const FMA: bool>(self) -> Self;
-        /// `ln(1 + e)` for `e` in `[0, 1]`.
+        /// Computes `ln(1 + e)` for `e` in `[0, 1]`.
         fn ln_1p_of_unit<const FMA: bool>(self) -> Self;
-        /// The largest number of this type that is not above a value.
+        /// Rounds down to the largest number of this type that is not above a value.
         fn round_down(value: f64) -> Self;
-        /// `cos(acos(self) / by)` and its slope, `self` kept from -1 to 1 and `by` above 1; NaN stays NaN.
+        /// Computes `cos(acos(self) / by)` and its derivative, with `self` clamped to `[-1, 1]` and `by` above 1. NaN
+        /// stays NaN.
         fn cosine_of_divided_angle<const FMA: bool>(self, by: Self) -> (Self, Self);
     }
 }
@@ -36,7 +39,7 @@ impl Real for f32 {
     fn widen(self) -> f64 {
         f64::from(self)
     }
-    #[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
+    #[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is intended")]
     fn round_from(value: f64) -> Self {
         value as f32
     }
@@ -58,7 +61,7 @@ fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Horner's rule, highest coefficient first.
+/// Evaluates a polynomial by Horner's rule, highest coefficient first.
 #[inline(always)]
 fn polynomial<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     let mut value = coefficients[0];
@@ -70,7 +73,7 @@ fn polynomial<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -
 
 impl sealed::Functions for f32 {
     /// `e^x = 2^n e^r` with `n = round(x / ln 2)`, `|r| <= ln 2 / 2`, Taylor to degree 7 (remainder under 6e-9).
-    /// `2^n` is applied in two halves, so that results below the smallest normal number are right too.
+    /// `2^n` is applied in two halves, so that subnormal results are correct too.
     #[inline(always)]
     fn exp_below_80<const FMA: bool>(self) -> Self {
         const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer and leaves that in the low bits
@@ -105,8 +108,9 @@ impl sealed::Functions for f32 {
         if near.widen() > value { near.next_down() } else { near }
     }
 
-    /// With `h = acos(self) / (2 by)`: the value is `1 - 2 sin(h)^2`, its slope `2 sin(h) cos(h) / (by sin(theta))`, or
-    /// `1 / by^2` where `theta` is 0. `h` is at most pi / 2, where the series to `h^13` and `h^12` leave under 1e-8.
+    /// With `h = acos(self) / (2 by)`, the value is `1 - 2 sin(h)^2` and its derivative `2 sin(h) cos(h) / (by
+    /// sin(theta))`, or `1 / by^2` at `theta = 0`. `h` is at most pi / 2, where the remainders of the series to `h^13`
+    /// and `h^12` are under 1e-8.
     #[inline(always)]
     fn cosine_of_divided_angle<const FMA: bool>(self, by: Self) -> (Self, Self) {
         const LEAST: f32 = f32::LEAST_SINE as f32;
@@ -128,8 +132,9 @@ impl sealed::Functions for f32 {
     }
 }
 
-/// `acos(cos)` of a cosine of this size, by `asin(w) = w + w^3 P(w^2)` for `w` up to a half (`P` of degree 5, remainder
-/// under 2e-9): `acos(a) = 2 asin(sqrt((1 - a) / 2))` above a half, `pi / 2 - asin(a)` below.
+/// Computes `acos(cos)`, given the absolute value `size` of `cos`. It uses `asin(w) = w + w^3 P(w^2)` for `w` up to a
+/// half (`P` of degree 5, remainder under 2e-9): `acos(a) = 2 asin(sqrt((1 - a) / 2))` above a half, `pi / 2 - asin(a)`
+/// below.
 #[inline(always)]
 fn angle<const FMA: bool>(cos: f32, size: f32) -> f32 {
     use std::f32::consts::{FRAC_PI_2, PI};
@@ -145,8 +150,8 @@ fn angle<const FMA: bool>(cos: f32, size: f32) -> f32 {
     if cos < 0.0 { PI - of_size } else { of_size }
 }
 
-/// `sin(phi) / sin(theta)` for `phi = times theta + plus`. Where both vanish, at an end of the range of theta, the
-/// quotient of their derivatives; where only the divisor does, it is floored.
+/// Computes `sin(phi) / sin(theta)` for `phi = times theta + plus`. If both vanish, at an end of the range of theta,
+/// the result is the quotient of their derivatives. If only the divisor vanishes, it is replaced by `least_sine`.
 pub(crate) fn sine_ratio(phi: f64, theta: f64, cos: f64, times: f64, least_sine: f64) -> f64 {
     const VANISHING: f64 = 1e-12;
     let sine = ((1.0 - cos) * (1.0 + cos)).sqrt();
@@ -158,7 +163,7 @@ pub(crate) fn sine_ratio(phi: f64, theta: f64, cos: f64, times: f64, least_sine:
     phi.sin() / sine.max(least_sine)
 }
 
-/// `cos(acos(cos) / by)` and its slope.
+/// Computes `cos(acos(cos) / by)` and its derivative.
 fn divided(cos: f64, by: f64, least_sine: f64) -> (f64, f64) {
     let cos = cos.clamp(-1.0, 1.0);
     let theta = cos.acos();
@@ -191,14 +196,14 @@ mod tests {
     use super::Real;
     use super::sealed::Functions;
 
-    /// Units in the last place that `exp` may be off; one rounding is at most one of them. The argument `r` rounds once
-    /// at a size of 0.35 (0.4 with the constant's own error); Horner's rule rounds 1 in its last step and 0.35 times as
-    /// much in each before (0.55 together), as often again where the product is not fused; the remainder is 0.15.
+    /// The error bound of `exp` in units in the last place; one rounding is at most one unit. The argument `r` rounds
+    /// once at a size of 0.35 (0.4 with the error of the constant). Horner's rule rounds 1 in its last step and 0.55 in
+    /// all steps before, and 0.55 more if the product is not fused. The remainder is 0.15.
     const EXP_FUSED: f64 = 0.4 + 1.0 + 0.55 + 0.15;
     const EXP_PLAIN: f64 = EXP_FUSED + 0.55;
 
-    /// The same of `ln(1 + e)`: the sum, the quotient and the product round once each, the series once in its last step
-    /// and 0.2 before.
+    /// The error bound of `ln(1 + e)`: sum, quotient and product round once each, the series once in its last step and
+    /// 0.2 before.
     const LN: f64 = 1.0 + 1.0 + 1.0 + 1.0 + 0.2;
 
     fn ulps(got: f32, want: f64) -> f64 {
@@ -206,7 +211,7 @@ mod tests {
         (f64::from(got) - want).abs() / (exponent - 23.0).exp2()
     }
 
-    /// Every 499th number from `first` to `last`, by bits: as dense near 0 as far from it.
+    /// Returns every 499th number from `first` to `last` in the order of their bits, so that each exponent has as many.
     fn samples(first: f32, last: f32) -> impl Iterator<Item = f32> {
         (first.to_bits()..=last.to_bits()).step_by(499).map(f32::from_bits)
     }
@@ -238,11 +243,11 @@ mod tests {
         assert_eq!(0.0_f32.ln_1p_of_unit::<true>(), 0.0);
     }
 
-    /// Units of rounding (half units in the last place of 1) that the value of a divided angle may be off. The angle
-    /// has the roundings of root, series, doubling and difference (4), `h` two more; so `2 sin(h)^2` is off by
-    /// `6 * 2h sin(2h)`, at most 11, by 8 of the sine itself, and 2 of the last steps.
+    /// The error bound of the value of a divided angle, in units of rounding (half units in the last place of 1). The
+    /// angle has the roundings of root, series, doubling and difference (4), `h` has two more. So `2 sin(h)^2` is off
+    /// by `6 * 2h sin(2h)`, at most 11, by 8 of the sine itself, and by 2 of the last steps.
     const DIVIDED: f64 = 11.0 + 8.0 + 2.0;
-    /// Its slope: as much relative to itself, and in units of `1 / (by sin(theta))` where that is no ratio of angles.
+    /// The error bound of its derivative, relative to the derivative, plus `1 / (by sin(theta))` for angles near pi.
     const DIVIDED_SLOPE: f64 = 25.0;
 
     #[test]

@@ -1,34 +1,34 @@
-//! The one source of randomness: Philox4x32-10, a counter-based generator.
+//! The random number generator of all crates: Philox4x32-10, a counter-based generator.
 //!
-//! A counter-based generator is a function, not a state: word `k` of a stream is a bijective scramble of
-//! `(k, step, purpose)` under the key `seed`. So streams of different purposes or steps never overlap, and the draws of
-//! one sample do not depend on how many threads drew the others.
+//! A counter-based generator is a pure function: word `k` of a stream is a bijective function of `(k, step, purpose)`
+//! under the key `seed`. So streams of different purposes or steps never overlap, and the draws of one sample do not
+//! depend on the number of threads that drew the others.
 //!
 //! Method: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Ten rounds pass
-//! the BigCrush battery; the tests below hold its published answers.
+//! the BigCrush battery. The tests below check the published answers.
 //!
-//! Whole numbers and uniform values are the same bits on every machine.
+//! Integers and uniform values are bitwise identical on every machine.
 
-/// What a stream of draws is for. Two purposes never share a draw.
+/// The purpose of a stream of draws. Two purposes never share a draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Initial weights; the step is the number of the parameter.
+    /// Initial weights; the step is the index of the parameter.
     Weights = 1,
     /// The order of the samples; the step is the epoch.
     Order = 2,
-    /// Random changes to training images; the step is the number of the sample drawn since the start.
+    /// Augmentation of training images; the step is the index of the sample drawn since the start.
     Augmentation = 3,
-    /// Margins that are drawn for each row; the step is that of training.
+    /// Margins drawn for each row; the step is the training step.
     Margins = 4,
-    /// The classes that take part in a step beside those of its batch; the step is that of training.
+    /// The sampled classes of a step, in addition to those of its batch; the step is the training step.
     Classes = 5,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
-/// Ten Philox rounds over one 128-bit counter.
+/// Applies ten Philox rounds to one 128-bit counter.
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let a = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
@@ -39,7 +39,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// A stream of random draws, fixed by `(seed, purpose, step)`.
+/// A stream of random draws, determined by `(seed, purpose, step)`.
 ///
 /// A stream holds 2^34 words of 32 bits and then repeats.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// The stream of `(seed, purpose, step)`, at its start.
+    /// Returns the stream of `(seed, purpose, step)`, at its start.
     pub fn new(seed: u64, purpose: Purpose, step: u64) -> Self {
         Self {
             key: [seed as u32, (seed >> 32) as u32],
@@ -61,7 +61,7 @@ impl Generator {
         }
     }
 
-    /// The next 32 random bits.
+    /// Returns the next 32 random bits.
     pub fn bits(&mut self) -> u32 {
         if self.used == 4 {
             self.words = philox(self.counter, self.key);
@@ -72,25 +72,26 @@ impl Generator {
         self.words[self.used - 1]
     }
 
-    /// A uniform value in `[0, 1)`, a multiple of 2^-53.
+    /// Returns a uniform value in `[0, 1)`, a multiple of 2^-53.
     pub fn uniform(&mut self) -> f64 {
         let (high, low) = (u64::from(self.bits() >> 5), u64::from(self.bits() >> 6));
         ((high << 26) | low) as f64 / (1u64 << 53) as f64
     }
 
-    /// A uniform value in `[low, high)`.
+    /// Returns a uniform value in `[low, high)`.
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.uniform()
     }
 
-    /// A normal value of mean 0 and deviation 1, of two uniform ones `a` and `b`: `sqrt(-2 ln(1 - a)) cos(2 pi b)` (Box
-    /// and Muller 1958). Its last bits are those of the machine's logarithm and cosine.
+    /// Returns a normal value of mean 0 and standard deviation 1, from two uniform values `a` and `b`:
+    /// `sqrt(-2 ln(1 - a)) cos(2 pi b)` (Box and Muller 1958). Its last bits depend on the logarithm and cosine of the
+    /// platform.
     pub fn normal(&mut self) -> f64 {
         let (a, b) = (self.uniform(), self.uniform());
         (-2.0 * (-a).ln_1p()).sqrt() * (2.0 * std::f64::consts::PI * b).cos()
     }
 
-    /// A whole number below `bound`, every one equally likely (Lemire's method, with rejection).
+    /// Returns an integer below `bound`, every one equally likely (Lemire's method, with rejection).
     ///
     /// A `bound` of 0 gives 0.
     pub fn below(&mut self, bound: u32) -> u32 {
@@ -104,14 +105,14 @@ impl Generator {
         (product >> 32) as u32
     }
 
-    /// Shuffles in place, every order equally likely (Fisher-Yates); up to 2^32 - 1 items.
+    /// Shuffles in place, every order equally likely (Fisher-Yates). It takes up to 2^32 - 1 items.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u32 + 1) as usize);
         }
     }
 
-    /// The whole numbers below `length` in random order.
+    /// Returns the integers below `length` in random order.
     pub fn permutation(&mut self, length: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..length).collect();
         self.shuffle(&mut order);

@@ -1,27 +1,27 @@
-//! From the losses of the rows to the loss of the batch: the same for every member of the family.
+//! The reduction of row losses to the loss of the batch, shared by all losses.
 //!
 //! A row's weight is its class weight times its sample weight; an ignored row has weight 0. The mean divides by the sum
-//! of the weights, so that it is the average loss of what was kept.
+//! of the weights, so that it is the average loss of the valid rows.
 
 use serde::{Deserialize, Serialize};
 
-/// How the losses of the rows become one number.
+/// The reduction of the row losses to one value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reduction {
-    /// Not at all: the weighted loss of each row. The gradient is that of their sum.
+    /// No reduction: the weighted loss of each row. The gradient is that of their sum.
     None,
-    /// Their weighted sum.
+    /// The weighted sum.
     Sum,
-    /// Their weighted mean; 0, with zero gradients, where nothing was kept.
+    /// The weighted mean; 0, with zero gradients, if no row is valid.
     #[default]
     Mean,
-    /// Their weighted mean; NaN where nothing was kept, as in PyTorch.
+    /// The weighted mean; NaN if no row is valid, as in PyTorch.
     MeanOrNan,
 }
 
 impl Reduction {
-    /// What every weighted row loss is multiplied by.
+    /// Returns the factor of every weighted row loss; `weight` is the sum of the rows' weights.
     pub(crate) fn factor(self, weight: f64) -> f64 {
         match self {
             Reduction::None | Reduction::Sum => 1.0,

@@ -1,4 +1,4 @@
-//! Smooth functions, the hard ones that they stand for, and their derivatives.
+//! Smooth functions, the hard functions that they approximate, and their derivatives.
 //!
 //! | hard | smooth | bounds | derivative |
 //! |---|---|---|---|
@@ -6,23 +6,24 @@
 //! | maximum | `T ln sum e^(z / T)` | `max <= . <= max + T ln n` | softmax of `z / T` |
 //! | `max(x, 0)` | softplus `ln(1 + e^x)` | `relu <= . <= relu + ln 2` | logistic function |
 //!
-//! Everything is computed in f64 and rounded once. The largest score is subtracted first, and the logarithm is taken of
-//! 1 plus the sum over all but the largest, so that nothing is lost where one score stands out or all are large.
+//! Everything is computed in f64 and rounded once. The largest score is subtracted first, and the logarithm is `ln_1p`
+//! of the sum over all others. So results are precise even if one score is much larger than the others or all are
+//! large.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::number::Real;
 
-/// `max(x, 0)`.
+/// Computes `max(x, 0)`.
 pub fn relu(x: f64) -> f64 {
     if x > 0.0 { x } else { 0.0 }
 }
 
-/// The slope of [`relu`]: 1 above 0, else 0 (at 0 too).
+/// Returns the derivative of [`relu`]: 1 above 0, else 0, also at 0.
 pub fn relu_slope(x: f64) -> f64 {
     if x > 0.0 { 1.0 } else { 0.0 }
 }
 
-/// `ln(1 + e^x)`, without overflow and exact where it is tiny.
+/// Computes `ln(1 + e^x)`, without overflow and with full relative precision for tiny results.
 ///
 /// ```
 /// assert_eq!(softmargin::smooth::softplus(-1000.0), 0.0);
@@ -33,13 +34,13 @@ pub fn softplus(x: f64) -> f64 {
     relu(x) + (-x.abs()).exp().ln_1p()
 }
 
-/// The logistic function `1 / (1 + e^-x)`, the slope of [`softplus`].
+/// Computes the logistic function `1 / (1 + e^-x)`, the derivative of [`softplus`].
 pub fn sigmoid(x: f64) -> f64 {
     let e = (-x.abs()).exp();
     if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }
 
-/// The index of the largest score, the lowest on ties; `None` for no scores or a NaN among them.
+/// Returns the index of the largest score, the lowest on ties; `None` if there is no score or one is NaN.
 pub fn arg_max<F: Real>(scores: &[F]) -> Option<usize> {
     let mut best: Option<usize> = None;
     for (index, score) in scores.iter().enumerate() {
@@ -53,7 +54,7 @@ pub fn arg_max<F: Real>(scores: &[F]) -> Option<usize> {
     best
 }
 
-/// The largest score, which log-sum-exp smooths; minus infinity for no scores.
+/// Returns the largest score, which [`log_sum_exp`] approximates; minus infinity for no scores.
 ///
 /// # Errors
 /// On NaN.
@@ -62,7 +63,7 @@ pub fn maximum<F: Real>(scores: &[F]) -> Result<F> {
     Ok(scores.iter().copied().fold(F::neg_infinity(), F::max))
 }
 
-/// The one-hot vector of the largest score (the lowest index on ties), which softmax smooths.
+/// Returns the one-hot vector of the largest score (the lowest index on ties), which [`softmax`] approximates.
 ///
 /// # Errors
 /// On NaN.
@@ -75,7 +76,8 @@ pub fn one_hot<F: Real>(scores: &[F]) -> Result<Vec<F>> {
     Ok(hot)
 }
 
-/// `T ln sum e^(z / T)`: the smooth maximum. `temperature` is 1 unless wanted otherwise; towards 0 it gives the maximum.
+/// Computes `T ln sum e^(z / T)`: the smooth maximum. With `temperature` T = 1 it is the usual log-sum-exp; as T goes
+/// to 0 it approaches the maximum.
 ///
 /// # Errors
 /// On NaN, or a temperature that is not a finite number above 0.
@@ -90,11 +92,11 @@ pub fn log_sum_exp<F: Real>(scores: &[F], temperature: f64) -> Result<F> {
     Ok(F::round_from(parts.max + temperature * parts.log))
 }
 
-/// `e^(z_j / T) / sum e^(z / T)`: also the derivative of [`log_sum_exp`].
+/// Computes `e^(z_j / T) / sum e^(z / T)`, which is also the gradient of [`log_sum_exp`].
 ///
 /// # Errors
-/// As [`log_sum_exp`]; also on more than one infinite score, or where all are minus infinity: there is no such
-/// distribution.
+/// As [`log_sum_exp`]; also if more than one score is plus infinity or all are minus infinity, since the distribution
+/// is then undefined.
 ///
 /// ```
 /// let p = softmargin::smooth::softmax(&[1.0_f64, 2.0, 3.0, 4.0], 1.0)?;
@@ -107,7 +109,7 @@ pub fn softmax<F: Real>(scores: &[F], temperature: f64) -> Result<Vec<F>> {
     Ok(scores.iter().map(|&z| F::round_from(parts.probability(z))).collect())
 }
 
-/// `(z - max) / T - ln sum e^((z - max) / T)`, never `ln(softmax)`.
+/// Computes `(z - max) / T - ln sum e^((z - max) / T)`, which is more precise than `ln(softmax)`.
 ///
 /// # Errors
 /// As [`softmax`].
@@ -117,24 +119,26 @@ pub fn log_softmax<F: Real>(scores: &[F], temperature: f64) -> Result<Vec<F>> {
     Ok(scores.iter().map(|&z| F::round_from(parts.exponent(z) - parts.log)).collect())
 }
 
-/// The gradient by `z` of `sum g_j softmax(z / T)_j`: `p_j (g_j - sum_k g_k p_k) / T`.
+/// Computes the gradient of `sum g_j softmax(z / T)_j` with respect to `z`: `p_j (g_j - sum_k g_k p_k) / T`, with `g`
+/// the `direction`.
 ///
 /// # Errors
-/// As [`softmax`]; also when `direction` is not as long as the scores.
+/// As [`softmax`]; also if the length of `direction` is not that of the scores.
 pub fn softmax_gradient<F: Real>(scores: &[F], temperature: f64, direction: &[F]) -> Result<Vec<F>> {
     check_direction(scores, direction)?;
     let parts = Parts::of(scores, temperature)?;
     parts.check_distribution()?;
     let best = arg_max(scores).unwrap_or_default();
     let off = |index: usize| direction[index].widen() - direction[best].widen();
-    // sum p_k g_k - g_best, without the term of the largest: nothing cancels where that has nearly all.
+    // sum p_k g_k - g_best, without the term of the largest: nothing cancels if that has nearly all the probability.
     let rest = (0..scores.len()).filter(|&index| index != best);
     let mean: f64 = rest.map(|index| parts.probability(scores[index]) * off(index)).sum();
     let one = |index: usize| F::round_from(parts.probability(scores[index]) * (off(index) - mean) / temperature);
     Ok((0..scores.len()).map(one).collect())
 }
 
-/// The gradient by `z` of `sum g_j log_softmax(z / T)_j`: `(g_j - p_j sum_k g_k) / T`.
+/// Computes the gradient of `sum g_j log_softmax(z / T)_j` with respect to `z`: `(g_j - p_j sum_k g_k) / T`, with `g`
+/// the `direction`.
 ///
 /// # Errors
 /// As [`softmax_gradient`].
@@ -146,7 +150,7 @@ pub fn log_softmax_gradient<F: Real>(scores: &[F], temperature: f64, direction: 
     let sum: f64 = direction.iter().map(|g| g.widen()).sum();
     let one = |index: usize| {
         let slope = if Some(index) == best {
-            // g - p sum g with 1 - p in place of p: exact where p is nearly 1.
+            // g - p sum g in terms of 1 - p: precise if p is nearly 1.
             let others: f64 = (0..scores.len()).filter(|&k| k != index).map(|k| direction[k].widen()).sum();
             parts.others / (1.0 + parts.others) * sum - others
         } else {
@@ -157,7 +161,7 @@ pub fn log_softmax_gradient<F: Real>(scores: &[F], temperature: f64, direction: 
     Ok((0..scores.len()).map(one).collect())
 }
 
-/// The largest score and what the others add to it.
+/// The parts of a log-sum-exp: the largest score and the sum over the others.
 struct Parts {
     max: f64,
     temperature: f64,
@@ -209,7 +213,7 @@ impl Parts {
         } else {
             return Ok(());
         };
-        let expected = "scores with one softmax: a finite largest score, or a single infinite one";
+        let expected = "scores with a softmax: a finite largest score, or a single infinite one";
         Err(Error::new(ErrorKind::Number, "scores", expected, found, "mask classes with minus infinity, but not all"))
     }
 }
@@ -228,7 +232,7 @@ fn check_direction<F: Real>(scores: &[F], direction: &[F]) -> Result<()> {
     if scores.len() == direction.len() {
         return Ok(());
     }
-    let expected = format!("{} numbers, one a score", scores.len());
-    let advice = "give the gradient by each output";
+    let expected = format!("{} numbers, one per score", scores.len());
+    let advice = "give the gradient with respect to each output";
     Err(Error::new(ErrorKind::Shape, "direction", expected, direction.len().to_string(), advice))
 }

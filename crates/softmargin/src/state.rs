@@ -1,26 +1,26 @@
-//! What changes from step to step: read by the loss, changed only by [`Loss::update`](crate::Loss::update) and
-//! [`LossState::advance`], saved with the model.
+//! The state of a loss: the values that change between training steps, saved with the model.
 //!
-//! A step of training is: `update` takes the batch into the averages, the loss is computed, `advance` counts the step.
-//! Evaluation reads the state as it is. So value and gradient are functions of the state and the batch.
+//! Only [`Loss::update`](crate::Loss::update) and [`LossState::advance`] change it. In a training step, `update` adds
+//! the batch to the moving averages, the loss is computed, and `advance` counts the step. Evaluation only reads the
+//! state. So value and gradient are functions of the state and the batch.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// The state of a loss that has one; see [`Loss::initial_state`](crate::Loss::initial_state).
+/// The state of a loss; created by [`Loss::initial_state`](crate::Loss::initial_state).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LossState {
-    /// Training steps finished.
+    /// The number of finished training steps.
     pub step: u64,
-    /// Which margins are drawn: the seed of training.
+    /// The seed of training, which decides the drawn margins.
     pub seed: u64,
-    /// The average cosine of the targets, for [`Negatives::Curricular`](crate::Negatives::Curricular).
+    /// The moving average of the targets' cosines, for [`Negatives::Curricular`](crate::Negatives::Curricular).
     pub target_mean: f64,
-    /// The average norm of the embeddings, for [`NormMargin::Standardized`](crate::NormMargin::Standardized).
+    /// The moving average of the embedding norms, for [`NormMargin::Standardized`](crate::NormMargin::Standardized).
     pub norm_mean: f64,
-    /// The average standard deviation of those norms.
+    /// The moving average of the standard deviation of those norms.
     pub norm_std: f64,
 }
 
@@ -31,21 +31,21 @@ impl Default for LossState {
 }
 
 impl LossState {
-    /// The same state with another seed.
+    /// Returns the same state with another seed.
     #[must_use]
     pub fn with_seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 
-    /// Counts a step that is finished.
+    /// Counts a finished training step.
     pub fn advance(&mut self) {
         self.step = self.step.saturating_add(1);
     }
 
-    /// Refuses numbers that no training makes, as a file may have them.
+    /// Checks that the averages are values that training can produce, for a state that was read from a file.
     ///
     /// # Errors
-    /// On an average that is not finite, and a norm or deviation below 0; the message names it.
+    /// If an average is not finite, or a norm or standard deviation is below 0. The message names the field.
     pub fn check(&self) -> Result<()> {
         let numbers = [
             ("state.target-mean", self.target_mean, f64::NEG_INFINITY, "a finite number"),
@@ -54,7 +54,7 @@ impl LossState {
         ];
         let bad = numbers.into_iter().find(|(_, number, least, _)| !(number.is_finite() && number >= least));
         let Some((name, number, _, expected)) = bad else { return Ok(()) };
-        let advice = "take a state that Loss::initial_state and Loss::update have made";
+        let advice = "use a state that Loss::initial_state and Loss::update have made";
         Err(Error::new(ErrorKind::Number, name, expected, number.to_string(), advice))
     }
 }

@@ -2,14 +2,14 @@
 
 use super::matched_dataset::{MatchedDataset, NewClasses, Part};
 use super::saved_model::predictor;
-use softmargin_data::{DataSource, LabeledSamples};
 use crate::device::DeviceChoice;
-use softmargin_data::error::Error;
 use crate::export::{EmbeddedPart, EmbeddingFormat};
 use crate::input_files::{InputFile, InputFiles, UnreadableFile};
 use crate::predictor::{Predictor, Progress};
 use crate::run::{Run, atomic_write};
 use serde::Serialize;
+use softmargin_data::error::Error;
+use softmargin_data::{DataSource, LabeledSamples};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 

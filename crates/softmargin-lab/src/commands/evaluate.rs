@@ -3,12 +3,12 @@
 use super::matched_dataset::{MatchedDataset, NewClasses, Part};
 use super::report_records::evaluation_record;
 use super::saved_model::predictor;
-use softmargin_data::DataSource;
 use crate::device::DeviceChoice;
-use softmargin_data::error::Error;
 use crate::predictor::{Evaluation, Progress};
 use crate::run::Run;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
+use softmargin_data::DataSource;
+use softmargin_data::error::Error;
 use softmargin_metrics::{ClassCounts, Classification};
 use softmargin_report::{EvaluationPage, Fact, evaluation_page};
 use std::path::{Path, PathBuf};

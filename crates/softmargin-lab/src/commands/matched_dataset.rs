@@ -1,10 +1,10 @@
 //! A data set matched to a run: prepared as the training data were, with the class indices of the run.
 
 use crate::config::{Config, DataConfig};
-use softmargin_data::{DataSource, Dataset, Input, LabeledSamples, LoadOptions, Sizing};
-use softmargin_data::error::Error;
 use crate::run::Run;
 use serde::Serialize;
+use softmargin_data::error::Error;
+use softmargin_data::{DataSource, Dataset, Input, LabeledSamples, LoadOptions, Sizing};
 use std::collections::HashMap;
 
 /// A part of a data set.

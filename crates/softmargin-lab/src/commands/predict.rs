@@ -2,11 +2,11 @@
 
 use super::saved_model::predictor;
 use crate::device::DeviceChoice;
-use softmargin_data::error::Error;
 use crate::input_files::{InputFile, InputFiles, SampleOrigin, UnreadableFile};
 use crate::predictor::Progress;
 use crate::run::Run;
 use serde::Serialize;
+use softmargin_data::error::Error;
 use std::path::Path;
 
 /// What to predict.

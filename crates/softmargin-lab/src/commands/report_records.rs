@@ -1,8 +1,8 @@
 //! Results as the plain records of the report.
 
-use softmargin_data::Dataset;
 use crate::predictor::Evaluation;
 use crate::run::{EpochRecord, Stopped};
+use softmargin_data::Dataset;
 use softmargin_report::{ClassRecord, ConfusionRecord, Ending, EpochPoint, EvaluationRecord, Fact};
 
 /// An evaluation and the names of its classes (C).

@@ -1,11 +1,11 @@
 //! The model of a run directory, ready for inference.
 
 use crate::config::Config;
-use softmargin_data::error::Error;
 use crate::network::Model;
 use crate::predictor::Predictor;
 use crate::run::Checkpoint;
 use burn::tensor::Device;
+use softmargin_data::error::Error;
 
 /// The model of a run on a device: its configuration, the content of `model.safetensors` and the checkpoint.
 ///

@@ -3,13 +3,13 @@
 use super::report_records::{data_facts, ending, epoch_point, evaluation_record};
 use super::saved_model::predictor;
 use crate::config::{Config, ConfigRequest};
-use softmargin_data::Dataset;
-use softmargin_data::error::Error;
 use crate::observer::{Observer, Outline};
 use crate::predictor::Evaluation;
 use crate::run::{Checkpoint, Destination, Run, Stopped, TestRecord, lines};
 use crate::training::{EpochEnd, FittedModel, Trainer, TrainingState};
 use serde::Serialize;
+use softmargin_data::Dataset;
+use softmargin_data::error::Error;
 use softmargin_metrics::ClassCounts;
 use softmargin_report::{RunPage, TrainingRecord, run_page};
 use std::path::{Path, PathBuf};

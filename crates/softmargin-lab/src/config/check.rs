@@ -8,8 +8,8 @@ use super::network_plan::{Convolution, ConvolutionalPlan, EncoderPlan};
 use super::recipe::{OptimizerConfig, Recipe};
 use super::resolved::Config;
 use softmargin_data::augmentation::Augmentation;
-use softmargin_data::{Input, Normalization};
 use softmargin_data::error::Error;
+use softmargin_data::{Input, Normalization};
 use std::fmt;
 
 /// A key whose value is out of range.

@@ -1,8 +1,8 @@
 //! How a network is trained, as plain data: epochs, batches, learning rate, optimizer, augmentation.
 
-use softmargin_data::augmentation::Augmentation;
 use crate::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
+use softmargin_data::augmentation::Augmentation;
 
 /// How a network is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

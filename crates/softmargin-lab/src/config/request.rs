@@ -5,12 +5,12 @@ use super::network_plan::Convolution;
 use super::recipe::Schedule;
 use super::resolved::DEFAULT_LOSS;
 use super::tables::{merge, overlay, table};
-use softmargin_data::{DataSource, HoldOut, LoadOptions, Sizing};
 use crate::device::DeviceChoice;
-use softmargin_data::error::Error;
 use serde::{Deserialize, Serialize};
 use softmargin::presets::Preset;
 use softmargin::{Loss, LossSpec, presets};
+use softmargin_data::error::Error;
+use softmargin_data::{DataSource, HoldOut, LoadOptions, Sizing};
 use toml::{Table, Value};
 
 /// A configuration in which anything may be left open: what is `None` follows from the data.

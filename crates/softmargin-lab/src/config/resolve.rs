@@ -7,8 +7,8 @@ use super::request::{ConfigRequest, NetworkRequest, TrainingRequest};
 use super::resolved::{Config, DataConfig, FORMAT, NamedLoss};
 use super::tables::{overlay, table};
 use softmargin_data::augmentation::Augmentation;
-use softmargin_data::{DataSource, Dataset, HoldOut, Input, Normalization, SIDES};
 use softmargin_data::error::Error;
+use softmargin_data::{DataSource, Dataset, HoldOut, Input, Normalization, SIDES};
 use std::fmt;
 use toml::{Table, Value};
 
@@ -209,8 +209,8 @@ fn other_data(key: &str, own: impl fmt::Display, asked: impl fmt::Display) -> Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use softmargin_data::LoadOptions;
     use softmargin::presets;
+    use softmargin_data::LoadOptions;
 
     fn recipe(samples: usize, layer_values: usize) -> Recipe {
         TrainingRequest::default().resolve(samples, layer_values, true).unwrap()

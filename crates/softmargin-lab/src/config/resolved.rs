@@ -2,9 +2,9 @@
 
 use super::network_plan::EncoderPlan;
 use super::recipe::Recipe;
-use softmargin_data::{DataSource, HoldOut, Input, Normalization};
 use serde::{Deserialize, Serialize};
 use softmargin::LossSpec;
+use softmargin_data::{DataSource, HoldOut, Input, Normalization};
 
 /// The version of the layout of a run directory.
 pub const FORMAT: u32 = 3;

@@ -1,9 +1,9 @@
 //! Tables of TOML: merging, and replacing fields of a value.
 
 use super::keys::rejected;
-use softmargin_data::error::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use softmargin_data::error::Error;
 use toml::{Table, Value};
 
 /// The keys that decide which other keys their table may have.

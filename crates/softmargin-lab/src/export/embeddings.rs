@@ -1,10 +1,10 @@
 //! Embeddings as files for other programs: NumPy, safetensors, or a folder that `--data` takes.
 
-use softmargin_data::error::Error;
-use softmargin_data::npy_writer;
 use crate::run::atomic_write;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Serialize;
+use softmargin_data::error::Error;
+use softmargin_data::npy_writer;
 use std::path::{Path, PathBuf};
 
 const EMBEDDINGS: &str = "embeddings.npy";

@@ -1,8 +1,8 @@
 //! Initial weights, from the counter-based generator: identical on every machine.
 
-use softmargin::random::{Generator, Purpose};
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
+use softmargin::random::{Generator, Purpose};
 
 /// A weight drawn uniformly from +-sqrt(6 / inputs) (He et al. 2015: preserves the variance through a ReLU).
 ///

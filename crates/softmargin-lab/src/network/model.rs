@@ -3,13 +3,13 @@
 use super::encoder::Encoder;
 use super::initial_weight::initial_weight;
 use crate::config::Config;
-use softmargin_data::error::Error;
 use crate::run::{MODEL, STATE, damaged};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
 use softmargin::LossState;
 use softmargin_burn::{MarginHead, MarginHeadConfig};
+use softmargin_data::error::Error;
 use std::path::Path;
 
 /// The stream of random numbers for the prototypes; no layer of an encoder has this number.

@@ -3,9 +3,9 @@
 use super::layout::{damaged, missing};
 use super::records::Stopped;
 use crate::config::current_name;
-use softmargin_data::error::Error;
 use serde::{Deserialize, Serialize};
 use softmargin::LossState;
+use softmargin_data::error::Error;
 use std::fs;
 use std::path::Path;
 

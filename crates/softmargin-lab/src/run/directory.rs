@@ -3,8 +3,8 @@
 use super::checkpoint::Checkpoint;
 use super::layout::{CLASSES, CONFIG, MODEL, STATE, damaged, missing};
 use crate::config::{Config, FORMAT, Fault, old_name};
-use softmargin_data::error::Error;
 use serde::de::DeserializeOwned;
+use softmargin_data::error::Error;
 use std::fs;
 use std::path::Path;
 use toml::{Table, Value};

@@ -1,7 +1,7 @@
 //! The lines of `metrics.jsonl`.
 
-use softmargin_data::error::Error;
 use serde::{Deserialize, Serialize};
+use softmargin_data::error::Error;
 
 /// One epoch: a line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
 //! The samples of each step: in random order, augmented, normalized.
 
-use softmargin_data::augmentation::Augmentation;
 use crate::config::Config;
-use softmargin_data::LabeledSamples;
-use softmargin_data::error::Error;
-use softmargin::random::{Generator, Purpose};
 use rayon::prelude::*;
+use softmargin::random::{Generator, Purpose};
+use softmargin_data::LabeledSamples;
+use softmargin_data::augmentation::Augmentation;
+use softmargin_data::error::Error;
 use std::ops::Range;
 
 /// The samples of one step.

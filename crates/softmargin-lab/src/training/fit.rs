@@ -4,12 +4,12 @@ use super::batches::Batches;
 use super::learner::{EpochSums, Learner};
 use super::state::TrainingState;
 use crate::config::{Config, Recipe};
-use softmargin_data::{Dataset, LabeledSamples, ahead};
-use softmargin_data::error::Error;
 use crate::observer::{Observer, Step};
 use crate::run::{EpochRecord, Stopped};
 use burn::module::Module;
 use burn::tensor::Device;
+use softmargin_data::error::Error;
+use softmargin_data::{Dataset, LabeledSamples, ahead};
 use std::time::Instant;
 
 /// The result of training.

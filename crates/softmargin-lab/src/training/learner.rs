@@ -4,8 +4,6 @@ use super::batches::{Batch, Batches};
 use super::best::ValidationResult;
 use super::clipping::clip;
 use crate::config::Config;
-use softmargin_data::LabeledSamples;
-use softmargin_data::error::Error;
 use crate::network::{Model, input_tensor};
 use crate::predictor::Predictor;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -13,6 +11,8 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use softmargin::Reduction;
 use softmargin_burn::{MarginTop, RowInputs};
+use softmargin_data::LabeledSamples;
+use softmargin_data::error::Error;
 use std::time::Instant;
 
 /// The advice if values have become too large.

@@ -1,4 +1,4 @@
-//! How the target is set against the other classes.
+//! The comparison of the target with the other classes.
 //!
 //! With `u = s psi(z_y)` the target's modified score and `g` a [gate](Gate):
 //!
@@ -16,28 +16,28 @@ use super::scale::Scale;
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use serde::{Deserialize, Serialize};
 
-/// How the target's score is compared with the scores of the other classes.
+/// The comparison of the target's score with the scores of the other classes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Comparison {
-    /// With each of them, and the losses added.
+    /// The target against each of them; the losses are added.
     EachPair {
-        /// Bends each gap.
+        /// The gate of each gap.
         gate: Gate,
     },
-    /// With the largest of them, the lowest index on ties.
+    /// The target against the largest of them, the first one on ties.
     Hardest {
-        /// Bends the gap.
+        /// The gate of the gap.
         gate: Gate,
     },
-    /// With their smooth maximum.
+    /// The target against their smooth maximum.
     LogSumExp {
-        /// Bends the gap.
+        /// The gate of the gap.
         gate: SmoothGate,
     },
-    /// Every score with zero: the target above, the others below.
+    /// Every score against zero: the target above, the others below.
     AgainstZero {
-        /// Bends each score.
+        /// The gate of each score.
         gate: Gate,
     },
 }
@@ -51,10 +51,10 @@ pub enum SmoothGate {
     Relu,
     /// Softmax cross-entropy; the only form that takes soft targets.
     Softplus {
-        /// `eps` in `[0, 1)`: the target is `(1 - eps) e_y + eps / C`. The best gap is then finite.
+        /// `eps` in `[0, 1)`: the target distribution is `(1 - eps) e_y + eps / C`. The optimal gap is then finite.
         #[serde(default, rename = "label-smoothing")]
         label_smoothing: f64,
-        /// `lambda >= 0`: adds `lambda LSE_all^2`, over all the modified scores.
+        /// `lambda >= 0`: adds `lambda LSE_all^2`, with the log-sum-exp over all modified scores.
         #[serde(default, rename = "z-loss")]
         z_loss: f64,
     },
@@ -80,7 +80,7 @@ impl Comparison {
     /// Softmax cross-entropy: log-sum-exp under softplus, without options.
     pub const CROSS_ENTROPY: Self = Self::LogSumExp { gate: SmoothGate::SOFTPLUS };
 
-    /// The gate, whichever the comparison.
+    /// Returns the gate of the comparison.
     pub fn gate(self) -> Gate {
         match self {
             Self::EachPair { gate } | Self::Hardest { gate } | Self::AgainstZero { gate } => gate,
@@ -88,7 +88,7 @@ impl Comparison {
         }
     }
 
-    /// The options of softmax cross-entropy: label smoothing and z-loss. `None` for any other comparison.
+    /// Returns the options of softmax cross-entropy: label smoothing and z-loss. `None` for any other comparison.
     pub(crate) fn cross_entropy_options(self) -> Option<(f64, f64)> {
         match self {
             Self::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, z_loss } } => {
@@ -112,7 +112,7 @@ impl Comparison {
         let smooth = matches!(self, Self::LogSumExp { .. }) && gate != Gate::Identity;
         if scale.is_learned() && !smooth && gate != Gate::Softplus {
             let expected = "a fixed scale with this comparison and gate";
-            let found = "a learned one, which this loss would only drive to a bound";
+            let found = "a learned one, which this loss would drive to a bound";
             return Err(Error::new(ErrorKind::Spec, "scale", expected, found, "fix the scale, or choose softplus"));
         }
         Ok(())

@@ -1,34 +1,34 @@
-//! From embeddings and prototypes to scores, and back.
+//! The geometry: the scores of embeddings and prototypes, and the gradients with respect to both.
 //!
-//! | geometry | score of class `j` | norms that margins on the angle use |
+//! | geometry | score of class `j` | `r` of margins on the angle |
 //! |---|---|---|
 //! | inner product | `<x, w_j> + b_j` | `r = abs(x) abs(w_y)` |
 //! | unit weights | `<x, w_j / abs(w_j)>` | `r = abs(x)` |
 //! | cosine | `<x / abs(x), w_j / abs(w_j)>` | `r = 1` |
 //!
 //! Under the cosine `dL/dx = (I - x^ x^T) (sum_k dL/dcos_k w^_k) / abs(x)`, orthogonal to `x`; likewise for the
-//! prototypes. A vector of norm 0 has cosine 0 with everything, and gradient 0.
+//! prototypes. A vector of norm 0 has cosine 0 with every other vector, and gradient 0.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::number::Real;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, CowArray, Ix2};
 use serde::{Deserialize, Serialize};
 
-/// How far past 1 a cosine may lie and still be taken for one: what half precision makes of 1.
+/// The tolerance by which the size of a cosine may exceed 1: the rounding error of 1 in half precision.
 pub(crate) const COSINE_TOLERANCE: f64 = 1e-3;
 
-/// How a score is made from an embedding and a prototype.
+/// The computation of a score from an embedding and a prototype.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Geometry {
-    /// `<x, w_j>`, plus `b_j` where there is a bias; the loss divides it by the temperature.
+    /// `<x, w_j>`, plus `b_j` with a bias; the loss divides it by the temperature.
     InnerProduct {
-        /// Whether the head owns a bias (C).
+        /// True if the head has a bias (C).
         bias: bool,
-        /// `T > 0`: the scores are multiplied by `1 / T` before they are compared.
+        /// `T > 0`: the scores are multiplied by `1 / T` before the comparison.
         temperature: f64,
     },
-    /// `<x, w_j / |w_j|>`: the embedding keeps its norm.
+    /// `<x, w_j / |w_j|>`: only the prototypes are normalized.
     #[serde(deserialize_with = "super::no_options::no_options")]
     UnitWeights,
     /// `<x / |x|, w_j / |w_j|>`, from -1 to 1.
@@ -36,7 +36,7 @@ pub enum Geometry {
     Cosine,
 }
 
-/// The scores of a batch and the norms they were made with.
+/// The scores of a batch and the norms of their embeddings and prototypes.
 #[derive(Clone, Debug)]
 pub struct Scored<F> {
     /// Scores (N, C).
@@ -47,35 +47,35 @@ pub struct Scored<F> {
     pub weight_norms: Array1<F>,
 }
 
-/// Gradients with respect to scores and to the norms that they were made with.
+/// Gradients with respect to scores and norms.
 #[derive(Clone, Debug)]
 pub struct ScoreGradients<F> {
-    /// (N, C)
+    /// With respect to the scores (N, C).
     pub scores: Array2<F>,
-    /// (N), where the loss depends on the norms of the embeddings.
+    /// With respect to the norms of the embeddings (N), if the loss depends on them.
     pub embedding_norms: Option<Array1<F>>,
-    /// (C), where the loss depends on the norms of the prototypes.
+    /// With respect to the norms of the prototypes (C), if the loss depends on them.
     pub weight_norms: Option<Array1<F>>,
 }
 
-/// Gradients with respect to what the scores were made from.
+/// Gradients with respect to embeddings, prototypes and bias.
 #[derive(Clone, Debug)]
 pub struct OperandGradients<F> {
-    /// (N, D)
+    /// With respect to the embeddings (N, D).
     pub embeddings: Array2<F>,
-    /// (C, D)
+    /// With respect to the prototypes (C, D).
     pub weight: Array2<F>,
-    /// (C): the sum of the scores' gradients of each prototype.
+    /// With respect to the bias (C): the sum over the rows of the scores' gradients.
     pub bias: Array1<F>,
 }
 
 impl Geometry {
-    /// Whether scores lie in `[-1, 1]` by construction.
+    /// Returns true if the scores lie in `[-1, 1]` by construction.
     pub fn is_bounded(self) -> bool {
         self == Geometry::Cosine
     }
 
-    /// What the scores are divided by before they are compared; 1 but for inner products.
+    /// Returns the temperature, by which the scores are divided before the comparison; 1 except for inner products.
     pub fn temperature(self) -> f64 {
         match self {
             Geometry::InnerProduct { temperature, .. } => temperature,
@@ -83,7 +83,7 @@ impl Geometry {
         }
     }
 
-    /// Whether the head owns a bias.
+    /// Returns true if the head has a bias.
     pub fn has_bias(self) -> bool {
         matches!(self, Geometry::InnerProduct { bias: true, .. })
     }
@@ -96,11 +96,11 @@ impl Geometry {
         matches!(self, Geometry::UnitWeights | Geometry::Cosine)
     }
 
-    /// Scores (N, C) of embeddings (N, D) against prototypes (C, D).
+    /// Computes the scores (N, C) of embeddings (N, D) and prototypes (C, D), with a bias (C) if the geometry has one.
     ///
     /// # Errors
-    /// When the two widths differ, a bias is missing where the geometry has one or given where it has none, or its length
-    /// is not the number of classes.
+    /// If the embedding dimensions differ, the geometry has a bias and none is given, it has none and one is given, or
+    /// the length of the bias is not C.
     ///
     /// ```
     /// use ndarray::array;
@@ -148,10 +148,11 @@ impl Geometry {
         Ok(Scored { scores, embedding_norms, weight_norms })
     }
 
-    /// Carries gradients with respect to scores (N, C) and norms (N), (C) back to embeddings, prototypes and bias.
+    /// Computes the gradients with respect to embeddings (N, D), prototypes (C, D) and bias (C) from those with respect
+    /// to scores (N, C) and norms (N), (C).
     ///
     /// # Errors
-    /// When shapes disagree.
+    /// If shapes disagree.
     pub fn backward<F: Real>(
         self,
         embeddings: ArrayView2<'_, F>,
@@ -198,7 +199,9 @@ impl Geometry {
         match bias {
             None if self.has_bias() => Err(shape("bias", "one: this geometry has a bias", found)),
             Some(_) if !self.has_bias() => Err(shape("bias", "none: this geometry has no bias", found)),
-            Some(bias) if bias.len() != classes => Err(shape("bias", format!("length {classes}, one a class"), found)),
+            Some(bias) if bias.len() != classes => {
+                Err(shape("bias", format!("length {classes}, one per class"), found))
+            }
             _ => Ok(()),
         }
     }
@@ -232,8 +235,8 @@ fn check_gradients<F>(rows: usize, classes: usize, scored: &Scored<F>, gradients
     Ok(())
 }
 
-/// Rows whose norms are so large or small that products could overflow or vanish, brought near 1 by a power of two:
-/// exact, and without effect on a cosine.
+/// Scales rows whose products could overflow or vanish, by a power of two, to norms near 1. This is exact and has no
+/// effect on a cosine.
 fn tamed<'a, F: Real>(rows: ArrayView2<'a, F>, norms: &Array1<F>) -> CowArray<'a, F, Ix2> {
     const TAME: std::ops::RangeInclusive<f64> = 1e-9..=1e9;
     let wild = |norm: &F| norm.is_finite() && *norm > F::zero() && !TAME.contains(&norm.widen());
@@ -252,7 +255,8 @@ fn shape(subject: &str, expected: impl Into<String>, found: impl Into<String>) -
     Error::new(ErrorKind::Shape, subject, expected, found, "give arrays whose shapes agree")
 }
 
-/// Euclidean norms of the rows, summed in f64 after division by the largest entry: no square overflows or vanishes.
+/// Computes the Euclidean norms of the rows, in f64. The entries are divided by the largest one first, so that no
+/// square overflows or vanishes.
 pub(crate) fn norms<F: Real>(rows: ArrayView2<'_, F>) -> Array1<F> {
     rows.map_axis(Axis(1), |row| {
         let largest = row.iter().fold(0.0_f64, |most, v| most.max(v.widen().abs()));
@@ -263,14 +267,14 @@ pub(crate) fn norms<F: Real>(rows: ArrayView2<'_, F>) -> Array1<F> {
     })
 }
 
-/// Divides by norms; what a norm of 0 would divide becomes 0.
+/// Divides scores by norms. A norm of 0 gives 0.
 fn divide<F: Real>(scores: &mut Array2<F>, norms: ArrayView2<'_, F>) {
     ndarray::Zip::from(scores)
         .and_broadcast(norms)
         .for_each(|score, &norm| *score = if norm == F::zero() { F::zero() } else { *score / norm });
 }
 
-/// `1 / norm`, and 0 for a norm of 0 (or one whose inverse overflows), which is what gives such a vector cosine 0.
+/// Returns `1 / norm`, or 0 if that overflows, so that a vector of norm 0 has cosine 0.
 pub(crate) fn inverse<F: Real>(norms: &Array1<F>) -> Array1<F> {
     norms.mapv(|norm| {
         let inverse = norm.recip();
@@ -282,20 +286,20 @@ fn scale_rows<F: Real>(rows: &mut Array2<F>, factors: &Array1<F>) {
     *rows *= &factors.view().insert_axis(Axis(1));
 }
 
-/// `sum g z` along an axis: the part of a gradient that points along the vector itself.
+/// Computes `sum g z` along an axis: the radial part of a gradient, along the vector itself.
 fn radial<F: Real>(slopes: ArrayView2<'_, F>, scores: ArrayView2<'_, F>, axis: Axis) -> Array1<F> {
     let sums = ndarray::Zip::from(slopes.lanes(axis)).and(scores.lanes(axis));
     sums.map_collect(|g, z| F::round_from(g.iter().zip(z).map(|(g, z)| g.widen() * z.widen()).sum()))
 }
 
-/// `(d - along v^) / |v|`, row by row.
+/// Replaces `d` by `(d - along v^) / |v|`, row by row.
 fn project_rows<F: Real>(d: &mut Array2<F>, v: ArrayView2<'_, F>, inverse: &Array1<F>, along: &Array1<F>) {
     for (((mut d, v), &inverse), &along) in d.rows_mut().into_iter().zip(v.rows()).zip(inverse).zip(along) {
         ndarray::Zip::from(&mut d).and(&v).for_each(|d, &v| *d = (*d - along * (v * inverse)) * inverse);
     }
 }
 
-/// `d + amount v^`, row by row.
+/// Adds `amount v^` to `d`, row by row.
 pub(crate) fn add_along<F: Real>(d: &mut Array2<F>, v: ArrayView2<'_, F>, inverse: &Array1<F>, amount: &Array1<F>) {
     for (((mut d, v), &inverse), &amount) in d.rows_mut().into_iter().zip(v.rows()).zip(inverse).zip(amount) {
         d.scaled_add(amount * inverse, &v);

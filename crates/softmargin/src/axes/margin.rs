@@ -1,6 +1,6 @@
-//! Margins: what becomes of the target's score before it is compared, `psi(z_y)`.
+//! Margins: the modified score `psi(z_y)` of the target, which is compared with the negatives.
 //!
-//! With `r` the product of the norms that the geometry keeps (see `geometry.rs`) and `cos theta = z_y / r`:
+//! With `r` the product of the norms that the scores keep (see `geometry.rs`) and `cos theta = z_y / r`:
 //!
 //! | margin | `psi` | source |
 //! |---|---|---|
@@ -8,11 +8,11 @@
 //! | logit | `s psi = s z_y - m` | Weston and Watkins 1999 |
 //! | angle | `r (cos(times theta + plus) - minus)` | Deng et al. 2018, arXiv 1801.07698; Liu et al. 2017, arXiv 1704.08063 |
 //!
-//! The last holds up to `phi = times theta + plus = pi`; [`BeyondPi`] names what happens past it. With annealing by
-//! `lambda`, `psi <- (lambda z_y + psi) / (1 + lambda)`. The exact slope `times sin(phi) / sin(theta)` has a pole where
-//! `theta` is 0 or pi: `sin(theta)` is not taken below [`Real::LEAST_SINE`](crate::Real::LEAST_SINE). A standardized
-//! margin value may carry `phi` below 0, where it is held: `psi` is then flat.
-//! A margin at its neutral value returns `z_y` itself, bit for bit.
+//! The formula for the angle holds up to `phi = times theta + plus = pi`; [`BeyondPi`] defines `psi` past it. With
+//! annealing by `lambda`, `psi <- (lambda z_y + psi) / (1 + lambda)`. The exact derivative `times sin(phi) /
+//! sin(theta)` has a pole at `theta = 0` and at pi, so the divisor is at least
+//! [`Real::LEAST_SINE`](crate::Real::LEAST_SINE). A standardized margin value may make `phi` negative; it is then
+//! clamped to 0, and the derivative is 0. A margin with neutral values returns exactly `z_y`.
 
 use super::margin_value::{MarginValue, Place, Radians, Range, RowMargin};
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
@@ -20,14 +20,14 @@ use crate::number::sine_ratio;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// An angle multiplied by more than this has no use, and its many branches no precision.
+/// The largest factor of an angle. Larger ones have no use, and their many branches lose precision.
 const MOST_TIMES: f64 = 100.0;
 
-/// What is done to the target's score.
+/// The modification of the target's score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Margin {
-    /// Nothing.
+    /// No margin.
     #[serde(deserialize_with = "super::no_options::no_options")]
     None,
     /// `psi = z_y - m`, in units of the score (so `s m` on the scaled one).
@@ -40,75 +40,77 @@ pub enum Margin {
         /// `m >= 0`.
         value: MarginValue<f64>,
     },
-    /// On the angle between embedding and prototype.
+    /// A margin on the angle between embedding and prototype.
     Angle(AngularMargin),
 }
 
-/// `cos(times theta + plus) - minus`.
+/// A margin on the angle: `cos(times theta + plus) - minus`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AngularMargin {
-    /// Multiplies the angle; above 0 and up to 100, neutral at 1.
+    /// The factor of the angle, above 0 and up to 100; 1 is neutral.
     pub times: f64,
-    /// Added to the angle, in radians from 0 to pi; a standardized margin value may be below 0, where `phi` stops at 0.
+    /// The angle that is added, in radians from 0 to pi; 0 is neutral. A standardized margin value may be negative, and
+    /// `phi` is then at least 0.
     pub plus: MarginValue<Radians>,
-    /// Subtracted from the cosine, from 0 to 2.
+    /// The value that is subtracted from the cosine, from 0 to 2; 0 is neutral.
     pub minus: MarginValue<f64>,
-    /// What happens where the enlarged angle passes pi.
+    /// The continuation of the cosine past pi.
     pub beyond_pi: BeyondPi,
-    /// Which gradient the margin has.
+    /// The gradient of the margin.
     pub gradient: MarginGradient,
-    /// Whether the margin comes in step by step.
+    /// The schedule that introduces the margin gradually; `None` applies it in full from the first step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anneal: Option<Anneal>,
 }
 
-/// The value of `cos(phi)`, `phi = times theta + plus`, past `phi = pi`. With `t* = (pi - plus) / times`:
+/// The value that replaces `cos(phi)`, `phi = times theta + plus`, past `phi = pi`. With `t* = (pi - plus) / times`:
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BeyondPi {
-    /// `-1 + cos theta - cos t*`: continuous and falling; ours.
+    /// `-1 + cos theta - cos t*`: continuous and decreasing. The default of this crate.
     Continue,
-    /// `cos theta - plus sin(plus)`, as InsightFace does: jumps at `t*`. Only with `times = 1`.
+    /// `cos theta - plus sin(plus)`, as in InsightFace: jumps at `t*`. Only with `times = 1`.
     Extend,
-    /// `cos(phi)`: rises again past pi.
+    /// `cos(phi)`: increases again past pi.
     Plain,
-    /// `(-1)^k cos(phi) - 2k`, `k = floor(phi / pi)`: continuous and falling; SphereFace and L-softmax.
+    /// `(-1)^k cos(phi) - 2k`, `k = floor(phi / pi)`: continuous and decreasing. SphereFace and L-softmax.
     Piecewise,
-    /// `-1`: no gradient past pi; SphereFace-R v1.
+    /// `-1`: no gradient past pi. SphereFace-R v1.
     Clamp,
 }
 
-/// Which gradient a margin on the angle has.
+/// The gradient of a margin on the angle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MarginGradient {
     /// The derivative of the value.
     Exact,
-    /// 1, as if the margin were a constant, whatever decides its margin values: what InsightFace's code does.
+    /// 1: the margin is treated as a constant, as in the code of InsightFace. Margin values that depend on the norm
+    /// have no derivative.
     StraightThrough,
 }
 
-/// `lambda = max(min, initial (1 + rate step)^-power)` (arXiv 1704.08063); the steps are counted in
-/// [`LossState`](crate::LossState).
+/// The annealing schedule `lambda = max(min, initial (1 + rate step)^-power)` (arXiv 1704.08063).
+/// [`LossState`](crate::LossState) counts the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Anneal {
     /// `lambda` at step 0.
     pub initial: f64,
-    /// How fast it falls.
+    /// The rate per step.
     pub rate: f64,
     /// The exponent.
     pub power: f64,
-    /// Where it stops falling.
+    /// The smallest `lambda`.
     pub min: f64,
 }
 
 impl Anneal {
-    /// The schedule of the SphereFace paper's code.
+    /// The schedule of the code of the SphereFace paper.
     pub const SPHEREFACE: Self = Self { initial: 1000.0, rate: 2.5e-5, power: 35.0, min: 5.0 };
 
-    /// `lambda` at a step.
+    /// Returns `lambda` at a step.
     pub fn lambda(&self, step: u64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "no training counts 2^53 steps")]
         let steps = step as f64;
@@ -119,13 +121,13 @@ impl Anneal {
 /// A target's score under a margin.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ModifiedTarget {
-    /// `psi - z_y`, where a logit margin counts as `-m / s`; exactly 0 when nothing is modified.
+    /// `psi - z_y`, where a margin `m` on the logit counts as `-m / s`; exactly 0 for an unchanged score.
     pub(crate) shift: f64,
-    /// `d psi / d z_y`, the norms held fixed.
+    /// `d psi / d z_y`, with the norms held fixed.
     pub(crate) slope: f64,
     /// `d psi / d r`.
     pub(crate) norm_slope: f64,
-    /// `d psi / d |x|` through margin values that the norm decides.
+    /// `d psi / d |x|` through margin values that depend on the norm.
     pub(crate) value_slope: f64,
     /// `d (s psi) / d s - z_y`: the shift without a logit margin.
     pub(crate) scale_shift: f64,
@@ -140,7 +142,7 @@ impl ModifiedTarget {
     }
 }
 
-/// Everything of a row that a margin may look at.
+/// The properties of a row that a margin depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TargetContext {
     /// `z_y`
@@ -149,20 +151,21 @@ pub(crate) struct TargetContext {
     pub(crate) scale: f64,
     /// `r`
     pub(crate) norm: f64,
-    /// The row's margin values: of a margin on score or logit, or `plus`; and `minus`.
+    /// The margin value of a margin on score or logit, or `plus`.
     pub(crate) value: RowMargin,
+    /// `minus` of a margin on the angle.
     pub(crate) minus: RowMargin,
     pub(crate) step: u64,
     pub(crate) least_sine: f64,
 }
 
 impl Margin {
-    /// A score margin of one margin value.
+    /// Returns a score margin with one margin value for all rows.
     pub fn score(value: f64) -> Self {
         Self::Score { value: MarginValue::One(value) }
     }
 
-    /// A margin of one value on the scaled score.
+    /// Returns a margin of one value on the scaled score.
     ///
     /// ```
     /// use softmargin::{Margin, presets};
@@ -174,7 +177,8 @@ impl Margin {
         Self::Logit { value: MarginValue::One(value) }
     }
 
-    /// A margin of one angle, in radians, added to the target's: past pi the margin goes on, and its gradient is exact.
+    /// Returns a margin that adds one angle, in radians, to the target's angle. It uses [`BeyondPi::Continue`] and the
+    /// exact gradient.
     ///
     /// ```
     /// use softmargin::{Margin, presets};
@@ -184,12 +188,13 @@ impl Margin {
         Self::Angle(AngularMargin::added(MarginValue::One(Radians(radians))))
     }
 
-    /// Whether the norm of the embedding decides a margin value.
+    /// Returns true if a margin value depends on the norm of the embedding.
     pub fn is_from_norm(&self) -> bool {
         self.has(MarginValue::is_from_norm, MarginValue::is_from_norm)
     }
 
-    /// Whether the norms of embeddings (and, under inner products, of prototypes) are needed.
+    /// Returns true for a margin on the angle, which needs the norms of embeddings (and, under inner products, of
+    /// prototypes) unless the scores are cosines.
     pub(crate) fn is_angular(&self) -> bool {
         matches!(self, Self::Angle(_))
     }
@@ -213,7 +218,7 @@ impl Margin {
         self.has(MarginValue::lacks_class_counts, MarginValue::lacks_class_counts)
     }
 
-    /// The share of a new batch in the averages of the norms, where they are looked at.
+    /// Returns the momentum of the moving averages of the norms, if a margin value depends on them.
     pub(crate) fn norm_momentum(&self) -> Option<f64> {
         match self {
             Self::None => None,
@@ -245,7 +250,7 @@ impl Margin {
         places.into_iter().flatten()
     }
 
-    /// Whether any of its margin values is such.
+    /// Returns true if any of the margin values satisfies its predicate.
     fn has(&self, radians: impl Fn(&MarginValue<Radians>) -> bool, number: impl Fn(&MarginValue<f64>) -> bool) -> bool {
         match self {
             Self::None => false,
@@ -254,7 +259,7 @@ impl Margin {
         }
     }
 
-    /// Applies the margin to a finite score; the caller has checked the cosine's range.
+    /// Applies the margin to a finite score. The caller has checked that the score is a cosine times the norms.
     pub(crate) fn apply(&self, target: &TargetContext) -> ModifiedTarget {
         let RowMargin { value, slope } = target.value;
         match self {
@@ -269,7 +274,7 @@ impl Margin {
         }
     }
 
-    /// `psi(z_y)` as it is where nothing is done about angles past pi: what some negatives are compared with.
+    /// Returns `psi(z_y)` without a continuation past pi, which curricular negatives are compared with.
     pub(crate) fn plain_psi(&self, target: &TargetContext) -> f64 {
         let modified = match self {
             Self::Angle(angle) => angle.apply(target, BeyondPi::Plain),
@@ -278,7 +283,7 @@ impl Margin {
         target.score + modified.shift
     }
 
-    /// Where the margin value of a margin on score or logit, or `plus`, stands; and `minus`.
+    /// Returns the places of the margin values: the one of a margin on score or logit, or `plus`; and `minus`.
     pub(crate) fn places(&self, bounded: bool) -> [Place; 2] {
         let value = |range| Place { name: "margin.value", range, is_added_to_angle: false };
         let plus = Place { name: "margin.plus", range: Range::Angle, is_added_to_angle: true };
@@ -290,7 +295,7 @@ impl Margin {
         }
     }
 
-    /// Checks that one margin value that came with a batch lies where the same margin value in a spec would have to.
+    /// Checks a margin value of a batch against the range that a spec allows.
     pub(crate) fn check_sample_margin_value(&self, value: f64, bounded: bool) -> Result<()> {
         let [first, minus] = self.places(bounded);
         let place = match self {
@@ -315,7 +320,7 @@ impl Margin {
 }
 
 impl AngularMargin {
-    /// A margin value added to the target's angle: past pi the margin goes on, and its gradient is exact.
+    /// Returns a margin that adds a value to the target's angle. It uses [`BeyondPi::Continue`] and the exact gradient.
     pub fn added(plus: MarginValue<Radians>) -> Self {
         Self {
             times: 1.0,
@@ -329,50 +334,49 @@ impl AngularMargin {
 
     fn apply(&self, target: &TargetContext, beyond_pi: BeyondPi) -> ModifiedTarget {
         if target.norm == 0.0 {
-            // The cosine of a vanished vector is 0 by definition, whatever the vector does: no slope.
+            // The cosine of a vector of norm 0 is 0 by definition, so it has no derivative.
             return ModifiedTarget { slope: 0.0, ..ModifiedTarget::UNCHANGED };
         }
         let plus = target.value.value;
         let ratio = target.score / target.norm;
-        // Rounding may have carried it past 1; what is too much is taken off again where the angle is touched.
+        // Rounding may have carried it past 1, where no angle is defined.
         let cos = ratio.clamp(-1.0, 1.0);
-        // The part that does not touch the angle is exact on its own, so a neutral angle changes no bit.
-        let mut bent = if self.times == 1.0 && plus == 0.0 {
-            // The slope by `plus` is that of cos(theta + plus).
-            Bent { value: ratio, slope: 1.0, plus_slope: -((1.0 - cos) * (1.0 + cos)).sqrt() }
+        // A neutral angle must return the score exactly, without the rounding of acos and cos.
+        let mut enlarged = if self.times == 1.0 && plus == 0.0 {
+            // The derivative with respect to `plus` is that of cos(theta + plus).
+            EnlargedCosine { value: ratio, slope: 1.0, plus_slope: -((1.0 - cos) * (1.0 + cos)).sqrt() }
         } else {
             self.cosine_of_enlarged(cos, plus, beyond_pi, target.least_sine)
         };
         let mut minus_slope = -1.0;
         if self.gradient == MarginGradient::StraightThrough {
-            // As if all that the margin does were a constant.
-            bent = Bent { slope: 1.0, plus_slope: 0.0, ..bent };
+            enlarged = EnlargedCosine { slope: 1.0, plus_slope: 0.0, ..enlarged };
             minus_slope = 0.0;
         }
         let anneal = self.anneal.as_ref().map_or(1.0, |anneal| 1.0 / (1.0 + anneal.lambda(target.step)));
-        let bend = (bent.value - ratio - target.minus.value) * anneal;
-        let slope_bend = (bent.slope - 1.0) * anneal;
-        let by_margin_values = bent.plus_slope * target.value.slope + minus_slope * target.minus.slope;
+        let shift = (enlarged.value - ratio - target.minus.value) * anneal;
+        let slope_change = (enlarged.slope - 1.0) * anneal;
+        let by_margin_values = enlarged.plus_slope * target.value.slope + minus_slope * target.minus.slope;
         ModifiedTarget {
-            slope: 1.0 + slope_bend,
+            slope: 1.0 + slope_change,
             // d (r f(z / r)) / dr = f - cos f', without the parts of f and f' that cancel
-            norm_slope: bend - cos * slope_bend,
+            norm_slope: shift - cos * slope_change,
             value_slope: target.norm * anneal * by_margin_values,
-            ..ModifiedTarget::shifted(target.norm * bend)
+            ..ModifiedTarget::shifted(target.norm * shift)
         }
     }
 
-    /// `cos(phi)` continued past pi as told; below 0 `phi` is 0.
-    fn cosine_of_enlarged(&self, cos: f64, plus: f64, beyond_pi: BeyondPi, least_sine: f64) -> Bent {
+    /// Computes `cos(phi)`, continued past pi by `beyond_pi`. A negative `phi` counts as 0.
+    fn cosine_of_enlarged(&self, cos: f64, plus: f64, beyond_pi: BeyondPi, least_sine: f64) -> EnlargedCosine {
         let theta = cos.acos();
         let phi = self.times * theta + plus;
-        let plain = || Bent {
+        let plain = || EnlargedCosine {
             value: phi.cos(),
             slope: self.times * sine_ratio(phi, theta, cos, self.times, least_sine),
             plus_slope: -phi.sin(),
         };
         if phi < 0.0 {
-            return Bent { value: 1.0, slope: 0.0, plus_slope: 0.0 };
+            return EnlargedCosine { value: 1.0, slope: 0.0, plus_slope: 0.0 };
         }
         if phi <= PI {
             return plain();
@@ -381,41 +385,41 @@ impl AngularMargin {
             BeyondPi::Plain => plain(),
             BeyondPi::Continue => {
                 let limit = (PI - plus) / self.times;
-                Bent { value: -1.0 + cos - limit.cos(), slope: 1.0, plus_slope: -limit.sin() / self.times }
+                EnlargedCosine { value: -1.0 + cos - limit.cos(), slope: 1.0, plus_slope: -limit.sin() / self.times }
             }
             BeyondPi::Extend => {
                 let (sin, cos_plus) = plus.sin_cos();
-                Bent { value: cos - plus * sin, slope: 1.0, plus_slope: -sin - plus * cos_plus }
+                EnlargedCosine { value: cos - plus * sin, slope: 1.0, plus_slope: -sin - plus * cos_plus }
             }
-            BeyondPi::Clamp => Bent { value: -1.0, slope: 0.0, plus_slope: 0.0 },
+            BeyondPi::Clamp => EnlargedCosine { value: -1.0, slope: 0.0, plus_slope: 0.0 },
             BeyondPi::Piecewise => {
-                // The branch that holds just below phi: at theta = pi there is nothing above.
+                // The branch just below phi, since at theta = pi there is none above.
                 let k = (phi / PI).ceil() - 1.0;
                 let sign = if k % 2.0 == 0.0 { 1.0 } else { -1.0 };
-                let Bent { value, slope, plus_slope } = plain();
-                Bent { value: sign * value - 2.0 * k, slope: sign * slope, plus_slope: sign * plus_slope }
+                let EnlargedCosine { value, slope, plus_slope } = plain();
+                EnlargedCosine { value: sign * value - 2.0 * k, slope: sign * slope, plus_slope: sign * plus_slope }
             }
         }
     }
 
-    /// What the margin values of one margin cannot be together.
+    /// Rejects combinations of `plus` and `minus` that a row cannot have.
     fn check_pair(&self) -> Result<()> {
-        let refuse = |expected: &str, found: String, advice: &str| {
+        let reject = |expected: &str, found: String, advice: &str| {
             Err(Error::new(ErrorKind::Spec, "margin", expected, found, advice))
         };
         if self.plus.is_per_sample() && self.minus.is_per_sample() {
             let found = "per-sample values for both plus and minus";
-            let advice = "a batch brings one value a row: fix one of the two";
-            return refuse("at most one per-sample value", found.into(), advice);
+            let advice = "a batch has one value per row: fix one of the two";
+            return reject("at most one per-sample value", found.into(), advice);
         }
         if self.plus.is_drawn() && self.minus.is_drawn() {
             let found = "drawn values for both plus and minus";
-            return refuse("at most one drawn value", found.into(), "a row has one draw: fix one of the two");
+            return reject("at most one drawn value", found.into(), "a row has one draw: fix one of the two");
         }
         match (self.plus.norm_momentum(), self.minus.norm_momentum()) {
             (Some(plus), Some(minus)) if plus != minus => {
                 let found = format!("{plus} for plus and {minus} for minus");
-                refuse("one momentum: both values look at the same averages", found, "give both the same")
+                reject("one momentum: both values use the same averages", found, "give both the same")
             }
             _ => Ok(()),
         }
@@ -438,9 +442,9 @@ impl AngularMargin {
     }
 }
 
-/// `cos(phi)` or what takes its place, and its slopes by `cos(theta)` and by `plus`.
+/// `cos(phi)` or its continuation, and its derivatives with respect to `cos(theta)` and to `plus`.
 #[derive(Clone, Copy, Debug)]
-struct Bent {
+struct EnlargedCosine {
     value: f64,
     slope: f64,
     plus_slope: f64,

@@ -1,17 +1,17 @@
-//! How large a margin is: one number for all, or one that a row's class, norm or turn decides.
+//! The size of a margin: one value for all rows, or a value that depends on the row.
 //!
-//! | margin value | of a row of class `y`, embedding norm `a` | source |
+//! | margin value | for a row of class `y` and embedding norm `a` | source |
 //! |---|---|---|
 //! | one | `m` | |
 //! | per class | `m_y` | |
-//! | per sample | comes with the batch | |
-//! | drawn | from a normal law of mean `m` and deviation `d`, within the allowed range | Boutros et al. 2021, arXiv 2109.09416 |
+//! | per sample | an input of the batch | |
+//! | drawn | from a normal distribution of mean `m` and standard deviation `d`, clamped to the allowed range | Boutros et al. 2021, arXiv 2109.09416 |
 //! | by frequency | `largest (n_y / n_min)^(-1/4)`, `n_y` samples of the class, `n_min` of the rarest that has any | Cao et al. 2019, arXiv 1906.07413 |
-//! | from the norm, linear | `low + (high - low) (a - norm_low) / (norm_high - norm_low)`, `a` kept from `norm_low` to `norm_high` | Meng et al. 2021, arXiv 2103.06627 |
+//! | from the norm, linear | `low + (high - low) (a - norm_low) / (norm_high - norm_low)`, `a` clamped to `[norm_low, norm_high]` | Meng et al. 2021, arXiv 2103.06627 |
 //! | from the norm, standardized | `-m u` on an angle, `m + m u` elsewhere, `u = clip(h (a - mu) / (sd + 0.001), -1, 1)` | Kim et al. 2022, arXiv 2204.00964 |
 //!
-//! The linear margin value has a slope by the norm, inside its range; the standardized one is taken for a constant. `mu` and
-//! `sd` are kept in [`LossState`](crate::LossState). A class without samples has the largest margin.
+//! The linear margin value has a derivative with respect to the norm, inside its range; the standardized one is treated
+//! as a constant. [`LossState`](crate::LossState) stores `mu` and `sd`. A class without samples has the largest margin.
 
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use crate::state::LossState;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub struct Radians(pub f64);
 
 impl Radians {
-    /// From degrees, as older tools take them.
+    /// Converts degrees to radians.
     ///
     /// ```
     /// let half = softmargin::Radians::from_degrees(28.647_889_756_541_16);
@@ -40,74 +40,75 @@ impl From<Radians> for f64 {
     }
 }
 
-/// How much: the same for all, by the class of the target, given with each batch, drawn, or from the embedding's norm.
+/// The size of a margin, fixed or dependent on the row. `T` is [`Radians`] for angles, else `f64`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum MarginValue<T> {
-    /// The same for every row.
+    /// One value for all rows.
     One(T),
-    /// (C): the entry of the row's target.
+    /// One value per class (C), indexed by the row's target.
     PerClass(Vec<T>),
-    /// The batch brings one for each row (N); see [`Batch::with_margins`](crate::Batch::with_margins).
+    /// One value per row (N), given with the batch; see [`RowInputs::with_margins`](crate::RowInputs::with_margins).
     PerSample,
-    /// Drawn for each row of each step from a normal law, and kept in the range that the margin value may have. Row `i` has the
-    /// `i`-th normal value of the stream of (seed, [`Purpose::Margins`](crate::random::Purpose::Margins), step) of the
-    /// [`LossState`].
+    /// A value drawn from a normal distribution for each row of each step, and clamped to the allowed range. Row `i`
+    /// uses the `i`-th normal value of the stream (seed, [`Purpose::Margins`](crate::random::Purpose::Margins), step)
+    /// of the [`LossState`].
     Drawn {
         /// The mean.
         mean: T,
         /// The standard deviation, 0 or above.
         std: T,
     },
-    /// From the norm of the row's embedding.
+    /// A value that depends on the norm of the row's embedding.
     FromNorm(NormMargin),
-    /// The rarer the class of the row's target, the larger.
+    /// A value that is larger for rarer classes: `largest (n_y / n_min)^(-1/4)`.
     ByFrequency {
         /// The margin value of the rarest class.
         largest: T,
-        /// (C): samples of each class in the training data; see
+        /// (C): the number of samples of each class in the training set; see
         /// [`LossSpec::with_class_counts`](crate::LossSpec::with_class_counts).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         class_counts: Option<Vec<u64>>,
     },
 }
 
-/// A margin value that the norm `a` of the embedding decides; in radians or units of the score, as its place is.
+/// A margin value that depends on the norm `a` of the embedding, in radians for `plus`, else in units of the score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum NormMargin {
-    /// On a straight line from `low` to `high`; with a slope by the norm, which is 0 at and beyond the ends.
+    /// Linear in the norm, from `low` to `high`. The derivative with respect to the norm is 0 at and beyond the ends.
     Linear {
-        /// The margin value of norms of `norm_low` and below.
+        /// The margin value at norms up to `norm_low`.
         low: f64,
-        /// The margin value of norms of `norm_high` and above.
+        /// The margin value at norms from `norm_high`.
         high: f64,
         /// The norm where the line starts, 0 or above.
         norm_low: f64,
-        /// The norm where it ends.
+        /// The norm where the line ends, above `norm_low`.
         norm_high: f64,
     },
-    /// By how far the norm is from the usual one: `u = clip(h (a - mu) / (sd + 0.001), -1, 1)`, `a` kept from 0.001 to
-    /// 100. Added to an angle the margin value is `-m u`, taken from a score or a cosine `m + m u`; without slope by the norm.
+    /// Proportional to the standardized norm `u = clip(h (a - mu) / (sd + 0.001), -1, 1)`, with `a` clamped to
+    /// `[0.001, 100]`. The value added to an angle is `-m u`; the value subtracted from a score or a cosine is `m + m
+    /// u`. It is treated as a constant: it has no derivative with respect to the norm.
     Standardized {
         /// `m`
         value: f64,
-        /// `h`, above 0: how many deviations the range from -1 to 1 of `u` has, inverted.
+        /// `h`, above 0: `u` reaches -1 and 1 at `1 / h` standard deviations from the mean.
         concentration: f64,
-        /// The share of a new batch in `mu` and `sd`, above 0 and up to 1.
+        /// The weight of a new batch in the moving averages `mu` and `sd`, above 0 and up to 1.
         momentum: f64,
     },
 }
 
-/// The norms that a standardized margin value tells apart.
+/// The range to which a standardized margin value clamps norms.
 const LEAST_NORM: f64 = 1e-3;
 const MOST_NORM: f64 = 100.0;
-/// What is added to the deviation that is divided by.
+/// The value that is added to the standard deviation before dividing by it.
 const LEAST_STD: f64 = 1e-3;
 
-/// Where a margin value stands: what it may be, and which part of a standardized one it is.
+/// The place of a margin value in a margin: its name, its range, and whether it is added to an angle.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) name: &'static str,
@@ -115,12 +116,12 @@ pub(crate) struct Place {
     pub(crate) is_added_to_angle: bool,
 }
 
-/// The numbers that a margin value may be.
+/// The range of a margin value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Range {
     /// Radians from 0 to pi.
     Angle,
-    /// What may be taken from a cosine: 0 to 2.
+    /// A difference of cosines, from 0 to 2.
     Cosine,
     /// 0 or above.
     NotNegative,
@@ -137,7 +138,7 @@ impl Range {
         }
     }
 
-    /// Refuses a margin value outside the range.
+    /// Returns an error for a margin value outside the range.
     pub(crate) fn check(self, name: &str, value: f64) -> Result<()> {
         match self {
             Self::Angle => check_angle(name, value),
@@ -151,7 +152,7 @@ impl Range {
     }
 }
 
-/// A margin value of a row, and its slope by the norm of the embedding.
+/// A margin value of a row, and its derivative with respect to the norm of the embedding.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct RowMargin {
     pub(crate) value: f64,
@@ -171,7 +172,7 @@ impl<T> MarginValue<T> {
         matches!(self, Self::FromNorm(_))
     }
 
-    /// The share of a new batch in the averages that a standardized margin value looks at.
+    /// Returns the momentum of the moving averages that a standardized margin value depends on.
     pub(crate) fn norm_momentum(&self) -> Option<f64> {
         match self {
             Self::FromNorm(NormMargin::Standardized { momentum, .. }) => Some(*momentum),
@@ -179,7 +180,7 @@ impl<T> MarginValue<T> {
         }
     }
 
-    /// The counts of classes, where they matter.
+    /// Returns the class counts of a margin value by frequency.
     pub(crate) fn class_counts_mut(&mut self) -> Option<&mut Option<Vec<u64>>> {
         match self {
             Self::ByFrequency { class_counts, .. } => Some(class_counts),
@@ -187,7 +188,7 @@ impl<T> MarginValue<T> {
         }
     }
 
-    /// Sets the mean of what is drawn, or the largest of what goes by frequency.
+    /// Sets the mean of a drawn margin value, or the largest value by frequency.
     pub(crate) fn set_size(&mut self, size: T) {
         if let Self::Drawn { mean: m, .. } | Self::ByFrequency { largest: m, .. } = self {
             *m = size;
@@ -250,7 +251,7 @@ impl NormMargin {
             Self::Standardized { value, concentration, momentum } => {
                 range.check(&at("value"), value)?;
                 if !is_added_to_angle && 2.0 * value > range.most() {
-                    let expected = format!("at most {}, since up to twice as much is taken", range.most() / 2.0);
+                    let expected = format!("at most {}, since up to twice the value is subtracted", range.most() / 2.0);
                     let advice = "give a smaller value";
                     return Err(Error::new(ErrorKind::Spec, at("value"), expected, value.to_string(), advice));
                 }
@@ -260,7 +261,7 @@ impl NormMargin {
         }
     }
 
-    /// The margin value of an embedding of norm `a`.
+    /// Returns the margin value of an embedding of norm `a`.
     pub(crate) fn of(self, norm: f64, state: &LossState, is_added_to_angle: bool) -> RowMargin {
         match self {
             Self::Linear { low, high, norm_low, norm_high } => {
@@ -279,17 +280,17 @@ impl NormMargin {
     }
 }
 
-/// A norm as standardized margin values see it.
+/// Clamps a norm for standardized margin values.
 pub(crate) fn bounded_norm(norm: f64) -> f64 {
     norm.clamp(LEAST_NORM, MOST_NORM)
 }
 
-/// A draw, kept in its range.
+/// Returns a drawn margin value, clamped to its range.
 pub(crate) fn drawn(mean: f64, std: f64, normal: f64, range: Range) -> f64 {
     (mean + std * normal).clamp(0.0, range.most())
 }
 
-/// `largest (n / n_min)^(-1/4)` of a class, by its number; a batch asks for those of its rows alone.
+/// Returns the function from a class to `largest (n / n_min)^(-1/4)`. It is evaluated only for the classes of a batch.
 pub(crate) fn by_frequency(largest: f64, class_counts: &[u64]) -> impl Fn(usize) -> f64 + '_ {
     let least = class_counts.iter().copied().filter(|&count| count > 0).min();
     #[expect(clippy::cast_precision_loss, reason = "a ratio that is rounded is enough")]
@@ -303,8 +304,8 @@ fn check_counts(name: &str, class_counts: Option<&[u64]>, num_classes: usize) ->
     match class_counts {
         Some(counts) => check_length(&format!("{name}.class-counts"), "counts", counts.len(), num_classes),
         None => {
-            let expected = format!("{num_classes} counts, one a class");
-            let advice = "give how many samples each class has: LossSpec::with_class_counts";
+            let expected = format!("{num_classes} counts, one per class");
+            let advice = "give the number of samples of each class: LossSpec::with_class_counts";
             Err(Error::new(ErrorKind::Spec, format!("{name}.class-counts"), expected, "none", advice))
         }
     }
@@ -314,7 +315,7 @@ fn check_length(subject: &str, of: &str, found: usize, num_classes: usize) -> Re
     if found == num_classes {
         return Ok(());
     }
-    let expected = format!("{num_classes} {of}, one a class");
+    let expected = format!("{num_classes} {of}, one per class");
     Err(Error::new(ErrorKind::Spec, subject, expected, found.to_string(), format!("give as many {of} as classes")))
 }
 

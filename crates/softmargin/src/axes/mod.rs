@@ -1,4 +1,5 @@
-//! The axes of the family: one file each, with its formulas, its choices as plain data, and the check of its numbers.
+//! The axes of a loss: one file per axis, with its formulas, its choices as plain data, and the check of its
+//! parameters.
 
 pub(crate) mod comparison;
 pub(crate) mod gate;

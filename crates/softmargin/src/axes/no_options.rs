@@ -1,8 +1,8 @@
-//! Variants without options in files: serde on its own would take any options there, and ignore them.
+//! Variants without options in files. By default, serde accepts any options there and ignores them.
 
 use serde::{Deserialize, Deserializer};
 
-/// Reads the content of a variant that has no options, and rejects any that are there.
+/// Deserializes a variant without options, and rejects any options.
 pub(super) fn no_options<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<(), D::Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

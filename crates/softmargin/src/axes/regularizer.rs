@@ -1,12 +1,12 @@
-//! Extra terms on the norms `a = |x|` of the embeddings.
+//! Terms on the norms `a = |x|` of the embeddings.
 //!
-//! | term | value of a row | gradient by `a` | rows | source |
+//! | term | value of a row | derivative with respect to `a` | rows | source |
 //! |---|---|---|---|---|
 //! | feature incay | `weight / a^2` | `-2 weight / a^3` | those classified correctly | Yuan et al. 2017, arXiv 1705.10284 |
-//! | ring loss | `weight / 2 (a - R)^2` | `weight (a - R)`; by `R` its negative | all | Zheng et al. 2018, arXiv 1803.00130 |
-//! | magnitude | `weight (a / high^2 + 1 / a)`, `a` kept from `low` to `high` | `weight (1 / high^2 - 1 / a^2)`; 0 at and beyond the ends | all | Meng et al. 2021, arXiv 2103.06627 |
+//! | ring loss | `weight / 2 (a - R)^2` | `weight (a - R)`; with respect to `R` its negative | all | Zheng et al. 2018, arXiv 1803.00130 |
+//! | magnitude | `weight (a / high^2 + 1 / a)`, `a` clamped to `[low, high]` | `weight (1 / high^2 - 1 / a^2)`; 0 at and beyond the ends | all | Meng et al. 2021, arXiv 2103.06627 |
 //!
-//! Under the mean each is averaged over the rows that it concerns, with the rows' weights.
+//! Under a mean, each term is averaged over the rows of the fourth column, with the rows' weights.
 
 use super::geometry::Geometry;
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
@@ -17,34 +17,34 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Regularizer {
-    /// Pushes the norms of correctly classified embeddings up.
+    /// Increases the norms of correctly classified embeddings.
     FeatureIncay {
         /// Strength of the term, above 0.
         weight: f64,
     },
-    /// Draws all norms to one radius, which is trained.
+    /// Pulls all norms to one learned radius.
     Ring {
         /// Strength of the term, above 0.
         weight: f64,
         /// The radius `R` at the start, 0 or above.
         radius: f64,
     },
-    /// Draws norms up to the largest: what MagFace adds to a margin that grows with the norm.
+    /// Pulls norms up to `high`. MagFace combines it with a margin that grows with the norm.
     Magnitude {
         /// Strength of the term, above 0.
         weight: f64,
-        /// The least norm that is told apart, above 0.
+        /// The lower limit of the norm, above 0.
         low: f64,
-        /// The largest, above `low`; where the term is least.
+        /// The upper limit of the norm, above `low`, where the term is smallest.
         high: f64,
     },
 }
 
-/// The norms that the term on the magnitude may name: their squares and inverse squares are numbers of single precision.
+/// The range of `low` and `high`, whose squares and inverse squares must be finite in single precision.
 const LEAST_NORM: f64 = 1e-9;
 const MOST_NORM: f64 = 1e9;
 
-/// The value of a term on one row, and its slopes.
+/// The value of a term for one row, and its derivatives.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NormTerm {
     pub(crate) value: f64,
@@ -53,12 +53,12 @@ pub(crate) struct NormTerm {
 }
 
 impl Regularizer {
-    /// Whether only correctly classified rows have the term.
+    /// Returns true if the term applies only to correctly classified rows.
     pub(crate) fn is_for_correct_rows(self) -> bool {
         matches!(self, Self::FeatureIncay { .. })
     }
 
-    /// The radius at the start, where there is one.
+    /// Returns the initial radius of ring loss; `None` for other terms.
     pub fn initial_radius(self) -> Option<f64> {
         match self {
             Self::FeatureIncay { .. } | Self::Magnitude { .. } => None,
@@ -66,7 +66,8 @@ impl Regularizer {
         }
     }
 
-    /// The term of a row that it concerns. An embedding of norm 0 has no direction to be pushed in: incay leaves it.
+    /// Computes the term of a row to which it applies. Feature incay is 0 for an embedding of norm 0, which has no
+    /// direction.
     pub(crate) fn apply(self, norm: f64, radius: f64) -> NormTerm {
         match self {
             Self::FeatureIncay { .. } if norm == 0.0 => NormTerm::default(),
@@ -81,7 +82,7 @@ impl Regularizer {
             Self::Magnitude { weight, low, high } => {
                 let a = norm.clamp(low, high);
                 let norm_slope = if a == norm && low < a && a < high {
-                    // 1 / high^2 - 1 / a^2, without the difference of what is nearly equal
+                    // 1 / high^2 - 1 / a^2, without cancellation
                     weight * (a - high) * (a + high) / (high * high * a * a)
                 } else {
                     0.0

@@ -1,7 +1,7 @@
-//! The scale `s` by which scores are multiplied before they are compared.
+//! The scale `s`, by which scores are multiplied before the comparison.
 //!
-//! A small scale leaves log-sum-exp far above the maximum: a large loss even where the answer is right, and a wide
-//! implicit margin. A large one makes it the maximum, and the implicit margin 0.
+//! With a small scale, log-sum-exp lies far above the maximum: the loss is large even if the classification is correct,
+//! which acts as a margin. As the scale grows, log-sum-exp approaches the maximum, and this implicit margin vanishes.
 
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use serde::{Deserialize, Serialize};
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Scale {
-    /// One number, above 0.
+    /// A constant scale.
     Fixed {
-        /// The scale.
+        /// The scale, above 0.
         value: f64,
     },
-    /// A parameter that is trained, kept from `min` to `max` (Wang et al. 2017, arXiv 1704.06369).
+    /// A learned parameter, clamped to `[min, max]` (Wang et al. 2017, arXiv 1704.06369).
     Learned {
-        /// Where training starts.
+        /// The initial scale.
         initial: f64,
-        /// The least scale, above 0.
+        /// The smallest scale, above 0.
         min: f64,
         /// The largest scale.
         max: f64,
@@ -34,17 +34,17 @@ impl From<f64> for Scale {
 }
 
 impl Scale {
-    /// A fixed scale.
+    /// Returns a fixed scale.
     pub fn fixed(value: f64) -> Self {
         Self::Fixed { value }
     }
 
-    /// Whether the scale is trained.
+    /// Returns true if the scale is learned.
     pub fn is_learned(self) -> bool {
         matches!(self, Self::Learned { .. })
     }
 
-    /// The scale at the start.
+    /// Returns the fixed scale, or the initial scale of a learned one.
     pub fn initial(self) -> f64 {
         match self {
             Self::Fixed { value } => value,
@@ -52,7 +52,7 @@ impl Scale {
         }
     }
 
-    /// The same kind of scale, starting at another value.
+    /// Returns the same kind of scale with another fixed or initial value.
     #[must_use]
     pub fn starting_at(self, start: f64) -> Self {
         match self {
@@ -61,7 +61,7 @@ impl Scale {
         }
     }
 
-    /// The scale that a trained parameter stands for.
+    /// Returns the scale for a learned parameter: the parameter, clamped to the range, or the fixed scale.
     pub fn clamp(self, parameter: f64) -> f64 {
         match self {
             Self::Fixed { value } => value,
@@ -69,7 +69,8 @@ impl Scale {
         }
     }
 
-    /// The gradient of the parameter, given that of the scale: 0 where a step would only leave the range further.
+    /// Returns the derivative with respect to the parameter, given that with respect to the scale: 0 if a step would
+    /// leave the range further.
     pub(crate) fn parameter_slope(self, parameter: f64, slope: f64) -> f64 {
         match self {
             Self::Fixed { .. } => slope,
@@ -101,7 +102,7 @@ impl Scale {
         }
     }
 
-    /// Refuses a scale that over the temperature leaves the range of f32, in which scores may come.
+    /// Returns an error if the scale over the temperature leaves the range of f32, the type of many scores.
     pub(crate) fn check_range_over(self, temperature: f64) -> Result<()> {
         const LEAST: f64 = 1e-30;
         const MOST: f64 = 1e30;

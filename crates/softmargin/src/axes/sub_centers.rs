@@ -1,34 +1,34 @@
-//! Several prototypes a class: the score of a class is that of its best one (Deng, Guo, Liu, Gong, Zafeiriou 2020,
+//! Several prototypes per class: the score of a class is the largest of theirs (Deng, Guo, Liu, Gong, Zafeiriou 2020,
 //! Sub-center ArcFace, ECCV).
 //!
 //! ```text
 //! z_c = max_k z_{c K + k},    dL/dz_{c K + k} = dL/dz_c for the first largest k, 0 for the others
 //! ```
 //!
-//! The prototypes (C K, D) of class `c` are the rows `c K` to `c K + K - 1`. [`Loss`](crate::Loss) sees pooled scores
-//! (N, C): a head pools what [`Geometry::scores`](crate::Geometry::scores) gives, and spreads the gradient again before
-//! [`Geometry::backward`](crate::Geometry::backward).
+//! In the weight (C K, D), the prototypes of class `c` are the rows `c K` to `c K + K - 1`. [`Loss`](crate::Loss) takes
+//! pooled scores (N, C): a head pools the result of [`Geometry::scores`](crate::Geometry::scores), and spreads the
+//! gradient before [`Geometry::backward`](crate::Geometry::backward).
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::number::Real;
 use ndarray::{Array2, ArrayView2, Axis};
 
-/// The most prototypes that a class may have.
+/// The largest number of prototypes per class.
 pub const MOST: usize = 64;
 
-/// The scores of classes, and the prototypes that they are of.
+/// The scores of classes, and the prototypes that they belong to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pooled<F> {
-    /// (N, C): the largest score of each class; NaN where one of its scores is.
+    /// (N, C): the largest score of each class; NaN if one of its scores is NaN.
     pub scores: Array2<F>,
-    /// (N, C): which of the class's prototypes has it, from 0; the first on ties.
+    /// (N, C): the index, within its class, of the prototype with that score; the first one on ties.
     pub winners: Array2<u8>,
 }
 
-/// The best of each class's `sub_centers` scores (N, C K).
+/// Returns the largest of each class's K = `sub_centers` scores, from scores (N, C K).
 ///
 /// # Errors
-/// When `sub_centers` is not from 1 to [`MOST`], or does not divide the number of columns.
+/// If `sub_centers` is not from 1 to [`MOST`], or does not divide the number of columns.
 ///
 /// ```
 /// use ndarray::array;
@@ -40,9 +40,15 @@ pub struct Pooled<F> {
 pub fn pool<F: Real>(scores: ArrayView2<'_, F>, sub_centers: usize) -> Result<Pooled<F>> {
     check(sub_centers)?;
     if !scores.ncols().is_multiple_of(sub_centers) {
-        let expected = format!("(N, C K) with K = {sub_centers} prototypes a class");
+        let expected = format!("(N, C K) with K = {sub_centers} prototypes per class");
         let found = format!("{:?}", scores.dim());
-        return Err(Error::new(ErrorKind::Shape, "scores", expected, found, "give every class as many prototypes"));
+        return Err(Error::new(
+            ErrorKind::Shape,
+            "scores",
+            expected,
+            found,
+            "give every class the same number of prototypes",
+        ));
     }
     let shape = (scores.nrows(), scores.ncols() / sub_centers);
     let mut pooled = Pooled { scores: Array2::zeros(shape), winners: Array2::zeros(shape) };
@@ -62,10 +68,11 @@ pub fn pool<F: Real>(scores: ArrayView2<'_, F>, sub_centers: usize) -> Result<Po
     Ok(pooled)
 }
 
-/// The gradient by all scores (N, C K) of that by the pooled ones (N, C): the winners have it, the others 0.
+/// Returns the gradient with respect to all scores (N, C K), given that with respect to the pooled scores (N, C). It is
+/// 0 for all prototypes except the winners.
 ///
 /// # Errors
-/// When shapes disagree, `sub_centers` is not from 1 to [`MOST`], or a winner is not below it.
+/// If shapes disagree, `sub_centers` is not from 1 to [`MOST`], or a winner is not below it.
 ///
 /// ```
 /// use ndarray::array;
@@ -80,14 +87,14 @@ pub fn spread<F: Real>(
     sub_centers: usize,
 ) -> Result<Array2<F>> {
     check(sub_centers)?;
-    let refuse = |expected: String, found: String| {
-        Err(Error::new(ErrorKind::Shape, "winners", expected, found, "give those that pool has found"))
+    let reject = |expected: String, found: String| {
+        Err(Error::new(ErrorKind::Shape, "winners", expected, found, "give the winners that pool returned"))
     };
     if winners.dim() != gradient.dim() {
-        return refuse(format!("{:?}, as the gradient", gradient.dim()), format!("{:?}", winners.dim()));
+        return reject(format!("{:?}, as the gradient", gradient.dim()), format!("{:?}", winners.dim()));
     }
     if let Some(winner) = winners.iter().find(|winner| usize::from(**winner) >= sub_centers) {
-        return refuse(format!("numbers below {sub_centers}"), winner.to_string());
+        return reject(format!("numbers below {sub_centers}"), winner.to_string());
     }
     let mut all = Array2::zeros((gradient.nrows(), gradient.ncols() * sub_centers));
     for (((row, class), &slope), &winner) in gradient.indexed_iter().zip(winners) {
@@ -96,13 +103,13 @@ pub fn spread<F: Real>(
     Ok(all)
 }
 
-/// Refuses a number of prototypes that no class has.
+/// Returns an error for a number of prototypes out of range.
 pub(crate) fn check(sub_centers: usize) -> Result<()> {
     if (1..=MOST).contains(&sub_centers) {
         return Ok(());
     }
     let expected = format!("a number from 1 to {MOST}");
-    let advice = "1 is one prototype a class; the paper has 3";
+    let advice = "1 is one prototype per class; the paper uses 3";
     Err(Error::new(ErrorKind::Spec, "sub_centers", expected, sub_centers.to_string(), advice))
 }
 

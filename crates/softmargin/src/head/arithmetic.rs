@@ -1,10 +1,11 @@
-//! Rows of single precision, computed with in f64, in loops that are compiled for each instruction set.
+//! Sums and products of f32 rows, computed in f64, in loops that are compiled for each instruction set.
 //!
-//! No product of two f32 overflows or vanishes in f64. Sums run in lanes: few additions, always in the same order.
+//! No product of two f32 values overflows or vanishes in f64. Sums run in lanes: few additions, always in the same
+//! order.
 
 use crate::simd::{InstructionSet, Instructions, LINE, Work, run_on};
 
-/// `sum a_k b_k`
+/// Computes `sum a_k b_k`.
 pub(super) fn dot(set: InstructionSet, a: &[f32], b: &[f32]) -> f64 {
     run_on(set, Dot(a, b))
 }
@@ -20,7 +21,7 @@ impl Work for Dot<'_> {
     }
 }
 
-/// The same, for work that is compiled for an instruction set itself.
+/// Computes `sum a_k b_k` inside of work that is compiled for an instruction set.
 #[inline(always)]
 pub(super) fn dot_in_lanes(a: &[f32], b: &[f32]) -> f64 {
     let mut sums = [0.0_f64; LINE];
@@ -34,7 +35,7 @@ pub(super) fn dot_in_lanes(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// `sum += a x + b y`
+/// Adds `a x + b y` to `sum`.
 pub(super) fn add_two(set: InstructionSet, sum: &mut [f64], [a, b]: [f64; 2], [x, y]: [&[f32]; 2]) {
     run_on(set, AddTwo { sum, factors: [a, b], rows: [x, y] });
 }
@@ -57,7 +58,7 @@ impl Work for AddTwo<'_> {
     }
 }
 
-/// The same of a sum in single precision, rounded once.
+/// Adds `a x + b y` to a sum in single precision, rounded once.
 pub(super) fn add_two_short(set: InstructionSet, sum: &mut [f32], [a, b]: [f64; 2], [x, y]: [&[f32]; 2]) {
     run_on(set, AddTwoShort { sum, factors: [a, b], rows: [x, y] });
 }
@@ -80,14 +81,14 @@ impl Work for AddTwoShort<'_> {
     }
 }
 
-/// What the gradient of an embedding is put together from: `(sum - <sum, x> along x) factor + pulled + radial x`.
+/// The last step of the gradient of an embedding: `(sum - <sum, x> along x) factor + exact_sums + radial x`.
 pub(super) struct FinishRow<'a> {
     pub(super) sum: &'a [f64],
     pub(super) x: &'a [f32],
-    /// `1 / |x|^2` where the part along the embedding is taken off, else 0.
+    /// `1 / |x|^2` to subtract the part along the embedding, else 0.
     pub(super) along: f64,
     pub(super) factor: f64,
-    pub(super) pulled: &'a [f64],
+    pub(super) exact_sums: &'a [f64],
     pub(super) radial: f64,
     pub(super) out: &'a mut [f32],
 }
@@ -97,7 +98,7 @@ impl Work for FinishRow<'_> {
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        let Self { sum, x, along, factor, pulled, radial, out } = self;
+        let Self { sum, x, along, factor, exact_sums, radial, out } = self;
         let mut products = [0.0_f64; LINE];
         for (sum, x) in sum.chunks(LINE).zip(x.chunks(LINE)) {
             for ((product, sum), &x) in products.iter_mut().zip(sum).zip(x) {
@@ -105,19 +106,20 @@ impl Work for FinishRow<'_> {
             }
         }
         let along = along * products.iter().sum::<f64>();
-        for (((out, sum), pulled), &x) in out.iter_mut().zip(sum).zip(pulled).zip(x) {
+        for (((out, sum), exact_sums), &x) in out.iter_mut().zip(sum).zip(exact_sums).zip(x) {
             let x = f64::from(x);
-            *out = ((sum - along * x) * factor + pulled + radial * x) as f32;
+            *out = ((sum - along * x) * factor + exact_sums + radial * x) as f32;
         }
     }
 }
 
-/// Adds a column of lines, times a number: a row of a matrix in panels.
+/// Adds a row of a matrix in panels, times a factor.
 pub(super) struct AddPanels<'a> {
     pub(super) sum: &'a mut [f64],
     pub(super) panels: &'a [crate::simd::Line],
-    /// Rows of the matrix, and the row that is added.
+    /// The number of rows of the matrix.
     pub(super) rows: usize,
+    /// The row that is added.
     pub(super) row: usize,
     pub(super) factor: f64,
 }
@@ -155,18 +157,18 @@ mod tests {
             let mut short = vec![1.0_f32; 37];
             add_two_short(set, &mut short, [2.0, -1.0], [&a, &b]);
             assert_eq!(short.iter().map(|&v| f64::from(v)).collect::<Vec<_>>(), sum);
-            // Row 1 of three rows and three panels, of which 37 columns are there.
+            // Row 1 of a matrix of three rows and 37 columns, in three panels.
             let mut of_panels = vec![0.0; 37];
             run_on(set, AddPanels { sum: &mut of_panels, panels: &lines, rows: 3, row: 1, factor: 0.5 });
             assert_eq!((of_panels[0], of_panels[17], of_panels[36]), (8.0, 0.5 * 65.0, 0.5 * 116.0));
             let mut out = vec![0.0_f32; 37];
-            let (pulled, square) = (vec![0.25; 37], dot(set, &a, &a));
+            let (exact_sums, square) = (vec![0.25; 37], dot(set, &a, &a));
             let work = FinishRow {
                 sum: &sum,
                 x: &a,
                 along: 1.0 / square,
                 factor: 2.0,
-                pulled: &pulled,
+                exact_sums: &exact_sums,
                 radial: 3.0,
                 out: &mut out,
             };

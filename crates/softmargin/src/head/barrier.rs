@@ -1,8 +1,8 @@
-//! Between the sweeps: from what all shards have found to the loss of every row, and what its slopes are multiplied by.
+//! The step between the sweeps: from the accumulators of all shards to the loss and the factors of every row.
 
 use super::first_sweep::FirstSweep;
-use super::rows::{HeadRows, Operands};
-use super::sweep::{Block, Pull};
+use super::rows::{HeadRows, ScoreOperands};
+use super::sweep::{Block, ExactGradient};
 use super::tile::PanelSums;
 use crate::axes::negatives::Negatives;
 use crate::loss::Loss;
@@ -12,10 +12,10 @@ use crate::rows::{Accumulators, Exponentials, Present, RowOutcome, SweepKind};
 use crate::simd::{ExpSums, GateSums, LINE, Sweeps};
 use crate::smooth::softplus;
 
-/// What all shards together have found of a row.
+/// The accumulators of a row over all shards.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RowFound {
-    /// What exponentials are relative to.
+pub(super) struct RowAccumulators {
+    /// The reference of the exponentials.
     pub(super) reference: f64,
     exponentials: ExpSums,
     gated: GateSums,
@@ -24,12 +24,12 @@ pub(super) struct RowFound {
     best_position: u32,
     largest: f32,
     largest_position: u32,
-    /// Exponentials of the negatives as they are, relative to `best`.
+    /// Exponentials of the negatives without transform, relative to `best`.
     plain: ExpSums,
 }
 
-impl RowFound {
-    /// Of one row: `None` where a score was NaN or plus infinity. Shards are added in their order.
+impl RowAccumulators {
+    /// Adds up the accumulators of one row over the shards, in order. `None` if a score is NaN or plus infinity.
     fn of<'a>(scale: f64, shards: impl Iterator<Item = &'a PanelSums> + Clone, lane: usize) -> Option<Self> {
         let mut found = Self {
             reference: f64::from(f32::MIN),
@@ -43,7 +43,7 @@ impl RowFound {
             plain: ExpSums::default(),
         };
         for sums in shards.clone() {
-            if sums.odd.0[lane] > 0.0 {
+            if sums.invalid.0[lane] > 0.0 {
                 return None;
             }
             found.reference = found.reference.max(f64::from(sums.reference.0[lane]));
@@ -75,7 +75,7 @@ impl RowFound {
     }
 }
 
-/// What the statistics of a row are made of.
+/// The statistics of a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RowSummary {
     pub(super) top_position: Option<usize>,
@@ -83,48 +83,48 @@ pub(super) struct RowSummary {
     pub(super) entropy: f64,
 }
 
-/// What is known of rows once all shards have been swept over.
+/// The results of the first sweep for consecutive rows: losses, and the factors of their derivatives.
 pub(super) struct Barrier {
-    /// The first of the rows.
+    /// The index of the first row.
     first: usize,
     pub(super) outcomes: Vec<RowOutcome>,
-    found: Vec<RowFound>,
+    found: Vec<RowAccumulators>,
     slopes: Vec<f64>,
     shares: Vec<f64>,
-    /// By position, then by row.
-    pub(super) pulls: Vec<Pull>,
+    /// Sorted by position, then by row.
+    pub(super) exact_gradients: Vec<ExactGradient>,
     pub(super) summaries: Vec<RowSummary>,
 }
 
-/// What all rows of a batch share.
-pub(super) struct Shared<'a> {
+/// The common inputs of all rows of a batch.
+pub(super) struct BatchContext<'a> {
     pub(super) loss: &'a Loss,
     pub(super) rows: &'a HeadRows,
-    pub(super) operands: Operands<'a>,
+    pub(super) operands: ScoreOperands<'a>,
     pub(super) kind: SweepKind,
-    /// What the loss of a row is multiplied by, its weight aside.
+    /// The factor of the loss of every row, without its weight.
     pub(super) factor: f64,
-    /// Prototypes that take part.
+    /// The number of prototypes that take part.
     pub(super) positions: usize,
     pub(super) statistics: bool,
 }
 
 impl Barrier {
-    /// Of the rows of some blocks, with which these shards have been swept over. `None` where a score was NaN or plus
-    /// infinity.
-    pub(super) fn reach(shared: &Shared<'_>, blocks: &[Block<'_>], shards: &[FirstSweep<'_>]) -> Option<Self> {
-        if !shards.iter().all(|shard| shard.sound) {
+    /// Computes the results of the rows of some blocks from the first sweep of all shards. `None` if a score is NaN or
+    /// plus infinity.
+    pub(super) fn reach(shared: &BatchContext<'_>, blocks: &[Block<'_>], shards: &[FirstSweep<'_>]) -> Option<Self> {
+        if !shards.iter().all(|shard| shard.all_finite) {
             return None;
         }
         let mut barrier = Self::before(blocks.first().map_or(0, |block| block.rows.start));
         for (number, block) in blocks.iter().enumerate() {
             for (index, row) in block.rows.clone().enumerate() {
                 let sums = shards.iter().map(|shard| &shard.found[number].panels[index / LINE]);
-                let found = RowFound::of(shared.rows.scale, sums, index % LINE)?;
+                let found = RowAccumulators::of(shared.rows.scale, sums, index % LINE)?;
                 barrier.add(shared, row, found);
             }
         }
-        barrier.pulls.sort_by_key(|pull| (pull.position, pull.row));
+        barrier.exact_gradients.sort_by_key(|exact_gradient| (exact_gradient.position, exact_gradient.row));
         Some(barrier)
     }
 
@@ -135,12 +135,12 @@ impl Barrier {
             found: Vec::new(),
             slopes: Vec::new(),
             shares: Vec::new(),
-            pulls: Vec::new(),
+            exact_gradients: Vec::new(),
             summaries: Vec::new(),
         }
     }
 
-    /// Of consecutive rows, those of which are known.
+    /// Concatenates the results of consecutive rows.
     pub(super) fn joined(parts: impl Iterator<Item = Self>) -> Self {
         let mut all = Self::before(0);
         for part in parts {
@@ -148,29 +148,29 @@ impl Barrier {
             all.found.extend(part.found);
             all.slopes.extend(part.slopes);
             all.shares.extend(part.shares);
-            all.pulls.extend(part.pulls);
+            all.exact_gradients.extend(part.exact_gradients);
             all.summaries.extend(part.summaries);
         }
-        all.pulls.sort_by_key(|pull| (pull.position, pull.row));
+        all.exact_gradients.sort_by_key(|exact_gradient| (exact_gradient.position, exact_gradient.row));
         all
     }
 
-    pub(super) fn found(&self, row: usize) -> &RowFound {
+    pub(super) fn found(&self, row: usize) -> &RowAccumulators {
         &self.found[row - self.first]
     }
 
-    /// What the slopes of the negatives of a row are multiplied by.
+    /// Returns the factor of the slopes of the negatives of a row.
     pub(super) fn slope(&self, row: usize) -> f64 {
         self.slopes[row - self.first]
     }
 
-    /// What is taken off every one of them.
+    /// Returns the value that label smoothing subtracts from each of these slopes.
     pub(super) fn share(&self, row: usize) -> f64 {
         self.shares[row - self.first]
     }
 
-    fn add(&mut self, shared: &Shared<'_>, row: usize, found: RowFound) {
-        let Shared { loss, rows, .. } = shared;
+    fn add(&mut self, shared: &BatchContext<'_>, row: usize, found: RowAccumulators) {
+        let BatchContext { loss, rows, .. } = shared;
         self.found.push(found);
         let target = rows.targets[row].as_ref();
         self.summaries.push(summary(shared, row, &found));
@@ -202,12 +202,12 @@ impl Barrier {
             };
             outcome_of(loss.spec().comparison, &aim, &accumulators)
         };
-        // The mean of nothing may be NaN; a row that does not count has no part in it.
+        // Rows without a target have returned above: the factor is NaN if no row is valid under a mean.
         let factor = shared.factor * rows.plan.row_weight(row) * rows.scale;
         let correct = top(shared, row, &found) == Some(target.exact.position);
         let row_outcome = rows.plan.outcome_of(&outcome.row, &target.target, correct);
         let by_norms = shared.factor * rows.plan.row_weight(row) * row_outcome.norm_slope();
-        self.pulls.push(Pull {
+        self.exact_gradients.push(ExactGradient {
             position: target.exact.position,
             row,
             slope: factor * outcome.row.target_slope * target.target.modified.slope,
@@ -216,7 +216,7 @@ impl Barrier {
             by_weight_norm: if loss.needs_weight_norms() { by_norms * rows.norms[row] } else { 0.0 },
         });
         if let Some((exact, slope)) = negative {
-            self.pulls.push(Pull {
+            self.exact_gradients.push(ExactGradient {
                 position: exact.position,
                 row,
                 slope: factor * outcome.slope * slope,
@@ -231,8 +231,9 @@ impl Barrier {
     }
 }
 
-/// The strongest negative of a row: its score as it is compared, where that comes from, and its slope by the score.
-fn strongest(shared: &Shared<'_>, row: usize, found: &RowFound) -> (f64, super::rows::ExactScore, f64) {
+/// Computes the strongest negative of a row: its transformed score, its exact score, and the derivative of the
+/// transform.
+fn strongest(shared: &BatchContext<'_>, row: usize, found: &RowAccumulators) -> (f64, super::rows::ExactScore, f64) {
     let exact = shared.operands.exact(row, shared.rows.norms[row], found.largest_position as usize);
     let transform = shared.rows.targets[row].as_ref().and_then(|target| target.target.negatives);
     let (Some(transform), false) = (transform, shared.loss.spec().negatives == Negatives::Plain) else {
@@ -244,8 +245,8 @@ fn strongest(shared: &Shared<'_>, row: usize, found: &RowFound) -> (f64, super::
     (f64::from(value[0]), exact, f64::from(slope[0]))
 }
 
-/// The position of the largest score of a row, the target's among them; the lowest on ties.
-fn top(shared: &Shared<'_>, row: usize, found: &RowFound) -> Option<usize> {
+/// Returns the position of the largest score of a row, the target included; the lowest on ties.
+fn top(shared: &BatchContext<'_>, row: usize, found: &RowAccumulators) -> Option<usize> {
     let negative = found.has_negatives().then_some((found.best, found.best_position as usize));
     let target = shared.rows.targets[row].as_ref().map(|t| (f32::round_from(t.exact.score), t.exact.position));
     match (negative, target) {
@@ -255,8 +256,8 @@ fn top(shared: &Shared<'_>, row: usize, found: &RowFound) -> Option<usize> {
     }
 }
 
-/// Log-sum-exp and entropy of all the scaled scores as they are.
-fn summary(shared: &Shared<'_>, row: usize, found: &RowFound) -> RowSummary {
+/// Computes log-sum-exp and entropy of all scaled scores, without margin and transform.
+fn summary(shared: &BatchContext<'_>, row: usize, found: &RowAccumulators) -> RowSummary {
     let top_position = top(shared, row, found);
     if !shared.statistics {
         return RowSummary { top_position, log_sum_exp: f64::NAN, entropy: f64::NAN };

@@ -1,4 +1,4 @@
-//! Embeddings with everything that belongs to their rows, and the parameters that a head is computed with.
+//! Embeddings with the inputs of their rows, and the parameters of a head.
 
 use crate::axes::geometry::Geometry;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,24 +30,24 @@ pub struct HeadBatch<'a, F> {
 }
 
 impl<'a, F: Real> HeadBatch<'a, F> {
-    /// Embeddings (N, D) and the inputs of their rows: [`RowInputs`] without norms, which the head computes, or a view of
-    /// labels (N) where nothing else is needed.
+    /// Creates a batch of embeddings (N, D) and the inputs of their rows: [`RowInputs`] without norms, which the head
+    /// computes, or a view of labels (N) if the loss needs nothing else.
     pub fn new(embeddings: ArrayView2<'a, F>, rows: impl Into<RowInputs<'a, F>>) -> Self {
         Self { embeddings, rows: rows.into(), sampled: None }
     }
 
-    /// Sets the classes that take part, where not all do; see [`SampledClasses`].
+    /// Sets the sampled classes of a step. By default all classes take part. See [`SampledClasses`].
     #[must_use]
     pub fn with_sampled_classes(self, sampled: &'a SampledClasses) -> Self {
         Self { sampled: Some(sampled), ..self }
     }
 
-    /// (N, D)
+    /// Returns the shape (N, D) of the embeddings.
     pub fn shape(&self) -> (usize, usize) {
         self.embeddings.dim()
     }
 
-    /// The same batch, borrowed for a shorter time.
+    /// Returns the same batch, borrowed for a shorter time.
     pub(super) fn reborrow<'b>(self) -> HeadBatch<'b, F>
     where
         'a: 'b,
@@ -55,7 +55,7 @@ impl<'a, F: Real> HeadBatch<'a, F> {
         HeadBatch { embeddings: self.embeddings.reborrow(), rows: self.rows.reborrow(), sampled: self.sampled }
     }
 
-    /// Rejects norms: the head computes them.
+    /// Returns an error if norms are given, which the head computes.
     pub(super) fn check(&self) -> Result<()> {
         let norms = [
             ("embedding norms", self.rows.embedding_norms.is_some()),
@@ -71,9 +71,9 @@ impl<'a, F: Real> HeadBatch<'a, F> {
     }
 }
 
-/// The parameters of a head: prototypes and, where the loss has them, a bias, a learned scale and a learned radius.
+/// The parameters of a head: prototypes and, if the loss has them, a bias, a learned scale and a learned radius.
 ///
-/// A view of the prototypes converts into it where there is nothing else.
+/// A view of the prototypes converts into `HeadParameters`, for a head without other parameters.
 ///
 /// ```
 /// use ndarray::array;
@@ -94,30 +94,30 @@ pub struct HeadParameters<'a, F> {
 }
 
 impl<'a, F: Real> HeadParameters<'a, F> {
-    /// Prototypes (C K, D), K a class.
+    /// Creates parameters with prototypes (C K, D), K per class.
     pub fn new(weight: ArrayView2<'a, F>) -> Self {
         Self { weight, bias: None, learned: Learned::default() }
     }
 
-    /// Sets the bias, one value a prototype (C K), for a geometry that has one.
+    /// Sets the bias, one value per prototype (C K), for a geometry that has one.
     #[must_use]
     pub fn with_bias(self, bias: ArrayView1<'a, F>) -> Self {
         Self { bias: Some(bias), ..self }
     }
 
-    /// Sets the parameter of a learned scale; without it the scale is where training starts.
+    /// Sets the parameter of a learned scale. By default it is the initial value of the spec.
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
         Self { learned: self.learned.with_scale(scale), ..self }
     }
 
-    /// Sets the learned radius of ring loss; without it the radius is where training starts.
+    /// Sets the learned radius of ring loss. By default it is the initial value of the spec.
     #[must_use]
     pub fn with_radius(self, radius: f64) -> Self {
         Self { learned: self.learned.with_radius(radius), ..self }
     }
 
-    /// The same parameters, borrowed for a shorter time.
+    /// Returns the same parameters, borrowed for a shorter time.
     pub(super) fn reborrow<'b>(self) -> HeadParameters<'b, F>
     where
         'a: 'b,
@@ -129,10 +129,10 @@ impl<'a, F: Real> HeadParameters<'a, F> {
         }
     }
 
-    /// Checks the shapes against those of the embeddings, and that nothing is there that the loss does not have.
+    /// Checks the shapes, and that a bias is given if and only if the geometry has one.
     pub(super) fn check(&self, loss: &Loss, width: usize, prototypes: usize) -> Result<()> {
         if self.weight.dim() != (prototypes, width) {
-            let expected = format!("({prototypes}, {width}), a row for each prototype, as wide as the embeddings");
+            let expected = format!("({prototypes}, {width}), one row per prototype, as wide as the embeddings");
             let (found, advice) = (format!("{:?}", self.weight.dim()), "give arrays whose shapes agree");
             return Err(Error::new(ErrorKind::Shape, "weight", expected, found, advice));
         }
@@ -147,7 +147,7 @@ impl<'a, F: Real> From<ArrayView2<'a, F>> for HeadParameters<'a, F> {
     }
 }
 
-/// The parameters of a head that a fused step changes in place: all that are given.
+/// The parameters of a head that a fused step updates in place. It updates every parameter that is given.
 #[derive(Debug)]
 pub struct HeadParametersMut<'a> {
     pub(super) weight: ArrayViewMut2<'a, f32>,
@@ -157,7 +157,7 @@ pub struct HeadParametersMut<'a> {
 }
 
 impl<'a> HeadParametersMut<'a> {
-    /// Prototypes (C K, D), K a class.
+    /// Creates parameters with prototypes (C K, D), K per class.
     pub fn new(weight: ArrayViewMut2<'a, f32>) -> Self {
         Self { weight, bias: None, scale: None, radius: None }
     }
@@ -168,19 +168,19 @@ impl<'a> HeadParametersMut<'a> {
         Self { bias: Some(bias), ..self }
     }
 
-    /// Sets the parameter of a learned scale; without it the scale stays where training starts.
+    /// Sets the parameter of a learned scale. By default the scale keeps the initial value of the spec.
     #[must_use]
     pub fn with_scale(self, scale: &'a mut f64) -> Self {
         Self { scale: Some(scale), ..self }
     }
 
-    /// Sets the learned radius of ring loss; without it the radius stays where training starts.
+    /// Sets the learned radius of ring loss. By default the radius keeps the initial value of the spec.
     #[must_use]
     pub fn with_radius(self, radius: &'a mut f64) -> Self {
         Self { radius: Some(radius), ..self }
     }
 
-    /// The same parameters, to be read.
+    /// Returns a view of the parameters.
     pub(super) fn view(&self) -> HeadParameters<'_, f32> {
         let learned = Learned { scale: self.scale.as_deref().copied(), radius: self.radius.as_deref().copied() };
         HeadParameters { weight: self.weight.view(), bias: self.bias.as_ref().map(|bias| bias.view()), learned }

@@ -1,15 +1,15 @@
-//! Where the rows of the weight's gradient of a shard go: into an array, or into a step of an optimizer.
+//! The destination of the rows of the weight's gradient of a shard: an array, or a step of an optimizer.
 
 use super::optimizer::StepRows;
 use super::sweep::Prototypes;
 use crate::buffer::contiguous;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis};
 
-/// Consecutive rows of the weight, and what becomes of their gradient.
+/// Consecutive rows of the weight, and the destination of their gradient.
 pub(super) enum Chunk<'a> {
-    /// The weight, and where its gradient is written: the rows from `first` on.
+    /// The weight, and the rows of the gradient array from `first`.
     Gradient { weight: ArrayView2<'a, f32>, first: usize, gradient: ArrayViewMut2<'a, f32> },
-    /// The rows from `first` on are stepped.
+    /// The optimizer step of the rows from `first`.
     Step { first: usize, rows: StepRows<'a> },
 }
 
@@ -21,9 +21,9 @@ impl Chunk<'_> {
         }
     }
 
-    /// Has the gradient by a prototype computed from the prototype, and takes it. `room` is for a row where the array has
-    /// no place for it.
-    pub(super) fn take(&mut self, prototype: usize, room: &mut [f32], compute: impl FnOnce(&[f32], &mut [f32])) {
+    /// Computes the gradient with respect to a prototype with `compute`, and writes it or makes a step with it.
+    /// `scratch` is scratch space for a row that cannot be written in place.
+    pub(super) fn take(&mut self, prototype: usize, scratch: &mut [f32], compute: impl FnOnce(&[f32], &mut [f32])) {
         match self {
             Self::Gradient { weight, first, gradient } => {
                 let w = contiguous(weight.row(prototype));
@@ -31,19 +31,19 @@ impl Chunk<'_> {
                 if let Some(row) = row.as_slice_mut() {
                     compute(&w, row);
                 } else {
-                    compute(&w, room);
-                    row.assign(&ArrayView1::from(&*room));
+                    compute(&w, scratch);
+                    row.assign(&ArrayView1::from(&*scratch));
                 }
             }
             Self::Step { first, rows } => {
-                compute(&contiguous(rows.weight.row(prototype - *first)), room);
-                rows.step(prototype - *first, room);
+                compute(&contiguous(rows.weight.row(prototype - *first)), scratch);
+                rows.step(prototype - *first, scratch);
             }
         }
     }
 }
 
-/// Runs of rows of a gradient, from each start to the next.
+/// Splits a gradient into runs of rows, from each start to the next.
 pub(super) fn gradient_chunks<'a>(
     weight: ArrayView2<'a, f32>,
     gradient: ArrayViewMut2<'a, f32>,

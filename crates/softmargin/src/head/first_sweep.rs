@@ -1,5 +1,5 @@
-//! The first sweep over the classes: scores, the sums of every row, and, where slopes are stored, what they give to the
-//! embeddings, up to a number a row.
+//! The first sweep over the classes: scores and accumulators of every row and, if slopes are stored, the sums of the
+//! gradient with respect to the embeddings, up to a factor per row.
 //!
 //! ```text
 //! Z = X W^T,    E = exp(s (Z - reference)),    sums of E,    A += E W
@@ -8,56 +8,56 @@
 use super::memory::Buffer;
 use super::panels::{Panels, pair_columns, pair_rows, panels_of};
 use super::product::TransposedProduct;
-use super::sweep::{Block, Prototypes, Room, Sweep, has_products, slopes_of_panel};
-use super::tile::{Look, PanelRows, PanelSums, TileOf, look};
+use super::sweep::{Block, Prototypes, Scratch, Sweep, has_products, slopes_of_panel};
+use super::tile::{FirstSweepWork, PanelRows, PanelSums, TileContext, sweep_tile};
 use super::tiling::Shard;
 use crate::simd::{Instructions, LINE, Line, Work, run_on};
 use std::ops::Range;
 
-/// Where the slopes of a shard are kept: tile by tile, block by block.
+/// The memory that stores the slopes of a shard, tile by tile, block by block.
 pub(super) enum Store<'a> {
     Nothing,
-    /// Words of single precision, in panels.
+    /// f32 values, in panels.
     Whole(&'a mut [Line]),
-    /// Words of two bf16 numbers, neighboring rows of the batch.
+    /// Words of two bf16 values of neighboring rows of the batch.
     Half(&'a mut [Line]),
 }
 
-/// Lines that the slopes of so many prototypes and a block take.
+/// Returns the number of lines that store the slopes of some prototypes and a block of rows.
 pub(super) fn stored_lines(prototypes: usize, rows: usize, half: bool) -> usize {
     let panels = panels_of(rows);
     prototypes * if half { panels.div_ceil(2) } else { panels }
 }
 
-/// From a tile of the shard on, exponentials are relative to this reference, panel by panel.
+/// The references of the exponentials from a tile of the shard until the next epoch, panel by panel.
 #[derive(Clone, Debug)]
 pub(super) struct Epoch {
     pub(super) tile: usize,
     pub(super) reference: Vec<Line>,
 }
 
-/// What a shard gives to one block.
-pub(super) struct Found<'a> {
+/// The results of the first sweep of a shard for one block.
+pub(super) struct BlockResults<'a> {
     pub(super) panels: Vec<PanelSums>,
     pub(super) epochs: Vec<Epoch>,
-    /// `A`, in panels; where slopes are at hand.
+    /// `A`, in panels, if slopes are stored.
     pub(super) sums: Option<Buffer<'a>>,
-    /// Whether `A` is of final slopes, rather than of exponentials relative to the last reference.
+    /// True if `A` sums final slopes; false if it sums exponentials relative to the last reference.
     pub(super) is_final: bool,
 }
 
-/// What a shard has shown.
+/// The results of the first sweep of a shard.
 pub(super) struct FirstSweep<'a> {
-    /// By block.
-    pub(super) found: Vec<Found<'a>>,
-    /// `1 / |w|` by position, where slopes are stored.
+    /// The results of each block.
+    pub(super) found: Vec<BlockResults<'a>>,
+    /// `1 / |w|` by position, if slopes are stored.
     pub(super) inverse: Vec<f64>,
-    /// Whether all prototypes were finite.
-    pub(super) sound: bool,
+    /// True if all prototypes were finite and none was too large.
+    pub(super) all_finite: bool,
 }
 
 impl<'a> Sweep<'a> {
-    /// Sweeps over a shard. What is stored is what `store` has room for.
+    /// Sweeps over a shard, and stores slopes as `store` defines.
     pub(super) fn first(
         &self,
         shard: &Shard,
@@ -65,12 +65,12 @@ impl<'a> Sweep<'a> {
         blocks: &[Block<'_>],
         mut store: Store<'_>,
     ) -> FirstSweep<'a> {
-        let stores = !matches!(store, Store::Nothing) && has_products(self.look.kind);
+        let stores = !matches!(store, Store::Nothing) && has_products(self.work.kind);
         let most_rows = blocks.iter().map(Block::padded).max().unwrap_or(0);
-        let mut room = self.room(shard.tile.min(shard.positions.len()), most_rows);
-        let mut found: Vec<Found<'a>> = blocks
+        let mut scratch = self.scratch(shard.tile.min(shard.positions.len()), most_rows);
+        let mut found: Vec<BlockResults<'a>> = blocks
             .iter()
-            .map(|block| Found {
+            .map(|block| BlockResults {
                 panels: vec![PanelSums::new(); block.panels.len()],
                 epochs: Vec::new(),
                 sums: stores.then(|| self.memory.take_zeros(self.width_panels() * block.padded())),
@@ -79,12 +79,12 @@ impl<'a> Sweep<'a> {
             .collect();
         let (mut by_panel, mut inverse) = (Vec::new(), Vec::new());
         let lines_of_tile = panels_of(most_rows) * shard.tile.min(shard.positions.len());
-        // In whole words the store itself is where scores are put.
+        // f32 slopes are computed in place in the store, without a buffer for scores.
         let mut scores = self.memory.take(if matches!(store, Store::Whole(_)) { 0 } else { lines_of_tile });
         for (number, tile) in shard.tiles().enumerate() {
-            self.enter(&mut room, weight, &tile);
+            self.load_tile(&mut scratch, weight, &tile);
             if stores {
-                inverse.extend_from_slice(&room.inverse[..tile.len()]);
+                inverse.extend_from_slice(&scratch.inverse[..tile.len()]);
             }
             for (block, found) in blocks.iter().zip(&mut found) {
                 block.targets_in(&tile, &mut by_panel);
@@ -93,11 +93,11 @@ impl<'a> Sweep<'a> {
                     Store::Whole(all) => take_front(all, lines),
                     Store::Half(_) | Store::Nothing => &mut scores[..lines],
                 };
-                self.product_of(&room, block, slopes);
-                self.look_at(slopes, &mut room, block, &tile, &by_panel, number, found);
+                self.product_of(&scratch, block, slopes);
+                self.accumulate(slopes, &mut scratch, block, &tile, &by_panel, number, found);
                 if stores {
                     if let Some(sums) = &mut found.sums {
-                        self.transposed(slopes, &mut room, sums);
+                        self.transposed(slopes, &mut scratch, sums);
                     }
                     if let Store::Half(all) = &mut store {
                         let half = take_front(all, stored_lines(tile.len(), block.padded(), true));
@@ -106,29 +106,29 @@ impl<'a> Sweep<'a> {
                 }
             }
         }
-        FirstSweep { found, inverse, sound: room.sound }
+        FirstSweep { found, inverse, all_finite: scratch.all_finite }
     }
 
-    /// Looks at the scores of a tile, panel by panel.
-    #[expect(clippy::too_many_arguments, reason = "a tile, a block, and where what is found goes")]
-    fn look_at(
+    /// Accumulates the scores of a tile, panel by panel, and replaces them by slopes.
+    #[expect(clippy::too_many_arguments, reason = "a tile, a block, and the accumulators")]
+    fn accumulate(
         &self,
         scores: &mut [Line],
-        room: &mut Room<'_>,
+        scratch: &mut Scratch<'_>,
         block: &Block<'_>,
         tile: &Range<usize>,
         targets: &[Vec<(usize, usize)>],
         number: usize,
-        found: &mut Found<'_>,
+        found: &mut BlockResults<'_>,
     ) {
-        let Found { panels, epochs, sums, .. } = found;
+        let BlockResults { panels, epochs, sums, .. } = found;
         let (count, padded) = (tile.len(), block.padded());
         let mut moved = false;
         for (panel, (rows, sums_of_panel)) in block.panels.iter().zip(panels.iter_mut()).enumerate() {
             let mut rebase = |lane: usize, factor: f32| {
                 moved = true;
                 let row = panel * LINE + lane;
-                // Nothing has been summed up before the first tile.
+                // Before the first tile, the sums are empty.
                 for line in
                     sums.iter_mut().filter(|_| number > 0).flat_map(|sums| sums.iter_mut().skip(row).step_by(padded))
                 {
@@ -137,12 +137,12 @@ impl<'a> Sweep<'a> {
             };
             run_on(
                 self.set,
-                LookAt {
+                FirstSweepOfPanel {
                     scores: &mut scores[panel * count..][..count],
-                    slopes: slopes_of_panel(&mut room.slopes, panel, count),
+                    slopes: slopes_of_panel(&mut scratch.slopes, panel, count),
                     rows,
-                    tile: self.tile_of(tile, &room.bias[..count], &targets[panel]),
-                    look: self.look,
+                    tile: self.tile_of(tile, &scratch.bias[..count], &targets[panel]),
+                    work: self.work,
                     sums: sums_of_panel,
                     rebase: &mut rebase,
                 },
@@ -154,45 +154,45 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Adds to the sums of a block what the slopes of a tile give to its embeddings.
-    pub(super) fn transposed(&self, slopes: &[Line], room: &mut Room<'_>, sums: &mut [Line]) {
-        let count = room.count;
+    /// Adds the product of the slopes of a tile and its prototypes to the sums of a block.
+    pub(super) fn transposed(&self, slopes: &[Line], scratch: &mut Scratch<'_>, sums: &mut [Line]) {
+        let count = scratch.count;
         if !self.pairs() {
             let (a, b) =
-                (Panels::new(slopes, count), Panels::new(&room.prototypes[..self.width_panels() * count], count));
+                (Panels::new(slopes, count), Panels::new(&scratch.prototypes[..self.width_panels() * count], count));
             run_on(self.set, TransposedProduct { a, b, c: sums, pairs: false });
             return;
         }
         let half = count.div_ceil(2);
-        let paired = &mut room.paired[..slopes.len() / count * half];
+        let paired = &mut scratch.paired[..slopes.len() / count * half];
         pair_rows(Panels::new(slopes, count), half, paired);
-        let (a, b) = (Panels::new(paired, half), Panels::new(&room.by_row[..self.width_panels() * half], half));
+        let (a, b) = (Panels::new(paired, half), Panels::new(&scratch.by_row[..self.width_panels() * half], half));
         run_on(self.set, TransposedProduct { a, b, c: sums, pairs: true });
     }
 }
 
-/// The first lines of what is left of a store, which are taken off it.
+/// Splits the first lines off the rest of a store.
 fn take_front<'a>(all: &mut &'a mut [Line], lines: usize) -> &'a mut [Line] {
     let (front, rest) = std::mem::take(all).split_at_mut(lines);
     *all = rest;
     front
 }
 
-struct LookAt<'a> {
+struct FirstSweepOfPanel<'a> {
     scores: &'a mut [Line],
     slopes: &'a mut [Line],
     rows: &'a PanelRows,
-    tile: TileOf<'a>,
-    look: Look,
+    tile: TileContext<'a>,
+    work: FirstSweepWork,
     sums: &'a mut PanelSums,
     rebase: &'a mut dyn FnMut(usize, f32),
 }
 
-impl Work for LookAt<'_> {
+impl Work for FirstSweepOfPanel<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        look::<I>(self.scores, self.slopes, self.rows, &self.tile, self.look, self.sums, self.rebase);
+        sweep_tile::<I>(self.scores, self.slopes, self.rows, &self.tile, self.work, self.sums, self.rebase);
     }
 }

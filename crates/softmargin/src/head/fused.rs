@@ -1,18 +1,18 @@
-//! A head in two sweeps over the classes, in `f32`.
+//! The fused computation of a head: two sweeps over the classes, in `f32`.
 
 use super::arithmetic::{AddPanels, FinishRow};
-use super::barrier::{Barrier, Shared};
+use super::barrier::{Barrier, BatchContext};
 use super::batch::HeadBatch;
 use super::chunk::Chunk;
 use super::first_sweep::{FirstSweep, Store, stored_lines};
 use super::memory::{Buffer, Memory};
 use super::options::{HeadOptions, Mode, Precision};
 use super::result::{Distribution, HeadValue, LearnedGradients, RowStatistics};
-use super::rows::{HeadRows, Operands, divisor, inverse};
+use super::rows::{HeadRows, ScoreOperands, divisor, inverse};
 use super::sampling::Positions;
-use super::second_sweep::{Goal, Kept, Second, SecondSweep};
+use super::second_sweep::{GradientDestination, SecondSweep, SecondSweepInputs, StoredSlopes};
 use super::sweep::{Block, Prototypes, Sweep, has_products};
-use super::tile::Look;
+use super::tile::FirstSweepWork;
 use super::tiling::{self, Shard};
 use crate::axes::negatives::Negatives;
 use crate::buffer::contiguous;
@@ -26,21 +26,21 @@ use crate::simd::{LINE, Line, run_on};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
-/// Products below which threads cost more than they bring.
+/// The number of multiply-adds from which threads pay off.
 const WORTH_THREADS: usize = 1 << 21;
 
-/// Whether a batch is worth threads.
+/// Returns true if threads pay off for a batch.
 fn is_worth_threads(rows: usize, prototypes: usize, width: usize) -> bool {
     rows.saturating_mul(prototypes).saturating_mul(width.max(1)) >= WORTH_THREADS
 }
 
-/// Computes among the threads where that is worth it: all parts of a call then begin without waking anyone.
+/// Runs a computation inside the thread pool if threads pay off. Its parallel parts then start without waking threads.
 pub(super) fn among_threads<R: Send>([rows, prototypes, width]: [usize; 3], compute: impl FnOnce() -> R + Send) -> R {
     if is_worth_threads(rows, prototypes, width) { rayon::scope(|_| compute()) } else { compute() }
 }
 
-/// A head that is to be computed.
-pub(super) struct Request<'a> {
+/// A call to a head that takes the fused path.
+pub(super) struct FusedCall<'a> {
     pub(super) loss: &'a Loss,
     pub(super) options: &'a HeadOptions,
     pub(super) memory: &'a Memory,
@@ -48,13 +48,13 @@ pub(super) struct Request<'a> {
     pub(super) bias: Option<ArrayView1<'a, f32>>,
     pub(super) learned: Learned,
     pub(super) reduction: Reduction,
-    /// The size of a tile, if a test wants another.
+    /// The tile size that a test has set.
     pub(super) tile: Option<usize>,
 }
 
-/// A head whose first sweep is over: all that can be refused has been.
-pub(super) struct Begun<'a> {
-    request: Request<'a>,
+/// A call whose first sweep is done. All inputs have been checked, so the rest cannot fail.
+pub(super) struct FirstSweepDone<'a> {
+    call: FusedCall<'a>,
     sweep: Sweep<'a>,
     rows: HeadRows,
     blocks: Vec<Block<'a>>,
@@ -63,26 +63,28 @@ pub(super) struct Begun<'a> {
     mode: Mode,
     store: Buffer<'a>,
     barrier: Barrier,
-    /// What rows in chunks have given to the prototypes and their bias.
+    /// Under [`Mode::RowChunked`], the gradients with respect to prototypes and bias, summed over the rows.
     raw: Option<(Buffer<'a>, Vec<f64>)>,
     value: HeadValue<f32>,
     totals: RowTotals,
-    /// (N, D): what pulls give to the embeddings.
-    pulled: Array2<f64>,
+    /// (N, D): the part of the gradient with respect to the embeddings that was computed in f64.
+    exact_sums: Array2<f64>,
 }
 
-/// Whether a loss smooths labels: what that takes off every negative is known only when all sums are.
+/// Returns true if a loss smooths labels. Final slopes then need the number of negatives, which only a whole sweep
+/// finds.
 fn smooths(loss: &Loss) -> bool {
     loss.spec().comparison.cross_entropy_options().is_some_and(|(label_smoothing, _)| label_smoothing > 0.0)
 }
 
-/// What is kept between the sweeps of so many rows and prototypes.
+/// Returns the mode for some rows and prototypes, with [`Mode::Auto`] resolved, or an error if it needs too much
+/// memory.
 fn resolve(options: &HeadOptions, loss: &Loss, rows: usize, prototypes: usize, width: usize) -> Result<Mode> {
     let stores_nothing = smooths(loss) || !has_products(SweepKind::of(loss.spec().comparison));
     let half = options.precision == Precision::Bf16;
     let bytes = |half| (stored_lines(prototypes, rows, half) * size_of::<Line>()) as u64;
     let fits = |half| bytes(half) <= options.memory.saturating_sub(HeadOptions::LEAST_MEMORY);
-    let many_rows = rows >= tiling::MANY_ROWS && prototypes * width <= tiling::FEW_NUMBERS;
+    let many_rows = rows >= tiling::MANY_ROWS && prototypes * width <= tiling::FEW_VALUES;
     let named = match options.mode {
         Mode::Auto if many_rows => return Ok(Mode::RowChunked),
         Mode::Auto | Mode::Store | Mode::StoreHalf if stores_nothing => return Ok(Mode::Recompute),
@@ -97,18 +99,18 @@ fn resolve(options: &HeadOptions, loss: &Loss, rows: usize, prototypes: usize, w
     }
     let needed = bytes(of_half) + HeadOptions::LEAST_MEMORY;
     let expected = format!("at least {needed} bytes for {named:?} of {rows} x {prototypes} scores");
-    let advice = "allow more, or take the mode recompute, which keeps no scores";
+    let advice = "allow more, or use the mode recompute, which stores no scores";
     Err(Error::new(ErrorKind::Spec, "memory", expected, options.memory.to_string(), advice))
 }
 
-impl<'a> Request<'a> {
-    /// The first sweep. `None` where a score is not finite: the plain code knows what to say or to do about it.
-    pub(super) fn begin(self, weight: ArrayView2<'_, f32>, gradients: bool) -> Result<Option<Begun<'a>>> {
+impl<'a> FusedCall<'a> {
+    /// Runs the first sweep. `None` if a score is not finite: the unfused path then computes the limits or the error.
+    pub(super) fn begin(self, weight: ArrayView2<'_, f32>, gradients: bool) -> Result<Option<FirstSweepDone<'a>>> {
         let Self { loss, options, memory, batch, bias, learned, reduction, tile } = self;
         let weight = weight.reborrow();
         let spec = loss.spec();
         let positions = Positions::new(batch.sampled, loss.num_classes(), spec.sub_centers);
-        let operands = Operands {
+        let operands = ScoreOperands {
             set: loss.instruction_set(),
             geometry: spec.geometry,
             embeddings: batch.embeddings.reborrow(),
@@ -125,8 +127,8 @@ impl<'a> Request<'a> {
             precision: options.precision,
             geometry: spec.geometry,
             sub_centers: spec.sub_centers,
-            look: Look { kind, smooths: smooths(loss), statistics: options.statistics },
-            bends: spec.negatives != Negatives::Plain,
+            work: FirstSweepWork { kind, smooths: smooths(loss), statistics: options.statistics },
+            transforms_negatives: spec.negatives != Negatives::Plain,
             positions,
             bias,
             width,
@@ -141,7 +143,7 @@ impl<'a> Request<'a> {
         let mut store = memory.take(store_lines(mode, &shards, &blocks));
         let prototypes = Prototypes { rows: weight, first: 0 };
         let parallel = is_worth_threads(count, positions.count(), width);
-        let shared = Shared {
+        let shared = BatchContext {
             loss,
             rows: &rows,
             operands,
@@ -165,18 +167,20 @@ impl<'a> Request<'a> {
         };
         let totals = rows.plan.totals(&barrier.outcomes, reduction);
         let value = value_of(options, &totals, &rows, &barrier, positions);
-        let mut pulled = Array2::zeros(if gradients { (count, width) } else { (0, 0) });
+        let mut exact_sums = Array2::zeros(if gradients { (count, width) } else { (0, 0) });
         if gradients {
             let mut by_row = vec![Vec::new(); count];
-            barrier.pulls.iter().for_each(|pull| by_row[pull.row].push(*pull));
-            let gradients = pulled.axis_iter_mut(Axis(0)).into_par_iter().zip(by_row).with_min_len(16);
-            gradients.enumerate().for_each(|(row, (gradient, pulls))| {
-                let gradient = gradient.into_slice().expect("a fresh array lies in order");
-                pulls.iter().for_each(|pull| pull.add_to_embedding(&operands, rows.norms[row], gradient));
+            barrier.exact_gradients.iter().for_each(|exact_gradient| by_row[exact_gradient.row].push(*exact_gradient));
+            let gradients = exact_sums.axis_iter_mut(Axis(0)).into_par_iter().zip(by_row).with_min_len(16);
+            gradients.enumerate().for_each(|(row, (gradient, exact_gradients))| {
+                let gradient = gradient.into_slice().expect("a fresh array is contiguous");
+                exact_gradients
+                    .iter()
+                    .for_each(|exact_gradient| exact_gradient.add_to_embedding(&operands, rows.norms[row], gradient));
             });
         }
-        Ok(Some(Begun {
-            request: self,
+        Ok(Some(FirstSweepDone {
+            call: self,
             sweep,
             rows,
             blocks,
@@ -188,12 +192,12 @@ impl<'a> Request<'a> {
             raw,
             value,
             totals,
-            pulled,
+            exact_sums,
         }))
     }
 }
 
-/// Lines of the store of all shards.
+/// Returns the number of lines of the store of all shards.
 fn store_lines(mode: Mode, shards: &[Shard], blocks: &[Block<'_>]) -> usize {
     shards.iter().map(|shard| store_lines_of(mode, shard, blocks)).sum()
 }
@@ -207,7 +211,7 @@ fn store_lines_of(mode: Mode, shard: &Shard, blocks: &[Block<'_>]) -> usize {
     }
 }
 
-/// Every shard with its part of the store.
+/// Returns every shard with its part of the store.
 fn tasks_of<'s>(
     mode: Mode,
     shards: &'s [Shard],
@@ -228,7 +232,7 @@ fn tasks_of<'s>(
     shards.iter().map(of).collect()
 }
 
-/// What comes of every task, in order.
+/// Computes all tasks, on all threads if `parallel`, and returns the results in order.
 fn each<T: Send, R: Send>(parallel: bool, tasks: Vec<T>, compute: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
     if parallel {
         tasks.into_par_iter().with_max_len(1).map(compute).collect()
@@ -237,7 +241,7 @@ fn each<T: Send, R: Send>(parallel: bool, tasks: Vec<T>, compute: impl Fn(T) -> 
     }
 }
 
-/// The value of the batch.
+/// Returns the value and the statistics of the batch.
 fn value_of(
     options: &HeadOptions,
     totals: &RowTotals,
@@ -260,12 +264,12 @@ fn value_of(
     HeadValue::of(totals.value(), statistics)
 }
 
-impl<'a> Begun<'a> {
+impl<'a> FirstSweepDone<'a> {
     pub(super) fn value(self) -> HeadValue<f32> {
         self.value
     }
 
-    /// Where the chunks of the shards begin among all prototypes, and where the last ends.
+    /// Returns the start of the chunk of each shard among all prototypes, and the end of the last.
     pub(super) fn starts(&self, prototypes: usize) -> Vec<usize> {
         let firsts = self.shards.iter().skip(1).map(|shard| self.sweep.positions.prototype(shard.positions.start));
         let mut starts: Vec<usize> = std::iter::once(0).chain(firsts).collect();
@@ -273,23 +277,23 @@ impl<'a> Begun<'a> {
         starts
     }
 
-    /// The second sweep: every chunk takes the rows of its shard, and the gradient by the embeddings is written. The
-    /// weight's gradient is where the chunks have put it.
+    /// Runs the second sweep. Every chunk receives the weight's gradient of its shard, and the gradient with respect to
+    /// the embeddings is written to `embeddings`.
     pub(super) fn finish(
         self,
         chunks: Vec<Chunk<'_>>,
         mut embeddings: ArrayViewMut2<'_, f32>,
     ) -> (HeadValue<f32>, LearnedGradients<f32>) {
-        let batch = self.request.batch;
+        let batch = self.call.batch;
         let stored = matches!(self.mode, Mode::Store | Mode::StoreHalf);
-        let recomputes = !stored && self.raw.is_none() && has_products(self.sweep.look.kind);
+        let recomputes = !stored && self.raw.is_none() && has_products(self.sweep.work.kind);
         let plain: Vec<Buffer<'_>> = self
             .blocks
             .iter()
             .filter(|_| recomputes)
             .map(|block| self.sweep.weighted_rows(&self.rows, batch.embeddings, block, &|_| 1.0))
             .collect();
-        let second = Second {
+        let second = SecondSweepInputs {
             rows: &self.rows,
             embeddings: batch.embeddings,
             blocks: &self.blocks,
@@ -301,18 +305,18 @@ impl<'a> Begun<'a> {
         for ((shard, first), chunk) in self.shards.iter().zip(&self.first).zip(chunks) {
             let (own, after) = rest.split_at(store_lines_of(self.mode, shard, &self.blocks));
             rest = after;
-            let kept = match self.mode {
-                Mode::Store if has_products(self.sweep.look.kind) => Kept::Whole(first, own),
-                Mode::StoreHalf if has_products(self.sweep.look.kind) => Kept::Half(first, own),
-                _ => Kept::Nothing,
+            let stored = match self.mode {
+                Mode::Store if has_products(self.sweep.work.kind) => StoredSlopes::Whole(first, own),
+                Mode::StoreHalf if has_products(self.sweep.work.kind) => StoredSlopes::Half(first, own),
+                _ => StoredSlopes::Nothing,
             };
-            tasks.push((shard, kept, chunk));
+            tasks.push((shard, stored, chunk));
         }
         let (count, width) = batch.embeddings.dim();
         let parallel = is_worth_threads(count, self.sweep.positions.count(), width);
-        let seconds = each(parallel, tasks, |(shard, kept, mut chunk)| match &self.raw {
+        let seconds = each(parallel, tasks, |(shard, stored, mut chunk)| match &self.raw {
             Some((raw, bias)) => self.sweep.finish_gathered(shard, &second, raw, bias.clone(), &mut chunk),
-            None => self.sweep.second(shard, &second, kept, Goal::Finish(&mut chunk)),
+            None => self.sweep.second(shard, &second, stored, GradientDestination::Finish(&mut chunk)),
         });
         let bias = self.bias_gradient(&seconds);
         self.finish_embeddings(&seconds, &mut embeddings);
@@ -320,7 +324,7 @@ impl<'a> Begun<'a> {
         (self.value, LearnedGradients { bias, scale, radius })
     }
 
-    /// By the bias of every prototype; empty without one.
+    /// Returns the gradient with respect to the bias of every prototype; empty without a bias.
     fn bias_gradient(&self, seconds: &[SecondSweep<'_>]) -> Array1<f32> {
         let Some(bias) = self.sweep.bias else { return Array1::zeros(0) };
         let mut gradient = Array1::zeros(bias.len());
@@ -332,7 +336,7 @@ impl<'a> Begun<'a> {
         gradient
     }
 
-    /// Adds up what the shards give to each embedding, in their order.
+    /// Adds up the gradients of each embedding over the shards, in order.
     fn finish_embeddings(&self, seconds: &[SecondSweep<'_>], gradient: &mut ArrayViewMut2<'_, f32>) {
         let width = self.sweep.width;
         for (number, block) in self.blocks.iter().enumerate() {
@@ -364,26 +368,26 @@ impl<'a> Begun<'a> {
         }
     }
 
-    /// What the stored slopes of a row are multiplied by, relative to the last reference of a shard.
+    /// Returns the factor of the stored slopes of a row, given the last reference of a shard.
     fn factor_of(&self, row: usize, reference: &Line, lane: usize) -> f64 {
         let slope = self.barrier.slope(row);
-        if slope == 0.0 || self.sweep.look.kind != SweepKind::Exponentials {
+        if slope == 0.0 || self.sweep.work.kind != SweepKind::Exponentials {
             return slope;
         }
         slope * (self.rows.scale * (f64::from(reference.0[lane]) - self.barrier.found(row).reference)).exp()
     }
 
-    /// The gradient of an embedding from what its negatives sum up to.
+    /// Computes the gradient of an embedding from the sum over its negatives.
     fn finish_row(&self, row: usize, sum: &[f64], out: &mut ArrayViewMut1<'_, f32>) {
-        let (x, of_x) = (contiguous(self.request.batch.embeddings.row(row)), inverse(self.rows.norms[row]));
+        let (x, of_x) = (contiguous(self.call.batch.embeddings.row(row)), inverse(self.rows.norms[row]));
         let unit = divisor(self.rows.norms[row]);
         let by_norm =
             self.totals.embedding_norms.as_ref().map_or(0.0, |by_norm| f64::from(f32::round_from(by_norm[row])));
         let (along, factor) =
             if self.sweep.geometry.normalizes_embeddings() { (unit * unit, of_x) } else { (0.0, 1.0) };
-        let pulled = self.pulled.row(row).to_slice().expect("a fresh array lies in order");
+        let exact_sums = self.exact_sums.row(row).to_slice().expect("a fresh array is contiguous");
         let finish = |out: &mut [f32]| {
-            run_on(self.sweep.set, FinishRow { sum, x: &x, along, factor, pulled, radial: by_norm * of_x, out });
+            run_on(self.sweep.set, FinishRow { sum, x: &x, along, factor, exact_sums, radial: by_norm * of_x, out });
         };
         if let Some(out) = out.as_slice_mut() {
             finish(out);

@@ -1,8 +1,8 @@
-//! The two number types of a head: `f32` goes through the fused sweeps, `f64` through the plain code.
+//! The two number types of a head: `f32` takes the fused path, `f64` the unfused one.
 
 use super::batch::{HeadBatch, HeadParameters};
 use super::chunk::gradient_chunks;
-use super::fused::Begun;
+use super::fused::FirstSweepDone;
 use super::paths::Paths;
 use super::result::{HeadGradients, HeadValue, LearnedGradients};
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::number::Real;
 use crate::reduction::Reduction;
 use ndarray::ArrayViewMut2;
 
-/// `f32` or `f64`, as embeddings and prototypes may be.
+/// The number type of embeddings and prototypes: `f32` or `f64`.
 pub trait HeadNumber: Real + sealed::Compute {}
 
 impl HeadNumber for f32 {}
@@ -19,7 +19,7 @@ impl HeadNumber for f64 {}
 pub(super) mod sealed {
     use super::{ArrayViewMut2, HeadBatch, HeadParameters, HeadValue, LearnedGradients, Paths, Reduction, Result};
 
-    /// How a head is computed in a type; shapes have been checked.
+    /// The computation of a head in a type. Shapes have been checked.
     pub trait Compute: Sized {
         fn value(
             paths: Paths<'_>,
@@ -47,7 +47,7 @@ impl sealed::Compute for f32 {
         reduction: Reduction,
     ) -> Result<HeadValue<Self>> {
         match begin(paths, batch, parameters, reduction, false)? {
-            Some(begun) => Ok(begun.value()),
+            Some(after_first_sweep) => Ok(after_first_sweep.value()),
             None => plain_value(paths, batch, parameters, reduction),
         }
     }
@@ -60,15 +60,15 @@ impl sealed::Compute for f32 {
         embeddings: ArrayViewMut2<'_, Self>,
         mut weight: ArrayViewMut2<'_, Self>,
     ) -> Result<(HeadValue<Self>, LearnedGradients<Self>)> {
-        let Some(begun) = begin(paths, batch, parameters, reduction, true)? else {
+        let Some(after_first_sweep) = begin(paths, batch, parameters, reduction, true)? else {
             return plain_gradients(paths, batch, parameters, reduction, embeddings, weight);
         };
         if batch.sampled.is_some() {
             weight.fill(0.0);
         }
-        let starts = begun.starts(weight.nrows());
+        let starts = after_first_sweep.starts(weight.nrows());
         let chunks = gradient_chunks(parameters.weight, weight, &starts);
-        Ok(begun.finish(chunks, embeddings))
+        Ok(after_first_sweep.finish(chunks, embeddings))
     }
 }
 
@@ -100,7 +100,7 @@ fn begin<'a>(
     parameters: &'a HeadParameters<'_, f32>,
     reduction: Reduction,
     gradients: bool,
-) -> Result<Option<Begun<'a>>> {
+) -> Result<Option<FirstSweepDone<'a>>> {
     let HeadParameters { weight, bias, learned } = parameters.reborrow();
     paths.begin(batch.reborrow(), weight, bias, learned, reduction, gradients)
 }
@@ -124,7 +124,7 @@ fn plain_gradients<F: Real>(
 ) -> Result<(HeadValue<F>, LearnedGradients<F>)> {
     let (value, gradients) = paths.unfused(batch, parameters, reduction, true)?;
     let HeadGradients { embeddings: of_embeddings, weight: of_weight, learned } =
-        gradients.expect("they were asked for");
+        gradients.expect("gradients were requested");
     embeddings.assign(&of_embeddings);
     weight.assign(&of_weight);
     Ok((value, learned))

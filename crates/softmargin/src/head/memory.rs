@@ -1,14 +1,14 @@
-//! Buffers of lines that are kept from call to call: fresh ones would cost a page fault for every 4 KiB.
+//! Buffers of lines that are reused from call to call, since fresh memory costs a page fault for every 4 KiB.
 
 use crate::buffer::ask_for_huge_pages;
 use crate::simd::Line;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// Lines from which on a buffer is worth giving back before a larger one is taken: 4 MiB.
+/// The number of lines (4 MiB) from which a buffer is released before a larger one is allocated.
 const LARGE: usize = 1 << 16;
 
-/// The buffers that are not in use. Clones start without any.
+/// The pool of buffers that are not in use. Clones start empty.
 #[derive(Default)]
 pub(super) struct Memory {
     free: Mutex<Vec<Vec<Line>>>,
@@ -29,21 +29,22 @@ impl Clone for Memory {
 }
 
 impl Memory {
-    /// A buffer of so many lines, of any content.
+    /// Returns a buffer of `lines` lines with unspecified content.
     pub(super) fn take(&self, lines: usize) -> Buffer<'_> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = free.iter().enumerate().filter(|(_, buffer)| buffer.len() >= lines);
-        // The smallest that is large enough; one of many times the size is kept for what needs it.
+        // The smallest that is large enough, unless it is more than twice as large: such a buffer is kept for larger
+        // uses.
         let best = fits.min_by_key(|(_, buffer)| buffer.len()).filter(|(_, buffer)| buffer.len() <= 2 * lines.max(64));
         let index = best.map(|(index, _)| index);
         let kept = index.map(|index| free.swap_remove(index));
         if kept.is_none() && lines >= LARGE {
-            // Batches of another size have left buffers that nobody may want again.
+            // Large free buffers stem from batches of another size, which may not come again.
             free.retain(|buffer| buffer.len() < LARGE);
         }
         drop(free);
         let all = kept.unwrap_or_else(|| {
-            // Asked before anything is written: a page is as large as it was when it was first touched.
+            // Huge pages must be requested before the memory is first written.
             let mut fresh = Vec::with_capacity(lines);
             ask_for_huge_pages(fresh.spare_capacity_mut());
             fresh.resize(lines, Line::default());
@@ -52,20 +53,20 @@ impl Memory {
         Buffer { all, lines, memory: self }
     }
 
-    /// A buffer of zeros.
+    /// Returns a buffer of zeros.
     pub(super) fn take_zeros(&self, lines: usize) -> Buffer<'_> {
         let mut buffer = self.take(lines);
         buffer.fill(Line::default());
         buffer
     }
 
-    /// Gives all buffers back to the system.
+    /// Frees all buffers that are not in use.
     pub(super) fn release(&self) {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// Lines that go back when they are no longer needed.
+/// A buffer that returns to its pool when it is dropped.
 #[derive(Debug)]
 pub(super) struct Buffer<'a> {
     all: Vec<Line>,

@@ -1,16 +1,17 @@
-//! The last layer and its loss as one operation: a hundred thousand classes without ever holding the scores.
+//! The last layer and its loss as one operation, for large numbers of classes. The scores are computed tile
+//! by tile, and [`HeadOptions::memory`] limits what is stored of them.
 //!
-//! Embeddings X (N, D), prototypes W (C, D) and targets give the loss and its gradients by X and W, for every loss of the
-//! family. Two sweeps go over the classes, tile by tile:
+//! From embeddings X (N, D), prototypes W (C, D) and targets, a head computes the loss and its gradients with respect
+//! to X and W, for every [`Loss`]. Two sweeps run over the classes, tile by tile:
 //!
 //! ```text
 //! first     Z = X W^T,  E = exp(s (Z - reference)),  sums of E,  A += E W
-//!           the losses of the rows are known, and what their slopes are multiplied by
-//! second    dW = E^T X',  X' the embeddings times what their rows' slopes are multiplied by
+//!           between the sweeps: the losses of the rows, and the factors f of their derivatives
+//! second    dW = E^T X',  X' = f X
 //! ```
 //!
-//! The margin changes one score of a row, in f64, outside the sweeps (`rows.rs`); the negatives go through one of three
-//! kinds of work on a tile (`tile.rs`). [`Mode`] says what is kept of E between the sweeps.
+//! The margin changes one score per row, in f64, outside the sweeps (`rows.rs`). The negatives are computed by one of
+//! three kinds of work on a tile (`tile.rs`). [`Mode`] defines what is stored of E between the sweeps.
 //!
 //! ```
 //! use ndarray::array;
@@ -27,10 +28,10 @@
 //! # Ok::<(), softmargin::Error>(())
 //! ```
 //!
-//! # Which bits
+//! # Reproducibility
 //!
-//! Results have the same bits for any number of threads, and from run to run. Modes, instruction sets and precisions round
-//! differently.
+//! Results are bitwise identical for any number of threads, and from run to run. Results of different modes,
+//! instruction sets and precisions differ by rounding.
 
 mod arithmetic;
 mod barrier;
@@ -77,9 +78,9 @@ use memory::Memory;
 use ndarray::{ArrayView1, ArrayViewMut2, s};
 use paths::Paths;
 
-/// A last layer with its loss. It owns no parameters: they come with each call.
+/// A last layer with its loss. It owns no parameters: they are given with each call.
 ///
-/// It keeps the memory that its calls work in; clones start without any.
+/// A head reuses its working memory from call to call. Clones start without working memory.
 #[derive(Clone, Debug)]
 pub struct Head {
     loss: Loss,
@@ -89,51 +90,52 @@ pub struct Head {
 }
 
 impl Head {
-    /// A head of a loss, computed as [`HeadOptions::default`] says.
+    /// Creates a head with the default [`HeadOptions`].
     pub fn new(loss: Loss) -> Self {
         Self { loss, options: HeadOptions::default(), memory: Memory::default(), tile: None }
     }
 
-    /// A head of a loss.
+    /// Creates a head with options.
     ///
     /// # Errors
-    /// When the memory is less than [`HeadOptions::LEAST_MEMORY`].
+    /// If the memory is less than [`HeadOptions::LEAST_MEMORY`].
     pub fn with_options(loss: Loss, options: HeadOptions) -> Result<Self> {
         options.check()?;
         Ok(Self { options, ..Self::new(loss) })
     }
 
-    /// The same with tiles of about so many prototypes, for tests: a tile that is chosen by width is faster.
+    /// Sets the number of prototypes per tile, for tests. By default it depends on D, which is faster.
     #[doc(hidden)]
     #[must_use]
     pub fn with_tile(self, tile: usize) -> Self {
         Self { tile: Some(tile.max(1)), ..self }
     }
 
-    /// The loss that it was made with.
+    /// Returns the loss.
     pub fn loss(&self) -> &Loss {
         &self.loss
     }
 
-    /// How it is computed.
+    /// Returns the options.
     pub fn options(&self) -> &HeadOptions {
         &self.options
     }
 
-    /// Rows of the weight: C, or C K with K sub-centers.
+    /// Returns the number of prototypes: C, or C K with K sub-centers.
     pub fn num_prototypes(&self) -> usize {
         self.loss.num_classes() * self.loss.spec().sub_centers
     }
 
-    /// Gives the memory that calls work in back to the system; the next call takes it anew.
+    /// Frees the working memory. The next call allocates it again.
     pub fn release_memory(&self) {
         self.memory.release();
     }
 
-    /// The classes of the targets and a `share` (above 0, up to 1) of all others, drawn by `(seed, step)`.
+    /// Samples the classes of a step: those of the targets (N) and a `share` (above 0, up to 1) of all others, drawn by
+    /// `(seed, step)`. Labels that are no classes are skipped.
     ///
     /// # Errors
-    /// On a share outside its range.
+    /// If the share is out of range.
     ///
     /// ```
     /// use ndarray::array;
@@ -152,11 +154,12 @@ impl Head {
         SampledClasses::draw(targets, self.loss.num_classes(), share, seed, step)
     }
 
-    /// The loss of a batch, given the parameters of the head; prototypes (C K, D) alone convert into them.
+    /// Computes the loss of a batch, given the parameters of the head. A view of the prototypes (C K, D) converts into
+    /// [`HeadParameters`].
     ///
     /// # Errors
-    /// When shapes disagree, labels are out of range, an input that the loss needs is missing or one that it has no use for
-    /// is there, or a score is NaN; the message names the rows.
+    /// If shapes disagree, a label is out of range, an input that the loss needs is missing, the loss does not use an
+    /// input, or a score is NaN. The message names the rows.
     pub fn value<'p, F: HeadNumber>(
         &self,
         batch: &HeadBatch<'_, F>,
@@ -168,7 +171,7 @@ impl Head {
         among_threads(size_of_call(batch, &parameters), || F::value(self.paths(), batch, &parameters, reduction))
     }
 
-    /// The loss of a batch and its gradients, given the parameters of the head.
+    /// Computes the loss of a batch and its gradients, given the parameters of the head.
     ///
     /// # Errors
     /// As [`value`](Self::value).
@@ -179,7 +182,7 @@ impl Head {
         reduction: Reduction,
     ) -> Result<(HeadValue<F>, HeadGradients<F>)> {
         let parameters = parameters.into();
-        // Before any memory is taken: shapes that disagree may be of any size.
+        // Checked before allocating: shapes that disagree may be of any size.
         self.check(batch, &parameters)?;
         let (rows, width) = batch.embeddings.dim();
         let prototypes = parameters.weight.nrows();
@@ -190,11 +193,11 @@ impl Head {
         Ok((value, HeadGradients { embeddings, weight, learned }))
     }
 
-    /// Computes as [`value_and_grad`](Self::value_and_grad), and writes the gradients with respect to embeddings (N, D) and
-    /// prototypes (C K, D) into arrays of any strides. After an error their content is not specified.
+    /// Computes the loss of a batch and its gradients, and writes those with respect to embeddings (N, D) and
+    /// prototypes (C K, D) into arrays of any strides. After an error, their content is unspecified.
     ///
     /// # Errors
-    /// As [`value`](Self::value); also when an array has another shape.
+    /// As [`value`](Self::value); also if an array has another shape.
     pub fn value_and_grad_into<'p, F: HeadNumber>(
         &self,
         batch: &HeadBatch<'_, F>,
@@ -212,17 +215,19 @@ impl Head {
         })
     }
 
-    /// A step of training: moves every parameter that is given, and returns the loss, and its gradient with respect to
-    /// everything but the prototypes.
+    /// Makes a training step: updates every parameter that is given, and returns the loss and its gradient with respect
+    /// to everything but the prototypes.
     ///
-    /// The gradient of the prototypes is never formed: each of its rows is used up by the optimizer where it is made.
-    /// Prototypes of classes that were not sampled are not touched. A learned scale stays in its range. Weight decay is
-    /// that of the prototypes alone. A bias, scale or radius that is not given is not moved.
+    /// The gradient with respect to the prototypes is never stored as a whole: the optimizer consumes each row as soon
+    /// as it is computed. Prototypes of classes that were not sampled are not changed. A learned scale is clamped to
+    /// its range. Weight decay applies to the prototypes only. A bias, scale or radius that is not given is not
+    /// updated.
     ///
-    /// The gradient cannot be clipped by its norm here, which is known only when all of it is; see [`Optimizer`].
+    /// Clipping by the norm of the gradient is not possible here, since the norm is known only after all rows; see
+    /// [`Optimizer`].
     ///
     /// # Errors
-    /// As [`value`](Self::value), and when the optimizer is of another shape; weight and optimizer are then as they were.
+    /// As [`value`](Self::value), and if the optimizer has another shape. Parameters and optimizer are then unchanged.
     ///
     /// ```
     /// use ndarray::{Array2, array};
@@ -259,7 +264,7 @@ impl Head {
         Ok((value, gradients))
     }
 
-    /// The step on the prototypes; the step on the rest and the count are left to do.
+    /// Makes the step of the prototypes. The caller updates the other parameters and counts the step.
     fn step_of(
         &self,
         batch: &HeadBatch<'_, f32>,
@@ -269,9 +274,10 @@ impl Head {
     ) -> Result<(HeadValue<f32>, StepGradients)> {
         let learned = parameters.view().learned;
         let (weight, bias) = (parameters.weight.view(), parameters.bias.as_ref().map(|bias| bias.view()));
-        let Some(begun) = self.paths().begin(batch.reborrow(), weight, bias, learned, reduction, true)? else {
+        let Some(after_first_sweep) = self.paths().begin(batch.reborrow(), weight, bias, learned, reduction, true)?
+        else {
             let (value, gradients) = self.paths().unfused(batch, &parameters.view(), reduction, true)?;
-            let HeadGradients { embeddings, weight, learned } = gradients.expect("they were asked for");
+            let HeadGradients { embeddings, weight, learned } = gradients.expect("gradients were requested");
             let sub_centers = self.loss.spec().sub_centers;
             optimizer.apply_where(parameters.weight.view_mut(), weight.view(), |row| {
                 batch.sampled.is_none_or(|sampled| sampled.classes().binary_search(&(row / sub_centers)).is_ok())
@@ -279,15 +285,15 @@ impl Head {
             return Ok((value, StepGradients { embeddings, learned }));
         };
         let mut embeddings = buffer::zeros(batch.embeddings.nrows(), batch.embeddings.ncols());
-        let starts = begun.starts(parameters.weight.nrows());
+        let starts = after_first_sweep.starts(parameters.weight.nrows());
         let rows = optimizer.split(parameters.weight.view_mut(), &starts);
         let chunks = starts.into_iter().zip(rows).map(|(first, rows)| Chunk::Step { first, rows }).collect();
-        let (value, learned) = begun.finish(chunks, embeddings.view_mut());
+        let (value, learned) = after_first_sweep.finish(chunks, embeddings.view_mut());
         Ok((value, StepGradients { embeddings, learned }))
     }
 
-    /// Takes a batch into the averages of a state that the loss depends on; see [`Loss::update`]. Of the scores only those
-    /// of the targets are computed.
+    /// Updates the moving averages of a state with a batch; see [`Loss::update`]. Only the scores of the targets are
+    /// computed.
     ///
     /// # Errors
     /// As [`Loss::update`].
@@ -305,7 +311,7 @@ impl Head {
         self.loss.update_rows(state, &inputs, &self.target_scores(batch, &parameters)?)
     }
 
-    /// The score of each row and its target (N); 0 where that is no class.
+    /// Computes the score of each row's target (N); 0 if the label is no class.
     fn target_scores<F: Real>(&self, batch: &HeadBatch<'_, F>, parameters: &HeadParameters<'_, F>) -> Result<Vec<f64>> {
         let (sub_centers, geometry) = (self.loss.spec().sub_centers, self.loss.spec().geometry);
         let mut found = vec![0.0; batch.embeddings.nrows()];
@@ -335,7 +341,7 @@ impl Head {
     }
 }
 
-/// Rows, prototypes and width of a call.
+/// Returns the numbers of rows and prototypes and the embedding dimension of a call.
 fn size_of_call<F>(batch: &HeadBatch<'_, F>, parameters: &HeadParameters<'_, F>) -> [usize; 3] {
     [batch.embeddings.nrows(), parameters.weight.nrows(), parameters.weight.ncols()]
 }

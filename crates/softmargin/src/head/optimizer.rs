@@ -1,4 +1,4 @@
-//! One step of an optimizer on the rows of a matrix, as PyTorch's SGD and AdamW have it.
+//! The step of an optimizer on the rows of a matrix, with the update rules of PyTorch's SGD and AdamW.
 //!
 //! ```text
 //! SGD     g <- g + decay w;   b <- momentum b + g;   w <- w - rate b, Nesterov: rate (g + momentum b)
@@ -6,9 +6,9 @@
 //!         w <- w - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
 //! ```
 //!
-//! Sutskever et al. 2013 (momentum); Loshchilov and Hutter 2019, arXiv 1711.05101. A rate may be multiplied by a number of
-//! the row. The norm of the whole gradient is known only when all of it is: clipping by it does not go with a step that is
-//! made row by row. Take [`Head::value_and_grad`](super::Head::value_and_grad), clip, and [`Optimizer::apply`] instead.
+//! Sutskever et al. 2013 (momentum); Loshchilov and Hutter 2019, arXiv 1711.05101. The rate may have a factor per row.
+//! A step row by row cannot clip by the norm of the whole gradient, which is known only after all rows. To clip, use
+//! [`Head::value_and_grad`](super::Head::value_and_grad) and then [`Optimizer::apply`].
 
 use super::batch::HeadParametersMut;
 use super::result::LearnedGradients;
@@ -20,35 +20,35 @@ use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Which step is made.
+/// The update rule of an optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Rule {
     /// Stochastic gradient descent.
     Sgd {
-        /// From 0 up to, not including, 1.
+        /// The momentum, in `[0, 1)`.
         momentum: f64,
-        /// Looks ahead by the momentum; needs one above 0.
+        /// True for Nesterov momentum, which needs a momentum above 0.
         nesterov: bool,
-        /// Adds so much of the weight to the gradient, 0 or above.
+        /// The multiple of the weight that is added to the gradient, 0 or above.
         weight_decay: f64,
     },
     /// Adaptive moments with decoupled weight decay.
     AdamW {
-        /// The share of the old mean of gradients that is kept.
+        /// The decay rate of the mean of gradients, in `[0, 1)`.
         beta1: f64,
-        /// The share of the old mean of squares that is kept.
+        /// The decay rate of the mean of squared gradients, in `[0, 1)`.
         beta2: f64,
-        /// Added to the root of the mean of squares, above 0.
+        /// The value added to the root of the mean of squares, above 0.
         epsilon: f64,
-        /// Shrinks the weight by this times the rate, 0 or above.
+        /// The decay of the weight per step, times the learning rate, 0 or above.
         weight_decay: f64,
     },
 }
 
 impl Rule {
-    /// AdamW with the numbers of PyTorch.
+    /// AdamW with the defaults of PyTorch.
     pub const ADAM_W: Self = Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
 
     fn check(self) -> Result<()> {
@@ -72,7 +72,7 @@ impl Rule {
     }
 }
 
-/// An optimizer of one matrix (R, D), with what it remembers of each entry.
+/// An optimizer of one weight matrix (R, D), with its moments. It also updates the bias, scale and radius of a head.
 ///
 /// ```
 /// use ndarray::array;
@@ -93,46 +93,46 @@ pub struct Optimizer {
     row_rates: Option<Vec<f32>>,
     steps: u64,
     weight: [Array2<f32>; 2],
-    /// Of the bias; empty before the first step that has one.
+    /// Empty before the first step with a bias.
     bias: [Vec<f32>; 2],
     scale: [f32; 2],
     radius: [f32; 2],
     shape: (usize, usize),
 }
 
-/// What an optimizer remembers, to be saved with the parameters: of each the momentum or the mean of gradients, and the mean
-/// of squares. A rule that has none leaves them empty, or 0.
+/// The moments of an optimizer, to be saved with the parameters: for each parameter the momentum or the mean of
+/// gradients, and the mean of squared gradients. A moment that the rule does not use is empty, or 0.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OptimizerMoments<'a> {
-    /// Of the weight (R, D).
+    /// The moments of the weight (R, D).
     pub weight: [ArrayView2<'a, f32>; 2],
-    /// Of the bias (R); empty before the first step that has one.
+    /// The moments of the bias (R); empty before the first step with a bias.
     pub bias: [&'a [f32]; 2],
-    /// Of the scale.
+    /// The moments of the scale.
     pub scale: [f32; 2],
-    /// Of the radius.
+    /// The moments of the radius.
     pub radius: [f32; 2],
 }
 
-/// What [`Optimizer::moments`] gave, owned.
+/// The result of [`Optimizer::moments`], owned.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SavedMoments {
-    /// Of the weight (R, D).
+    /// The moments of the weight (R, D).
     pub weight: [Array2<f32>; 2],
-    /// Of the bias (R), or empty.
+    /// The moments of the bias (R), or empty.
     pub bias: [Vec<f32>; 2],
-    /// Of the scale.
+    /// The moments of the scale.
     pub scale: [f32; 2],
-    /// Of the radius.
+    /// The moments of the radius.
     pub radius: [f32; 2],
 }
 
 impl Optimizer {
-    /// An optimizer of a matrix of this shape.
+    /// Creates an optimizer of a matrix of `shape` (R, D).
     ///
     /// # Errors
-    /// When a number is out of its range, or Nesterov's step has no momentum.
+    /// If a parameter is out of range, or Nesterov momentum has a momentum of 0.
     pub fn new(rule: Rule, learning_rate: f64, shape: (usize, usize)) -> Result<Self> {
         rule.check()?;
         check_number("learning rate", learning_rate, Bound::NotNegative)?;
@@ -154,13 +154,13 @@ impl Optimizer {
         })
     }
 
-    /// Multiplies the rate of each row (R) by a number, 0 or above.
+    /// Sets a factor of the learning rate of each row (R), 0 or above. By default all are 1.
     ///
     /// # Errors
-    /// When there are not as many numbers as rows, or one is below 0 or not finite.
+    /// If the number of factors is not R, or one is below 0 or not finite.
     pub fn with_row_rates(self, rates: Vec<f32>) -> Result<Self> {
         if rates.len() != self.shape.0 {
-            let expected = format!("{} numbers, one a row", self.shape.0);
+            let expected = format!("{} numbers, one per row", self.shape.0);
             let advice = "give as many rates as rows";
             return Err(Error::new(ErrorKind::Shape, "row rates", expected, rates.len().to_string(), advice));
         }
@@ -170,22 +170,22 @@ impl Optimizer {
         Ok(Self { row_rates: Some(rates), ..self })
     }
 
-    /// The learning rate of the steps to come.
+    /// Sets the learning rate of the next steps.
     ///
     /// # Errors
-    /// When it is below 0 or not finite.
+    /// If it is below 0 or not finite.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         check_number("learning rate", learning_rate, Bound::NotNegative)?;
         self.learning_rate = learning_rate;
         Ok(())
     }
 
-    /// Steps made.
+    /// Returns the number of steps made.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// What it remembers, to be saved with the parameters.
+    /// Returns the moments, to be saved with the parameters.
     pub fn moments(&self) -> OptimizerMoments<'_> {
         OptimizerMoments {
             weight: self.weight.each_ref().map(|moment| moment.view()),
@@ -195,12 +195,12 @@ impl Optimizer {
         }
     }
 
-    /// Goes on from what was saved after so many steps.
+    /// Restores the moments that were saved after `steps` steps.
     ///
     /// # Errors
-    /// When the shapes are not those of this optimizer's own.
+    /// If their shapes are not those of this optimizer.
     pub fn restore(&mut self, steps: u64, moments: SavedMoments) -> Result<()> {
-        let advice = "give what moments() gave";
+        let advice = "give the moments that moments() returned";
         let SavedMoments { weight, bias, scale, radius } = moments;
         for ((name, own), given) in ["first moment", "second moment"].into_iter().zip(&self.weight).zip(&weight) {
             if own.dim() != given.dim() {
@@ -216,10 +216,11 @@ impl Optimizer {
         Ok(())
     }
 
-    /// A step on the whole matrix with a gradient at hand, which may have been clipped: the same as a head's fused step.
+    /// Makes a step of the whole matrix with a given gradient, which may have been clipped. It is the step that
+    /// [`Head::step`](super::Head::step) makes on the prototypes.
     ///
     /// # Errors
-    /// When weight or gradient have another shape.
+    /// If weight or gradient have another shape.
     pub fn apply(&mut self, weight: ArrayViewMut2<'_, f32>, gradient: ArrayView2<'_, f32>) -> Result<()> {
         self.check_shape("weight", weight.dim())?;
         self.check_shape("gradient", gradient.dim())?;
@@ -228,7 +229,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// A step on the rows for which that is said, not counted; shapes have been checked.
+    /// Makes a step of the rows for which `is_stepped` returns true, without counting it. Shapes have been checked.
     pub(super) fn apply_where(
         &mut self,
         weight: ArrayViewMut2<'_, f32>,
@@ -246,7 +247,8 @@ impl Optimizer {
         });
     }
 
-    /// The step on bias, scale and radius, where they are given; without weight decay. A learned scale stays in its range.
+    /// Makes the step of bias, scale and radius, if they are given, without weight decay. A learned scale is clamped to
+    /// its range.
     pub(super) fn apply_to_learned(
         &mut self,
         parameters: &mut HeadParametersMut<'_>,
@@ -279,11 +281,11 @@ impl Optimizer {
         if found == self.shape {
             return Ok(());
         }
-        let advice = "make an optimizer of the weight's shape";
+        let advice = "create an optimizer with the shape of the weight";
         Err(Error::new(ErrorKind::Shape, name, format!("{:?}", self.shape), format!("{found:?}"), advice))
     }
 
-    /// Parts of the next step, from each start to the next, that different threads may make.
+    /// Splits the next step into parts, from each start to the next, which different threads may make.
     pub(super) fn split<'a>(&'a mut self, weight: ArrayViewMut2<'a, f32>, starts: &[usize]) -> Vec<StepRows<'a>> {
         let step = Step::of(self.rule, self.learning_rate, self.steps + 1);
         let lengths: Vec<usize> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -303,7 +305,7 @@ impl Optimizer {
     }
 }
 
-/// Consecutive runs of rows; empty ones of a matrix without rows.
+/// Splits a matrix into consecutive runs of rows. A matrix without rows has empty parts.
 fn split_rows<'a>(matrix: ArrayViewMut2<'a, f32>, lengths: &[usize]) -> Vec<ArrayViewMut2<'a, f32>> {
     let has_rows = matrix.nrows() > 0;
     let mut rest = matrix;
@@ -316,7 +318,7 @@ fn split_rows<'a>(matrix: ArrayViewMut2<'a, f32>, lengths: &[usize]) -> Vec<Arra
     parts
 }
 
-/// The numbers of a step, the same for all rows.
+/// The coefficients of a step, the same for all rows.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Sgd { rate: f32, momentum: f32, nesterov: bool, decay: f32 },
@@ -355,7 +357,7 @@ impl Step {
         }
     }
 
-    /// The step on a row; `w`, `g` and the moments lie side by side in memory.
+    /// Makes the step of a row with weight `w`, gradient `g` and moments `first` and `second`.
     fn make(self, rate_of_row: f32, w: &mut [f32], g: &[f32], first: &mut [f32], second: &mut [f32]) {
         match self {
             Self::Sgd { rate, decay, momentum: 0.0, .. } => {
@@ -385,7 +387,7 @@ impl Step {
     }
 }
 
-/// Some rows of a weight that is being stepped.
+/// Consecutive rows of a weight and their moments, for the step of an optimizer.
 #[derive(Debug)]
 pub(super) struct StepRows<'a> {
     start: usize,
@@ -397,7 +399,7 @@ pub(super) struct StepRows<'a> {
 }
 
 impl StepRows<'_> {
-    /// The step on a row, counted from the first of these.
+    /// Makes the step of a row; `row` is relative to the first of these rows.
     pub(super) fn step(&mut self, row: usize, gradient: &[f32]) {
         let rate = self.rates.map_or(1.0, |rates| rates[self.start + row]);
         let (mut w, mut first, mut second) =
@@ -415,7 +417,7 @@ fn row_or_none<'a>(matrix: &'a mut ArrayViewMut2<'_, f32>, row: usize) -> ArrayV
     if matrix.nrows() > 0 { matrix.row_mut(row) } else { ArrayViewMut1::from(&mut []) }
 }
 
-/// A row as a slice, by way of a copy where its elements do not lie side by side.
+/// Calls `act` with a row as a slice. A row whose elements are not contiguous is copied and written back.
 fn with_slice(row: &mut ArrayViewMut1<'_, f32>, act: impl FnOnce(&mut [f32])) {
     if let Some(slice) = row.as_slice_mut() {
         act(slice);

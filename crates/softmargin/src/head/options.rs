@@ -1,48 +1,49 @@
-//! How a head is computed: what it remembers between its two sweeps over the classes, and how precisely it multiplies.
+//! The options of a head: what it stores between its two sweeps over the classes, and the precision of its products.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// What is kept of the N x C scores between the first sweep over the classes and the second.
+/// The storage of the N x C scores between the first sweep over the classes and the second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
-    /// [`Store`](Self::Store) where that fits into the memory that is allowed, else [`Recompute`](Self::Recompute);
-    /// [`RowChunked`](Self::RowChunked) where rows are many and prototypes few. Under [`Precision::Bf16`]
-    /// [`StoreHalf`](Self::StoreHalf) takes the place of the first.
+    /// [`RowChunked`](Self::RowChunked) for many rows and few prototypes; else [`Store`](Self::Store) (under
+    /// [`Precision::Bf16`] [`StoreHalf`](Self::StoreHalf)) if the scores fit into [`HeadOptions::memory`]; else
+    /// [`Recompute`](Self::Recompute).
     #[default]
     Auto,
-    /// A number of single precision for each score: 4 N C bytes. With label smoothing, and where only the strongest
-    /// negative counts, there is nothing to keep: scores are recomputed.
+    /// Stores an f32 value per score: 4 N C bytes. Losses with label smoothing, and those that compare with the hardest
+    /// negative only, cannot use stored values: they run as [`Recompute`](Self::Recompute).
     Store,
-    /// A bf16 number for each: 2 N C bytes. The gradient by the prototypes has their 8 bits. Else as [`Store`](Self::Store).
+    /// Stores a bf16 value per score: 2 N C bytes. The gradient with respect to the prototypes has the precision of
+    /// bf16, 8 bits. Otherwise as [`Store`](Self::Store).
     StoreHalf,
-    /// Nothing: scores are computed twice, a third more work.
+    /// Stores nothing. Scores are computed twice, which is a third more work.
     Recompute,
-    /// The rows in chunks, whose scores are kept while they are at hand: for many rows and few prototypes, whose gradient
-    /// each of up to sixteen groups of rows sums up on its own.
+    /// Runs both sweeps on one chunk of rows at a time, for many rows and few prototypes. Each of up to sixteen groups
+    /// of chunks has its own sum of the gradient with respect to the prototypes.
     RowChunked,
-    /// The scores of some rows at a time, by the plain code of [`Geometry`](crate::Geometry) and [`Loss`](crate::Loss).
-    /// Slow, for any input and precision: what the other modes fall back on where a score is infinite, and for soft
-    /// targets and `f64`.
+    /// Computes the scores of some rows at a time with [`Geometry`](crate::Geometry) and [`Loss`](crate::Loss). This is
+    /// slow, but takes any input: the other modes fall back on it for infinite scores, soft targets and `f64`.
     Unfused,
 }
 
-/// What products are computed of.
+/// The precision of the matrix products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Precision {
-    /// Numbers of single precision.
+    /// Single precision.
     #[default]
     F32,
-    /// Embeddings, prototypes and slopes rounded to bf16; sums, losses and gradients of single precision. The targets' own
-    /// scores keep single precision. For processors with a dot product of bf16; on others it is slower than `F32`.
+    /// Factors (embeddings, prototypes and derivatives) rounded to bf16; sums, losses and gradients in single
+    /// precision. The scores of the targets are not rounded to bf16. For processors with a dot product of bf16; on
+    /// others it is slower than `F32`.
     Bf16,
 }
 
-/// How a [`Head`](super::Head) is computed.
+/// Options of a [`Head`](super::Head).
 ///
 /// ```
 /// use softmargin::head::{Head, HeadOptions, Mode};
@@ -54,22 +55,23 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct HeadOptions {
-    /// What is kept between the sweeps.
+    /// The storage between the sweeps. The default is [`Mode::Auto`].
     pub mode: Mode,
-    /// Bytes that a call may take beyond embeddings, prototypes and their gradients; 1 GiB where nothing is said. It decides
-    /// what [`Mode::Auto`] keeps and how many rows [`Mode::Unfused`] takes at a time, and a mode that keeps more is
-    /// refused. At least [`LEAST_MEMORY`](Self::LEAST_MEMORY), which goes to everything that is not scores.
+    /// The bytes that a call may use in addition to embeddings, prototypes and their gradients. The default is 1 GiB,
+    /// the minimum [`LEAST_MEMORY`](Self::LEAST_MEMORY), which is reserved for everything except scores. The memory
+    /// decides what [`Mode::Auto`] stores and how many rows [`Mode::Unfused`] computes at a time. A mode that stores
+    /// more is an error.
     pub memory: u64,
-    /// What products are computed of.
+    /// The precision of the products. The default is [`Precision::F32`].
     pub precision: Precision,
-    /// Whether log-sum-exp and entropy of each row are asked for; see
-    /// [`RowStatistics`](super::RowStatistics). They cost an exponential a score.
+    /// True to compute log-sum-exp and entropy of each row, which costs an exponential per score; see
+    /// [`RowStatistics`](super::RowStatistics). The default is false.
     pub statistics: bool,
 }
 
 impl HeadOptions {
-    /// What copies of the embeddings, tiles of prototypes and partial sums take, whatever the number of classes, for some
-    /// hundred thousand numbers of embeddings; several times the embeddings where those are larger.
+    /// The memory of copies of the embeddings, tiles of prototypes and partial sums, for any number of classes and for
+    /// embeddings of some hundred thousand values. Larger embeddings use several times their own size.
     pub const LEAST_MEMORY: u64 = 64 << 20;
 
     pub(super) fn check(&self) -> Result<()> {
@@ -77,7 +79,7 @@ impl HeadOptions {
             return Ok(());
         }
         let expected = format!("at least {} bytes", Self::LEAST_MEMORY);
-        let advice = "tiles and partial sums take that much, whatever the number of classes";
+        let advice = "tiles and partial sums take that much for any number of classes";
         Err(Error::new(ErrorKind::Spec, "memory", expected, self.memory.to_string(), advice))
     }
 }

@@ -1,8 +1,8 @@
-//! The one layout of all matrices of a head: panels of sixteen columns.
+//! The memory layout of all matrices of a head: panels of sixteen columns.
 //!
-//! Line `p R + r` holds the columns `16 p` to `16 p + 15` of row `r`, of R rows; what lies beyond the last column is 0. So
-//! a product reads its right factor line by line, its left factor from neighboring lines at fixed distances, and what it
-//! writes is a factor of the next product as it lies.
+//! In a matrix of R rows, line `p R + r` holds the columns `16 p` to `16 p + 15` of row `r`; entries beyond the last
+//! column are 0. A product reads its right factor line by line and its left factor from neighboring lines, and its
+//! result has the layout of a factor of the next product.
 
 use crate::simd::{Instructions, LINE, Line, Work, pair};
 use std::borrow::Cow;
@@ -19,29 +19,29 @@ impl<'a> Panels<'a> {
         Self { lines, rows }
     }
 
-    /// The lines of one panel.
+    /// Returns the lines of one panel.
     #[inline(always)]
     pub(super) fn panel(self, panel: usize) -> &'a [Line] {
         &self.lines[panel * self.rows..][..self.rows]
     }
 }
 
-/// Panels of so many columns.
+/// Returns the number of panels of a matrix with `columns` columns.
 pub(super) fn panels_of(columns: usize) -> usize {
     columns.div_ceil(LINE)
 }
 
-/// Puts a row, times a number, where it lies in the panels of a matrix. Each product is rounded once.
-pub(super) struct PutRow<'a> {
+/// Writes a row, times a factor, into the panels of a matrix. Each product is rounded once.
+pub(super) struct WriteRow<'a> {
     pub(super) values: &'a [f32],
     pub(super) factor: f64,
     pub(super) row: usize,
-    /// Rows of the matrix.
+    /// The number of rows of the matrix.
     pub(super) rows: usize,
     pub(super) panels: &'a mut [Line],
 }
 
-impl Work for PutRow<'_> {
+impl Work for WriteRow<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -51,7 +51,7 @@ impl Work for PutRow<'_> {
         if factor == 1.0 {
             put(values, row, rows, panels, |value| value);
         } else if I::FUSED && TAME.contains(&factor) {
-            // The factor in two parts: what the first one lacks is a part of the one rounding.
+            // The factor as a sum of two f32, so that the product is rounded only once.
             let first = factor as f32;
             let rest = (factor - f64::from(first)) as f32;
             put(values, row, rows, panels, |value| value.mul_add(first, value * rest));
@@ -76,16 +76,16 @@ fn put(values: &[f32], row: usize, rows: usize, panels: &mut [Line], one: impl F
     }
 }
 
-/// The row of a matrix in panels, as far as `values` goes.
+/// Reads the first `values.len()` columns of a row of a matrix in panels.
 #[inline(always)]
-pub(super) fn take_row(panels: &[Line], row: usize, rows: usize, values: &mut [f32]) {
+pub(super) fn read_row(panels: &[Line], row: usize, rows: usize, values: &mut [f32]) {
     for (panel, chunk) in values.chunks_mut(LINE).enumerate() {
         chunk.copy_from_slice(&panels[panel * rows + row].0[..chunk.len()]);
     }
 }
 
-/// The transpose of sixteen rows of a matrix, times a number each: sixteen columns of the panels' one.
-pub(super) fn put_columns(rows: &[Cow<'_, [f32]>], factors: &[f64], panel: &mut [Line]) {
+/// Writes the transpose of up to sixteen rows, each times its factor, as the columns of one panel.
+pub(super) fn write_columns(rows: &[Cow<'_, [f32]>], factors: &[f64], panel: &mut [Line]) {
     for (column, (values, factor)) in rows.iter().zip(factors).enumerate() {
         for (line, &value) in panel.iter_mut().zip(values.iter()) {
             line.0[column] = (f64::from(value) * factor) as f32;
@@ -93,7 +93,7 @@ pub(super) fn put_columns(rows: &[Cow<'_, [f32]>], factors: &[f64], panel: &mut 
     }
 }
 
-/// Neighboring rows of a matrix as words of bf16: row `k` of the result has the rows `2 k` and `2 k + 1`.
+/// Converts neighboring rows of a matrix to words of bf16: row `k` of the result has the rows `2 k` and `2 k + 1`.
 pub(super) fn pair_rows(from: Panels<'_>, pairs: usize, to: &mut [Line]) {
     for (panel, out) in to.chunks_exact_mut(pairs.max(1)).enumerate() {
         let lines = from.panel(panel);
@@ -105,7 +105,8 @@ pub(super) fn pair_rows(from: Panels<'_>, pairs: usize, to: &mut [Line]) {
     }
 }
 
-/// Neighboring columns of a matrix as words of bf16: column `k` of the result has the columns `2 k` and `2 k + 1`.
+/// Converts neighboring columns of a matrix to words of bf16: column `k` of the result has the columns `2 k` and
+/// `2 k + 1`.
 pub(super) fn pair_columns(from: Panels<'_>, to: &mut [Line]) {
     let rows = from.rows;
     let count = from.lines.len() / rows.max(1);
@@ -132,10 +133,10 @@ mod tests {
     fn rows_come_back_and_the_rest_is_zero() {
         let values: Vec<f32> = (1..=19).map(|v| v as f32).collect();
         let mut panels = vec![Line::default(); 2 * 3];
-        run_on(InstructionSet::best(), PutRow { values: &values, factor: 2.0, row: 1, rows: 3, panels: &mut panels });
+        run_on(InstructionSet::best(), WriteRow { values: &values, factor: 2.0, row: 1, rows: 3, panels: &mut panels });
         assert_eq!((panels[1].0[15], panels[4].0[2], panels[4].0[3]), (32.0, 38.0, 0.0));
         let mut back = vec![0.0; 19];
-        take_row(&panels, 1, 3, &mut back);
+        read_row(&panels, 1, 3, &mut back);
         assert_eq!(back, values.iter().map(|v| v * 2.0).collect::<Vec<_>>());
     }
 

@@ -1,11 +1,11 @@
-//! The two ways of computing a call: fused, in two sweeps over the classes, or by the plain code.
+//! The two paths of a call: fused, in two sweeps over the classes, or unfused, with the scores of some rows at a time.
 
 use super::batch::{HeadBatch, HeadParameters};
-use super::fused::{Begun, Request};
+use super::fused::{FirstSweepDone, FusedCall};
 use super::memory::Memory;
 use super::options::{HeadOptions, Mode};
 use super::result::{HeadGradients, HeadValue};
-use super::unfused::{self, Wanted};
+use super::unfused::{self, UnfusedOptions};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::number::Real;
@@ -13,13 +13,13 @@ use crate::reduction::Reduction;
 use crate::rows::{Learned, Targets};
 use ndarray::{ArrayView1, ArrayView2};
 
-/// What a head is, for a call to it.
+/// The parts of a head that a call needs.
 #[derive(Clone, Copy)]
 pub struct Paths<'a> {
     pub(super) loss: &'a Loss,
     pub(super) options: &'a HeadOptions,
     pub(super) memory: &'a Memory,
-    /// The size of a tile, if a test wants another.
+    /// The tile size that a test has set.
     pub(super) tile: Option<usize>,
 }
 
@@ -28,7 +28,7 @@ impl<'a> Paths<'a> {
         self.loss.num_classes() * self.loss.spec().sub_centers
     }
 
-    /// The fused path as far as its barrier; `None` where the plain code is to be taken.
+    /// Runs the first sweep of the fused path; `None` if the call must take the unfused path.
     pub(super) fn begin(
         self,
         batch: HeadBatch<'a, f32>,
@@ -37,13 +37,13 @@ impl<'a> Paths<'a> {
         learned: Learned,
         reduction: Reduction,
         gradients: bool,
-    ) -> Result<Option<Begun<'a>>> {
+    ) -> Result<Option<FirstSweepDone<'a>>> {
         let is_hard = matches!(batch.rows.targets, Targets::Hard(_));
         let too_many = u32::try_from(self.num_prototypes()).is_err();
         if self.options.mode == Mode::Unfused || !is_hard || too_many {
             return Ok(None);
         }
-        let request = Request {
+        let call = FusedCall {
             loss: self.loss,
             options: self.options,
             memory: self.memory,
@@ -53,7 +53,7 @@ impl<'a> Paths<'a> {
             reduction,
             tile: self.tile,
         };
-        request.begin(weight, gradients)
+        call.begin(weight, gradients)
     }
 
     pub(super) fn unfused<F: Real>(
@@ -64,7 +64,7 @@ impl<'a> Paths<'a> {
         gradients: bool,
     ) -> Result<(HeadValue<F>, Option<HeadGradients<F>>)> {
         let rows_at_a_time = unfused::rows_at_a_time::<F>(self.options.memory, self.num_prototypes());
-        let wanted = Wanted { gradients, statistics: self.options.statistics, rows_at_a_time };
-        unfused::compute(self.loss, batch, parameters, reduction, wanted)
+        let options = UnfusedOptions { gradients, statistics: self.options.statistics, rows_at_a_time };
+        unfused::compute(self.loss, batch, parameters, reduction, options)
     }
 }

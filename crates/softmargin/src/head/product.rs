@@ -5,28 +5,29 @@
 //! transposed product    c  += a^T b       a (K, R), b (K, S)
 //! ```
 //!
-//! A sum runs over at most [`CHAIN`] terms before it is added to `c`, in rising order whatever the block: so a number of
-//! `c` has the same bits wherever blocks begin. With `PAIRS` every word is two numbers of bf16.
+//! A sum runs over at most [`CHAIN`] terms, in ascending order, before it is added to `c`. The order does not depend on
+//! the blocks, so results are bitwise identical for any division into blocks. With `PAIRS`, every word is two bf16
+//! values.
 
 use super::panels::Panels;
 use crate::simd::{Instructions, LINE, Line, Vector, Work};
 
-/// Words that a sum adds up before it is added to the others: few enough that little is lost to rounding, and sixteen
-/// columns of as many fit into the first-level cache.
+/// The number of words that a sum adds up before it is added to `c`: few enough for small rounding errors, and so that
+/// sixteen columns fit into the first-level cache.
 const CHAIN: usize = 256;
 
-/// `sum + a b`, of words as they are.
+/// Computes `sum + a b`, for words of f32 or of pairs of bf16.
 #[inline(always)]
 fn multiply_add<V: Vector, const PAIRS: bool>(a: V, b: V, sum: V) -> V {
     if PAIRS { V::multiply_add_pairs(a, b, sum) } else { V::multiply_add(a, b, sum) }
 }
 
-/// What is in `c` before a product.
+/// The initial value of `c` in a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
-    /// Nothing that counts.
+    /// 0: the content of `c` is overwritten.
     Zero,
-    /// What the product is added to.
+    /// The content of `c`, to which the product is added.
     Sum,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Product<'a> {
     pub(super) b: Panels<'a>,
     pub(super) c: &'a mut [Line],
     pub(super) start: Start,
-    /// Whether words are two numbers of bf16.
+    /// True if words are two bf16 values.
     pub(super) pairs: bool,
 }
 
@@ -55,7 +56,7 @@ pub(super) struct TransposedProduct<'a> {
     pub(super) a: Panels<'a>,
     pub(super) b: Panels<'a>,
     pub(super) c: &'a mut [Line],
-    /// Whether words are two numbers of bf16.
+    /// True if words are two bf16 values.
     pub(super) pairs: bool,
 }
 
@@ -131,7 +132,7 @@ fn by_rows<I: Instructions, const PAIRS: bool, const M: usize, const P: usize>(
     }
 }
 
-/// M rows of P panels of `c`.
+/// Computes M rows of P panels of `c`.
 #[inline(always)]
 fn block<I: Instructions, const PAIRS: bool, const M: usize, const P: usize>(
     a: Panels<'_>,
@@ -227,7 +228,7 @@ fn by_columns<I: Instructions, const PAIRS: bool, const P: usize>(
     }
 }
 
-/// The rows of `c` for M columns of a panel of `a`, from the FIRST on; P panels of `c`.
+/// Computes the rows of P panels of `c` for the M columns from FIRST of a panel of `a`.
 #[inline(always)]
 fn transposed_block<I: Instructions, const PAIRS: bool, const FIRST: usize, const M: usize, const P: usize>(
     a: Panels<'_>,
@@ -261,29 +262,29 @@ fn transposed_block<I: Instructions, const PAIRS: bool, const FIRST: usize, cons
 #[cfg(test)]
 #[allow(clippy::print_stdout, reason = "a skipped instruction set is named")]
 mod tests {
-    use super::super::panels::{PutRow, pair_columns, pair_rows, panels_of};
+    use super::super::panels::{WriteRow, pair_columns, pair_rows, panels_of};
     use super::*;
     use crate::InstructionSet;
     use crate::random::{Generator, Purpose};
     use crate::simd::{from_bf16, run_on, to_bf16};
 
-    /// A matrix of numbers from -1 to 1, exact in bf16.
+    /// Returns a matrix of values from -1 to 1, exact in bf16.
     fn matrix(seed: u64, rows: usize, columns: usize) -> Vec<Vec<f32>> {
         let mut stream = Generator::new(seed, Purpose::Weights, 0);
         let mut number = || from_bf16(to_bf16(stream.between(-1.0, 1.0) as f32));
         (0..rows).map(|_| (0..columns).map(|_| number()).collect()).collect()
     }
 
-    /// In panels, with rows of zeros up to `padded`.
+    /// Returns a matrix in panels, with rows of zeros up to `padded`.
     fn in_panels(matrix: &[Vec<f32>], columns: usize, padded: usize) -> Vec<Line> {
         let mut lines = vec![Line::default(); panels_of(columns) * padded];
         for (row, values) in matrix.iter().enumerate() {
-            run_on(InstructionSet::Portable, PutRow { values, factor: 1.0, row, rows: padded, panels: &mut lines });
+            run_on(InstructionSet::Portable, WriteRow { values, factor: 1.0, row, rows: padded, panels: &mut lines });
         }
         lines
     }
 
-    /// `sum_k a_k b_k` in f64, and the size of its terms.
+    /// Computes `sum_k a_k b_k` in f64, and the sum of the sizes of its terms.
     fn dot(a: impl Iterator<Item = f32>, b: impl Iterator<Item = f32>) -> (f64, f64) {
         a.zip(b).fold((0.0, 0.0), |(sum, size), (a, b)| {
             let term = f64::from(a) * f64::from(b);
@@ -291,13 +292,13 @@ mod tests {
         })
     }
 
-    /// Sums of K terms in chains: K roundings of their sizes bound any order of additions.
+    /// Checks a sum of `terms` terms: as many roundings of their sizes bound the error of any order of additions.
     fn check(set: InstructionSet, got: f32, (want, size): (f64, f64), terms: usize, start: f64) {
         let allowed = f64::from(f32::EPSILON / 2.0) * (terms as f64 + 2.0) * (size + start.abs());
         assert!((f64::from(got) - want - start).abs() <= allowed, "{set:?}: {got}, {} wanted", want + start);
     }
 
-    /// Both products, plain and in bf16, of a (R, K) or (K, R) and b (K, S).
+    /// Checks both products, in f32 and in bf16, of a (R, K) or (K, R) and b (K, S).
     fn products(set: InstructionSet, [rows, inner, columns]: [usize; 3]) {
         let (a, b) = (matrix(1, rows, inner), matrix(2, inner, columns));
         let padded = inner.next_multiple_of(2 * LINE);
@@ -306,7 +307,7 @@ mod tests {
         pair_columns(Panels::new(&left, rows), &mut paired_left);
         let mut paired_right = vec![Line::default(); panels_of(columns) * padded / 2];
         pair_rows(Panels::new(&right, padded), padded / 2, &mut paired_right);
-        // The left factor's panels reach as far as the right factor's rows.
+        // The left factor needs as many panels as the right factor has rows.
         let mut left = left;
         left.resize(padded / LINE * rows, Line::default());
         let ones = vec![Line([1.0; LINE]); panels_of(columns) * rows];

@@ -1,42 +1,43 @@
-//! Many rows and few prototypes: both sweeps on some rows at a time, while their scores are at hand.
+//! [`Mode::RowChunked`](super::Mode::RowChunked), for many rows and few prototypes: both sweeps on one block of rows at
+//! a time, while its scores are in the cache.
 //!
-//! A row's loss needs no other row. So each of some groups of blocks goes through its blocks alone, sums up what they give
-//! to the prototypes, and the sums of the groups are added in their order.
+//! The loss of a row does not depend on other rows. So groups of blocks are computed independently. Each group sums the
+//! gradient with respect to the prototypes over its blocks, and the sums of the groups are added in order.
 
-use super::barrier::{Barrier, Shared};
-use super::first_sweep::{FirstSweep, Found, Store, stored_lines};
+use super::barrier::{Barrier, BatchContext};
+use super::first_sweep::{BlockResults, FirstSweep, Store, stored_lines};
 use super::memory::Buffer;
-use super::second_sweep::{Goal, Kept, Second};
+use super::second_sweep::{GradientDestination, SecondSweepInputs, StoredSlopes};
 use super::sweep::{Block, Prototypes, Sweep, has_products};
 use super::tiling::Shard;
 use crate::simd::LINE;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
-/// Groups of blocks, each with a sum of its own.
+/// The largest number of groups of blocks.
 const MOST_GROUPS: usize = 16;
 
-/// What all rows give.
+/// The results of all rows.
 pub(super) struct RowSweeps<'a> {
     pub(super) barrier: Barrier,
-    /// As if one shard of all prototypes had been swept over.
+    /// The first sweep, as of one shard with all prototypes.
     pub(super) first: FirstSweep<'a>,
-    /// What the rows give to the prototypes, tile by tile, and to their bias; where gradients are wanted.
+    /// The gradients with respect to prototypes, tile by tile, and to bias, if gradients are requested.
     pub(super) raw: Option<(Buffer<'a>, Vec<f64>)>,
 }
 
-/// What a group of blocks gives.
+/// The results of a group of blocks.
 struct Group<'a> {
     barriers: Vec<Barrier>,
-    found: Vec<Found<'a>>,
+    found: Vec<BlockResults<'a>>,
     raw: Option<(Buffer<'a>, Vec<f64>)>,
 }
 
 impl<'a> Sweep<'a> {
-    /// Both sweeps. `None` where a score was NaN or plus infinity.
+    /// Runs both sweeps on all rows. `None` if a score is NaN or plus infinity.
     pub(super) fn by_rows(
         &self,
-        shared: &Shared<'_>,
+        shared: &BatchContext<'_>,
         embeddings: ArrayView2<'_, f32>,
         shard: &Shard,
         weight: Prototypes<'_>,
@@ -63,12 +64,12 @@ impl<'a> Sweep<'a> {
             };
         }
         let barrier = Barrier::joined(barriers.into_iter());
-        Some(RowSweeps { barrier, first: FirstSweep { found, inverse: Vec::new(), sound: true }, raw })
+        Some(RowSweeps { barrier, first: FirstSweep { found, inverse: Vec::new(), all_finite: true }, raw })
     }
 
     fn group(
         &self,
-        shared: &Shared<'_>,
+        shared: &BatchContext<'_>,
         embeddings: ArrayView2<'_, f32>,
         shard: &Shard,
         weight: Prototypes<'_>,
@@ -79,8 +80,8 @@ impl<'a> Sweep<'a> {
         let of_bias = if self.bias.is_some() { positions } else { 0 };
         let mut raw = gradients.then(|| (self.memory.take_zeros(self.width_panels() * positions), vec![0.0; of_bias]));
         let (mut barriers, mut found) = (Vec::new(), Vec::new());
-        // What label smoothing takes off every negative is known only when all sums are.
-        let stores = gradients && !self.look.smooths && has_products(self.look.kind);
+        // Under label smoothing, final slopes need the number of negatives, which only a whole sweep finds.
+        let stores = gradients && !self.work.smooths && has_products(self.work.kind);
         let most = blocks.iter().map(Block::padded).max().unwrap_or(0);
         let mut store = self.memory.take(if stores { stored_lines(positions, most, false) } else { 0 });
         for block in blocks {
@@ -90,14 +91,15 @@ impl<'a> Sweep<'a> {
             let mut first = self.first(shard, weight, own, place);
             let barrier = Barrier::reach(shared, own, std::slice::from_ref(&first))?;
             if let Some((raw, bias)) = &mut raw {
-                let plain = if stores || !has_products(self.look.kind) {
+                let plain = if stores || !has_products(self.work.kind) {
                     Vec::new()
                 } else {
                     vec![self.weighted_rows(shared.rows, embeddings, block, &|_| 1.0)]
                 };
-                let second = Second { rows: shared.rows, embeddings, blocks: own, barrier: &barrier, plain: &plain };
-                let kept = if stores { Kept::Whole(&first, &store[..lines]) } else { Kept::Nothing };
-                let mut answer = self.second(shard, &second, kept, Goal::Gather(weight, raw));
+                let second =
+                    SecondSweepInputs { rows: shared.rows, embeddings, blocks: own, barrier: &barrier, plain: &plain };
+                let stored = if stores { StoredSlopes::Whole(&first, &store[..lines]) } else { StoredSlopes::Nothing };
+                let mut answer = self.second(shard, &second, stored, GradientDestination::Gather(weight, raw));
                 bias.iter_mut().zip(&answer.bias).for_each(|(bias, more)| *bias += more);
                 if let Some(sums) = answer.sums.pop() {
                     first.found[0].sums = Some(sums);

@@ -1,8 +1,9 @@
-//! What is known of the rows of a batch before any sweep: weights, norms, margins, and the targets' own scores in f64.
+//! The properties of the rows of a batch before the sweeps: weights, norms, margins, and the targets' scores in f64.
 //!
-//! The margin touches one score of a row. That score, its slopes and its gradient are computed in f64 from the embedding
-//! and the target's prototype: the slope of an exact margin on the angle divides by `sin(theta)`, and the direction
-//! `w^ - cos x^` that it multiplies vanishes with it, so that their product is finite, and 0 at theta = 0 and pi.
+//! The margin changes one score per row. That score, its derivatives and its gradient are computed in f64 from the
+//! embedding and the target's prototype. The derivative of an exact margin on the angle divides by `sin(theta)`. It is
+//! multiplied by the direction `w^ - cos x^`, which vanishes with `sin(theta)`, so that the product is finite, and 0 at
+//! theta = 0 and pi.
 
 use super::arithmetic::dot;
 use super::batch::HeadBatch;
@@ -17,10 +18,10 @@ use crate::simd::InstructionSet;
 use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
-/// Rows that are worth a task of their own.
+/// The least number of rows per parallel task.
 const ROWS_OF_A_TASK: usize = 64;
 
-/// A score in f64, and what it is made of.
+/// A score in f64, with its prototype.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExactScore {
     /// The position of the prototype.
@@ -51,9 +52,9 @@ pub(super) struct HeadRows {
     pub(super) targets: Vec<Option<HeadTarget>>,
 }
 
-/// What a score is computed from.
+/// The operands of a score.
 #[derive(Clone, Copy)]
-pub(super) struct Operands<'a> {
+pub(super) struct ScoreOperands<'a> {
     pub(super) set: InstructionSet,
     pub(super) geometry: Geometry,
     pub(super) embeddings: ArrayView2<'a, f32>,
@@ -62,14 +63,15 @@ pub(super) struct Operands<'a> {
     pub(super) positions: Positions<'a>,
 }
 
-/// What a gradient by a direction is multiplied by: `1 / norm`; 0 for 0, and where that is beyond single precision.
+/// Returns `1 / norm`, the factor of the gradient with respect to a vector that is normalized; 0 if it is beyond single
+/// precision.
 pub(super) fn inverse(norm: f64) -> f64 {
     let inverse = norm.recip();
     if inverse <= f64::from(f32::MAX) { inverse } else { 0.0 }
 }
 
-impl Operands<'_> {
-    /// The score of a row and the prototype at a position.
+impl ScoreOperands<'_> {
+    /// Computes the score of a row and the prototype at a position.
     pub(super) fn exact(&self, row: usize, norm: f64, position: usize) -> ExactScore {
         let prototype = self.positions.prototype(position);
         let (x, w) = (contiguous(self.embeddings.row(row)), contiguous(self.weight.row(prototype)));
@@ -83,7 +85,7 @@ impl Operands<'_> {
         ExactScore { position, score, weight_norm }
     }
 
-    /// The best of the prototypes of a class, from its first position on; the first on ties.
+    /// Returns the largest score of the prototypes of a class, whose first position is `first`; the first on ties.
     fn best(&self, row: usize, norm: f64, first: usize, sub_centers: usize) -> ExactScore {
         let mut best = self.exact(row, norm, first);
         for position in first + 1..first + sub_centers {
@@ -96,19 +98,19 @@ impl Operands<'_> {
     }
 }
 
-/// What makes a unit vector: `1 / norm`, 0 for 0.
+/// Returns `1 / norm`, the factor that normalizes a vector; 0 for a norm of 0.
 pub(super) fn divisor(norm: f64) -> f64 {
     if norm == 0.0 { 0.0 } else { norm.recip() }
 }
 
 impl HeadRows {
-    /// Checks the batch as the loss does, and looks at every target. `None` where a score is not finite: the plain code
-    /// knows what to say or to do about it.
+    /// Checks the inputs of the batch and computes the score of every target. `None` if a norm or a target's score is
+    /// not finite: the unfused path then computes the limits or the error.
     pub(super) fn prepare(
         loss: &Loss,
         batch: &HeadBatch<'_, f32>,
         learned: Learned,
-        operands: &Operands<'_>,
+        operands: &ScoreOperands<'_>,
     ) -> Result<Option<Self>> {
         let norm = |x: ArrayView1<'_, f32>| {
             let x = contiguous(x);
@@ -138,7 +140,7 @@ impl HeadRows {
         Ok(Some(Self { scale: plan.scale(), plan, norms, targets }))
     }
 
-    /// The targets' scores (N); 0 for ignored rows.
+    /// Returns the targets' scores (N); 0 for ignored rows.
     pub(super) fn target_scores(&self) -> Vec<f64> {
         self.targets.iter().map(|target| target.as_ref().map_or(0.0, |target| target.exact.score)).collect()
     }
@@ -154,11 +156,11 @@ fn modified(plan: &RowPlan, norm: f64, row: usize, (first, exact): (usize, Exact
     HeadTarget { exact, first, target: plan.exact_target(row, exact.score, norm) }
 }
 
-/// Of every valid row the first position of its class, and its score.
+/// Computes, for every valid row, the first position of its class and the target's score.
 fn exact_targets(
     loss: &Loss,
     batch: &HeadBatch<'_, f32>,
-    operands: &Operands<'_>,
+    operands: &ScoreOperands<'_>,
     plan: &RowPlan,
     norms: &[f64],
 ) -> Vec<Option<(usize, ExactScore)>> {

@@ -1,13 +1,15 @@
-//! Some of the classes: those of the batch and a random share of the rest (An et al. 2022, PartialFC, arXiv 2203.15565).
+//! Sampling of classes: those of the batch and a random share of the rest (An et al. 2022, PartialFC, arXiv
+//! 2203.15565).
 //!
-//! A step looks at `share C` negatives instead of all C. Prototypes that were not drawn are not read and not changed.
+//! A step computes about `share C` negatives instead of all C. Prototypes that were not sampled are neither read nor
+//! changed.
 
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use crate::random::{Generator, Purpose};
 use crate::rows::Targets;
 use ndarray::ArrayView1;
 
-/// The classes that take part in a step, in rising order; made by [`Head::sample`](super::Head::sample).
+/// The classes that take part in a step, in ascending order; created by [`Head::sample`](super::Head::sample).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SampledClasses {
     classes: Vec<usize>,
@@ -15,11 +17,11 @@ pub struct SampledClasses {
 }
 
 impl SampledClasses {
-    /// The classes of the targets, and a `share` (above 0, up to 1) of all others, which `(seed, step)` decides. Targets
-    /// that are no classes are passed over; the loss refuses them or ignores their rows.
+    /// Samples the classes of the targets and a `share` (above 0, up to 1) of all others, drawn by `(seed, step)`.
+    /// Targets that are no classes are skipped; the loss rejects them or ignores their rows.
     ///
     /// # Errors
-    /// On a share outside its range.
+    /// If the share is out of range.
     pub(super) fn draw(
         targets: ArrayView1<'_, i64>,
         num_classes: usize,
@@ -40,8 +42,8 @@ impl SampledClasses {
         let others = num_classes - classes.len();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count, up to itself")]
         let wanted = ((others as f64 * share).ceil() as usize).min(others);
-        // Each class that is not of the batch is taken with the chance that is left for it (Knuth's algorithm S): every
-        // set of that size is equally likely, and they come in rising order.
+        // Selection sampling (Knuth's algorithm S): every set of that size is equally likely, and the classes come in
+        // ascending order.
         let mut stream = Generator::new(seed, Purpose::Classes, step);
         let (mut left, mut seen) = (wanted, 0);
         let mut all = Vec::with_capacity(classes.len() + wanted);
@@ -62,12 +64,13 @@ impl SampledClasses {
         Ok(Self { classes: all, num_classes })
     }
 
-    /// The classes, in rising order.
+    /// Returns the sampled classes, in ascending order.
     pub fn classes(&self) -> &[usize] {
         &self.classes
     }
 
-    /// Refuses classes of another head, and targets that are not among them. A label that is no class is left to the loss.
+    /// Returns an error for classes of another head, and for targets that are not sampled. The loss checks labels that
+    /// are no classes.
     pub(super) fn check<F>(&self, num_classes: usize, targets: Targets<'_, F>, ignored: Option<i64>) -> Result<()> {
         if self.num_classes != num_classes {
             let expected = format!("classes drawn from {num_classes}");
@@ -76,7 +79,7 @@ impl SampledClasses {
             return Err(Error::new(ErrorKind::Input, "sampled classes", expected, found, advice));
         }
         let Targets::Hard(labels) = targets else {
-            let (expected, advice) = ("one class a row with sampled classes", "train on all classes, or give labels");
+            let (expected, advice) = ("one class per row with sampled classes", "train on all classes, or give labels");
             return Err(Error::new(ErrorKind::Input, "sampled classes", expected, "distributions", advice));
         };
         let is_out = |label: i64| {
@@ -90,7 +93,7 @@ impl SampledClasses {
     }
 }
 
-/// The prototypes that take part, by their position among themselves.
+/// The map between the prototypes that take part, numbered by position, and all prototypes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Positions<'a> {
     sampled: Option<&'a [usize]>,
@@ -103,17 +106,17 @@ impl<'a> Positions<'a> {
         Self { sampled: sampled.map(SampledClasses::classes), num_classes, sub_centers }
     }
 
-    /// Classes that take part.
+    /// Returns the number of classes that take part.
     pub(super) fn classes(self) -> usize {
         self.sampled.map_or(self.num_classes, <[usize]>::len)
     }
 
-    /// Prototypes that take part.
+    /// Returns the number of prototypes that take part.
     pub(super) fn count(self) -> usize {
         self.classes() * self.sub_centers
     }
 
-    /// The prototype at a position; one past the last position gives one past the last prototype.
+    /// Returns the prototype at a position. One past the last position gives one past the last prototype.
     #[inline]
     pub(super) fn prototype(self, position: usize) -> usize {
         let (class, center) = (position / self.sub_centers, position % self.sub_centers);
@@ -124,12 +127,12 @@ impl<'a> Positions<'a> {
         class * self.sub_centers + center
     }
 
-    /// The class at a position.
+    /// Returns the class at a position.
     pub(super) fn class(self, position: usize) -> usize {
         self.prototype(position) / self.sub_centers
     }
 
-    /// The first position of a class; `None` where it does not take part.
+    /// Returns the first position of a class; `None` if it does not take part.
     pub(super) fn of_class(self, class: usize) -> Option<usize> {
         let index = match self.sampled {
             None => Some(class),
@@ -169,7 +172,7 @@ mod tests {
             }
         }
         assert_eq!(counts[4], 10_000);
-        // 3 of 10 are drawn: 3000 each, deviation 46; five of them.
+        // 3 of 10 are drawn, so the mean is 3000 and the standard deviation 46; the tolerance is five of them.
         assert!(counts.iter().enumerate().all(|(class, count)| class == 4 || count.abs_diff(3000) < 230), "{counts:?}");
     }
 

@@ -1,24 +1,24 @@
-//! The second sweep over the classes: the gradient by the prototypes, and, where nothing was stored, that by the
-//! embeddings too.
+//! The second sweep over the classes: the gradient with respect to the prototypes and, if nothing was stored, to the
+//! embeddings.
 //!
 //! ```text
-//! stored        dW = E^T X',   X' the embeddings times what their rows' slopes are multiplied by
+//! stored        dW = E^T X',   X' = f X, f the factors of the rows' slopes
 //! recomputed    Z = X W^T,   G the final slopes,   A += G W,   dW = G^T X
 //! ```
 //!
-//! A row of dW is finished while its tile is in the cache: the part along a unit prototype is taken off, targets pull, and
-//! either the gradient is written or a step of an optimizer is made.
+//! A row of dW is finished while its tile is in the cache: the part along a normalized prototype is subtracted, the
+//! exact gradients of the targets are added, and the row is either written or consumed by a step of an optimizer.
 
 use super::arithmetic::{dot, dot_in_lanes};
 use super::barrier::Barrier;
 use super::chunk::Chunk;
 use super::first_sweep::{Epoch, FirstSweep, stored_lines};
 use super::memory::Buffer;
-use super::panels::{Panels, pair_columns, panels_of, take_row};
+use super::panels::{Panels, pair_columns, panels_of, read_row};
 use super::product::{Product, Start};
 use super::rows::{HeadRows, inverse};
-use super::sweep::{Block, Prototypes, Room, Sweep, has_products, slopes_of_panel};
-use super::tile::{PanelRows, PanelSlopes, TileOf, slopes_of};
+use super::sweep::{Block, Prototypes, Scratch, Sweep, has_products, slopes_of_panel};
+use super::tile::{PanelFactors, PanelRows, TileContext, final_slopes};
 use super::tiling::Shard;
 use crate::rows::SweepKind;
 use crate::scores::multiplier;
@@ -26,90 +26,92 @@ use crate::simd::{Instructions, LINE, Line, Work, from_bf16, run_on};
 use ndarray::ArrayView2;
 use std::ops::Range;
 
-/// The batch as the second sweep needs it.
-pub(super) struct Second<'a> {
+/// The inputs of the second sweep.
+pub(super) struct SecondSweepInputs<'a> {
     pub(super) rows: &'a HeadRows,
     pub(super) embeddings: ArrayView2<'a, f32>,
     pub(super) blocks: &'a [Block<'a>],
     pub(super) barrier: &'a Barrier,
-    /// Where nothing was stored: by block, the embeddings as a right factor.
+    /// The embeddings of each block as a right factor, if nothing was stored.
     pub(super) plain: &'a [Buffer<'a>],
 }
 
-/// What the first sweep has left of a shard.
+/// The slopes of a shard that the first sweep has stored.
 #[derive(Clone, Copy)]
-pub(super) enum Kept<'a> {
+pub(super) enum StoredSlopes<'a> {
     Nothing,
     Whole(&'a FirstSweep<'a>, &'a [Line]),
     Half(&'a FirstSweep<'a>, &'a [Line]),
 }
 
-/// What becomes of what a tile gives to its prototypes.
-pub(super) enum Goal<'g, 'c, 'w> {
-    /// The rows of the gradient are finished, and the chunk takes them.
+/// The destination of the gradient with respect to the prototypes of a shard.
+pub(super) enum GradientDestination<'g, 'c, 'w> {
+    /// The rows of the gradient are finished and given to the chunk.
     Finish(&'g mut Chunk<'c>),
-    /// Added to what other rows of the batch have given, tile by tile; finished later.
+    /// The raw sums are added to those of other rows of the batch, tile by tile, and finished later.
     Gather(Prototypes<'w>, &'g mut [Line]),
 }
 
-/// What a shard gives, beside the rows of the weight's gradient.
+/// The results of the second sweep of a shard, other than the rows of the weight's gradient.
 pub(super) struct SecondSweep<'a> {
-    /// By position within the shard.
+    /// The gradient with respect to the bias, by position within the shard.
     pub(super) bias: Vec<f64>,
-    /// By block, `A` of final slopes; where nothing was stored.
+    /// `A` of final slopes for each block, if nothing was stored.
     pub(super) sums: Vec<Buffer<'a>>,
 }
 
-/// The right factor of a block as it stands, with the epoch that it is of.
-struct Weighted<'a> {
+/// The right factor of a block in an epoch of the references.
+struct WeightedRows<'a> {
     rows: Option<Buffer<'a>>,
-    /// The slopes of the rows in panels, for the bias.
+    /// The factors of the rows in panels, for the bias.
     slopes: Vec<Line>,
-    /// How many epochs have begun.
+    /// The number of epochs that have begun.
     begun: usize,
 }
 
 impl<'a> Sweep<'a> {
-    /// Sweeps over a shard, and brings what it gives to the prototypes to its goal.
+    /// Sweeps over a shard, and adds the gradient with respect to the prototypes to its destination.
     pub(super) fn second(
         &self,
         shard: &Shard,
-        second: &Second<'_>,
-        kept: Kept<'_>,
-        mut goal: Goal<'_, '_, '_>,
+        second: &SecondSweepInputs<'_>,
+        stored: StoredSlopes<'_>,
+        mut destination: GradientDestination<'_, '_, '_>,
     ) -> SecondSweep<'a> {
         let most_rows = second.blocks.iter().map(Block::padded).max().unwrap_or(0);
         let tile = shard.tile.min(shard.positions.len());
-        let recomputes = matches!(kept, Kept::Nothing) && has_products(self.look.kind);
-        let mut room = self.room(if recomputes { tile } else { 0 }, most_rows);
+        let recomputes = matches!(stored, StoredSlopes::Nothing) && has_products(self.work.kind);
+        let mut scratch = self.scratch(if recomputes { tile } else { 0 }, most_rows);
         let mut fresh = self.memory.take(self.width_panels() * tile);
-        let in_store = matches!(kept, Kept::Whole(..));
+        let in_store = matches!(stored, StoredSlopes::Whole(..));
         let mut scores = self.memory.take(if in_store { 0 } else { panels_of(most_rows) * tile });
         let sums = second.blocks.iter().filter(|_| recomputes);
         let mut answer = SecondSweep {
             bias: vec![0.0; if self.bias.is_some() { shard.positions.len() } else { 0 }],
             sums: sums.map(|block| self.memory.take_zeros(self.width_panels() * block.padded())).collect(),
         };
-        let mut weighted: Vec<Weighted<'_>> =
-            second.blocks.iter().map(|_| Weighted { rows: None, slopes: Vec::new(), begun: 0 }).collect();
+        let mut weighted: Vec<WeightedRows<'_>> =
+            second.blocks.iter().map(|_| WeightedRows { rows: None, slopes: Vec::new(), begun: 0 }).collect();
         let mut next = 0;
         for (number, tile) in shard.tiles().enumerate() {
             let first = tile.start - shard.positions.start;
             let lines = self.width_panels() * tile.len();
-            let (raw, weight) = match &mut goal {
-                Goal::Finish(chunk) => {
+            let (raw, weight) = match &mut destination {
+                GradientDestination::Finish(chunk) => {
                     fresh[..lines].fill(Line::default());
                     (&mut fresh[..lines], chunk.weight())
                 }
-                Goal::Gather(weight, all) => (&mut all[self.width_panels() * first..][..lines], weight.reborrow()),
+                GradientDestination::Gather(weight, all) => {
+                    (&mut all[self.width_panels() * first..][..lines], weight.reborrow())
+                }
             };
             let bias = answer.bias.get_mut(first..first + tile.len()).unwrap_or_default();
-            match kept {
-                Kept::Nothing if recomputes => {
-                    self.recompute(&mut room, &mut scores, second, weight, &tile, raw, bias, &mut answer.sums);
+            match stored {
+                StoredSlopes::Nothing if recomputes => {
+                    self.recompute(&mut scratch, &mut scores, second, weight, &tile, raw, bias, &mut answer.sums);
                 }
-                Kept::Nothing => {}
-                Kept::Whole(sweep, store) => {
+                StoredSlopes::Nothing => {}
+                StoredSlopes::Whole(sweep, store) => {
                     for (b, weighted) in weighted.iter_mut().enumerate() {
                         self.begin_epoch(weighted, second, sweep, b, number);
                         let lines = stored_lines(tile.len(), second.blocks[b].padded(), false);
@@ -117,7 +119,7 @@ impl<'a> Sweep<'a> {
                         next += lines;
                     }
                 }
-                Kept::Half(sweep, store) => {
+                StoredSlopes::Half(sweep, store) => {
                     for (b, weighted) in weighted.iter_mut().enumerate() {
                         self.begin_epoch(weighted, second, sweep, b, number);
                         let lines = stored_lines(tile.len(), second.blocks[b].padded(), true);
@@ -126,10 +128,12 @@ impl<'a> Sweep<'a> {
                     }
                 }
             }
-            if let Goal::Finish(chunk) = &mut goal {
-                let inverse = match kept {
-                    Kept::Nothing => &room.inverse[..if recomputes { tile.len() } else { 0 }],
-                    Kept::Whole(sweep, _) | Kept::Half(sweep, _) => &sweep.inverse[first..][..tile.len()],
+            if let GradientDestination::Finish(chunk) = &mut destination {
+                let inverse = match stored {
+                    StoredSlopes::Nothing => &scratch.inverse[..if recomputes { tile.len() } else { 0 }],
+                    StoredSlopes::Whole(sweep, _) | StoredSlopes::Half(sweep, _) => {
+                        &sweep.inverse[first..][..tile.len()]
+                    }
                 };
                 self.finish(&fresh[..lines], inverse, bias, second, chunk, &tile);
             }
@@ -137,11 +141,11 @@ impl<'a> Sweep<'a> {
         answer
     }
 
-    /// Finishes what rows in chunks have given to the prototypes of a shard.
+    /// Finishes the gradient with respect to the prototypes of a shard that was summed over chunks of rows.
     pub(super) fn finish_gathered(
         &self,
         shard: &Shard,
-        second: &Second<'_>,
+        second: &SecondSweepInputs<'_>,
         raw: &[Line],
         mut bias: Vec<f64>,
         chunk: &mut Chunk<'_>,
@@ -155,11 +159,11 @@ impl<'a> Sweep<'a> {
         SecondSweep { bias, sums: Vec::new() }
     }
 
-    /// Weighs the embeddings of a block anew where the references of its exponentials change with this tile.
+    /// Recomputes the right factor of a block if the references of its exponentials change with this tile.
     fn begin_epoch(
         &self,
-        weighted: &mut Weighted<'a>,
-        second: &Second<'_>,
+        weighted: &mut WeightedRows<'a>,
+        second: &SecondSweepInputs<'_>,
         sweep: &FirstSweep<'_>,
         b: usize,
         number: usize,
@@ -172,14 +176,14 @@ impl<'a> Sweep<'a> {
         weighted.begun = begun;
         let epoch = begun.checked_sub(1).map(|last| &epochs[last]);
         let slope = |row: usize| self.slope_since(second, block, epoch, row);
-        // What was there goes back first, to be taken again.
+        // The old buffer is returned to the pool first, so that it can be reused.
         weighted.rows = None;
         weighted.rows = Some(self.weighted_rows(second.rows, second.embeddings, block, &slope));
         weighted.slopes = lines_of(block, &slope);
     }
 
-    /// What the stored slopes of a row are multiplied by in an epoch.
-    fn slope_since(&self, second: &Second<'_>, block: &Block<'_>, epoch: Option<&Epoch>, row: usize) -> f64 {
+    /// Returns the factor of the stored slopes of a row in an epoch.
+    fn slope_since(&self, second: &SecondSweepInputs<'_>, block: &Block<'_>, epoch: Option<&Epoch>, row: usize) -> f64 {
         let slope = second.barrier.slope(row);
         let Some(epoch) = epoch.filter(|_| slope != 0.0) else { return slope };
         let index = row - block.rows.start;
@@ -187,8 +191,15 @@ impl<'a> Sweep<'a> {
         slope * (second.rows.scale * (reference - second.barrier.found(row).reference)).exp()
     }
 
-    /// `dW += E^T X'` of stored slopes in whole words.
-    fn add_product(&self, slopes: &[Line], count: usize, weighted: &Weighted<'_>, raw: &mut [Line], bias: &mut [f64]) {
+    /// Adds `E^T X'` to the gradient, for slopes stored in f32.
+    fn add_product(
+        &self,
+        slopes: &[Line],
+        count: usize,
+        weighted: &WeightedRows<'_>,
+        raw: &mut [Line],
+        bias: &mut [f64],
+    ) {
         add_bias(slopes, &weighted.slopes, bias);
         let Some(rows) = &weighted.rows else { return };
         if self.pairs() {
@@ -200,13 +211,13 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// The same of words of bf16.
+    /// Adds `E^T X'` to the gradient, for slopes stored in bf16.
     fn add_half(
         &self,
         slopes: &[Line],
         scores: &mut [Line],
         count: usize,
-        weighted: &Weighted<'_>,
+        weighted: &WeightedRows<'_>,
         raw: &mut [Line],
         bias: &mut [f64],
     ) {
@@ -231,45 +242,45 @@ impl<'a> Sweep<'a> {
         run_on(self.set, Product { a, b, c: raw, start: Start::Sum, pairs: self.pairs() });
     }
 
-    /// Scores again, final slopes, and what they give to embeddings and prototypes.
-    #[expect(clippy::too_many_arguments, reason = "a tile, its room, and the three places that it is added to")]
+    /// Recomputes the scores of a tile and their final slopes, and adds the products with embeddings and prototypes.
+    #[expect(clippy::too_many_arguments, reason = "a tile, its scratch space, and the three sums that it is added to")]
     fn recompute(
         &self,
-        room: &mut Room<'_>,
+        scratch: &mut Scratch<'_>,
         scores: &mut [Line],
-        second: &Second<'_>,
+        second: &SecondSweepInputs<'_>,
         weight: Prototypes<'_>,
         tile: &Range<usize>,
         raw: &mut [Line],
         bias: &mut [f64],
         sums: &mut [Buffer<'_>],
     ) {
-        self.enter(room, weight, tile);
+        self.load_tile(scratch, weight, tile);
         let count = tile.len();
         let mut by_panel = Vec::new();
         for (b, (block, sums)) in second.blocks.iter().zip(sums).enumerate() {
             block.targets_in(tile, &mut by_panel);
             let lines = &mut scores[..panels_of(block.padded()) * count];
-            self.product_of(room, block, lines);
+            self.product_of(scratch, block, lines);
             for (panel, rows) in block.panels.iter().enumerate() {
-                let of = panel_slopes(second, block, panel);
+                let of = panel_factors(second, block, panel);
                 run_on(
                     self.set,
-                    Slopes {
+                    FinalSlopes {
                         scores: &mut lines[panel * count..][..count],
-                        slopes: slopes_of_panel(&mut room.slopes, panel, count),
+                        slopes: slopes_of_panel(&mut scratch.slopes, panel, count),
                         rows,
-                        tile: self.tile_of(tile, &room.bias[..count], &by_panel[panel]),
-                        kind: self.look.kind,
+                        tile: self.tile_of(tile, &scratch.bias[..count], &by_panel[panel]),
+                        kind: self.work.kind,
                         of,
                     },
                 );
             }
-            self.transposed(lines, room, sums);
+            self.transposed(lines, scratch, sums);
             let ones = vec![Line([1.0; LINE]); block.panels.len()];
             add_bias(lines, &ones, bias);
             if self.pairs() {
-                let paired = &mut room.paired[..panels_of(block.padded()).div_ceil(2) * count];
+                let paired = &mut scratch.paired[..panels_of(block.padded()).div_ceil(2) * count];
                 pair_columns(Panels::new(lines, count), paired);
                 self.multiply(paired, count, &second.plain[b], raw);
             } else {
@@ -284,58 +295,59 @@ impl<'a> Sweep<'a> {
         raw: &[Line],
         inverses: &[f64],
         bias: &mut [f64],
-        second: &Second<'_>,
+        second: &SecondSweepInputs<'_>,
         chunk: &mut Chunk<'_>,
         tile: &Range<usize>,
     ) {
-        let pulls = &second.barrier.pulls;
-        let mut next = pulls.partition_point(|pull| pull.position < tile.start);
-        let mut room_of_row = vec![0.0_f32; self.width];
+        let exact_gradients = &second.barrier.exact_gradients;
+        let mut next = exact_gradients.partition_point(|exact_gradient| exact_gradient.position < tile.start);
+        let mut row_buffer = vec![0.0_f32; self.width];
         for (row, position) in tile.clone().enumerate() {
-            let own = pulls[next..].iter().take_while(|pull| pull.position == position).count();
-            let own = &pulls[next..next + own];
+            let own =
+                exact_gradients[next..].iter().take_while(|exact_gradient| exact_gradient.position == position).count();
+            let own = &exact_gradients[next..next + own];
             next += own.len();
-            chunk.take(self.positions.prototype(position), &mut room_of_row, |w, gradient| {
-                take_row(raw, row, tile.len(), gradient);
-                if self.geometry.normalizes_weights() && has_products(self.look.kind) {
+            chunk.take(self.positions.prototype(position), &mut row_buffer, |w, gradient| {
+                read_row(raw, row, tile.len(), gradient);
+                if self.geometry.normalizes_weights() && has_products(self.work.kind) {
                     let of_w = inverses.get(row).copied();
                     let of_w = of_w.unwrap_or_else(|| inverse(dot(self.set, w, w).sqrt()));
-                    run_on(self.set, TakeOffAlong { gradient, w, of_w });
+                    run_on(self.set, SubtractRadial { gradient, w, of_w });
                 }
-                for pull in own {
-                    let x = second.embeddings.row(pull.row);
-                    pull.add_to_prototype(self, x, second.rows.norms[pull.row], w, gradient);
+                for exact_gradient in own {
+                    let x = second.embeddings.row(exact_gradient.row);
+                    exact_gradient.add_to_prototype(self, x, second.rows.norms[exact_gradient.row], w, gradient);
                 }
             });
             if let Some(bias) = bias.get_mut(row) {
-                *bias += own.iter().map(|pull| pull.slope).sum::<f64>();
+                *bias += own.iter().map(|exact_gradient| exact_gradient.slope).sum::<f64>();
             }
         }
     }
 }
 
-/// What sixteen rows of a block are multiplied by.
-fn panel_slopes(second: &Second<'_>, block: &Block<'_>, panel: usize) -> PanelSlopes {
+/// Returns the references and factors of sixteen rows of a block.
+fn panel_factors(second: &SecondSweepInputs<'_>, block: &Block<'_>, panel: usize) -> PanelFactors {
     let first = block.rows.start + panel * LINE;
     let line = |of: &dyn Fn(usize) -> f64, of_none: f32| {
         Line(std::array::from_fn(|l| if first + l < block.rows.end { multiplier(of(first + l)) } else { of_none }))
     };
-    PanelSlopes {
-        // So far above every score that a row which is not there has exponentials of 0, whatever the bias.
+    PanelFactors {
+        // Padding rows get a reference above every score, so that their exponentials are 0 for any bias.
         reference: line(&|row| second.barrier.found(row).reference, f32::MAX),
         factor: line(&|row| second.barrier.slope(row), 0.0),
         share: line(&|row| second.barrier.share(row), 0.0),
     }
 }
 
-/// Numbers of the rows of a block, in lines.
+/// Returns one value per row of a block, in lines; 0 for padding rows.
 fn lines_of(block: &Block<'_>, of: &dyn Fn(usize) -> f64) -> Vec<Line> {
     let number = |row: usize| if row < block.rows.end { multiplier(of(row)) } else { 0.0 };
     let line = |panel: usize| Line(std::array::from_fn(|l| number(block.rows.start + panel * LINE + l)));
     (0..block.panels.len()).map(line).collect()
 }
 
-/// Adds to the gradient by the bias what the slopes of a tile sum up to, each times a number of its row.
+/// Adds the slopes of a tile, each times the factor of its row, to the gradient with respect to the bias.
 fn add_bias(slopes: &[Line], factors: &[Line], bias: &mut [f64]) {
     if bias.is_empty() {
         return;
@@ -349,7 +361,7 @@ fn add_bias(slopes: &[Line], factors: &[Line], bias: &mut [f64]) {
     }
 }
 
-/// Words of two neighboring columns of bf16, as panels of single precision.
+/// Converts words of two neighboring bf16 columns to panels of f32.
 fn widen(paired: &[Line], count: usize, whole: &mut [Line]) {
     for (panel, lines) in whole.chunks_exact_mut(count).enumerate() {
         let (half, offset) = (panel / 2, panel % 2 * LINE / 2);
@@ -362,15 +374,15 @@ fn widen(paired: &[Line], count: usize, whole: &mut [Line]) {
     }
 }
 
-/// `(g - <g, w^> w^) / |w|` of the gradient by a unit prototype.
-struct TakeOffAlong<'a> {
+/// Computes `(g - <g, w^> w^) / |w|`, from the gradient `g` with respect to the normalized prototype.
+struct SubtractRadial<'a> {
     gradient: &'a mut [f32],
     w: &'a [f32],
     /// `1 / |w|`
     of_w: f64,
 }
 
-impl Work for TakeOffAlong<'_> {
+impl Work for SubtractRadial<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -391,11 +403,11 @@ impl Work for TakeOffAlong<'_> {
     }
 }
 
-/// Inverse norms between which squares of single precision neither overflow nor vanish.
+/// The range of inverse norms whose squares neither overflow nor vanish in single precision.
 const LEAST_TAME: f64 = 1e-9;
 const MOST_TAME: f64 = 1e9;
 
-/// `sum a_k b_k` in single precision, in lanes.
+/// Computes `sum a_k b_k` in single precision, in lanes.
 #[inline(always)]
 fn short_dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0_f32; LINE];
@@ -409,20 +421,20 @@ fn short_dot(a: &[f32], b: &[f32]) -> f32 {
     (sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() + rest) as f32
 }
 
-struct Slopes<'a> {
+struct FinalSlopes<'a> {
     scores: &'a mut [Line],
     slopes: &'a mut [Line],
     rows: &'a PanelRows,
-    tile: TileOf<'a>,
+    tile: TileContext<'a>,
     kind: SweepKind,
-    of: PanelSlopes,
+    of: PanelFactors,
 }
 
-impl Work for Slopes<'_> {
+impl Work for FinalSlopes<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Instructions>(self) {
-        slopes_of::<I>(self.scores, self.slopes, self.rows, &self.tile, self.kind, &self.of);
+        final_slopes::<I>(self.scores, self.slopes, self.rows, &self.tile, self.kind, &self.of);
     }
 }

@@ -1,15 +1,16 @@
-//! What the two sweeps over the classes share: the batch in panels, and the work on one tile of prototypes.
+//! The common parts of the two sweeps over the classes: the batch in panels, and the products with one tile of
+//! prototypes.
 
 #![expect(clippy::needless_range_loop, reason = "the lanes of several lines at once")]
 
 use super::arithmetic::{add_two, add_two_short, dot};
 use super::memory::{Buffer, Memory};
 use super::options::Precision;
-use super::panels::{Panels, PutRow, pair_columns, pair_rows, panels_of, put_columns};
+use super::panels::{Panels, WriteRow, pair_columns, pair_rows, panels_of, write_columns};
 use super::product::{Product, Start};
-use super::rows::{HeadRows, Operands, divisor, inverse};
+use super::rows::{HeadRows, ScoreOperands, divisor, inverse};
 use super::sampling::Positions;
-use super::tile::{Look, PanelRows, TileOf};
+use super::tile::{FirstSweepWork, PanelRows, TileContext};
 use crate::axes::geometry::Geometry;
 use crate::buffer::contiguous;
 use crate::rows::SweepKind;
@@ -17,27 +18,27 @@ use crate::simd::{InstructionSet, Instructions, LINE, Line, Work, prefetch, run_
 use ndarray::{ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
 
-/// What no tile and no row changes.
+/// The inputs of a sweep that are the same for all tiles and rows.
 pub(super) struct Sweep<'a> {
     pub(super) set: InstructionSet,
     pub(super) precision: Precision,
     pub(super) geometry: Geometry,
     pub(super) sub_centers: usize,
-    pub(super) look: Look,
-    /// Whether negatives are bent.
-    pub(super) bends: bool,
+    pub(super) work: FirstSweepWork,
+    /// True if negatives are transformed.
+    pub(super) transforms_negatives: bool,
     pub(super) positions: Positions<'a>,
     pub(super) bias: Option<ArrayView1<'a, f32>>,
-    /// D
+    /// The embedding dimension D.
     pub(super) width: usize,
     pub(super) memory: &'a Memory,
 }
 
-/// Some rows of the weight matrix.
+/// Consecutive rows of the weight matrix.
 #[derive(Clone, Copy)]
 pub(super) struct Prototypes<'a> {
     pub(super) rows: ArrayView2<'a, f32>,
-    /// The number of the first of them.
+    /// The index of the first of them.
     pub(super) first: usize,
 }
 
@@ -54,25 +55,26 @@ impl<'a> Prototypes<'a> {
     }
 }
 
-/// A block of rows, ready for the products with any tile.
+/// A block of rows, prepared for the products with all tiles.
 pub(super) struct Block<'a> {
     pub(super) rows: Range<usize>,
-    /// `x^` or `x` transposed: a row a number of the embeddings, or a pair of them, and a column a row of the batch.
+    /// `x^` or `x` transposed: one row per embedding dimension (or pair of dimensions), one column per row of the
+    /// batch.
     columns: Buffer<'a>,
     words: usize,
-    /// What each panel of sixteen rows brings to every tile.
+    /// The constants of each panel of sixteen rows.
     pub(super) panels: Vec<PanelRows>,
-    /// The targets of its rows: first position of the class, and row in the block; by position.
+    /// The targets of its rows: first position of the class, and row in the block, sorted by position.
     targets: Vec<(usize, usize)>,
 }
 
 impl Block<'_> {
-    /// Rows with those that fill the last panel.
+    /// Returns the number of rows, padded to whole panels.
     pub(super) fn padded(&self) -> usize {
         self.rows.len().next_multiple_of(LINE)
     }
 
-    /// The targets in a tile by panel: lane, and first line of the class.
+    /// Collects the targets in a tile by panel: lane, and first line of the class.
     pub(super) fn targets_in(&self, tile: &Range<usize>, by_panel: &mut Vec<Vec<(usize, usize)>>) {
         by_panel.resize(self.panels.len(), Vec::new());
         by_panel.iter_mut().for_each(Vec::clear);
@@ -83,7 +85,7 @@ impl Block<'_> {
     }
 }
 
-/// What embeddings are multiplied by before products: their inverse norm under the cosine.
+/// Returns the factor of an embedding in the products: its inverse norm under the cosine, else 1.
 pub(super) fn factor_of_row(geometry: Geometry, norm: f64) -> f64 {
     if geometry.normalizes_embeddings() { divisor(norm) } else { 1.0 }
 }
@@ -93,12 +95,12 @@ impl<'a> Sweep<'a> {
         self.precision == Precision::Bf16
     }
 
-    /// Panels of the embeddings.
+    /// Returns the number of panels of a matrix of D columns.
     pub(super) fn width_panels(&self) -> usize {
         panels_of(self.width)
     }
 
-    /// Columns of words, in whole panels, of a matrix that is a left factor and has so many columns.
+    /// Returns the number of panels of words of a left factor with `columns` columns.
     pub(super) fn word_panels(&self, columns: usize) -> usize {
         if self.pairs() { panels_of(columns).div_ceil(2) } else { panels_of(columns) }
     }
@@ -113,7 +115,7 @@ impl<'a> Sweep<'a> {
             let of_panel = first..range.end.min(first + LINE);
             let factors: Vec<f64> = of_panel.clone().map(|row| factor_of_row(self.geometry, rows.norms[row])).collect();
             let of_panel: Vec<_> = of_panel.map(|row| contiguous(embeddings.index_axis_move(Axis(0), row))).collect();
-            put_columns(&of_panel, &factors, lines);
+            write_columns(&of_panel, &factors, lines);
         }
         let columns = if self.pairs() {
             let mut paired = self.memory.take(padded / LINE * words);
@@ -122,7 +124,7 @@ impl<'a> Sweep<'a> {
         } else {
             columns
         };
-        let of_panel = |panel: usize| PanelRows::of(rows, self.look.kind, range.start + panel * LINE);
+        let of_panel = |panel: usize| PanelRows::of(rows, self.work.kind, range.start + panel * LINE);
         let in_range = rows.targets[range.clone()].iter().enumerate();
         let mut targets: Vec<(usize, usize)> =
             in_range.filter_map(|(row, target)| target.as_ref().map(|target| (target.first, row))).collect();
@@ -130,8 +132,8 @@ impl<'a> Sweep<'a> {
         Block { panels: (0..padded / LINE).map(of_panel).collect(), rows: range, columns, words, targets }
     }
 
-    /// Rows of a block in panels, each times a number (and the inverse norm of its embedding, under the cosine): the
-    /// right factor of the gradient by prototypes.
+    /// Returns the embeddings of a block in panels, each times its factor (and its inverse norm, under the cosine): the
+    /// right factor of the gradient with respect to the prototypes.
     pub(super) fn weighted_rows(
         &self,
         rows: &HeadRows,
@@ -148,11 +150,11 @@ impl<'a> Sweep<'a> {
                 }
                 continue;
             }
-            // Beyond single precision its largest number, as in the plain code: infinity would make NaN of a slope of 0.
+            // Clamped to finite values, as in the unfused path, since infinity times a slope of 0 is NaN.
             let most = f64::from(f32::MAX);
             let factor = (factor(number) * factor_of_row(self.geometry, rows.norms[number])).clamp(-most, most);
             let values = &contiguous(embeddings.row(number));
-            run_on(self.set, PutRow { values, factor, row, rows: numbers, panels: &mut panels });
+            run_on(self.set, WriteRow { values, factor, row, rows: numbers, panels: &mut panels });
         }
         if !self.pairs() {
             return panels;
@@ -162,30 +164,30 @@ impl<'a> Sweep<'a> {
         paired
     }
 
-    /// Room for a tile of at most so many prototypes against blocks of at most so many rows.
-    pub(super) fn room(&self, tile: usize, rows: usize) -> Room<'a> {
+    /// Allocates scratch space for tiles of up to `tile` prototypes and blocks of up to `rows` rows.
+    pub(super) fn scratch(&self, tile: usize, rows: usize) -> Scratch<'a> {
         let rows = rows.next_multiple_of(LINE);
         let pairs = self.pairs();
         let words = |lines: usize| if pairs { lines } else { 0 };
-        Room {
+        Scratch {
             prototypes: self.memory.take(self.width_panels() * tile),
             by_column: self.memory.take(words(self.word_panels(self.width) * tile)),
             by_row: self.memory.take(words(self.width_panels() * tile.div_ceil(2))),
-            slopes: self.memory.take(if self.bends { panels_of(rows) * tile } else { 0 }),
+            slopes: self.memory.take(if self.transforms_negatives { panels_of(rows) * tile } else { 0 }),
             paired: self
                 .memory
                 .take(words((panels_of(rows) * tile.div_ceil(2)).max(panels_of(rows).div_ceil(2) * tile))),
             inverse: vec![1.0; tile],
             bias: vec![0.0; tile],
-            sound: true,
+            all_finite: true,
             count: 0,
         }
     }
 
-    /// Puts the prototypes of a tile into the room: unit vectors where the geometry says so.
-    pub(super) fn enter(&self, room: &mut Room<'_>, weight: Prototypes<'_>, tile: &Range<usize>) {
+    /// Loads the prototypes of a tile into the scratch space, normalized if the geometry normalizes them.
+    pub(super) fn load_tile(&self, scratch: &mut Scratch<'_>, weight: Prototypes<'_>, tile: &Range<usize>) {
         let count = tile.len();
-        room.count = count;
+        scratch.count = count;
         for (row, position) in tile.clone().enumerate() {
             let prototype = self.positions.prototype(position);
             let values = contiguous(weight.row(prototype));
@@ -195,41 +197,41 @@ impl<'a> Sweep<'a> {
                 prefetch(next);
             }
             let length = if self.geometry.normalizes_weights() { dot(self.set, &values, &values).sqrt() } else { 1.0 };
-            room.inverse[row] = inverse(length);
-            room.sound &= length.is_finite();
+            scratch.inverse[row] = inverse(length);
+            scratch.all_finite &= length.is_finite();
             let factor = divisor(length);
-            run_on(self.set, PutRow { values: &values, factor, row, rows: count, panels: &mut room.prototypes });
+            run_on(self.set, WriteRow { values: &values, factor, row, rows: count, panels: &mut scratch.prototypes });
             if let Some(bias) = self.bias {
-                room.bias[row] = bias[prototype];
+                scratch.bias[row] = bias[prototype];
             }
         }
         if !self.geometry.normalizes_weights() {
-            room.sound &= run_on(self.set, AreModest(&room.prototypes[..self.width_panels() * count]));
+            scratch.all_finite &= run_on(self.set, AreBelowLimit(&scratch.prototypes[..self.width_panels() * count]));
         }
         if self.pairs() {
-            let prototypes = Panels::new(&room.prototypes[..self.width_panels() * count], count);
-            pair_columns(prototypes, &mut room.by_column[..self.word_panels(self.width) * count]);
+            let prototypes = Panels::new(&scratch.prototypes[..self.width_panels() * count], count);
+            pair_columns(prototypes, &mut scratch.by_column[..self.word_panels(self.width) * count]);
             let half = count.div_ceil(2);
-            pair_rows(prototypes, half, &mut room.by_row[..self.width_panels() * half]);
+            pair_rows(prototypes, half, &mut scratch.by_row[..self.width_panels() * half]);
         }
     }
 
-    /// The scores of the tile in the room against a block, before anything is done to them.
-    pub(super) fn product_of(&self, room: &Room<'_>, block: &Block<'_>, scores: &mut [Line]) {
-        let a = if self.pairs() { &room.by_column[..] } else { &room.prototypes[..] };
-        let a = Panels::new(&a[..self.word_panels(self.width) * room.count], room.count);
+    /// Computes the products of the loaded tile and a block: scores without bias and clamping.
+    pub(super) fn product_of(&self, scratch: &Scratch<'_>, block: &Block<'_>, scores: &mut [Line]) {
+        let a = if self.pairs() { &scratch.by_column[..] } else { &scratch.prototypes[..] };
+        let a = Panels::new(&a[..self.word_panels(self.width) * scratch.count], scratch.count);
         let b = Panels::new(&block.columns, block.words);
         run_on(self.set, Product { a, b, c: scores, start: Start::Zero, pairs: self.pairs() });
     }
 
-    /// What a tile is to one panel of a block.
+    /// Returns the context of a tile for one panel of a block.
     pub(super) fn tile_of<'b>(
         &self,
         tile: &Range<usize>,
         bias: &'b [f32],
         targets: &'b [(usize, usize)],
-    ) -> TileOf<'b> {
-        TileOf {
+    ) -> TileContext<'b> {
+        TileContext {
             first: tile.start,
             sub_centers: self.sub_centers,
             bounded: self.geometry.is_bounded(),
@@ -239,69 +241,70 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// What one thread works with.
-pub(super) struct Room<'a> {
+/// The scratch space of one thread.
+pub(super) struct Scratch<'a> {
     /// The prototypes of the tile.
     pub(super) prototypes: Buffer<'a>,
-    /// The same as words of bf16: neighboring columns, and neighboring rows.
+    /// The prototypes as words of two neighboring columns of bf16.
     by_column: Buffer<'a>,
+    /// The prototypes as words of two neighboring rows of bf16.
     pub(super) by_row: Buffer<'a>,
-    /// Of bent negatives.
+    /// The derivatives of transformed negatives.
     pub(super) slopes: Buffer<'a>,
-    /// Slopes as words of bf16.
+    /// FinalSlopes as words of bf16.
     pub(super) paired: Buffer<'a>,
-    /// `1 / |w|`, or 1 where prototypes keep their norm.
+    /// `1 / |w|`, or 1 if prototypes are not normalized.
     pub(super) inverse: Vec<f64>,
     pub(super) bias: Vec<f32>,
-    /// Whether all prototypes so far were finite.
-    pub(super) sound: bool,
-    /// Prototypes of the tile.
+    /// True if all prototypes so far were finite and none was too large.
+    pub(super) all_finite: bool,
+    /// The number of prototypes of the tile.
     pub(super) count: usize,
 }
 
-/// The part of a panel of the room for slopes of bent negatives; none where nothing is bent.
+/// Returns the part of a panel of the derivatives of transformed negatives; empty without a transform.
 pub(super) fn slopes_of_panel(slopes: &mut [Line], panel: usize, count: usize) -> &mut [Line] {
     if slopes.is_empty() { &mut [] } else { &mut slopes[panel * count..][..count] }
 }
 
-/// Entries of prototypes that keep their norm, from here on left to the plain code: sums of exponentials up to `e^20` times
-/// such numbers could overflow.
+/// The bound of the entries of prototypes that are not normalized. Larger ones take the unfused path, since sums of
+/// exponentials up to `e^20` times such entries could overflow.
 const LARGE: f32 = 1e20;
 
-/// Whether all numbers are finite, and none is large.
-struct AreModest<'a>(&'a [Line]);
+/// Returns true if all entries are finite and below [`LARGE`].
+struct AreBelowLimit<'a>(&'a [Line]);
 
-impl Work for AreModest<'_> {
+impl Work for AreBelowLimit<'_> {
     type Output = bool;
 
     #[inline(always)]
     fn run<I: Instructions>(self) -> bool {
-        let mut odd = [0.0_f32; LINE];
+        let mut invalid = [0.0_f32; LINE];
         for line in self.0 {
             for l in 0..LINE {
-                odd[l] = if line.0[l].abs() < LARGE { odd[l] } else { 1.0 };
+                invalid[l] = if line.0[l].abs() < LARGE { invalid[l] } else { 1.0 };
             }
         }
-        odd.iter().all(|odd| *odd == 0.0)
+        invalid.iter().all(|invalid| *invalid == 0.0)
     }
 }
 
-/// A score and what is pulled along it, in f64: the target of a row, or its one negative that counts.
+/// The gradient of one score, computed in f64 outside the products: that of a row's target, or of its hardest negative.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pull {
+pub(super) struct ExactGradient {
     pub(super) position: usize,
     pub(super) row: usize,
-    /// The slope by the score.
+    /// The derivative of the loss with respect to the score.
     pub(super) slope: f64,
     pub(super) score: f64,
     pub(super) weight_norm: f64,
-    /// The slope by the norm of the prototype, beside that through the score.
+    /// The derivative with respect to the norm of the prototype, with the score held fixed.
     pub(super) by_weight_norm: f64,
 }
 
-impl Pull {
+impl ExactGradient {
     /// Adds `slope dz/dx` to the gradient of the row.
-    pub(super) fn add_to_embedding(&self, operands: &Operands<'_>, norm: f64, gradient: &mut [f64]) {
+    pub(super) fn add_to_embedding(&self, operands: &ScoreOperands<'_>, norm: f64, gradient: &mut [f64]) {
         let w = contiguous(operands.weight.row(operands.positions.prototype(self.position)));
         let x = contiguous(operands.embeddings.row(self.row));
         let of_w = if operands.geometry.normalizes_weights() { divisor(self.weight_norm) } else { 1.0 };
@@ -314,7 +317,7 @@ impl Pull {
         add_two(operands.set, gradient, [slope * of_w, -slope * along], [&w, &x]);
     }
 
-    /// Adds `slope dz/dw`, and what goes along the prototype, to the gradient of the prototype.
+    /// Adds `slope dz/dw`, and the radial part through the norm, to the gradient of the prototype.
     pub(super) fn add_to_prototype(
         &self,
         sweep: &Sweep<'_>,
@@ -335,7 +338,7 @@ impl Pull {
     }
 }
 
-/// Whether products of negatives' slopes are needed at all.
+/// Returns true if the gradient needs products with the slopes of all negatives.
 pub(super) fn has_products(kind: SweepKind) -> bool {
     kind != SweepKind::Largest
 }

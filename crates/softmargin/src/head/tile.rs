@@ -1,7 +1,7 @@
-//! One tile of prototypes against one block of rows: scores, and what becomes of the negatives' ones, sixteen rows at a time.
+//! The work on one tile of prototypes and one block of rows: scores, accumulators and slopes, sixteen rows at a time.
 //!
-//! Panels are class by class, so a line has the scores of sixteen rows and one prototype. Everything that belongs to a
-//! row (its reference, where its negatives bend, its sums) is a line too, and no sum goes across a line.
+//! A line has the scores of sixteen rows and one prototype. The properties of rows (reference, threshold of the
+//! transform, sums) are lines too, and no sum runs across a line.
 
 #![expect(clippy::needless_range_loop, reason = "the lanes of several lines at once")]
 
@@ -13,26 +13,26 @@ use crate::rows::SweepKind;
 use crate::simd::{ExpSums, GateSums, Instructions, LINE, Line, NegativeTransform};
 use crate::simd::{curricular, hinge, misclassified, present, soft_hinge};
 
-/// Classes that a sum of single precision runs over before it is widened.
+/// The number of classes that a sum in f32 runs over before it is added to the sum in f64.
 const GROUP: usize = 32;
 
-/// A negative this much above the reference of its row, scaled, makes it the new reference. Far from what overflows, and
-/// what lies as far below keeps its digits.
+/// The scaled distance above the reference of its row from which a negative becomes the new reference. It is small
+/// enough that neither exponentials overflow nor those of negatives equally far below lose digits.
 const HEADROOM: f32 = 20.0;
 
-/// What sixteen rows bring to every tile.
+/// The constants of sixteen rows in all tiles.
 #[derive(Clone, Debug)]
 pub(super) struct PanelRows {
     scale: f32,
-    /// What a gate is applied to is `scale ((z - reference) + shift)`.
+    /// The argument of a gate is `scale ((z - reference) + shift)`.
     reference: Line,
     shift: Line,
-    bend: Bending,
+    transform: PanelTransform,
 }
 
-/// How the negatives of sixteen rows are bent.
+/// The transform of the negatives of sixteen rows.
 #[derive(Clone, Copy, Debug)]
-enum Bending {
+enum PanelTransform {
     None,
     Misclassified { above: Line, factor: f32 },
     Curricular { above: Line, mean: f32 },
@@ -40,7 +40,8 @@ enum Bending {
 }
 
 impl PanelRows {
-    /// Of the rows from `first` on. A row that does not count, and one that is not there, has negatives like any other.
+    /// Collects the constants of the sixteen rows from `first`. Ignored and padding rows get constants too, since their
+    /// lanes are computed like all others.
     pub(super) fn of(rows: &HeadRows, kind: SweepKind, first: usize) -> Self {
         let at = |l: usize| rows.targets.get(first + l).and_then(Option::as_ref);
         let line = |of: &dyn Fn(&HeadTarget) -> f32| Line(std::array::from_fn(|l| at(l).map_or(0.0, of)));
@@ -49,49 +50,54 @@ impl PanelRows {
             Some(NegativeTransform::Misclassified { above, .. } | NegativeTransform::Curricular { above, .. }) => above,
             Some(NegativeTransform::DividedAngle { .. }) | None => f32::INFINITY,
         };
-        let bend = match rows.targets.iter().flatten().find_map(|target| target.target.negatives) {
-            None => Bending::None,
+        let transform = match rows.targets.iter().flatten().find_map(|target| target.target.negatives) {
+            None => PanelTransform::None,
             Some(NegativeTransform::Misclassified { factor, .. }) => {
-                Bending::Misclassified { above: line(&above), factor }
+                PanelTransform::Misclassified { above: line(&above), factor }
             }
-            Some(NegativeTransform::Curricular { mean, .. }) => Bending::Curricular { above: line(&above), mean },
-            Some(NegativeTransform::DividedAngle { by }) => Bending::DividedAngle { by },
+            Some(NegativeTransform::Curricular { mean, .. }) => {
+                PanelTransform::Curricular { above: line(&above), mean }
+            }
+            Some(NegativeTransform::DividedAngle { by }) => PanelTransform::DividedAngle { by },
         };
         Self {
             scale: f32::round_from(rows.scale),
             reference: line(&|target| if pairs { f32::round_from(target.exact.score) } else { 0.0 }),
             shift: line(&|target| if pairs { f32::round_from(-target.target.modified.shift) } else { 0.0 }),
-            bend,
+            transform,
         }
     }
 }
 
-/// What the tiles so far have shown of sixteen rows.
+/// The accumulators of sixteen rows over the tiles so far.
 #[derive(Clone, Debug)]
 pub(super) struct PanelSums {
-    /// Above 0 where a score was NaN or plus infinity.
-    pub(super) odd: Line,
-    /// The largest negative as it is, and the first position that has it.
+    /// Above 0 if a score was NaN or plus infinity.
+    pub(super) invalid: Line,
+    /// The largest negative without transform.
     pub(super) best: Line,
+    /// The first position of `best`.
     pub(super) best_position: [u32; LINE],
-    /// The largest after bending, where that is looked for.
+    /// The largest transformed negative, for [`SweepKind::Largest`].
     pub(super) largest: Line,
+    /// The first position of `largest`.
     pub(super) largest_position: [u32; LINE],
-    /// What exponentials are relative to; the least number while there is none.
+    /// The reference of the exponentials; `f32::MIN` before the first negative.
     pub(super) reference: Line,
     pub(super) exponentials: [ExpSums; LINE],
     pub(super) gated: [GateSums; LINE],
-    /// Of negatives above minus infinity: `sum (z - reference)`, and how many.
+    /// `sum (z - reference)` over the negatives above minus infinity.
     pub(super) above_reference: [f64; LINE],
+    /// The number of these negatives.
     pub(super) present: [u32; LINE],
-    /// For the statistics: exponentials of the negatives as they are, relative to `best`.
+    /// For the statistics: exponentials of the negatives without transform, relative to `best`.
     pub(super) plain: [ExpSums; LINE],
 }
 
 impl PanelSums {
     pub(super) fn new() -> Self {
         Self {
-            odd: Line::default(),
+            invalid: Line::default(),
             best: Line([f32::NEG_INFINITY; LINE]),
             best_position: [0; LINE],
             largest: Line([f32::NEG_INFINITY; LINE]),
@@ -106,24 +112,24 @@ impl PanelSums {
     }
 }
 
-/// What a tile is, beside its scores.
+/// The properties of a tile other than its scores.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TileOf<'a> {
+pub(super) struct TileContext<'a> {
     /// The position of its first prototype.
     pub(super) first: usize,
     pub(super) sub_centers: usize,
-    /// Whether scores are cosines.
+    /// True if scores are cosines.
     pub(super) bounded: bool,
-    /// One number a prototype of the tile.
+    /// One value per prototype of the tile.
     pub(super) bias: Option<&'a [f32]>,
     /// The targets in this tile, of this panel: lane, and the first line of the class.
     pub(super) targets: &'a [(usize, usize)],
 }
 
-/// Scores as they are compared: bias, the bounds of a cosine, the best prototype of each class (the others out), and the
-/// targets taken out.
+/// Finishes the scores of a tile: adds the bias, clamps cosines, and masks the targets and, with sub-centers, all but
+/// the largest score of each class.
 #[inline(always)]
-pub(super) fn finish_scores(scores: &mut [Line], tile: &TileOf<'_>, odd: &mut Line) {
+pub(super) fn finish_scores(scores: &mut [Line], tile: &TileContext<'_>, invalid: &mut Line) {
     if let Some(bias) = tile.bias {
         for (line, bias) in scores.iter_mut().zip(bias) {
             for z in &mut line.0 {
@@ -131,7 +137,7 @@ pub(super) fn finish_scores(scores: &mut [Line], tile: &TileOf<'_>, odd: &mut Li
             }
         }
     }
-    let mut found = odd.0;
+    let mut found = invalid.0;
     for line in scores.iter_mut() {
         for l in 0..LINE {
             let z = line.0[l];
@@ -142,9 +148,9 @@ pub(super) fn finish_scores(scores: &mut [Line], tile: &TileOf<'_>, odd: &mut Li
             }
         }
     }
-    odd.0 = found;
+    invalid.0 = found;
     if tile.sub_centers > 1 {
-        scores.chunks_mut(tile.sub_centers).for_each(keep_best);
+        scores.chunks_mut(tile.sub_centers).for_each(mask_all_but_largest);
     }
     for &(lane, line) in tile.targets {
         for line in &mut scores[line..line + tile.sub_centers] {
@@ -153,9 +159,9 @@ pub(super) fn finish_scores(scores: &mut [Line], tile: &TileOf<'_>, odd: &mut Li
     }
 }
 
-/// Leaves the best prototype of a class in each lane, the first on ties, and takes the others out.
+/// Masks all scores of a class but the largest in each lane, the first on ties.
 #[inline(always)]
-fn keep_best(class: &mut [Line]) {
+fn mask_all_but_largest(class: &mut [Line]) {
     let mut best = [f32::NEG_INFINITY; LINE];
     for line in class.iter() {
         for l in 0..LINE {
@@ -171,9 +177,9 @@ fn keep_best(class: &mut [Line]) {
     }
 }
 
-/// Looks for the largest score of each lane and the first position that has it.
+/// Updates the largest score of each lane and its first position.
 #[inline(always)]
-fn look_for_largest(scores: &[Line], first: usize, best: &mut Line, position: &mut [u32; LINE]) {
+fn update_largest(scores: &[Line], first: usize, best: &mut Line, position: &mut [u32; LINE]) {
     let (mut most, mut at) = (best.0, *position);
     for (p, line) in (first as u32..).zip(scores) {
         for l in 0..LINE {
@@ -185,7 +191,7 @@ fn look_for_largest(scores: &[Line], first: usize, best: &mut Line, position: &m
     (best.0, *position) = (most, at);
 }
 
-/// Exponentials of the negatives as they are, for the statistics of rows.
+/// Adds the exponentials of the negatives without transform, for the statistics of rows.
 #[inline(always)]
 fn add_plain<I: Instructions>(scores: &mut [Line], scale: f32, before: &Line, sums: &mut PanelSums) {
     for l in 0..LINE {
@@ -196,7 +202,7 @@ fn add_plain<I: Instructions>(scores: &mut [Line], scale: f32, before: &Line, su
     add_exponentials::<I, false>(scores, scale, &reference, &mut sums.plain);
 }
 
-/// Adds exponentials relative to a reference; puts them in the place of the scores where `WRITE`.
+/// Adds exponentials relative to a reference. If `WRITE`, they replace the scores.
 #[inline(always)]
 fn add_exponentials<I: Instructions, const WRITE: bool>(
     scores: &mut [Line],
@@ -223,7 +229,7 @@ fn add_exponentials<I: Instructions, const WRITE: bool>(
     }
 }
 
-/// `e^d` and `d = scale (z - reference)`.
+/// Computes `e^d` and `d = scale (z - reference)`.
 #[inline(always)]
 fn exponential<I: Instructions>(z: f32, reference: f32, scale: f32) -> (f32, f32) {
     let d = (z - reference) * scale;
@@ -232,62 +238,65 @@ fn exponential<I: Instructions>(z: f32, reference: f32, scale: f32) -> (f32, f32
     (if I::FUSED { d.exp_below_80::<true>() } else { d.exp_below_80::<false>() }, d)
 }
 
-/// What a first sweep does with the scores of a tile: looks at them, and puts what the gradient is made of in their place.
+/// The work of the first sweep on the scores of a tile.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct FirstSweepWork {
     pub(super) kind: SweepKind,
-    /// Whether label smoothing asks for the sum of all scores.
+    /// True if label smoothing needs the sum of all scores.
     pub(super) smooths: bool,
     pub(super) statistics: bool,
 }
 
-/// Sweeps over a tile for the first time. Rows whose reference has changed are given to `rebase` with what everything
-/// before is to be multiplied by. `slopes` is room for as many lines as `scores`.
+/// Runs the first sweep on a tile: accumulates the scores, and replaces them by exponentials or slopes. For each row
+/// whose reference changes, calls `rebase` with the factor of all earlier sums. `slopes` is scratch space of as many
+/// lines as `scores`, if negatives are transformed.
 #[inline(always)]
-pub(super) fn look<I: Instructions>(
+pub(super) fn sweep_tile<I: Instructions>(
     scores: &mut [Line],
     slopes: &mut [Line],
     rows: &PanelRows,
-    tile: &TileOf<'_>,
-    look: Look,
+    tile: &TileContext<'_>,
+    work: FirstSweepWork,
     sums: &mut PanelSums,
     rebase: &mut dyn FnMut(usize, f32),
 ) {
-    finish_scores(scores, tile, &mut sums.odd);
+    finish_scores(scores, tile, &mut sums.invalid);
     let before = sums.best;
-    look_for_largest(scores, tile.first, &mut sums.best, &mut sums.best_position);
-    if look.statistics {
+    update_largest(scores, tile.first, &mut sums.best, &mut sums.best_position);
+    if work.statistics {
         add_plain::<I>(scores, rows.scale, &before, sums);
     }
-    let bent = bend::<I>(scores, slopes, rows.bend);
-    match look.kind {
+    let transformed = transform_negatives::<I>(scores, slopes, rows.transform);
+    match work.kind {
         SweepKind::Exponentials => {
-            move_reference(scores, rows.scale, bent, sums, rebase);
-            if look.smooths {
+            move_reference(scores, rows.scale, transformed, sums, rebase);
+            if work.smooths {
                 add_present(scores, sums);
             }
             add_exponentials::<I, true>(scores, rows.scale, &sums.reference, &mut sums.exponentials);
         }
         SweepKind::Gated { gate, .. } => gate_lines::<I>(scores, rows, gate, &mut sums.gated),
         SweepKind::Largest => {
-            look_for_largest(scores, tile.first, &mut sums.largest, &mut sums.largest_position);
+            update_largest(scores, tile.first, &mut sums.largest, &mut sums.largest_position);
         }
     }
-    if bent && look.kind != SweepKind::Largest {
+    if transformed && work.kind != SweepKind::Largest {
         multiply(scores, slopes);
     }
 }
 
-/// Bends the negatives, and writes their slopes; whether there is anything to bend.
+/// Transforms the negatives and writes their derivatives. Returns false if there is no transform.
 #[inline(always)]
-fn bend<I: Instructions>(scores: &mut [Line], slopes: &mut [Line], bending: Bending) -> bool {
-    match bending {
-        Bending::None => return false,
-        Bending::Misclassified { above, factor } => {
-            bend_lines(scores, slopes, |l, z| misclassified(z, above.0[l], factor));
+fn transform_negatives<I: Instructions>(scores: &mut [Line], slopes: &mut [Line], transform: PanelTransform) -> bool {
+    match transform {
+        PanelTransform::None => return false,
+        PanelTransform::Misclassified { above, factor } => {
+            transform_lines(scores, slopes, |l, z| misclassified(z, above.0[l], factor));
         }
-        Bending::Curricular { above, mean } => bend_lines(scores, slopes, |l, z| curricular(z, above.0[l], mean)),
-        Bending::DividedAngle { by } => bend_lines(scores, slopes, |_, z| {
+        PanelTransform::Curricular { above, mean } => {
+            transform_lines(scores, slopes, |l, z| curricular(z, above.0[l], mean))
+        }
+        PanelTransform::DividedAngle { by } => transform_lines(scores, slopes, |_, z| {
             if I::FUSED { z.cosine_of_divided_angle::<true>(by) } else { z.cosine_of_divided_angle::<false>(by) }
         }),
     }
@@ -295,7 +304,7 @@ fn bend<I: Instructions>(scores: &mut [Line], slopes: &mut [Line], bending: Bend
 }
 
 #[inline(always)]
-fn bend_lines(scores: &mut [Line], slopes: &mut [Line], one: impl Fn(usize, f32) -> (f32, f32)) {
+fn transform_lines(scores: &mut [Line], slopes: &mut [Line], one: impl Fn(usize, f32) -> (f32, f32)) {
     for (line, slopes) in scores.iter_mut().zip(slopes) {
         for l in 0..LINE {
             let z = line.0[l];
@@ -316,14 +325,20 @@ fn multiply(lines: &mut [Line], factors: &[Line]) {
     }
 }
 
-/// Raises the reference of lanes where a negative is far above it.
+/// Raises the reference of lanes in which a negative is far above it.
 #[inline(always)]
-fn move_reference(scores: &[Line], scale: f32, bent: bool, sums: &mut PanelSums, rebase: &mut dyn FnMut(usize, f32)) {
-    // Plain scores have been looked at; bent ones are others.
+fn move_reference(
+    scores: &[Line],
+    scale: f32,
+    transformed: bool,
+    sums: &mut PanelSums,
+    rebase: &mut dyn FnMut(usize, f32),
+) {
+    // `best` is the largest score without transform; transformed scores have another maximum.
     let mut most = sums.best;
-    if bent {
+    if transformed {
         most = Line([f32::NEG_INFINITY; LINE]);
-        look_for_largest(scores, 0, &mut most, &mut [0; LINE]);
+        update_largest(scores, 0, &mut most, &mut [0; LINE]);
     }
     for l in 0..LINE {
         let old = sums.reference.0[l];
@@ -378,41 +393,41 @@ fn gate_with(scores: &mut [Line], rows: &PanelRows, sums: &mut [GateSums; LINE],
                 line.0[l] = g;
                 value[l] += v;
                 slope[l] += g;
-                // A gate closed by a score of minus infinity adds nothing.
+                // g x would be NaN for a score of minus infinity, whose derivative is 0.
                 weighted[l] += if g == 0.0 { 0.0 } else { g * x };
             }
         }
         for l in 0..LINE {
             sums[l].value += f64::from(value[l]);
-            sums[l].slope += f64::from(slope[l]);
+            sums[l].derivative += f64::from(slope[l]);
             sums[l].weighted += f64::from(weighted[l]);
         }
     }
 }
 
-/// What turns the scores of sixteen rows into their final slopes, once all sums are known.
+/// The factors that convert the scores of sixteen rows to their final slopes, once all sums are known.
 #[derive(Clone, Debug)]
-pub(super) struct PanelSlopes {
-    /// What exponentials are relative to.
+pub(super) struct PanelFactors {
+    /// The reference of the exponentials.
     pub(super) reference: Line,
-    /// What exponentials, or the slopes of a gate, are multiplied by.
+    /// The factor of the exponentials, or of the derivatives of a gate.
     pub(super) factor: Line,
-    /// What every negative that takes part is given off: label smoothing.
+    /// The value that label smoothing subtracts from the derivative of every negative that is not masked.
     pub(super) share: Line,
 }
 
-/// Puts the final slopes in the place of the scores of a tile.
+/// Replaces the scores of a tile by their final slopes.
 #[inline(always)]
-pub(super) fn slopes_of<I: Instructions>(
+pub(super) fn final_slopes<I: Instructions>(
     scores: &mut [Line],
     slopes: &mut [Line],
     rows: &PanelRows,
-    tile: &TileOf<'_>,
+    tile: &TileContext<'_>,
     kind: SweepKind,
-    of: &PanelSlopes,
+    of: &PanelFactors,
 ) {
     finish_scores(scores, tile, &mut Line::default());
-    let bent = bend::<I>(scores, slopes, rows.bend);
+    let transformed = transform_negatives::<I>(scores, slopes, rows.transform);
     match kind {
         SweepKind::Exponentials => {
             for line in scores.iter_mut() {
@@ -434,7 +449,7 @@ pub(super) fn slopes_of<I: Instructions>(
         }
         SweepKind::Largest => scores.fill(Line::default()),
     }
-    if bent {
+    if transformed {
         multiply(scores, slopes);
     }
 }

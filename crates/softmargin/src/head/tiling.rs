@@ -1,34 +1,34 @@
-//! How the N x C scores are cut: blocks of rows, shards of prototypes, and tiles of these.
+//! The division of the N x C scores into blocks of rows, and shards and tiles of prototypes.
 //!
-//! A tile of prototypes is what one thread has in its second-level cache. A shard is a run of tiles that one thread goes
-//! through, summing up what they give to the embeddings. All of it follows from N, C, K and D alone, never from the
-//! machine or the number of threads: so the same sums are formed in the same order everywhere.
+//! A tile of prototypes fits into the second-level cache of a thread. A shard is a run of tiles that one thread sweeps
+//! over, with its own sum of the gradient with respect to the embeddings. The division depends only on N, C, K and D,
+//! not on the machine or the number of threads, so that sums always run in the same order.
 
 use super::panels::panels_of;
 use crate::simd::{LINE, Line};
 use std::ops::Range;
 
-/// Numbers of a tile of prototypes: 256 KiB.
-const TILE_NUMBERS: usize = 1 << 16;
-/// The prototypes of a tile are a multiple of what a block of a product has, 6 or 12 of them.
+/// The number of f32 values of a tile of prototypes: 256 KiB.
+const TILE_VALUES: usize = 1 << 16;
+/// The step of the number of prototypes of a tile: a multiple of the 6 or 12 rows of a block of a product.
 const TILE_STEP: usize = 12;
 const LEAST_TILE: usize = 4 * TILE_STEP;
 const MOST_TILE: usize = 21 * TILE_STEP;
 
-/// Rows whose slopes against a tile are worked on together.
+/// The number of rows of a block, whose slopes against a tile are computed together.
 const BLOCK: usize = 1024;
 
-/// Tiles that make a shard of its own worth its sum.
+/// The least number of tiles for which a shard is worth its own sum.
 const LEAST_SHARD: usize = 4;
 const MOST_SHARDS: usize = 64;
-/// Bytes that the sums of all shards may take, unless a few shards take more.
+/// The memory in bytes of the sums of all shards. Up to `FEW_SHARDS` shards may take more.
 const SHARD_BYTES: usize = 32 << 20;
 const FEW_SHARDS: usize = 8;
 
-/// Rows that are many, and numbers of all prototypes that are few: then rows are gone through in chunks.
+/// The number of rows from which, with at most [`FEW_VALUES`] values of prototypes, rows are computed in chunks.
 pub(super) const MANY_ROWS: usize = 4 * CHUNK;
-pub(super) const FEW_NUMBERS: usize = 1 << 18;
-/// Rows of a chunk.
+pub(super) const FEW_VALUES: usize = 1 << 18;
+/// The number of rows of a chunk.
 const CHUNK: usize = 256;
 
 /// A run of tiles.
@@ -47,14 +47,15 @@ impl Shard {
     }
 }
 
-/// Blocks of rows, each a multiple of sixteen but the last; smaller ones where rows are gone through in chunks.
+/// Returns blocks of rows, each a multiple of sixteen except the last; smaller ones if rows are computed in chunks.
 pub(super) fn blocks(rows: usize, by_rows: bool) -> Vec<Range<usize>> {
     let count = rows.div_ceil(if by_rows { CHUNK } else { BLOCK }).max(1);
     let size = rows.div_ceil(count).next_multiple_of(LINE).max(1);
     (0..rows).step_by(size).map(|first| first..rows.min(first + size)).collect()
 }
 
-/// Shards of so many positions, each of whole classes; one where rows are gone through in chunks. `tile` is the size of a tile, if a test wants another.
+/// Returns shards of `positions` positions, each of whole classes; a single one if rows are computed in chunks. `tile`
+/// is the tile size that a test has set.
 pub(super) fn shards(
     positions: usize,
     sub_centers: usize,
@@ -63,7 +64,7 @@ pub(super) fn shards(
     tile: Option<usize>,
     by_rows: bool,
 ) -> Vec<Shard> {
-    let of_width = (TILE_NUMBERS / width.max(1)).clamp(LEAST_TILE, MOST_TILE) / TILE_STEP * TILE_STEP;
+    let of_width = (TILE_VALUES / width.max(1)).clamp(LEAST_TILE, MOST_TILE) / TILE_STEP * TILE_STEP;
     let tile = whole_classes(tile.unwrap_or(of_width), sub_centers);
     let tiles = positions.div_ceil(tile);
     let sum = panels_of(width) * rows.next_multiple_of(LINE) * size_of::<Line>();
@@ -73,7 +74,7 @@ pub(super) fn shards(
     let first = |shard: usize| classes * shard / count * sub_centers;
     let of = |shard: usize| {
         let positions = first(shard)..first(shard + 1);
-        // Tiles of one size, rather than a small one at the end.
+        // Tiles of nearly equal size, without a small one at the end.
         let tiles = positions.len().div_ceil(tile).max(1);
         let even = positions.len().div_ceil(tiles).next_multiple_of(TILE_STEP.min(tile));
         Shard { positions, tile: whole_classes(even, sub_centers) }
@@ -81,7 +82,7 @@ pub(super) fn shards(
     (0..count).map(of).filter(|shard| !shard.positions.is_empty()).collect()
 }
 
-/// The size of a tile that no class lies across.
+/// Returns a tile size that divides no class.
 fn whole_classes(tile: usize, sub_centers: usize) -> usize {
     (tile / sub_centers).max(1) * sub_centers
 }

@@ -1,6 +1,6 @@
-//! A head by the plain code: the scores of some rows at a time, made by the geometry and given to the loss.
+//! The unfused computation of a head: the geometry computes the scores of some rows at a time, and the loss takes them.
 //!
-//! For `f64`, soft targets and infinite scores; and what the fused sweeps are measured against.
+//! It computes `f64`, soft targets and infinite scores, and is the baseline of the fused sweeps.
 
 use super::batch::{HeadBatch, HeadParameters};
 use super::result::{Distribution, HeadGradients, HeadValue, LearnedGradients, RowStatistics};
@@ -15,22 +15,22 @@ use crate::scores::{RowGradients, ScoredRows, without_faults};
 use crate::smooth::{arg_max, log_softmax, log_sum_exp};
 use ndarray::{Array1, Array2, Axis, CowArray, Ix1, Ix2, s};
 
-/// Matrices of scores that some rows take: scores, best of each class, slopes, and two products' factors.
+/// The number of score matrices that a chunk of rows allocates: scores, pooled scores, slopes, and factors of products.
 const MATRICES: u64 = 6;
 
-/// Rows whose scores fit into the memory; at least one.
+/// Returns the number of rows whose scores fit into the memory, at least one.
 pub(super) fn rows_at_a_time<F>(memory: u64, prototypes: usize) -> usize {
     let row = MATRICES * (prototypes.max(1) * size_of::<F>()) as u64;
     usize::try_from(memory / row).unwrap_or(usize::MAX).max(1)
 }
 
-/// The loss of a batch, and its gradients where they are wanted.
+/// Computes the loss of a batch, and its gradients if they are requested.
 pub(super) fn compute<F: Real>(
     loss: &Loss,
     batch: &HeadBatch<'_, F>,
     parameters: &HeadParameters<'_, F>,
     reduction: Reduction,
-    wanted: Wanted,
+    options: UnfusedOptions,
 ) -> Result<(HeadValue<F>, Option<HeadGradients<F>>)> {
     let (rows, weight) = (batch.embeddings.nrows(), parameters.weight);
     let of_embeddings = loss.needs_embedding_norms().then(|| norms(batch.embeddings));
@@ -39,9 +39,9 @@ pub(super) fn compute<F: Real>(
     inputs.embedding_norms = of_embeddings.as_ref().map(|norms| norms.view());
     inputs.weight_norms = of_weight.as_ref().map(|norms| norms.view());
     let plan = loss.plan_rows(batch.embeddings.nrows(), &inputs, parameters.learned)?;
-    let mut seen = Seen::new(rows, wanted.statistics);
+    let mut statistics = StatisticsBuilder::new(rows, options.statistics);
     let mut outcomes = Vec::with_capacity(rows);
-    let mut gradients = wanted.gradients.then(|| HeadGradients {
+    let mut gradients = options.gradients.then(|| HeadGradients {
         embeddings: Array2::zeros(batch.embeddings.dim()),
         weight: Array2::zeros(weight.dim()),
         learned: LearnedGradients {
@@ -50,12 +50,12 @@ pub(super) fn compute<F: Real>(
             radius: F::zero(),
         },
     });
-    let selected = Selected::of(loss, batch.reborrow(), parameters.reborrow());
-    let size = wanted.rows_at_a_time.min(rows.max(1));
+    let selected = SelectedPrototypes::of(loss, batch.reborrow(), parameters.reborrow());
+    let size = options.rows_at_a_time.min(rows.max(1));
     for first in (0..rows).step_by(size) {
         let range = first..rows.min(first + size);
-        let chunk = Chunk::of(loss, batch, &selected, range.clone())?;
-        seen.see(&plan, &inputs, first, &chunk);
+        let chunk = ScoredChunk::of(loss, batch, &selected, range.clone())?;
+        statistics.add_rows(&plan, &inputs, first, &chunk);
         let mut slopes = gradients.as_ref().map(|_| Array2::zeros(chunk.pooled.dim()));
         let view = slopes.as_mut().map(|slopes: &mut Array2<F>| slopes.view_mut());
         let scored = ScoredRows { plan: &plan, targets: inputs.targets.reborrow(), first, scores: chunk.pooled.view() };
@@ -75,27 +75,27 @@ pub(super) fn compute<F: Real>(
             add_along(&mut gradients.weight, weight, &inverse(norms), by_norm);
         }
     }
-    Ok((HeadValue::of(totals.value(), seen.statistics()), gradients))
+    Ok((HeadValue::of(totals.value(), statistics.build()), gradients))
 }
 
-/// What is asked for.
+/// Options of an unfused computation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct UnfusedOptions {
     pub(super) gradients: bool,
     pub(super) statistics: bool,
     pub(super) rows_at_a_time: usize,
 }
 
 /// The prototypes that take part.
-struct Selected<'a, F> {
+struct SelectedPrototypes<'a, F> {
     weight: CowArray<'a, F, Ix2>,
     bias: Option<CowArray<'a, F, Ix1>>,
-    /// Their classes, where not all take part.
+    /// Their classes, if classes are sampled.
     classes: Option<&'a [usize]>,
     sub_centers: usize,
 }
 
-impl<'a, F: Real> Selected<'a, F> {
+impl<'a, F: Real> SelectedPrototypes<'a, F> {
     fn of(loss: &Loss, batch: HeadBatch<'a, F>, parameters: HeadParameters<'a, F>) -> Self {
         let HeadParameters { weight, bias, .. } = parameters;
         let sub_centers = loss.spec().sub_centers;
@@ -112,7 +112,7 @@ impl<'a, F: Real> Selected<'a, F> {
         }
     }
 
-    /// The prototype at each place of the selection, by rows of the selection.
+    /// Returns the prototype of a row of the selection.
     fn prototype(&self, row: usize) -> usize {
         let (place, center) = (row / self.sub_centers, row % self.sub_centers);
         self.classes.map_or(place, |classes| classes[place]) * self.sub_centers + center
@@ -120,18 +120,18 @@ impl<'a, F: Real> Selected<'a, F> {
 }
 
 /// The scores of some rows.
-struct Chunk<F> {
+struct ScoredChunk<F> {
     scored: Scored<F>,
-    /// The best of each class; those that do not take part are out.
+    /// The largest score of each class; classes that do not take part are masked.
     pooled: Array2<F>,
     winners: Array2<u8>,
 }
 
-impl<F: Real> Chunk<F> {
+impl<F: Real> ScoredChunk<F> {
     fn of(
         loss: &Loss,
         batch: &HeadBatch<'_, F>,
-        selected: &Selected<'_, F>,
+        selected: &SelectedPrototypes<'_, F>,
         range: std::ops::Range<usize>,
     ) -> Result<Self> {
         let x = batch.embeddings.slice(s![range, ..]);
@@ -146,12 +146,12 @@ impl<F: Real> Chunk<F> {
         Ok(Self { scored, pooled, winners })
     }
 
-    /// Adds what these rows give to the gradients.
+    /// Adds the gradients of these rows.
     fn add(
         &self,
         loss: &Loss,
         batch: &HeadBatch<'_, F>,
-        selected: &Selected<'_, F>,
+        selected: &SelectedPrototypes<'_, F>,
         range: std::ops::Range<usize>,
         slopes: Array2<F>,
         gradients: &mut HeadGradients<F>,
@@ -177,13 +177,13 @@ impl<F: Real> Chunk<F> {
 }
 
 /// The statistics of the rows so far.
-struct Seen<F> {
+struct StatisticsBuilder<F> {
     target_score: Array1<F>,
     top: Array1<i64>,
     distribution: Option<Distribution<F>>,
 }
 
-impl<F: Real> Seen<F> {
+impl<F: Real> StatisticsBuilder<F> {
     fn new(rows: usize, distribution: bool) -> Self {
         let zeros = || Array1::zeros(rows);
         Self {
@@ -193,7 +193,7 @@ impl<F: Real> Seen<F> {
         }
     }
 
-    fn see(&mut self, plan: &RowPlan, inputs: &RowInputs<'_, F>, first: usize, chunk: &Chunk<F>) {
+    fn add_rows(&mut self, plan: &RowPlan, inputs: &RowInputs<'_, F>, first: usize, chunk: &ScoredChunk<F>) {
         let scale = plan.scale();
         for (row, scores) in (first..).zip(chunk.pooled.rows()) {
             let scores = scores.to_vec();
@@ -211,7 +211,7 @@ impl<F: Real> Seen<F> {
         }
     }
 
-    fn statistics(self) -> RowStatistics<F> {
+    fn build(self) -> RowStatistics<F> {
         RowStatistics { target_score: self.target_score, top: self.top, distribution: self.distribution }
     }
 }

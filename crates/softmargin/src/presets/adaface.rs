@@ -1,19 +1,20 @@
-//! Softmax cross-entropy of cosines with margins that the embedding's norm shifts from the angle to the cosine: AdaFace.
+//! Softmax cross-entropy of cosines whose margin moves from the angle to the cosine with the embedding's norm: AdaFace.
 //!
 //! ```text
 //! L = softplus(LSE_{j != y}(s cos_j) - s psi),  psi = cos(clip(theta_y - m u, 0, pi)) - (m + m u)
-//! u = clip(h (a - mu) / (sd + 0.001), -1, 1),  a = |x| kept from 0.001 to 100
+//! u = clip(h (a - mu) / (sd + 0.001), -1, 1),  a = |x| clamped to [0.001, 100]
 //! dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t) sin(theta_y - m u) / sin(theta_y), 0 where the angle is clipped
 //! ```
 //!
-//! The norm stands for the quality of the picture: `mu` and `sd`, its mean and deviation, are averages over the batches,
-//! from 20 and 100. `u` is taken for a constant. Usual: s = 64, m = 0.4, h = 0.333. Kim, Jain, Liu 2022, arXiv 2204.00964.
+//! The norm is a proxy for the quality of the image. `mu` and `sd`, its mean and standard deviation, are moving
+//! averages that start at 20 and 100. `u` is treated as a constant. Defaults: s = 64, m = 0.4, h = 0.333. Kim, Jain,
+//! Liu 2022, arXiv 2204.00964.
 
 use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::{AngularMargin, BeyondPi, Margin};
 use crate::axes::margin_value::{MarginValue, NormMargin};
 
-/// Softmax cross-entropy of cosines, the target's margin moved from angle to cosine by the embedding's norm.
+/// AdaFace: softmax cross-entropy of cosines, with a margin that moves from angle to cosine with the embedding's norm.
 pub const ADAFACE: Preset = Preset {
     name: "adaface",
     aliases: &[],

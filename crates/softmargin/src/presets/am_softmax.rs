@@ -1,17 +1,17 @@
-//! Softmax cross-entropy of cosines with a margin on the target's: AM-Softmax, CosFace.
+//! Softmax cross-entropy of cosines with a margin on the target's cosine: AM-Softmax, CosFace.
 //!
 //! ```text
 //! L = softplus(LSE_{j != y}(s cos_j) - s (cos_y - m))
 //! dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t),  t the argument of softplus
 //! ```
 //!
-//! Usual: s = 30 with m = 0.35 (the first paper), s = 64 with m = 0.35 (the second). Wang, Cheng, Liu, Liu 2018, arXiv
-//! 1801.05599; Wang et al. 2018, arXiv 1801.09414.
+//! Defaults: s = 30, m = 0.35, as in the first paper; the second has s = 64, m = 0.35. Wang, Cheng, Liu, Liu 2018,
+//! arXiv 1801.05599; Wang et al. 2018, arXiv 1801.09414.
 
 use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 
-/// Softmax cross-entropy of cosines, the target's reduced by m.
+/// AM-Softmax or CosFace: softmax cross-entropy of cosines, with the target's cosine reduced by m.
 pub const AM_SOFTMAX: Preset = Preset {
     name: "am-softmax",
     aliases: &["cosface"],

@@ -1,11 +1,12 @@
-//! The multi-class hinge against the strongest negative.
+//! The multi-class hinge against the strongest negative: Crammer and Singer.
 //!
 //! ```text
 //! L = max(0, max_{j != y} z_j - z_y + m)
 //! dL/dz_y = -1 and dL/dz_k = 1 for the first largest negative k, where L > 0
 //! ```
 //!
-//! Below softmax cross-entropy of the same modified scores, which is below this plus `ln C`. Crammer and Singer 2001, "On
+//! The loss is below softmax cross-entropy of the same modified scores, which in turn is at most this loss plus `ln C`.
+//! Crammer and Singer 2001, "On
 //! the algorithmic implementation of multiclass kernel-based vector machines", JMLR 2.
 
 use super::preset::{MarginParameter, Preset, plain};
@@ -14,7 +15,7 @@ use crate::axes::gate::Gate;
 use crate::axes::margin::Margin;
 use crate::spec::LossSpec;
 
-/// The hinge against the strongest negative.
+/// Crammer-Singer: the hinge against the strongest negative.
 pub const CRAMMER_SINGER: Preset = Preset {
     name: "crammer-singer",
     aliases: &[],

@@ -5,8 +5,8 @@
 //! dL/dz_j = p_j,  dL/dz_y = p_y - 1,  p = softmax(z)
 //! ```
 //!
-//! From `ln C` at equal scores to 0 as `z_y` stands out; the only loss of the family with soft targets, label smoothing and
-//! z-loss. Bridle 1990, "Training stochastic model recognition algorithms as networks", NIPS 2.
+//! The loss is `ln C` at equal scores and approaches 0 as `z_y` grows. It is the only comparison with soft targets,
+//! label smoothing and z-loss. Bridle 1990, "Training stochastic model recognition algorithms as networks", NIPS 2.
 
 use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::geometry::Geometry;

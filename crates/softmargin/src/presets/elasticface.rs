@@ -1,18 +1,18 @@
-//! ArcFace with a margin drawn anew for each sample: ElasticFace.
+//! ArcFace with a margin drawn for each sample: ElasticFace.
 //!
 //! ```text
 //! L = softplus(LSE_{j != y}(s cos_j) - s cos(theta_y + m_i)),  m_i drawn from N(m, 0.0125)
 //! dL/dcos_j = s q_j sigma(t),  dL/dcos_y = -s sigma(t) sin(theta_y + m_i) / sin(theta_y)
 //! ```
 //!
-//! Draws are kept from 0 to pi, and are functions of seed, step and row. Past `theta + m = pi` as ArcFace. Usual: s = 64, m =
-//! 0.5. Boutros, Damer, Kirchbuchner, Kuijper 2021, arXiv 2109.09416.
+//! Draws are clamped to `[0, pi]`, and are functions of seed, step and row. Past `theta + m_i = pi` the score continues
+//! as in ArcFace. Defaults: s = 64, m = 0.5. Boutros, Damer, Kirchbuchner, Kuijper 2021, arXiv 2109.09416.
 
 use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::{AngularMargin, Margin};
 use crate::axes::margin_value::{MarginValue, Radians};
 
-/// Arcface with a margin drawn for each sample, of mean m.
+/// ElasticFace: ArcFace with a margin of mean m drawn for each sample.
 pub const ELASTICFACE: Preset = Preset {
     name: "elasticface",
     aliases: &["elasticface-arc"],

@@ -1,19 +1,20 @@
-//! Softmax cross-entropy with a multiplied angle, on plain inner products.
+//! Softmax cross-entropy of inner products with a multiplied target angle: L-softmax.
 //!
 //! ```text
-//! L = softplus(LSE_{j != y}(s z_j) - s |x| |w_y| psi(theta_y)),  psi = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
-//! dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and slopes by the norms
+//! L = softplus(LSE_{j != y}(s z_j) - s |x| |w_y| psi(theta_y))
+//! psi = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
+//! dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and derivatives with respect to the norms
 //! ```
 //!
-//! `psi` comes in step by step: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`.
-//! Usual: m = 2 to 4. Liu, Wen, Yu, Yang 2016, arXiv 1612.02295.
+//! `psi` is annealed: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`. Default: m =
+//! 2; the paper has 2 to 4. Liu, Wen, Yu, Yang 2016, arXiv 1612.02295.
 
 use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradient};
 use crate::axes::margin_value::{MarginValue, Radians};
 use crate::spec::LossSpec;
 
-/// The target's angle multiplied by m, both norms kept.
+/// L-softmax: softmax cross-entropy of inner products, with the target's angle multiplied by m.
 pub const L_SOFTMAX: Preset = Preset {
     name: "l-softmax",
     aliases: &["large-margin-softmax"],

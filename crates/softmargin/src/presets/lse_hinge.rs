@@ -5,15 +5,15 @@
 //! dL/dz_y = -1, dL/dz_j = q_j with q = softmax over the negatives, where L > 0
 //! ```
 //!
-//! All negatives learn, and the slopes' sizes add to 2. Log-sum-exp lies above the maximum, which is a margin by itself, so
-//! `m = 0` is usual. Half-way from crammer-singer to cross-entropy, which is at most `ln 2` above it: Wang 2018,
-//! <https://zhuanlan.zhihu.com/p/45014864>.
+//! All negatives have a derivative, and the absolute derivatives add up to 2. Log-sum-exp lies above the maximum, which
+//! acts as a margin, so the default is m = 0. The loss lies between crammer-singer and cross-entropy, which is at most
+//! `ln 2` above it. Wang 2018, <https://zhuanlan.zhihu.com/p/45014864>.
 
 use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::{Comparison, SmoothGate};
 use crate::spec::LossSpec;
 
-/// The hinge against the smooth maximum of the negatives.
+/// LSE hinge: the hinge against the smooth maximum of the negatives.
 pub const LSE_HINGE: Preset = Preset {
     name: "lse-hinge",
     aliases: &[],

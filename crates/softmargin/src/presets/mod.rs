@@ -1,6 +1,6 @@
 //! The published losses: one file each, with equation, defaults and paper.
 //!
-//! Each is a constant, and is found by name too:
+//! Each preset is a constant. [`find`] returns it by name:
 //!
 //! ```
 //! use softmargin::presets;
@@ -60,7 +60,7 @@ pub use weston_watkins::WESTON_WATKINS;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// All presets, in the order in which the family unfolds.
+/// Returns all presets, from cross-entropy and the hinges to margins of cosines and their extensions.
 pub fn all() -> &'static [Preset] {
     &[
         CROSS_ENTROPY,
@@ -88,10 +88,10 @@ pub fn all() -> &'static [Preset] {
     ]
 }
 
-/// The preset of a name or an alias.
+/// Returns the preset with a name or an alias.
 ///
 /// # Errors
-/// On an unknown name; the message has the nearest known one.
+/// If the name is unknown. The message suggests the most similar name.
 pub fn find(name: &str) -> Result<&'static Preset> {
     let named = |preset: &&Preset| preset.names().any(|known| known == name);
     all().iter().find(named).ok_or_else(|| {
@@ -103,7 +103,7 @@ pub fn find(name: &str) -> Result<&'static Preset> {
     })
 }
 
-/// The known name most like an unknown one, if any is.
+/// Returns the known name that is most similar to an unknown one, if any is similar enough.
 fn nearest(name: &str) -> Option<&'static str> {
     const LIKE: f64 = 0.75;
     let wanted = name.to_lowercase().replace(['_', ' '], "-");

@@ -1,18 +1,18 @@
-//! AM-Softmax with negatives above the target raised: MV-Softmax.
+//! AM-Softmax with increased scores of the negatives above the target: MV-Softmax.
 //!
 //! ```text
 //! L = softplus(LSE_{j != y}(s n_j) - s (cos_y - m)),  n_j = 1.12 cos_j + 0.12 where cos_j > cos_y - m, else cos_j
 //! dL/dcos_j = 1.12 s q_j sigma(t) where cos_j > cos_y - m, else s q_j sigma(t);  dL/dcos_y = -s sigma(t)
 //! ```
 //!
-//! Usual: s = 32, m = 0.35. Wang, Zhang, Wang, Fu, Shi, Mei 2019, arXiv 1912.00833.
+//! Defaults: s = 32, m = 0.35. Wang, Zhang, Wang, Fu, Shi, Mei 2019, arXiv 1912.00833.
 
 use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 use crate::axes::negatives::Negatives;
 use crate::spec::LossSpec;
 
-/// Am-softmax, with negatives above the target raised.
+/// MV-Softmax: AM-Softmax with increased scores of the negatives above the target.
 pub const MV_SOFTMAX: Preset = Preset {
     name: "mv-softmax",
     aliases: &["mv-am-softmax"],

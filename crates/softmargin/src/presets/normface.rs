@@ -1,19 +1,19 @@
-//! Softmax cross-entropy of cosines times a learned scale.
+//! Softmax cross-entropy of cosines with a learned scale: NormFace.
 //!
 //! ```text
 //! L = softplus(LSE_{j != y}(s cos_j) - s cos_y)
 //! dL/dcos_j = s p_j,  dL/dcos_y = -s (1 - p_y),  dL/ds = sum_j p_j cos_j - cos_y
 //! ```
 //!
-//! With s = 1 the loss cannot fall under `ln(1 + (C - 1) e^(-C / (C - 1)))` (proposition 2), hence the scale, which is
-//! trained from 20 and kept above 1. Wang, Xiang, Cheng, Yuille 2017, arXiv 1704.06369.
+//! With s = 1 the loss cannot be lower than `ln(1 + (C - 1) e^(-C / (C - 1)))` (proposition 2). So the scale is
+//! learned: it starts at 20 and stays in `[1, 128]`. Wang, Xiang, Cheng, Yuille 2017, arXiv 1704.06369.
 
 use super::preset::{MarginParameter, Preset, cosine};
 use crate::axes::margin::Margin;
 use crate::axes::scale::Scale;
 use crate::spec::LossSpec;
 
-/// Softmax cross-entropy of cosines, with a learned scale.
+/// NormFace: softmax cross-entropy of cosines, with a learned scale.
 pub const NORMFACE: Preset = Preset {
     name: "normface",
     aliases: &[],

@@ -1,12 +1,12 @@
-//! A logistic regression for every class.
+//! A logistic regression for every class: one versus rest.
 //!
 //! ```text
 //! L = softplus(-z_y) + sum_{j != y} softplus(z_j)
 //! dL/dz_y = -(1 - sigma(z_y)), dL/dz_j = sigma(z_j)
 //! ```
 //!
-//! Each score answers its own question, so a row may belong to no class. Rifkin and Klautau 2004, "In defense of
-//! one-vs-all classification", JMLR 5.
+//! Each score is a binary classification of its own, so a row may belong to no class. Rifkin and Klautau 2004, "In
+//! defense of one-vs-all classification", JMLR 5.
 
 use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::Comparison;
@@ -14,7 +14,7 @@ use crate::axes::gate::Gate;
 use crate::axes::geometry::Geometry;
 use crate::spec::LossSpec;
 
-/// A logistic regression for every class.
+/// One versus rest: a logistic regression for every class.
 pub const ONE_VERSUS_REST: Preset = Preset {
     name: "one-versus-rest",
     aliases: &["binary"],

@@ -5,15 +5,15 @@
 //! dL/dz_y = -1 and dL/dz_k = 1 for the strongest negative k, where it wins
 //! ```
 //!
-//! The hinge of crammer-singer without a margin: content with any lead. Rosenblatt 1958; for many classes Collins 2002,
-//! "Discriminative training methods for hidden Markov models", EMNLP.
+//! This is crammer-singer without a margin: the loss is 0 if the target's score is the largest. Rosenblatt 1958; for
+//! many classes Collins 2002, "Discriminative training methods for hidden Markov models", EMNLP.
 
 use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::Comparison;
 use crate::axes::gate::Gate;
 use crate::spec::LossSpec;
 
-/// The lead of the winner over the target.
+/// Perceptron: the difference between the largest score and the target's.
 pub const PERCEPTRON: Preset = Preset {
     name: "perceptron",
     aliases: &[],

@@ -1,4 +1,4 @@
-//! What a published loss is: names, formulas, defaults; and how its scale and margin are set by number.
+//! A published loss: names, formulas, defaults, and its scale and margin as numbers.
 
 use crate::axes::comparison::Comparison;
 use crate::axes::geometry::Geometry;
@@ -12,53 +12,53 @@ use crate::spec::LossSpec;
 /// A published loss.
 #[derive(Clone, Copy, Debug)]
 pub struct Preset {
-    /// Its name, the same everywhere.
+    /// The name, the same in Rust, Python, files and the command.
     pub name: &'static str,
-    /// Other names it is known by.
+    /// Other names of the loss.
     pub aliases: &'static [&'static str],
-    /// What it is, in one line.
+    /// The description in one line.
     pub summary: &'static str,
-    /// The loss of one row.
+    /// The equation of the loss of one row.
     pub equation: &'static str,
-    /// Its gradient by the scores.
+    /// The gradient with respect to the scores.
     pub gradient: &'static str,
-    /// Where it comes from.
+    /// The source: authors, year, title.
     pub paper: &'static str,
-    /// What the margin is called in the equation, and which numbers it takes.
+    /// The margin: its names in the equation, and the numbers it takes.
     pub margin: MarginParameter,
     pub(super) spec: fn() -> LossSpec,
 }
 
-/// The numbers that the margin of a preset takes.
+/// The meaning of the numbers that the margin of a preset takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarginParameter {
-    /// None; the reason, and what to use instead.
+    /// No margin; holds the reason, and the loss to use instead.
     None(&'static str),
-    /// `m`, on the score.
+    /// `m`: subtracted from the score.
     Score,
-    /// `m`, added to the angle, in radians.
+    /// `m`: added to the angle, in radians.
     Plus,
-    /// `m`, multiplying the angle.
+    /// `m`: the factor of the angle.
     Times,
-    /// `m1,m2,m3`: multiplying the angle, added to it (radians), subtracted from its cosine.
+    /// `m1,m2,m3`: the factor of the angle, the angle added (radians), the value subtracted from the cosine.
     Combined,
-    /// `m`, the mean of what is drawn and added to the angle, in radians.
+    /// `m`: the mean of the drawn angle that is added, in radians.
     DrawnPlus,
-    /// `m`, the mean of what is drawn and taken from the score.
+    /// `m`: the mean of the drawn value that is subtracted from the score.
     DrawnScore,
-    /// `m`, what the rarest class has taken from its score.
+    /// `m`: the value subtracted from the score of the rarest class, which has the largest margin.
     Largest,
-    /// `m`, of which the embedding's norm adds up to as much to the angle (radians) or takes it off, and takes up to twice
-    /// as much from the cosine.
+    /// `m`: depending on the embedding's norm, an angle from `-m` to `m` (radians) is added, and a value from 0 to `2
+    /// m` is subtracted from the cosine.
     Standardized,
-    /// `low,high`: added to the angles of the smallest and of the largest norms, in radians.
+    /// `low,high`: added to the angle at the smallest and at the largest norm, in radians.
     Linear,
-    /// `m`, dividing the angles of the negatives.
+    /// `m`: the divisor of the angles of the negatives.
     Divisor,
 }
 
 impl MarginParameter {
-    /// The names of the numbers, in their order.
+    /// Returns the names of the numbers, in order.
     pub fn names(self) -> &'static [&'static str] {
         match self {
             Self::None(_) => &[],
@@ -70,17 +70,17 @@ impl MarginParameter {
 }
 
 impl Preset {
-    /// The description of the loss with its usual numbers.
+    /// Returns the spec of the loss with its default scale and margin.
     pub fn spec(&self) -> LossSpec {
         (self.spec)()
     }
 
-    /// The name and the aliases.
+    /// Returns the name and the aliases.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
-    /// The numbers that the margin has in [`spec`](Self::spec), in the order of [`MarginParameter::names`].
+    /// Returns the margin of [`spec`](Self::spec) as numbers, in the order of [`MarginParameter::names`].
     pub fn default_margin(&self) -> Vec<f64> {
         let spec = self.spec();
         match (self.margin, &spec.margin) {
@@ -98,19 +98,18 @@ impl Preset {
         }
     }
 
-    /// The description with another scale (where a learned one starts) and margin.
+    /// Returns the spec with another scale (the initial value of a learned one) and margin.
     ///
     /// # Errors
-    /// When the loss has no margin, or takes another count of numbers. Their ranges are checked by
-    /// [`LossSpec::build`].
+    /// If the loss has no margin, or its margin takes another number of values. [`LossSpec::build`] checks the ranges.
     pub fn spec_with(&self, scale: Option<f64>, margin: Option<&[f64]>) -> Result<LossSpec> {
         self.with_numbers(self.spec(), scale, margin)
     }
 
-    /// A description that was made from the preset's, with another scale and margin; all else stays as it is.
+    /// Returns a spec that was derived from the preset's, with another scale and margin. Everything else is unchanged.
     ///
     /// # Errors
-    /// As [`spec_with`](Self::spec_with), and when the description has no longer what the numbers are of.
+    /// As [`spec_with`](Self::spec_with), and if the spec no longer has the kind of margin that the numbers belong to.
     pub fn with_numbers(&self, mut spec: LossSpec, scale: Option<f64>, margin: Option<&[f64]>) -> Result<LossSpec> {
         if let Some(scale) = scale {
             spec.scale = spec.scale.starting_at(scale);
@@ -165,7 +164,7 @@ fn count(numbers: usize) -> String {
     if numbers == 1 { "one number".into() } else { format!("{numbers} numbers") }
 }
 
-/// The numbers of a margin value that [`Preset::spec_with`] sets.
+/// Returns the numbers of a margin value that [`Preset::spec_with`] sets.
 fn numbers<T: Copy + Into<f64>>(value: &MarginValue<T>) -> Vec<f64> {
     match value {
         MarginValue::One(m) | MarginValue::Drawn { mean: m, .. } | MarginValue::ByFrequency { largest: m, .. } => {
@@ -177,7 +176,7 @@ fn numbers<T: Copy + Into<f64>>(value: &MarginValue<T>) -> Vec<f64> {
     }
 }
 
-/// Softmax cross-entropy over inner products without bias: what the presets differ from.
+/// Returns the base of the presets: softmax cross-entropy over inner products without bias.
 pub(super) fn plain() -> LossSpec {
     LossSpec {
         geometry: Geometry::InnerProduct { bias: false, temperature: 1.0 },
@@ -192,7 +191,7 @@ pub(super) fn plain() -> LossSpec {
     }
 }
 
-/// The same over cosines.
+/// Returns softmax cross-entropy over cosines.
 pub(super) fn cosine(scale: f64, margin: Margin) -> LossSpec {
     LossSpec { geometry: Geometry::Cosine, scale: Scale::fixed(scale), margin, ..plain() }
 }

@@ -1,12 +1,12 @@
-//! Softmax cross-entropy with a multiplied angle, embeddings keeping their norms: A-Softmax.
+//! Softmax cross-entropy with a multiplied target angle and normalized prototypes: SphereFace, A-Softmax.
 //!
 //! ```text
 //! L = softplus(LSE_{j != y}(s z_j) - s |x| psi(theta_y)),  psi = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
-//! dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and slopes by the norm
+//! dL/dz_y = -s sigma(t) (-1)^k m sin(m theta_y) / sin(theta_y), and the derivative with respect to the norm
 //! ```
 //!
-//! `psi` comes in step by step: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`.
-//! Usual: m = 4. Liu, Wen, Yu, Li, Raj, Song 2017, arXiv 1704.08063.
+//! `psi` is annealed: `(lambda cos + psi) / (1 + lambda)`, `lambda = max(5, 1000 (1 + 2.5e-5 step)^-35)`. Default: m =
+//! 4. Liu, Wen, Yu, Li, Raj, Song 2017, arXiv 1704.08063.
 
 use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::geometry::Geometry;
@@ -14,7 +14,7 @@ use crate::axes::margin::{AngularMargin, Anneal, BeyondPi, Margin, MarginGradien
 use crate::axes::margin_value::{MarginValue, Radians};
 use crate::spec::LossSpec;
 
-/// The target's angle multiplied by m, prototypes of norm 1.
+/// SphereFace: softmax cross-entropy with the target's angle multiplied by m and prototypes of norm 1.
 pub const SPHEREFACE: Preset = Preset {
     name: "sphereface",
     aliases: &["a-softmax"],

@@ -1,12 +1,12 @@
-//! The multi-class hinge over all pairs.
+//! The multi-class hinge over all pairs of target and negative: Weston and Watkins.
 //!
 //! ```text
 //! L = sum_{j != y} max(0, z_j - z_y + m)
-//! dL/dz_j = 1 where z_j - z_y + m > 0, dL/dz_y = -(how many these are)
+//! dL/dz_j = 1 where z_j - z_y + m > 0, dL/dz_y = -(number of these)
 //! ```
 //!
-//! The target's slope grows with the number of violators, to `-(C - 1)`. Weston and Watkins 1999, "Support vector machines
-//! for multi-class pattern recognition", ESANN.
+//! The size of the target's derivative grows with the number of violations, up to `C - 1`. Weston and Watkins 1999,
+//! "Support vector machines for multi-class pattern recognition", ESANN.
 
 use super::preset::{MarginParameter, Preset, plain};
 use crate::axes::comparison::Comparison;
@@ -14,7 +14,7 @@ use crate::axes::gate::Gate;
 use crate::axes::margin::Margin;
 use crate::spec::LossSpec;
 
-/// The hinge over all pairs of target and negative.
+/// Weston-Watkins: the hinge over all pairs of target and negative.
 pub const WESTON_WATKINS: Preset = Preset {
     name: "weston-watkins",
     aliases: &[],

@@ -1,29 +1,32 @@
-//! What a sweep over the negatives of a row leaves: all that the loss of the row takes from them.
+//! The accumulators of a sweep over the negatives of a row: all values of the negatives that the loss of the row needs.
 //!
-//! Accumulators of parts of the negatives (tiles, shards, processes) add up to those of all of them.
+//! Accumulators of disjoint parts of the negatives (tiles, shards, processes) can be added up.
 
 use crate::axes::comparison::Comparison;
 use crate::axes::gate::Gate;
 use crate::simd::{ExpSums, GateSums};
 
-/// What a sweep over the negatives computes.
+/// The computation of a sweep over the negatives.
+///
+/// `n_j` is the score of a negative after its [transform](super::Target::negatives), `s` the
+/// [scale](super::RowPlan::scale).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SweepKind {
-    /// Exponentials `e_j = exp(s (z_j - reference))`, for log-sum-exp.
+    /// Exponentials `e_j = exp(s (n_j - reference))`, for log-sum-exp.
     Exponentials,
-    /// A gate of each gap, `g(s (z_j - psi))`, or against zero of each scaled score, `g(s z_j)`.
+    /// The gate of each gap, `g(s (n_j - psi))`, or, against zero, of each scaled score, `g(s n_j)`.
     Gated {
         /// The gate.
         gate: Gate,
-        /// Whether scores are compared with zero.
+        /// True if the scores are compared with zero.
         against_zero: bool,
     },
-    /// The largest score alone.
+    /// The largest `n_j` only.
     Largest,
 }
 
 impl SweepKind {
-    /// The sweep of a comparison.
+    /// Returns the sweep that a comparison needs.
     pub fn of(comparison: Comparison) -> Self {
         match comparison {
             Comparison::LogSumExp { .. } => Self::Exponentials,
@@ -34,33 +37,35 @@ impl SweepKind {
     }
 }
 
-/// The accumulators of a row, over the scores of its negatives as they are compared.
+/// The accumulators of a row, over the transformed scores `n_j` of its negatives.
 #[derive(Clone, Copy, Debug)]
 pub enum Accumulators {
     /// For log-sum-exp.
     Exponentials(Exponentials),
-    /// For each pair, or against zero.
+    /// For each pair, and for against zero.
     Gated(GateSums),
-    /// For the hardest: the largest score.
+    /// For the hardest: the largest `n_j`.
     Largest(f64),
 }
 
 /// Sums of exponentials relative to a reference.
 #[derive(Clone, Copy, Debug)]
 pub struct Exponentials {
-    /// The largest score, or any number near it: what the exponentials are relative to.
+    /// The score that the exponentials are relative to: the largest `n_j`, or any finite value near it.
+    ///
+    /// To add accumulators with different references, first move one of them with [`ExpSums::relative_to`].
     pub reference: f64,
-    /// The sums.
+    /// `sum e_j` and `sum e_j d_j`, with `d_j = s (n_j - reference)`.
     pub sums: ExpSums,
-    /// The negatives that label smoothing counts; needed under label smoothing alone.
+    /// The negatives that label smoothing counts. Read only under label smoothing.
     pub present: Present,
 }
 
-/// The negatives whose scores are above minus infinity.
+/// Sums over the negatives that are not masked, that is, whose scores are above minus infinity.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Present {
-    /// `sum (z_j - reference)`
+    /// `sum (n_j - reference)`, not scaled.
     pub above_reference: f64,
-    /// How many there are.
+    /// The number of these negatives.
     pub count: usize,
 }

@@ -1,4 +1,4 @@
-//! What the rows of a batch bring beside their scores or embeddings, and what the loss has learned.
+//! The inputs of the rows of a batch other than scores and embeddings, and the learned values of the loss.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::loss::{Need, Needs};
@@ -16,7 +16,7 @@ pub enum Targets<'a, F> {
 }
 
 impl<'a, F: Real> Targets<'a, F> {
-    /// The same targets, borrowed for a shorter time.
+    /// Returns the same targets, borrowed for a shorter time.
     pub(crate) fn reborrow<'b>(self) -> Targets<'b, F>
     where
         'a: 'b,
@@ -28,9 +28,10 @@ impl<'a, F: Real> Targets<'a, F> {
     }
 }
 
-/// The inputs of the rows of a batch: targets and, where the loss uses them, sample weights, margins, norms and a state.
+/// The inputs of the rows of a batch: targets, optional sample weights and, if the loss needs them, margins, norms and
+/// a state.
 ///
-/// A view of labels is enough where nothing else is needed: it converts into `RowInputs`.
+/// A view of labels converts into `RowInputs`, for losses that need nothing else.
 ///
 /// ```
 /// use ndarray::array;
@@ -53,7 +54,7 @@ pub struct RowInputs<'a, F> {
     pub(crate) state: Option<&'a LossState>,
 }
 
-/// The numbers that a loss learns beside the prototypes; `None` stands for where training starts.
+/// The values that a loss learns in addition to the prototypes. `None` stands for the initial value of the spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Learned {
@@ -64,13 +65,13 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// Returns the same with the parameter of a learned scale.
+    /// Sets the parameter of a learned scale.
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
         Self { scale: Some(scale), ..self }
     }
 
-    /// Returns the same with the learned radius of ring loss.
+    /// Sets the learned radius of ring loss.
     #[must_use]
     pub fn with_radius(self, radius: f64) -> Self {
         Self { radius: Some(radius), ..self }
@@ -93,17 +94,17 @@ impl Learned {
 }
 
 impl<'a, F: Real> RowInputs<'a, F> {
-    /// Inputs with the class of each row (N).
+    /// Creates inputs with the class of each row (N), from 0.
     pub fn new(targets: ArrayView1<'a, i64>) -> Self {
         Self::with_targets(Targets::Hard(targets))
     }
 
-    /// Inputs with a distribution over the classes for each row (N, C).
+    /// Creates inputs with a distribution over the classes for each row (N, C).
     pub fn soft(targets: ArrayView2<'a, F>) -> Self {
         Self::with_targets(Targets::Soft(targets))
     }
 
-    /// Inputs with targets of either kind.
+    /// Creates inputs with targets of either kind.
     pub fn with_targets(targets: Targets<'a, F>) -> Self {
         Self { targets, sample_weights: None, margins: None, embedding_norms: None, weight_norms: None, state: None }
     }
@@ -120,15 +121,15 @@ impl<'a, F: Real> RowInputs<'a, F> {
         Self { margins: Some(margins), ..self }
     }
 
-    /// Adds the norm of each embedding (N), for margins on the angle of scores that keep it, for margin values that follow
-    /// the norm, and for regularizers. A head computes it: there it is rejected.
+    /// Adds the norm of each embedding (N), for margins on the angle of scores that are not cosines, for margin values
+    /// that depend on the norm, and for regularizers. A head computes the norms itself and rejects them here.
     #[must_use]
     pub fn with_embedding_norms(self, norms: ArrayView1<'a, F>) -> Self {
         Self { embedding_norms: Some(norms), ..self }
     }
 
-    /// Adds the norm of each prototype (C), for margins on the angle of inner products. A head computes it: there it is
-    /// rejected.
+    /// Adds the norm of each prototype (C), for margins on the angle of inner products. A head computes the norms
+    /// itself and rejects them here.
     #[must_use]
     pub fn with_weight_norms(self, norms: ArrayView1<'a, F>) -> Self {
         Self { weight_norms: Some(norms), ..self }
@@ -140,7 +141,7 @@ impl<'a, F: Real> RowInputs<'a, F> {
         Self { state: Some(state), ..self }
     }
 
-    /// The number of rows N, as the targets have it.
+    /// Returns the number of rows N of the targets.
     pub fn count(&self) -> usize {
         match self.targets {
             Targets::Hard(labels) => labels.len(),
@@ -148,7 +149,7 @@ impl<'a, F: Real> RowInputs<'a, F> {
         }
     }
 
-    /// The same inputs, borrowed for a shorter time.
+    /// Returns the same inputs, borrowed for a shorter time.
     pub(crate) fn reborrow<'b>(self) -> RowInputs<'b, F>
     where
         'a: 'b,
@@ -163,7 +164,7 @@ impl<'a, F: Real> RowInputs<'a, F> {
         }
     }
 
-    /// Checks shapes, numbers, and that everything that is there is used by the loss, and that nothing it needs is missing.
+    /// Checks shapes and values, that no input is missing, and that the loss uses every input.
     pub(crate) fn check(&self, rows: usize, num_classes: usize, needs: &Needs, learned: Learned) -> Result<()> {
         match self.targets {
             Targets::Hard(labels) => check_length("targets", labels.len(), rows, "row")?,
@@ -224,7 +225,7 @@ fn check_length(name: &str, found: usize, expected: usize, each: &str) -> Result
     if found == expected {
         return Ok(());
     }
-    Err(disagree(name, format!("length {expected}, one a {each}"), format!("length {found}")))
+    Err(disagree(name, format!("length {expected}, one per {each}"), format!("length {found}")))
 }
 
 fn check_optional<F>(

@@ -1,4 +1,4 @@
-//! The margin value of each row: [`MarginValue`](crate::MarginValue) resolved against the batch and the state.
+//! The margin values of each row: [`MarginValue`](crate::MarginValue) evaluated for the batch and the state.
 
 use super::inputs::RowInputs;
 use super::plan::PlannedRow;
@@ -47,7 +47,7 @@ fn set<F: Real, T: Copy + Into<f64>>(
             each(&mut |index, _| constant(inputs.margins.map_or(0.0, |margins| margins[index].widen())));
         }
         MarginValue::Drawn { mean, std } => {
-            // Ignored rows have their draw too: a row's draw depends on its place in the batch alone.
+            // Ignored rows are drawn too, so that a row's draw depends only on its position in the batch.
             let mut stream = Generator::new(state.seed, Purpose::Margins, state.step);
             let normal: Vec<f64> = (0..inputs.count()).map(|_| stream.normal()).collect();
             each(&mut |index, _| constant(drawn((*mean).into(), (*std).into(), normal[index], place.range)));

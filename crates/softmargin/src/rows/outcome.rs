@@ -6,52 +6,59 @@ use super::plan::RowPlan;
 use super::target::Target;
 use crate::number::Real;
 
-/// The loss of a row and its derivatives, the row's weight not applied; made by [`RowPlan::outcome`].
+/// The loss of a row and the factors of its derivatives, without the row's weight; created by [`RowPlan::outcome`].
 ///
-/// With `f` the row's [factor](RowPlan::row_factor) and `e_j` what the sweep has written for a negative (an exponential, the
-/// derivative of a gate, or 1 at the first largest score), the derivative of the batch's loss with respect to the score of
-/// the negative is `f s (negatives e_j - share) t_j`, `t_j` the derivative of its
-/// [transform](Target::negatives); with respect to the target's score it is `f target`.
+/// Let `f` be the row's [factor](RowPlan::row_factor), `s` the [scale](RowPlan::scale) and `e_j` the value that the
+/// sweep has computed for a negative: an exponential, the derivative of a gate, or, for the hardest, 1 at the first
+/// largest score and 0 elsewhere. The derivative of the batch's loss with respect to the score of a negative is `f s
+/// (negatives e_j - share) t_j`, where `t_j` is the derivative of its [transform](Target::negatives). The derivative
+/// with respect to the target's score is `f target`. The derivative of a masked negative is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RowOutcome {
     /// The loss, without the regularizer's term.
     pub loss: f64,
-    /// The derivative with respect to the target's score.
+    /// The derivative of the loss with respect to the target's score, scale included.
     pub target: f64,
-    /// The factor of what the sweep has written for the negatives.
+    /// The factor of `e_j` in the derivative of every negative, scale not included.
     pub negatives: f64,
-    /// What label smoothing subtracts for each negative above minus infinity.
+    /// The value that label smoothing subtracts from `negatives e_j` of each negative above minus infinity; 0 without
+    /// it.
     pub share: f64,
-    /// Whether the target's score is the largest of its row.
+    /// True if the target's score is the largest of its row, as the caller has told.
     pub correct: bool,
     pub(super) scale_slope: f64,
-    /// By the product of the norms that the scores keep.
+    /// The derivative with respect to `r`, the product of the norms that the scores keep.
     pub(super) norm_slope: f64,
-    /// By the norm of the embedding, through margin values that it decides.
+    /// The derivative with respect to the norm of the embedding, through margin values that depend on it.
     pub(super) value_slope: f64,
 }
 
 impl RowOutcome {
-    /// The outcome of a row with a soft target, whose loss and derivative with respect to the scale `s` were computed
-    /// elsewhere: the accumulators here are those of one class against the others.
+    /// Returns the outcome of a row with a soft target, whose loss and derivative with respect to the scale `s` the device
+    /// computes itself: the accumulators are those of one class against the others.
     pub fn of_soft_target(loss: f64, scale: f64) -> Self {
         Self { loss, scale_slope: scale, ..Self::default() }
     }
 
-    /// The derivative with respect to the product of the norms that the scores keep.
+    /// Returns the derivative with respect to `r`, the product of the norms that the scores keep.
     pub(crate) fn norm_slope(&self) -> f64 {
         self.norm_slope
     }
 }
 
 impl RowPlan {
-    /// The outcome of a row. `found` is `None` where the row is ignored and where no negative takes part: there is one class
-    /// only, or all others are masked by minus infinity (but for a comparison against zero, which asks about the target
-    /// all the same). `correct` is read by feature incay alone.
+    /// Computes the loss of a row and the factors of its derivatives.
+    ///
+    /// `found` is `None` if the row is ignored, if there is only one class, or if all negatives are masked by minus
+    /// infinity. A comparison against zero still needs its (zero) accumulators in the last case, since it compares the
+    /// target too. `correct` tells if the target's score is the largest of the row; only feature incay reads it.
+    ///
+    /// The target's score must be finite, and the accumulators finite.
     ///
     /// # Panics
-    /// When the accumulators are of another sweep than [`SweepKind::of`](super::SweepKind::of) names.
+    /// If the accumulators do not belong to the sweep of [`SweepKind::of`](super::SweepKind::of), or `row` is not below
+    /// N.
     pub fn outcome<F: Real>(
         &self,
         row: usize,
@@ -69,7 +76,7 @@ impl RowPlan {
         RowOutcome { negatives: slope, share, ..self.outcome_of(&row, target, correct) }
     }
 
-    /// The outcome of a row whose loss is known.
+    /// Returns the outcome of a row whose loss is known.
     pub(crate) fn outcome_of<F: Real>(&self, row: &RowLoss, target: &Target<F>, correct: bool) -> RowOutcome {
         let RowLoss { loss, target_slope, negatives_scale_slope } = *row;
         let Target { score, modified, .. } = target;
@@ -78,7 +85,7 @@ impl RowPlan {
         } else {
             target_slope * (score + modified.scale_shift)
         };
-        // Under the cosine r is 1, whatever the norms are that a regularizer looks at.
+        // Under the cosine r is 1, even if the norms are known because a regularizer needs them.
         let keeps_norms = !self.loss.spec().geometry.is_bounded();
         RowOutcome {
             loss,

@@ -1,7 +1,8 @@
-//! What is known of the rows of a batch before any score is: weights, classes, margin values.
+//! The properties of the rows of a batch that do not depend on scores: weights, classes, margin values.
 //!
-//! A row's weight is the weight of its class times its own; that of an ignored row is 0. Under a soft target the weights
-//! of the classes are averaged with its probabilities, which for a one-hot target is the same.
+//! A row's weight is its class weight times its sample weight; an ignored row has weight 0. The class weight of a soft
+//! target is the mean of the class weights under its probabilities, which for a one-hot target is the weight of its
+//! class.
 
 use super::inputs::{Learned, RowInputs, Targets};
 use crate::axes::margin::Margin;
@@ -16,7 +17,7 @@ use ndarray::ArrayView1;
 
 /// The rows of a batch, checked: their weights, classes, margins and norms.
 ///
-/// Made by [`Loss::plan`]. See the [module](crate::rows) for what follows.
+/// Created by [`Loss::plan`]. The [module](crate::rows) describes the following steps.
 #[derive(Clone, Debug)]
 pub struct RowPlan {
     pub(super) loss: Loss,
@@ -24,14 +25,14 @@ pub struct RowPlan {
     pub(super) weight: f64,
     /// `s`, temperature included.
     pub(super) scale: f64,
-    /// The parameter of the scale, not clamped to its range.
+    /// The parameter of the scale, before clamping.
     pub(super) scale_parameter: f64,
     pub(super) radius: Option<f64>,
     pub(super) step: u64,
     pub(super) target_mean: f64,
 }
 
-/// What is known of one row.
+/// The properties of one row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlannedRow {
     pub(super) weight: f64,
@@ -46,14 +47,14 @@ pub(super) struct PlannedRow {
 }
 
 impl Loss {
-    /// Checks the inputs of the rows of a batch, and finds their weights, classes and margin values.
+    /// Checks the inputs of the rows of a batch, and computes their weights, classes and margin values.
     ///
-    /// A loss that depends on the norms of prototypes takes them here or, those of the targets alone, by
+    /// A loss that depends on the norms of prototypes reads them from the inputs, or, for the targets only, from
     /// [`RowPlan::set_target_norms`].
     ///
     /// # Errors
-    /// When shapes disagree, a label is out of range, the loss needs an input that is missing, or has no use for one that is
-    /// there. The message names the rows.
+    /// If shapes disagree, a label is out of range, a value is negative or not finite, an input that the loss needs is
+    /// missing, or the loss does not use an input. The message names the row.
     ///
     /// ```
     /// use ndarray::array;
@@ -69,7 +70,7 @@ impl Loss {
         self.plan_rows(inputs.count(), inputs, learned)
     }
 
-    /// The plan of so many rows, which the inputs must agree with.
+    /// Returns the plan of `rows` rows, after checking that the inputs have as many.
     pub(crate) fn plan_rows<F: Real>(
         &self,
         rows: usize,
@@ -84,7 +85,7 @@ impl Loss {
         self.plan_checked(inputs, learned)
     }
 
-    /// The plan of inputs that have been checked.
+    /// Returns the plan of inputs that have been checked.
     pub(crate) fn plan_checked<F: Real>(&self, inputs: &RowInputs<'_, F>, learned: Learned) -> Result<RowPlan> {
         let mut rows = self.weighted_rows(inputs)?;
         let weight = total_weight(&rows)?;
@@ -102,7 +103,7 @@ impl Loss {
         })
     }
 
-    /// Weight, class and norms of every row; its margins are still to be found.
+    /// Computes weight, class and norms of every row. The margin values are still to be set.
     pub(super) fn weighted_rows<F: Real>(&self, inputs: &RowInputs<'_, F>) -> Result<Vec<PlannedRow>> {
         let sample_weight = |row: usize| inputs.sample_weights.map_or(1.0, |weights| weights[row].widen());
         let embedding_norm = |row: usize| inputs.embedding_norms.map_or(1.0, |norms| norms[row].widen());
@@ -134,7 +135,7 @@ impl Loss {
         Ok(rows)
     }
 
-    /// The class of a label; `None` for the ignored one.
+    /// Returns the class of a label; `None` for the ignored label.
     fn class(&self, row: usize, label: i64) -> Result<Option<usize>> {
         let ignored = self.spec().ignored_label;
         if ignored == Some(label) {
@@ -167,16 +168,16 @@ impl Loss {
         let found = if spec.comparison.cross_entropy_options().is_none() {
             "another comparison"
         } else if spec.margin != Margin::None {
-            "a margin, which needs the one class that it belongs to"
+            "a margin, which belongs to a single target class"
         } else if spec.negatives != Negatives::Plain {
-            "modified negatives, which are those of one class"
+            "modified negatives, which depend on a single target class"
         } else if spec.regularizer.is_some_and(|term| term.is_for_correct_rows()) {
-            "feature incay, which needs to know the right class"
+            "feature incay, which needs a single target class"
         } else {
             return Ok(());
         };
         let expected = "classes, unless the loss is softmax cross-entropy without a margin, of plain negatives";
-        Err(Error::new(ErrorKind::Input, "soft targets", expected, found, "give one class a row"))
+        Err(Error::new(ErrorKind::Input, "soft targets", expected, found, "give one class per row"))
     }
 
     fn check_margins<F: Real>(&self, inputs: &RowInputs<'_, F>, rows: &[PlannedRow]) -> Result<()> {
@@ -192,63 +193,64 @@ impl Loss {
 }
 
 impl RowPlan {
-    /// The loss that the rows belong to.
+    /// Returns the loss of the plan.
     pub fn loss(&self) -> &Loss {
         &self.loss
     }
 
-    /// The number of rows N.
+    /// Returns the number of rows N.
     pub fn count(&self) -> usize {
         self.rows.len()
     }
 
-    /// The weight of a row: the weight of its class times its own, 0 where the row is ignored.
+    /// Returns the weight of a row: its class weight times its sample weight, 0 if the row is ignored.
     pub fn row_weight(&self, row: usize) -> f64 {
         self.rows[row].weight
     }
 
-    /// The weights of all rows (N).
+    /// Returns the weights of all rows (N).
     pub fn weights(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
         self.rows.iter().map(|row| row.weight)
     }
 
-    /// The sum of the weights.
+    /// Returns the sum of the weights.
     pub fn total_weight(&self) -> f64 {
         self.weight
     }
 
-    /// The class of a row; 0 for soft targets and ignored rows.
+    /// Returns the class of a row; 0 for soft targets and ignored rows.
     pub fn class(&self, row: usize) -> usize {
         self.rows[row].class
     }
 
-    /// The classes of all rows (N).
+    /// Returns the classes of all rows (N); 0 for soft targets and ignored rows.
     pub fn classes(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
         self.rows.iter().map(|row| row.class)
     }
 
-    /// The scale `s` that scores are multiplied by, temperature included.
+    /// Returns the scale `s` of the scores: the scale of the loss, clamped to its range, divided by the temperature.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// The margin value of a row: of a margin on score or logit, or [`plus`](crate::AngularMargin::plus); and
-    /// [`minus`](crate::AngularMargin::minus). 0 for ignored rows, and where there is none.
+    /// Returns the margin values of a row: the one of a margin on score or logit, or
+    /// [`plus`](crate::AngularMargin::plus); and [`minus`](crate::AngularMargin::minus). They are 0 for ignored rows
+    /// and for margins without the value.
     pub fn margin_values(&self, row: usize) -> [f64; 2] {
         self.rows[row].margins.map(|margin| margin.value)
     }
 
-    /// The derivatives of [`margin_values`](Self::margin_values) with respect to the norm of the row's embedding. Under a
-    /// straight-through gradient they have no effect.
+    /// Returns the derivatives of [`margin_values`](Self::margin_values) with respect to the norm of the row's
+    /// embedding. Under a straight-through gradient they have no effect.
     pub fn margin_derivatives(&self, row: usize) -> [f64; 2] {
         self.rows[row].margins.map(|margin| margin.slope)
     }
 
-    /// Sets the norm of the prototype of each row's target (N), for a loss that depends on it and whose inputs did not bring
-    /// the norms of all prototypes.
+    /// Sets the norm of the prototype of each row's target (N), for a loss that depends on it and whose inputs lack the
+    /// norms of all prototypes. Any other loss ignores the norms.
     ///
     /// # Panics
-    /// When there are more or fewer norms than rows.
+    /// If the number of norms is not N.
     pub fn set_target_norms(&mut self, norms: impl ExactSizeIterator<Item = f64>) {
         assert_eq!(norms.len(), self.rows.len(), "one norm a row");
         if self.loss.needs_weight_norms() {
@@ -258,15 +260,15 @@ impl RowPlan {
         }
     }
 
-    /// What the loss of a row is multiplied by in the total of the batch, its weight included.
+    /// Returns the factor of the loss of a row in the total of the batch, its weight included.
     ///
-    /// Where no row is valid that is NaN under [`Reduction::MeanOrNan`].
+    /// If no row is valid, the factor is NaN under [`Reduction::MeanOrNan`].
     pub fn row_factor(&self, row: usize, reduction: Reduction) -> f64 {
         reduction.factor(self.weight) * self.rows[row].weight
     }
 }
 
-/// The sum of the weights; one that cannot be divided by is rejected.
+/// Returns the sum of the weights, or an error if it is neither 0 nor a normal number, and so cannot be divided by.
 fn total_weight(rows: &[PlannedRow]) -> Result<f64> {
     let total: f64 = rows.iter().map(|row| row.weight).sum();
     if total == 0.0 || total.is_normal() {

@@ -1,4 +1,5 @@
-//! From the rows of a batch to its loss, and to every derivative but those of the scores: added in row order, in f64.
+//! The loss of a batch from those of its rows, and every derivative except those with respect to the scores. Sums run
+//! in row order, in f64.
 
 use super::outcome::RowOutcome;
 use super::plan::{PlannedRow, RowPlan};
@@ -7,31 +8,31 @@ use crate::number::Real;
 use crate::reduction::Reduction;
 use ndarray::Array1;
 
-/// The loss of a batch, and its derivatives with respect to everything but the scores; made by [`RowPlan::totals`].
+/// The loss of a batch and its derivatives, except those with respect to the scores; created by [`RowPlan::totals`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RowTotals {
     /// (N): the weighted loss of each row, its regularizer included; 0 for ignored rows.
     pub rows: Vec<f64>,
-    /// The rows, reduced. Under [`Reduction::None`] their sum.
+    /// The reduced loss. Under [`Reduction::None`] it is the sum of the rows.
     pub total: f64,
     /// The sum of the rows' weights.
     pub weight: f64,
-    /// The number of valid rows. 0 tells that a mean is one of nothing.
+    /// The number of valid rows. If it is 0, the mean has no rows.
     pub valid_rows: usize,
-    /// The derivative with respect to a learned scale, 0 where a step would only lead further out of its range; with
-    /// respect to the fixed scale where it is not learned.
+    /// The derivative with respect to the scale, learned or fixed. For a learned scale it is 0 if a step would leave
+    /// the range further.
     pub scale: f64,
     /// The derivative with respect to the radius of ring loss.
     pub radius: f64,
-    /// (N): what each row contributes to the derivative with respect to the scale, whatever the range of a learned one.
+    /// (N): the contribution of each row to the derivative with respect to the scale, whatever the range of a learned one.
     pub scale_of_rows: Vec<f64>,
-    /// (N): what each row contributes to the derivative with respect to the radius.
+    /// (N): the contribution of each row to the derivative with respect to the radius.
     pub radius_of_rows: Vec<f64>,
-    /// (N): the derivatives with respect to the norms of the embeddings, where the loss depends on them.
+    /// (N): the derivatives with respect to the norms of the embeddings, if the loss depends on them.
     pub embedding_norms: Option<Vec<f64>>,
-    /// (N): the derivatives with respect to the norms of the targets' prototypes, where the loss depends on them. The
-    /// gradient of a prototype is the sum over its rows.
+    /// (N): the derivatives with respect to the norm of each row's target prototype, if the loss depends on it. The
+    /// derivative with respect to the norm of a prototype is the sum over the rows of its class.
     pub target_norms: Option<Vec<f64>>,
 }
 
@@ -40,22 +41,22 @@ pub struct RowTotals {
 pub struct Value<F> {
     /// (N): the weighted loss of each row, its regularizer included; 0 for ignored rows.
     pub rows: Array1<F>,
-    /// The rows, reduced. Under [`Reduction::None`] their sum, whose gradient is the one given.
+    /// The reduced loss. Under [`Reduction::None`] it is the sum of the rows, and the gradient is that of the sum.
     pub total: F,
     /// The sum of the rows' weights.
     pub weight: f64,
-    /// The number of valid rows. 0 tells that a mean is one of nothing.
+    /// The number of valid rows. If it is 0, the mean has no rows.
     pub valid_rows: usize,
 }
 
 impl RowTotals {
-    /// The loss in another type.
+    /// Returns the loss, rounded to another type.
     pub(crate) fn value<F: Real>(&self) -> Value<F> {
         let Self { total, weight, valid_rows, .. } = *self;
         Value { rows: rounded(&self.rows), total: F::round_from(total), weight, valid_rows }
     }
 
-    /// (C): the derivatives with respect to the norms of the prototypes.
+    /// Returns the derivatives with respect to the norms of the prototypes (C).
     pub(crate) fn weight_norms(&self, plan: &RowPlan) -> Option<Vec<f64>> {
         let of_rows = self.target_norms.as_ref()?;
         let mut of_classes = vec![0.0; plan.loss.num_classes()];
@@ -71,10 +72,10 @@ pub(crate) fn rounded<F: Real>(values: &[f64]) -> Array1<F> {
 }
 
 impl RowPlan {
-    /// Adds up the outcomes of all rows (N), in order.
+    /// Adds up the outcomes of all rows (N), in row order. Outcomes of ignored rows have no effect.
     ///
     /// # Panics
-    /// When there are more or fewer outcomes than rows.
+    /// If the number of outcomes is not N.
     pub fn totals(&self, outcomes: &[RowOutcome], reduction: Reduction) -> RowTotals {
         assert_eq!(outcomes.len(), self.rows.len(), "one outcome a row");
         let factor = reduction.factor(self.weight);
@@ -122,7 +123,7 @@ impl RowPlan {
         }
     }
 
-    /// The regularizer's term of every row that it concerns.
+    /// Computes the regularizer's term of every row to which it applies.
     fn norm_terms(&self, outcomes: &[RowOutcome]) -> Vec<Option<NormTerm>> {
         let Some(regularizer) = self.loss.spec().regularizer else { return vec![None; self.rows.len()] };
         let radius = self.radius.or_else(|| regularizer.initial_radius()).unwrap_or_default();
@@ -134,7 +135,8 @@ impl RowPlan {
         .collect()
     }
 
-    /// The derivatives with respect to the norms of embeddings and targets' prototypes, without the regularizer's.
+    /// Computes the derivatives with respect to the norms of embeddings and target prototypes, without the
+    /// regularizer's.
     fn norm_derivatives(&self, outcomes: &[RowOutcome], factor: f64) -> (Option<Vec<f64>>, Option<Vec<f64>>) {
         let zeros = |needed: bool| needed.then(|| vec![0.0; self.rows.len()]);
         let mut embeddings = zeros(self.loss.needs_embedding_norms());

@@ -1,13 +1,14 @@
-//! Taking a batch into the averages of a [`LossState`], before the step's loss is computed with it.
+//! The update of the moving averages of a [`LossState`] with a batch, before the step's loss is computed.
 //!
 //! ```text
 //! T  <- momentum mean(cos_y) + (1 - momentum) T                 curricular negatives
-//! mu <- momentum mean(a) + (1 - momentum) mu                    standardized margin values, a = |x| kept from 0.001 to 100
-//! sd <- momentum sd(a) + (1 - momentum) sd                      with n - 1 in the divisor
+//! mu <- momentum mean(a) + (1 - momentum) mu                    standardized margin values
+//! sd <- momentum sd(a) + (1 - momentum) sd                      with a = |x| clamped to [0.001, 100]
 //! ```
 //!
-//! Over the rows that count, each once. A batch without any leaves the averages; one of a single row has no deviation,
-//! and leaves that.
+//! Mean and standard deviation (with divisor n - 1) run over the valid rows, each with weight 1. A batch without valid
+//! rows leaves the averages unchanged. A batch with a single valid row has no standard deviation, and leaves `sd`
+//! unchanged.
 
 use super::inputs::{Learned, RowInputs, Targets};
 use super::plan::PlannedRow;
@@ -19,14 +20,15 @@ use crate::number::Real;
 use crate::state::LossState;
 
 impl Loss {
-    /// Takes the rows of a batch into the averages of a state, given the score of each row's target (N).
+    /// Updates the moving averages of a state with the rows of a batch, given the score of each row's target (N).
     ///
-    /// [`Loss::update`] and [`Head::update`](crate::head::Head::update) do so for scores and embeddings; this is for callers
-    /// that compute the loss by other means. Rows that are ignored, and a loss without averages, leave the state as it is.
+    /// [`Loss::update`] and [`Head::update`](crate::head::Head::update) do so for scores and embeddings. This function
+    /// is for callers that compute the loss by other means. Ignored rows have no effect. A loss without averages leaves
+    /// the state unchanged.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), but the inputs need not bring a state; also when there are not as many scores as rows. The
-    /// state is then as it was.
+    /// As [`plan`](Self::plan), except that the inputs need no state; also if the number of scores is not N. The state
+    /// is then unchanged.
     pub fn update_rows<F: Real>(
         &self,
         state: &mut LossState,
@@ -34,7 +36,7 @@ impl Loss {
         target_scores: &[f64],
     ) -> Result<()> {
         if target_scores.len() != inputs.count() {
-            let (expected, found) = (format!("{}, one a row", inputs.count()), target_scores.len().to_string());
+            let (expected, found) = (format!("{}, one per row", inputs.count()), target_scores.len().to_string());
             let advice = "give the score of every row's target";
             return Err(Error::new(ErrorKind::Shape, "target scores", expected, found, advice));
         }
@@ -44,7 +46,7 @@ impl Loss {
         self.update_with(state, inputs, |row, _| target_scores[row])
     }
 
-    /// Takes rows that have been checked into the averages; `score_of` gives the score of a row and a class.
+    /// Updates the averages with inputs that have been checked; `score_of` returns the score of a row and a class.
     pub(crate) fn update_with<F: Real>(
         &self,
         state: &mut LossState,
@@ -71,7 +73,7 @@ impl Loss {
     }
 }
 
-/// The finite cosines of the targets of the rows that count.
+/// Returns the finite cosines of the targets of the valid rows.
 fn target_cosines<F: Real>(
     inputs: &RowInputs<'_, F>,
     rows: &[PlannedRow],
@@ -97,7 +99,7 @@ fn target_cosines<F: Real>(
     Ok(scores)
 }
 
-/// The norms of the valid rows.
+/// Returns the clipped norms of the embeddings of the valid rows.
 fn norms(rows: &[PlannedRow]) -> Vec<f64> {
     rows.iter().filter(|row| row.weight > 0.0).map(|row| bounded_norm(row.embedding_norm)).collect()
 }

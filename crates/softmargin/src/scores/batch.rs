@@ -1,4 +1,4 @@
-//! Scores with everything that belongs to their rows.
+//! Scores with the inputs of their rows.
 
 use crate::error::Result;
 use crate::loss::{Loss, Needs};
@@ -25,38 +25,39 @@ pub struct Batch<'a, F> {
 }
 
 impl<'a, F: Real> Batch<'a, F> {
-    /// Scores (N, C) and the inputs of their rows: [`RowInputs`], or a view of labels (N) where nothing else is needed.
+    /// Creates a batch of scores (N, C) and the inputs of their rows: [`RowInputs`], or a view of labels (N) if the
+    /// loss needs nothing else.
     pub fn new(scores: ArrayView2<'a, F>, rows: impl Into<RowInputs<'a, F>>) -> Self {
         Self { scores, rows: rows.into(), learned: Learned::default() }
     }
 
-    /// Sets the parameter of a learned scale; without it the scale is where training starts.
+    /// Sets the parameter of a learned scale. By default it is the initial value of the spec.
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
         Self { learned: self.learned.with_scale(scale), ..self }
     }
 
-    /// Sets the learned radius of ring loss; without it the radius is where training starts.
+    /// Sets the learned radius of ring loss. By default it is the initial value of the spec.
     #[must_use]
     pub fn with_radius(self, radius: f64) -> Self {
         Self { learned: self.learned.with_radius(radius), ..self }
     }
 
-    /// (N, C)
+    /// Returns the shape (N, C) of the scores.
     pub fn shape(&self) -> (usize, usize) {
         self.scores.dim()
     }
 
-    /// The inputs of the rows.
+    /// Returns the inputs of the rows.
     pub fn rows(&self) -> &RowInputs<'a, F> {
         &self.rows
     }
 
-    /// Checks all shapes, and that what is there is what the loss uses: no more and no less.
+    /// Checks all shapes and values, that no input is missing, and that the loss uses every input.
     pub(super) fn check(&self, loss: &Loss, needs: &Needs) -> Result<()> {
         let classes = loss.num_classes();
         if self.scores.ncols() != classes {
-            let expected = format!("(N, {classes}), one column a class");
+            let expected = format!("(N, {classes}), one column per class");
             return Err(disagree("scores", expected, format!("{:?}", self.scores.dim())));
         }
         self.rows.check(self.scores.nrows(), classes, needs, self.learned)

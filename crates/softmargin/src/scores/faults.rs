@@ -1,22 +1,22 @@
-//! Rows whose scores have no loss, and the one error that names them.
+//! Rows whose scores have no loss, and the error that names them.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::rows::RowOutcome;
 
-/// Why a row has no answer.
+/// The reason why a row has no loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum RowFault {
     /// A score is NaN.
     Nan,
     /// Both the target's score and a negative's are plus infinity.
     Contradiction,
-    /// The target's score is no cosine, and the margin needs the angle.
+    /// The target's score is not a cosine, but the margin needs its angle.
     NotACosine(f64),
-    /// A negative's score is no cosine, and its angle is to be divided.
+    /// A negative's score is not a cosine, but its angle is to be divided.
     NegativeIsNotACosine(f64),
 }
 
-/// The outcomes of all rows, or one error for all the rows that have the fault of the first.
+/// Returns the outcomes of all rows, or one error for all rows that have the fault of the first faulty row.
 pub(crate) fn without_faults(outcomes: Vec<std::result::Result<RowOutcome, RowFault>>) -> Result<Vec<RowOutcome>> {
     const NAMED: usize = 5;
     let Some(first) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) else {

@@ -1,4 +1,4 @@
-//! The rows of a batch of scores, each computed on its own.
+//! The computation of the rows of a batch of scores, each independently.
 
 use super::comparison::{Row, SoftRow, Work, row as hard_row, soft_row};
 use super::faults::RowFault;
@@ -12,37 +12,37 @@ use crate::smooth::arg_max;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use rayon::prelude::*;
 
-/// Work below which threads cost more than they bring; its unit is a score of single precision.
+/// The work from which threads pay off, in units of the work on one f32 score.
 const WORTH_THREADS: usize = 1 << 15;
 
-/// A score of double precision, whose functions are calls.
-const OF_DOUBLE: usize = 8;
+/// The work on one f64 score, whose elementary functions are calls.
+const WORK_OF_DOUBLE: usize = 8;
 
-/// What belongs to a row, however few its scores.
-const OF_ROW: usize = 64;
+/// The fixed work per row.
+const WORK_OF_ROW: usize = 64;
 
-/// The work on a row of so many scores.
+/// Returns the work on a row of C scores.
 fn work_of_row<F>(classes: usize) -> usize {
-    let of_score = if size_of::<F>() > size_of::<f32>() { OF_DOUBLE } else { 1 };
-    OF_ROW.saturating_add(classes.saturating_mul(of_score))
+    let of_score = if size_of::<F>() > size_of::<f32>() { WORK_OF_DOUBLE } else { 1 };
+    WORK_OF_ROW.saturating_add(classes.saturating_mul(of_score))
 }
 
 /// Consecutive rows of a batch, with their scores.
 #[derive(Clone, Copy)]
 pub(crate) struct ScoredRows<'a, F> {
     pub(crate) plan: &'a RowPlan,
-    /// Of all rows of the batch.
+    /// The targets of all rows of the batch.
     pub(crate) targets: Targets<'a, F>,
-    /// The first of these rows in the batch.
+    /// The index in the batch of the first of these rows.
     pub(crate) first: usize,
-    /// (n, C)
+    /// The scores of these rows (n, C).
     pub(crate) scores: ArrayView2<'a, F>,
 }
 
 type RowResult = std::result::Result<RowOutcome, RowFault>;
 
 impl<F: Real> ScoredRows<'_, F> {
-    /// Computes the rows; the gradient of the batch's loss with respect to their scores is written where one is given.
+    /// Computes the rows. If `gradient` is given, writes the gradient of the batch's loss with respect to their scores.
     pub(crate) fn compute(&self, reduction: Reduction, gradient: Option<ArrayViewMut2<'_, F>>) -> Vec<RowResult> {
         let kernel = Kernel { rows: self, sweeps: Sweeps::of(self.plan.loss().instruction_set()), reduction };
         let rows = self.scores.nrows();
@@ -51,41 +51,41 @@ impl<F: Real> ScoredRows<'_, F> {
             Some(gradient) => gradient.rows_mut().into_iter().map(Some).collect(),
             None => (0..rows).map(|_| None).collect(),
         };
-        let compute = |room: &mut Room<F>, (row, gradient): (usize, &mut Option<ArrayViewMut1<'_, F>>)| {
-            kernel.row(row, room, gradient.as_mut())
+        let compute = |buffers: &mut Buffers<F>, (row, gradient): (usize, &mut Option<ArrayViewMut1<'_, F>>)| {
+            kernel.row(row, buffers, gradient.as_mut())
         };
         let of_row = work_of_row::<F>(self.plan.loss().num_classes());
         if of_row.saturating_mul(rows) < WORTH_THREADS {
-            let mut room = Room::new();
-            gradients.iter_mut().enumerate().map(|task| compute(&mut room, task)).collect()
+            let mut buffers = Buffers::new();
+            gradients.iter_mut().enumerate().map(|task| compute(&mut buffers, task)).collect()
         } else {
             let rows_per_task = (WORTH_THREADS / 4).div_ceil(of_row);
             let tasks = gradients.par_iter_mut().enumerate().with_min_len(rows_per_task);
-            tasks.map_init(Room::new, compute).collect()
+            tasks.map_init(Buffers::new, compute).collect()
         }
     }
 }
 
-/// Room that a thread uses again for each of its rows.
-struct Room<F> {
+/// The buffers that a thread reuses for each of its rows.
+struct Buffers<F> {
     scratch: Scratch<F>,
-    /// The gradient of a row whose own is strided.
+    /// The contiguous gradient of a row whose destination is strided.
     gradient: Vec<F>,
 }
 
-impl<F: Real> Room<F> {
+impl<F: Real> Buffers<F> {
     fn new() -> Self {
         Self { scratch: Scratch { work: Work::new(), transformed: Transformed::new() }, gradient: Vec::new() }
     }
 }
 
-/// What the computation of a row writes for itself.
+/// The scratch space of the computation of a row.
 struct Scratch<F> {
     work: Work<F>,
     transformed: Transformed<F>,
 }
 
-/// What the rows share.
+/// The common parts of the computation of all rows.
 struct Kernel<'a, 'b, F> {
     rows: &'a ScoredRows<'b, F>,
     sweeps: Sweeps<F>,
@@ -93,18 +93,18 @@ struct Kernel<'a, 'b, F> {
 }
 
 impl<F: Real> Kernel<'_, '_, F> {
-    fn row(&self, row: usize, room: &mut Room<F>, gradient: Option<&mut ArrayViewMut1<'_, F>>) -> RowResult {
-        let Some(gradient) = gradient else { return self.contiguous_row(row, &mut room.scratch, None) };
+    fn row(&self, row: usize, buffers: &mut Buffers<F>, gradient: Option<&mut ArrayViewMut1<'_, F>>) -> RowResult {
+        let Some(gradient) = gradient else { return self.contiguous_row(row, &mut buffers.scratch, None) };
         if let Some(slice) = gradient.as_slice_mut() {
-            return self.contiguous_row(row, &mut room.scratch, Some(slice));
+            return self.contiguous_row(row, &mut buffers.scratch, Some(slice));
         }
-        room.gradient.resize(gradient.len(), F::zero());
-        let outcome = self.contiguous_row(row, &mut room.scratch, Some(&mut room.gradient))?;
-        gradient.assign(&ArrayView1::from(&room.gradient));
+        buffers.gradient.resize(gradient.len(), F::zero());
+        let outcome = self.contiguous_row(row, &mut buffers.scratch, Some(&mut buffers.gradient))?;
+        gradient.assign(&ArrayView1::from(&buffers.gradient));
         Ok(outcome)
     }
 
-    /// Computes a row; `row` counts from the first of these rows.
+    /// Computes a row; `row` is relative to the first of these rows.
     fn contiguous_row(&self, row: usize, scratch: &mut Scratch<F>, gradient: Option<&mut [F]>) -> RowResult {
         let scores = contiguous(self.rows.scores.row(row));
         let (plan, row) = (self.rows.plan, self.rows.first + row);
@@ -145,7 +145,8 @@ impl<F: Real> Kernel<'_, '_, F> {
     }
 }
 
-/// A row that is ignored has no loss, but it must be sound: in a head, its zero derivatives would meet its NaN.
+/// Returns the outcome of an ignored row, or a fault if a score is NaN: in a head, its zero derivatives would be
+/// multiplied by the NaN.
 fn ignored_row<F: Real>(scores: &[F], gradient: Option<&mut [F]>) -> RowResult {
     if let Some(gradient) = gradient {
         gradient.fill(F::zero());

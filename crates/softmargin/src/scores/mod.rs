@@ -1,8 +1,8 @@
 //! A loss over given scores: its value and gradient.
 //!
-//! The work of a batch: check everything that can be rejected; plan the rows, so that each gradient is written with its
-//! final factor; compute the rows, each on its own, on all threads; add up in row order. No sum crosses threads, so results
-//! are bitwise identical for any number of them.
+//! A batch is computed in four steps: check all inputs; plan the rows, so that each gradient is written with its final
+//! factor; compute the rows independently, on all threads; add up in row order. No sum crosses threads, so results are
+//! bitwise identical for any number of threads.
 
 mod batch;
 mod comparison;
@@ -28,7 +28,7 @@ use ndarray::{Array1, Array2, ArrayViewMut2};
 /// The gradient of [`Value::total`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients<F> {
-    /// With respect to the scores (N, C), the norms held fixed.
+    /// With respect to the scores (N, C), with the norms held fixed.
     pub scores: Array2<F>,
     /// With respect to everything else.
     pub rows: RowGradients<F>,
@@ -37,14 +37,14 @@ pub struct Gradients<F> {
 /// The gradient of [`Value::total`] with respect to everything but the scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowGradients<F> {
-    /// With respect to a learned scale; to the fixed one where it is not learned.
+    /// With respect to the scale, learned or fixed.
     pub scale: F,
-    /// With respect to the radius of ring loss.
+    /// With respect to the radius of ring loss; 0 for other losses.
     pub radius: F,
-    /// With respect to the norms of the embeddings (N), where the loss depends on them: through margins on the angle, margin
-    /// values that follow the norm, and regularizers.
+    /// With respect to the norms of the embeddings (N), if the loss depends on them: through margins on the angle,
+    /// margin values from the norm, or regularizers.
     pub embedding_norms: Option<Array1<F>>,
-    /// With respect to the norms of the prototypes (C), where the loss depends on them.
+    /// With respect to the norms of the prototypes (C), if the loss depends on them.
     pub weight_norms: Option<Array1<F>>,
 }
 
@@ -67,17 +67,17 @@ impl<F: Real> RowGradients<F> {
 }
 
 impl Loss {
-    /// The loss of a batch.
+    /// Computes the loss of a batch.
     ///
     /// # Errors
-    /// When shapes disagree, labels are out of range, an input that the loss needs is missing or one that it has no use for
-    /// is there, a score is NaN, or soft targets are not distributions. The message names the rows.
+    /// If shapes disagree, a label is out of range, an input that the loss needs is missing, the loss does not use an
+    /// input, a score is NaN, or a soft target is not a distribution. The message names the rows.
     pub fn value<F: Real>(&self, batch: &Batch<'_, F>, reduction: Reduction) -> Result<Value<F>> {
         batch.check(self, self.needs())?;
         self.run(batch, reduction, None).map(|(value, _)| value)
     }
 
-    /// The loss of a batch and its gradients.
+    /// Computes the loss of a batch and its gradients.
     ///
     /// # Errors
     /// As [`value`](Self::value).
@@ -97,7 +97,7 @@ impl Loss {
         batch: &Batch<'_, F>,
         reduction: Reduction,
     ) -> Result<(Value<F>, Gradients<F>)> {
-        // Before any memory is taken: shapes that disagree may be of any size.
+        // Checked before allocating: shapes that disagree may be of any size.
         batch.check(self, self.needs())?;
         let (rows, classes) = batch.shape();
         let mut scores = buffer::zeros(rows, classes);
@@ -105,11 +105,11 @@ impl Loss {
         Ok((value, Gradients { scores, rows }))
     }
 
-    /// Computes as [`value_and_grad`](Self::value_and_grad), and writes the gradient with respect to the scores into an array
-    /// (N, C) of any strides. After an error the content of the array is not specified.
+    /// Computes the loss of a batch and its gradients, and writes the gradient with respect to the scores into an array
+    /// (N, C) of any strides. After an error, the content of the array is unspecified.
     ///
     /// # Errors
-    /// As [`value`](Self::value); also when the array has another shape.
+    /// As [`value`](Self::value); also if the array has another shape.
     pub fn value_and_grad_into<F: Real>(
         &self,
         batch: &Batch<'_, F>,
@@ -117,7 +117,7 @@ impl Loss {
         gradient: ArrayViewMut2<'_, F>,
     ) -> Result<(Value<F>, RowGradients<F>)> {
         if gradient.dim() != batch.shape() {
-            let (expected, found) = (format!("{:?}, as the scores", batch.shape()), format!("{:?}", gradient.dim()));
+            let (expected, found) = (format!("{:?}, like the scores", batch.shape()), format!("{:?}", gradient.dim()));
             let advice = "give an array shaped like the scores";
             return Err(Error::new(ErrorKind::Shape, "gradient", expected, found, advice));
         }
@@ -125,18 +125,20 @@ impl Loss {
         self.run(batch, reduction, Some(gradient))
     }
 
-    /// Takes a batch into the averages that the loss depends on. Called in training, before the step's loss; after the step
-    /// [`LossState::advance`] counts it. A loss without averages leaves the state as it is.
+    /// Updates the moving averages of a state with a batch.
+    ///
+    /// Call it in training before the loss of the step; [`LossState::advance`] counts the step afterwards. A loss
+    /// without averages leaves the state unchanged.
     ///
     /// # Errors
-    /// As [`value`](Self::value), but of the scores only those of the targets are read, and the batch need not bring a
-    /// state. The state is then as it was.
+    /// As [`value`](Self::value), except that only the scores of the targets are read and the batch needs no state. The
+    /// state is then unchanged.
     ///
     /// ```
     /// use ndarray::array;
     /// use softmargin::{Batch, Reduction, RowInputs, presets};
     /// let loss = presets::CURRICULARFACE.spec().build(2)?;
-    /// let mut state = loss.initial_state().expect("it has an average");
+    /// let mut state = loss.initial_state().expect("curricularface has a moving average");
     /// let (cosines, targets) = (array![[0.8_f32, 0.1], [0.3, 0.4]], array![0, 1]);
     /// loss.update(&mut state, &Batch::new(cosines.view(), targets.view()))?;
     /// assert!((state.target_mean - 0.01 * 0.6).abs() < 1e-8);

@@ -1,4 +1,4 @@
-//! Rows whose negatives are transformed before they are compared; the formulas are in `axes/negatives.rs`.
+//! Rows whose negatives are transformed before the comparison; the formulas are in `axes/negatives.rs`.
 
 use super::comparison::{self, Row, Work, negative_tiles};
 use super::faults::RowFault;
@@ -8,7 +8,7 @@ use crate::number::Real;
 use crate::rows::comparison::RowLoss;
 use crate::simd::{NegativeTransform, Sweeps};
 
-/// Room for the modified negatives of a row, and their slopes.
+/// Buffers for the transformed negatives of a row and their derivatives.
 #[derive(Debug)]
 pub(crate) struct Transformed<F> {
     scores: Vec<F>,
@@ -20,7 +20,7 @@ impl<F: Real> Transformed<F> {
         Self { scores: Vec::new(), slopes: Vec::new() }
     }
 
-    /// The comparison of a row whose negatives are modified first; their slopes then multiply the gradient.
+    /// Transforms the negatives of a row and computes its comparison. The gradient is multiplied by their derivatives.
     pub(super) fn row(
         &mut self,
         transform: NegativeTransform<F>,
@@ -53,7 +53,7 @@ impl<F: Real> Transformed<F> {
     }
 }
 
-/// Refuses negatives that have no angle.
+/// Returns a fault if a negative has no angle.
 fn check_cosines<F: Real>(row: &Row<'_, F>) -> std::result::Result<(), RowFault> {
     let most = F::round_from(1.0 + COSINE_TOLERANCE);
     let has_none = |(class, score): (usize, &F)| {

@@ -1,4 +1,4 @@
-//! The instruction sets that loops are compiled for, and which of them this machine has.
+//! The instruction sets that loops are compiled for, and their detection.
 
 use std::sync::OnceLock;
 
@@ -6,21 +6,21 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum InstructionSet {
-    /// What every processor of the architecture has.
+    /// The baseline of the architecture, which every processor supports.
     Portable,
     /// x86-64 with AVX2 and fused multiply-add.
     Avx2,
     /// x86-64 with AVX-512 (F, BW, DQ, VL).
     Avx512,
-    /// The same with the dot product of bf16.
+    /// AVX-512 with the dot product of bf16.
     Avx512Bf16,
 }
 
 impl InstructionSet {
-    /// All of them, in rising order, whether this machine has them or not.
+    /// All instruction sets in ascending order, including those that this machine does not support.
     pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
-    /// Whether this machine has it.
+    /// Returns true if this machine supports the instruction set.
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
@@ -41,7 +41,7 @@ impl InstructionSet {
         }
     }
 
-    /// The highest one that this machine has.
+    /// Returns the highest instruction set that this machine supports.
     pub fn best() -> Self {
         static BEST: OnceLock<InstructionSet> = OnceLock::new();
         *BEST.get_or_init(|| {

@@ -1,8 +1,8 @@
-//! The few loops over the classes of a row, each once for every instruction set.
+//! The loops over the classes of a row, compiled for every instruction set.
 //!
-//! `sweep.rs` holds the loops, in plain code that a compiler vectorizes; `sweeps.rs` compiles them anew for each
-//! instruction set and chooses among them at run time, once a batch. `work.rs` does so for loops that stand elsewhere, and
-//! `vector/` has the operations of matrix products. This module alone knows of processors.
+//! `sweep.rs` has the loops, in plain code that the compiler vectorizes. `sweeps.rs` compiles them for each instruction
+//! set and selects one at run time, once per batch. `work.rs` does the same for loops of other modules, and `vector/`
+//! has the operations of matrix products. No other module depends on the processor.
 
 mod instruction_set;
 mod sweep;

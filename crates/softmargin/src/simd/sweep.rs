@@ -1,17 +1,17 @@
-//! The loops over a tile of classes. Sums run in `LANES` independent lanes of the row's own type within a tile (few
-//! additions, so little rounding, and always in the same order), and in f64 from tile to tile.
+//! The loops over a tile of classes. Within a tile, sums run in `LANES` independent lanes of the type of the scores
+//! (few additions per lane, so little rounding, and always in the same order); across tiles, they run in f64.
 //!
-//! Everything here is `inline(always)`, so that it is compiled with the instructions of its caller.
+//! Every function is `inline(always)`, so that it is compiled with the instructions of its caller.
 
 use crate::number::Real;
 
-/// Classes per tile: 16 KiB of f32, so that a tile and its gradients stay in the first-level cache.
+/// The number of classes per tile: 8 KiB of f32, so that a tile and its gradients stay in the first-level cache.
 pub(crate) const TILE: usize = 2048;
 
-/// Accumulators of a sum: four vectors of the widest instruction set, two of which hide the latency of an addition.
+/// The number of lanes of a sum: four vectors of the widest instruction set, enough to hide the latency of an addition.
 const LANES: usize = 64;
 
-/// What a first look at a tile finds.
+/// The largest score of a tile, and whether a score is NaN.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scan<F> {
     /// The largest score; minus infinity for an empty tile.
@@ -19,7 +19,8 @@ pub(crate) struct Scan<F> {
     pub(crate) has_nan: bool,
 }
 
-/// Sums over `e_j = exp(d_j)`, `d_j = scale (z_j - reference)`.
+/// Sums over the negatives of `e_j = exp(d_j)`, with `d_j = s (n_j - reference)` and `n_j` the transformed score. A
+/// score of minus infinity adds 0 to both sums.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExpSums {
     /// `sum e_j`
@@ -29,7 +30,9 @@ pub struct ExpSums {
 }
 
 impl ExpSums {
-    /// The same relative to a reference that is `-fall` higher, once scaled; for `fall` of any size.
+    /// Returns the sums relative to another reference, with `fall = s (reference - new reference)`: negative for a
+    /// higher new reference. If the sums vanish relative to the new reference, the result is
+    /// 0.
     #[must_use]
     pub fn relative_to(self, fall: f64) -> Self {
         if self.exp == 0.0 || fall == 0.0 {
@@ -42,14 +45,14 @@ impl ExpSums {
         Self { exp: self.exp * factor, weighted: factor * (self.weighted + self.exp * fall) }
     }
 
-    /// The sum of two, relative to one reference.
+    /// Adds sums over other negatives, relative to the same reference.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { exp: self.exp + other.exp, weighted: self.weighted + other.weighted }
     }
 }
 
-/// What a gate is applied to, `x_j = scale ((z_j - reference) + shift)`, and what its slope is multiplied by.
+/// The argument of a gate, `x_j = scale ((z_j - reference) + shift)`, and the factor of its derivative.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Affine<F> {
     pub(crate) reference: F,
@@ -58,30 +61,31 @@ pub(crate) struct Affine<F> {
     pub(crate) factor: F,
 }
 
-/// Sums over a gate `g` of the `x_j` of [`Affine`].
+/// Sums over the negatives of a gate `g(x_j)`, with `x_j = s (n_j - psi)`, or, against zero, `x_j = s n_j`, and `n_j`
+/// the transformed score. A score of minus infinity adds 0 to all sums, under the identity gate too.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GateSums {
     /// `sum g(x_j)`
     pub value: f64,
     /// `sum g'(x_j)`
-    pub slope: f64,
+    pub derivative: f64,
     /// `sum g'(x_j) x_j`
     pub weighted: f64,
 }
 
 impl GateSums {
-    /// The sum of two.
+    /// Adds sums over other negatives.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
             value: self.value + other.value,
-            slope: self.slope + other.slope,
+            derivative: self.derivative + other.derivative,
             weighted: self.weighted + other.weighted,
         }
     }
 }
 
-/// The sum of the lanes that so many scores have reached: few classes are not to wait for lanes of zeros.
+/// Adds up the lanes that `scores` scores have reached. Other lanes are 0; to skip them saves time for few classes.
 #[inline(always)]
 fn total<F: Real>(lanes: &[F; LANES], scores: usize) -> f64 {
     lanes[..scores.min(LANES)].iter().map(|lane| lane.widen()).sum()
@@ -110,7 +114,7 @@ pub(crate) fn scan<F: Real, const FMA: bool>(z: &[F]) -> Scan<F> {
     scan
 }
 
-/// Writes `exp(scale (z - reference))`; the reference is the tile's maximum or above.
+/// Writes `exp(scale (z - reference))` and sums it. The reference is at or above the maximum of the tile.
 #[inline(always)]
 pub(crate) fn exp<F: Real, const FMA: bool>(z: &[F], reference: F, scale: F, out: &mut [F]) -> ExpSums {
     let mut sum = [F::zero(); LANES];
@@ -156,65 +160,68 @@ pub(crate) fn multiply_each<F: Real, const FMA: bool>(out: &mut [F], factors: &[
     }
 }
 
-/// What is done to the score of a negative before it is compared; see `axes/negatives.rs`. Infinite scores stay.
+/// The transform from the score `z_j` of a negative to the score `n_j` that is compared; see
+/// [`Negatives`](crate::Negatives). Infinite scores are not modified.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NegativeTransform<F> {
-    /// `t z + t - 1` where the score `z` is above a threshold; derivative `t` there.
+    /// `n = t z + t - 1` with derivative `t` for scores `z` above a threshold, else `n = z`.
     Misclassified {
         /// The threshold.
         above: F,
         /// `t`
         factor: F,
     },
-    /// `z (T + z)` where the score `z` is above a threshold; derivative `T + 2 z` there.
+    /// `n = z (T + z)` with derivative `T + 2 z` for scores `z` above a threshold, else `n = z`.
     Curricular {
         /// The threshold.
         above: F,
         /// `T`
         mean: F,
     },
-    /// `cos(acos(z) / m)`
+    /// `n = cos(acos(z) / m)` with derivative `sin(theta / m) / (m sin(theta))`, `theta = acos(z)`. The derivative is
+    /// `1 / m^2` at `theta = 0`. Near `theta = pi` the divisor `sin(theta)` is at least
+    /// [`Real::LEAST_SINE`](crate::Real::LEAST_SINE). Scores beyond -1 or 1 are clamped.
     DividedAngle {
         /// `m`
         by: F,
     },
 }
 
-/// A negative that is raised where it is above, and its slope.
+/// Computes a misclassified negative and its derivative.
 #[inline(always)]
 pub(crate) fn misclassified<F: Real>(z: F, above: F, factor: F) -> (F, F) {
     if z > above { (factor * z + (factor - F::one()), factor) } else { (z, F::one()) }
 }
 
-/// A negative that is weighed the more where it is above, and its slope.
+/// Computes a curricular negative and its derivative.
 #[inline(always)]
 pub(crate) fn curricular<F: Real>(z: F, above: F, mean: F) -> (F, F) {
     if z > above { (z * (mean + z), mean + z + z) } else { (z, F::one()) }
 }
 
-/// The hinge and its slope.
+/// Computes the hinge and its derivative.
 #[inline(always)]
 pub(crate) fn hinge<F: Real>(x: F) -> (F, F) {
     if x > F::zero() { (x, F::one()) } else { (F::zero(), F::zero()) }
 }
 
-/// Softplus and its slope.
+/// Computes softplus and its derivative.
 #[inline(always)]
 pub(crate) fn soft_hinge<F: Real, const FMA: bool>(x: F) -> (F, F) {
-    // Absolute value and selections, not branches: a compiler would compute both sides of those.
+    // Absolute value and selections instead of branches, so that the compiler vectorizes the loop.
     let e = (-x.abs()).exp_below_80::<FMA>();
     let positive = x > F::zero();
     let value = if positive { x } else { F::zero() } + e.ln_1p_of_unit::<FMA>();
     (value, if positive { F::one() } else { e } / (F::one() + e))
 }
 
-/// A number and its slope; minus infinity is out of the comparison.
+/// Computes the identity gate and its derivative. Minus infinity is masked: both are 0.
 #[inline(always)]
 pub(crate) fn present<F: Real>(x: F) -> (F, F) {
     if x > F::neg_infinity() { (x, F::one()) } else { (F::zero(), F::zero()) }
 }
 
-/// Writes the modified scores and their slopes; infinite scores stay as they are.
+/// Writes the transformed scores and their derivatives. Infinite scores are not modified.
 #[inline(always)]
 pub(crate) fn transform<F: Real, const FMA: bool>(
     z: &[F],
@@ -243,7 +250,7 @@ fn transformed<F: Real>(z: &[F], out: &mut [F], slopes: &mut [F], one: impl Fn(F
     }
 }
 
-/// `sum (z_j - reference)` over the scores above minus infinity, and how many these are.
+/// Computes `sum (z_j - reference)` over the scores above minus infinity, and their number.
 #[inline(always)]
 pub(crate) fn sum_finite<F: Real, const FMA: bool>(z: &[F], reference: F) -> (f64, usize) {
     let mut sum = [F::zero(); LANES];
@@ -267,7 +274,7 @@ pub(crate) fn sum_finite<F: Real, const FMA: bool>(z: &[F], reference: F) -> (f6
     (total(&sum, z.len()), count[..z.len().min(LANES)].iter().map(|lane| lane.to_usize().unwrap_or(0)).sum())
 }
 
-/// Sums a gate over a tile and writes `factor g'(x_j)`; `gate` gives value and slope of a number.
+/// Sums a gate over a tile and writes `factor g'(x_j)`; `gate` computes value and derivative.
 #[inline(always)]
 fn gated<F: Real>(z: &[F], affine: Affine<F>, out: &mut [F], gate: impl Fn(F) -> (F, F)) -> GateSums {
     let mut value = [F::zero(); LANES];
@@ -277,7 +284,7 @@ fn gated<F: Real>(z: &[F], affine: Affine<F>, out: &mut [F], gate: impl Fn(F) ->
     let one = |score: F| {
         let x = ((score - reference) + shift) * scale;
         let (v, g) = gate(x);
-        // A gate closed by a score of minus infinity adds nothing.
+        // g x would be NaN for a score of minus infinity, whose derivative is 0.
         (v, g, if g == F::zero() { F::zero() } else { g * x })
     };
     let (blocks, rest) = z.as_chunks::<LANES>();
@@ -298,7 +305,7 @@ fn gated<F: Real>(z: &[F], affine: Affine<F>, out: &mut [F], gate: impl Fn(F) ->
         slope[l] += g;
         weighted[l] += w;
     }
-    GateSums { value: total(&value, z.len()), slope: total(&slope, z.len()), weighted: total(&weighted, z.len()) }
+    GateSums { value: total(&value, z.len()), derivative: total(&slope, z.len()), weighted: total(&weighted, z.len()) }
 }
 
 #[inline(always)]
@@ -311,7 +318,7 @@ pub(crate) fn softplus<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out
     gated(z, affine, out, soft_hinge::<F, FMA>)
 }
 
-/// The identity passes every score but minus infinity, which is out of the comparison.
+/// Sums the identity gate, which passes every score except minus infinity.
 #[inline(always)]
 pub(crate) fn identity<F: Real, const FMA: bool>(z: &[F], affine: Affine<F>, out: &mut [F]) -> GateSums {
     gated(z, affine, out, present)

@@ -1,4 +1,4 @@
-//! The sweeps of `sweep.rs`, compiled anew for each instruction set, and the choice among them at run time.
+//! The sweeps of `sweep.rs`, compiled for each instruction set, and the selection at run time.
 
 use super::instruction_set::InstructionSet;
 use super::sweep::{self, Affine, ExpSums, GateSums, NegativeTransform, Scan};
@@ -7,10 +7,10 @@ use crate::number::Real;
 /// A sweep that applies a gate to each score.
 pub(crate) type GateSweep<F> = fn(&[F], Affine<F>, &mut [F]) -> GateSums;
 
-/// A sweep that modifies scores, and writes them and their slopes.
+/// A sweep that writes transformed scores and their derivatives.
 pub(crate) type TransformSweep<F> = fn(&[F], NegativeTransform<F>, &mut [F], &mut [F]);
 
-/// The sweeps, compiled for one instruction set. See `sweep.rs` for what each does.
+/// The sweeps of `sweep.rs`, compiled for one instruction set.
 #[derive(Clone, Copy)]
 pub(crate) struct Sweeps<F> {
     pub(crate) scan: fn(&[F]) -> Scan<F>,
@@ -54,7 +54,7 @@ macro_rules! instance {
             fn compiled<F: Real>($($arg: $ty),*) -> $out {
                 sweep::$sweep::<F, $fma>($($arg),*)
             }
-            // SAFETY: `Sweeps::of` hands this function out only where `is_available` has found the features.
+            // SAFETY: `Sweeps::of` returns this function only if `is_available` has found the features.
             unsafe { compiled($($arg),*) }
         }
     };
@@ -72,7 +72,7 @@ instance!(avx2, true, "avx2,fma");
 instance!(avx512, true, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 
 impl<F: Real> Sweeps<F> {
-    /// The sweeps of an instruction set; the portable ones where this machine does not have it.
+    /// Returns the sweeps of an instruction set, or the portable ones if this machine does not support it.
     pub(crate) fn of(set: InstructionSet) -> Self {
         if !set.is_available() {
             return portable::sweeps();

@@ -1,12 +1,13 @@
-//! Each sweep of each instruction set against a plain loop in f64, for lengths around the lanes and odd ones.
+//! Each sweep of each instruction set against a plain loop in f64, for lengths around multiples of the lanes and odd
+//! ones.
 //!
-//! Errors are counted in units of rounding `u`. An affine argument rounds four times on numbers as large as `size`; an
-//! exponential or a gate has a relative error of some units beside; a lane adds at most `length / 64 + 1` numbers.
+//! Errors are counted in units of rounding `u`. An affine argument rounds four times, at sizes up to `size`. An
+//! exponential or a gate adds a relative error of some units. A lane adds at most `length / 64 + 1` values.
 
 use super::{Affine, GateSums, InstructionSet, NegativeTransform, Sweeps};
 use crate::number::Real;
 
-/// Roundings of a short chain of operations, a polynomial among them.
+/// The roundings of a short chain of operations with a polynomial.
 const CHAIN: f64 = 8.0;
 
 fn lengths() -> impl Iterator<Item = usize> {
@@ -17,7 +18,7 @@ fn available() -> impl Iterator<Item = InstructionSet> {
     InstructionSet::ALL.into_iter().filter(|set| set.is_available())
 }
 
-/// Numbers from -4 to 4 of a linear congruence; every seventh is minus infinity where `masked`.
+/// Returns values from -4 to 4 of a linear congruential generator; if `masked`, every seventh is minus infinity.
 fn scores<F: Real>(length: usize, masked: bool) -> Vec<F> {
     let mut state = length as u64 + 1;
     let mut next = |index: usize| {
@@ -37,7 +38,7 @@ fn near(what: &str, got: f64, want: f64, allowed: f64) {
     assert!(got == want || (got - want).abs() <= allowed, "{what}: {got:e}, expected {want:e} within {allowed:e}");
 }
 
-/// Of a lane, in units of `F`, and of the plain loop, which adds one by one in f64.
+/// Returns the rounding errors of the sums of a lane, in units of `F`, and of the plain loop, which adds in f64.
 fn additions<F: Real>(length: usize) -> f64 {
     (length / 64 + 1) as f64 + length as f64 * f64::EPSILON / 2.0 / unit::<F>()
 }
@@ -58,7 +59,7 @@ fn scans<F: Real>() {
         let max = z.iter().copied().fold(F::neg_infinity(), F::max);
         let scan = (sweeps.scan)(z);
         assert!(scan.max == max && !scan.has_nan, "{what}");
-        // A NaN is found wherever it stands.
+        // A NaN must be found at any index.
         for place in 0..z.len().min(130) {
             let mut bad = z.to_vec();
             bad[place] = F::nan();
@@ -67,7 +68,7 @@ fn scans<F: Real>() {
     });
 }
 
-/// What a plain loop in f64 makes of a score.
+/// Computes the transform of a score and its derivative in f64.
 fn transformed(z: f64, transform: NegativeTransform<f64>) -> (f64, f64) {
     match transform {
         _ if z.is_infinite() => (z, 1.0),
@@ -91,7 +92,7 @@ fn transforms<F: Real>() {
         NegativeTransform::DividedAngle { by: 4.0 },
     ];
     for_all::<F>(|what, sweeps, z| {
-        // Cosines, away from the poles, where real.rs tests them; and what a row may have beside.
+        // Cosines away from the poles, which number.rs tests; and infinite scores and thresholds.
         let mut z: Vec<F> = z.iter().map(|z| *z / F::round_from(4.5)).collect();
         z.extend([F::infinity(), F::neg_infinity(), F::round_from(0.25), F::round_from(-0.5), F::zero()]);
         for transform in numbers {
@@ -110,7 +111,7 @@ fn transforms<F: Real>() {
             (sweeps.transform)(&z, own, &mut out, &mut slopes);
             for ((z, got), slope) in z.iter().zip(&out).zip(&slopes) {
                 let (value, by_score) = transformed(z.widen(), transform);
-                // Slopes divide by a sine of at least 0.45: cosines lie within 0.89 of 0.
+                // Derivatives divide by a sine of at least 0.45, since cosines are at most 0.89 in size.
                 near(&format!("{what}: {transform:?} of {z}"), got.widen(), value, 24.0 * unit::<F>());
                 near(&format!("{what}: slope of {transform:?} at {z}"), slope.widen(), by_score, 64.0 * unit::<F>());
             }
@@ -167,7 +168,7 @@ fn products_and_sums<F: Real>() {
     });
 }
 
-/// A gate in f64: value and slope.
+/// A gate in f64: value and derivative.
 type Gate = fn(f64) -> (f64, f64);
 
 fn gates<F: Real>() {
@@ -194,14 +195,14 @@ fn gates<F: Real>() {
                 let weighted = if slope == 0.0 { 0.0 } else { slope * x };
                 near(what, got.widen(), 0.375 * slope, slope * (argument + CHAIN * unit::<F>()));
                 want.value += value;
-                want.slope += slope;
+                want.derivative += slope;
                 want.weighted += weighted;
                 sizes += value.abs() + slope;
                 weighted_sizes += weighted.abs() + slope;
             }
             let relative = argument + unit::<F>() * (CHAIN + additions::<F>(z.len()));
             near(what, sums.value, want.value, relative * sizes);
-            near(what, sums.slope, want.slope, relative * want.slope);
+            near(what, sums.derivative, want.derivative, relative * want.derivative);
             near(what, sums.weighted, want.weighted, 2.0 * relative * weighted_sizes);
         }
     });

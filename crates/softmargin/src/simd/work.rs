@@ -1,22 +1,22 @@
-//! Pieces of work that are compiled anew for each instruction set, whoever writes them.
+//! Work: code of any module or crate that is compiled for each instruction set.
 //!
-//! A piece of work is plain code that a compiler vectorizes. `inline(always)` all the way down makes it part of a
-//! function that is compiled for an instruction set.
+//! Work is plain code that the compiler vectorizes. If it and all functions it calls are `inline(always)`, it becomes
+//! part of a function that is compiled for an instruction set.
 
 use super::instruction_set::InstructionSet;
 use super::vector::{self, Vector};
 
-/// What a loop may ask of the instruction set that it is compiled for.
+/// The properties of the instruction set that a piece of work is compiled for.
 pub trait Instructions {
-    /// Whether a product and a sum are one instruction, rounded once.
+    /// True if fused multiply-add, which rounds once, is an instruction.
     const FUSED: bool;
-    /// Sixteen numbers in registers.
+    /// Sixteen f32 values in registers.
     type Vector: Vector;
-    /// Vectors whose sums fit into the registers beside their factors.
+    /// The number of vectors of sums that fit into the registers in addition to their factors.
     const SUMS: usize;
 }
 
-/// Without a fused multiply-add, which would be a slow function call.
+/// The baseline, without fused multiply-add, which would be a slow function call.
 struct Portable;
 
 impl Instructions for Portable {
@@ -55,7 +55,7 @@ impl Instructions for Avx512Bf16 {
     const SUMS: usize = 24;
 }
 
-/// Something to compute. `run` and all that it calls must be `inline(always)`.
+/// A computation for [`run_on`]. `run` and all functions that it calls must be `inline(always)`.
 ///
 /// ```
 /// use softmargin::InstructionSet;
@@ -75,13 +75,13 @@ impl Instructions for Avx512Bf16 {
 /// assert_eq!(run_on(InstructionSet::best(), Sum(&[1.0, 2.0])), 3.0);
 /// ```
 pub trait Work {
-    /// What comes of it.
+    /// The result of the computation.
     type Output;
-    /// Computes it.
+    /// Runs the computation.
     fn run<I: Instructions>(self) -> Self::Output;
 }
 
-/// Computes with the instructions of `set`, or portable ones where this machine does not have it.
+/// Runs work with the instructions of `set`, or with portable ones if this machine does not support it.
 #[allow(unsafe_code, reason = "calling a function compiled for instructions that not every processor has")]
 pub fn run_on<W: Work>(set: InstructionSet, work: W) -> W::Output {
     match set {

@@ -94,8 +94,14 @@ fn missing_parts_of_a_preset_are_reported() {
     let mut impostor = *presets::find("arcface").unwrap();
     (impostor.name, impostor.paper, impostor.equation) = ("impostor", "somewhere", " ");
     let found = missing_parts(&impostor).join("; ");
-    let parts =
-        ["golden/impostor.json", "gradient tests", "softmargin-oracle", "equation", "src/presets/impostor.rs", "IMPOSTOR"];
+    let parts = [
+        "golden/impostor.json",
+        "gradient tests",
+        "softmargin-oracle",
+        "equation",
+        "src/presets/impostor.rs",
+        "IMPOSTOR",
+    ];
     for part in parts {
         assert!(found.contains(part), "{part}: {found}");
     }

@@ -54,7 +54,7 @@ fn sweep(plan: &RowPlan, target: &Target<f64>, negatives: &[f64]) -> (Vec<f64>, 
             let mut written = Vec::new();
             for gap in gaps {
                 let (value, slope) = gate(of_gap, gap);
-                sums = sums.and(GateSums { value, slope, weighted: slope * gap });
+                sums = sums.and(GateSums { value, derivative: slope, weighted: slope * gap });
                 written.push(slope);
             }
             (written, Accumulators::Gated(sums))

@@ -5,11 +5,11 @@ use super::batch_normalization::Statistics;
 use super::convolution::Grid;
 use super::layer::{Gradients, Parameters, Shape, Trained, backward, infer, train};
 use crate::config::Convolution;
-use softmargin::random::{Generator, Purpose};
 use crate::network::convolutions::Layer;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use softmargin::InstructionSet;
+use softmargin::random::{Generator, Purpose};
 
 const EPSILON: f64 = 1e-5;
 

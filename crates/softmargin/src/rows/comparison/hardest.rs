@@ -5,13 +5,14 @@
 //! dL/du = -g'(t),    dL/d(s z_k) = g'(t) for the first largest k, 0 for the others
 //! ```
 //!
-//! At most one pair of slopes a row, so the size of the gradient is bounded, but few scores learn from a row.
+//! At most two scores of a row have a derivative other than 0. This bounds the gradient, but few prototypes learn from
+//! a row.
 
 use super::super::target::Aim;
 use super::row_loss::{Outcome, RowLoss};
 use crate::axes::gate::Gate;
 
-/// The loss of a row from the score of its strongest negative.
+/// Computes the loss of a row from the score of its strongest negative.
 pub(crate) fn outcome(gate: Gate, aim: &Aim, max: f64) -> Outcome {
     let (loss, slope) = gate.apply(aim.gap(max));
     let row = RowLoss { loss, target_slope: -slope, negatives_scale_slope: slope * max };

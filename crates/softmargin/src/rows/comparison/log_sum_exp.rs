@@ -5,15 +5,15 @@
 //! dL/du = -g'(t),    dL/d(s z_j) = g'(t) q_j,    q = softmax over j != y
 //! ```
 //!
-//! Under softplus this is softmax cross-entropy, written so that nothing is lost as `p_y -> 1`. Its options add
+//! Under softplus this is softmax cross-entropy, in a form that stays precise as `p_y -> 1`. Its options add
 //!
 //! ```text
 //! label smoothing  eps/C sum_{j != y} (u - s z_j)
 //! z-loss           lambda LSE_all^2,  LSE_all = u + softplus(t)
 //! ```
 //!
-//! where C counts the classes that take part: one of score minus infinity is as if it were not there.
-//! The mean `sum_j q_j z_j`, for the slope by `s`, comes out of the same sweep.
+//! where C is the number of classes that are not masked: a class of score minus infinity does not count.
+//! The derivative with respect to `s` needs the mean `sum_j q_j z_j`, which the same sweep accumulates.
 
 use super::super::accumulators::Exponentials;
 use super::super::target::Aim;
@@ -21,7 +21,7 @@ use super::row_loss::{Outcome, RowLoss};
 use crate::axes::comparison::SmoothGate;
 use crate::smooth::{sigmoid, softplus};
 
-/// The loss of a row from the sums over its negatives.
+/// Computes the loss of a row from the sums over its negatives.
 pub(crate) fn outcome(gate: SmoothGate, aim: &Aim, negatives: &Exponentials) -> Outcome {
     let Exponentials { reference, sums, present } = negatives;
     let gap = aim.gap(*reference) + sums.exp.ln();
@@ -51,7 +51,7 @@ pub(crate) fn outcome(gate: SmoothGate, aim: &Aim, negatives: &Exponentials) -> 
     Outcome { row, slope: negatives_slope / sums.exp, share }
 }
 
-/// Adds `lambda LSE^2` to the loss and returns its slope by the log-sum-exp.
+/// Adds `lambda LSE^2` to the loss and returns its derivative with respect to the log-sum-exp.
 pub(crate) fn z_loss_slope(loss: &mut f64, lambda: f64, log_sum_exp: f64) -> f64 {
     *loss += lambda * log_sum_exp * log_sum_exp;
     2.0 * lambda * log_sum_exp

@@ -1,4 +1,4 @@
-//! From the accumulators of a row to its loss: one file a comparison, with its equation.
+//! The loss of a row from its accumulators: one file per comparison, with its equation.
 
 pub(crate) mod against_zero;
 pub(crate) mod each_pair;
@@ -11,7 +11,7 @@ use super::target::Aim;
 use crate::axes::comparison::Comparison;
 pub(crate) use row_loss::{Outcome, RowLoss};
 
-/// The loss of a row with negatives from what a sweep has found; all scores below plus infinity.
+/// Computes the loss of a row from its accumulators. All scores must be below plus infinity, the target's finite.
 pub(crate) fn outcome(comparison: Comparison, aim: &Aim, found: &Accumulators) -> Outcome {
     match (comparison, found) {
         (Comparison::LogSumExp { gate }, Accumulators::Exponentials(negatives)) => {

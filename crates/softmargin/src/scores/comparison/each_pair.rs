@@ -41,7 +41,7 @@ pub(super) fn gated<F: Real>(
         let tile = &row.scores[range.clone()];
         let part = sweep(tile, affine, work.destination(&mut gradient, &range));
         sums.value += part.value;
-        sums.slope += part.slope;
+        sums.derivative += part.derivative;
         sums.weighted += part.weighted;
     }
     sums

@@ -1,13 +1,13 @@
-//! Rows with a target's score that is infinite, or a negative's that is plus infinity: the limits, in f64, one by one.
+//! The limits of rows whose target's score is infinite or of which a negative is plus infinity, computed in f64.
 //!
 //! | row | loss | gradient |
 //! |---|---|---|
-//! | `z_y = -inf`, or a negative `+inf` | `+inf` | the slopes at an infinite gap; several infinite negatives share log-sum-exp's |
+//! | `z_y = -inf`, or a negative `+inf` | `+inf` | derivatives at an infinite gap; under log-sum-exp, several infinite negatives share it equally |
 //! | `z_y = +inf` alone | the gate at `-inf`: 0 for ReLU and softplus | 0 there |
 //!
-//! Against zero, an infinite target's score answers its own question only. Label smoothing makes either infinity of the
-//! target an infinite loss. A finite target's score has its margin, an infinite one none. The slope by the scale goes to
-//! infinity with the loss.
+//! Against zero, an infinite target's score affects only its own term. Under label smoothing, either infinity of the
+//! target gives an infinite loss. The margin applies to a finite target's score only. If the loss is infinite, so is
+//! the derivative with respect to the scale.
 
 use super::row::Row;
 use crate::axes::comparison::{Comparison, SmoothGate};
@@ -34,13 +34,13 @@ pub(super) fn row<F: Real>(comparison: Comparison, row: &Row<'_, F>, gradient: O
     RowLoss { loss: *loss, target_slope: slopes[row.target], negatives_scale_slope }
 }
 
-/// A row in f64, and what has been found of its limit so far.
+/// A row in f64, with the loss and the derivatives computed so far.
 struct Limit {
     /// The scaled scores, with `u` at the target.
     scores: Vec<f64>,
     target: usize,
     loss: f64,
-    /// By the scaled scores, and by `u`.
+    /// The derivatives with respect to the scaled scores, and to `u` at the target.
     slopes: Vec<f64>,
 }
 
@@ -57,10 +57,10 @@ impl Limit {
         self.scores[self.target]
     }
 
-    /// The negatives that take part.
+    /// Returns the negatives that are not masked.
     fn negatives(&self) -> Vec<usize> {
-        let takes_part = |&class: &usize| class != self.target && self.scores[class] > f64::NEG_INFINITY;
-        (0..self.scores.len()).filter(takes_part).collect()
+        let is_present = |&class: &usize| class != self.target && self.scores[class] > f64::NEG_INFINITY;
+        (0..self.scores.len()).filter(is_present).collect()
     }
 
     fn sum_of_slopes_times_scores(&self) -> f64 {
@@ -68,8 +68,8 @@ impl Limit {
         moved.map(|class| self.slopes[class] * self.scores[class]).sum()
     }
 
-    /// Adds the loss of one question; returns its slope.
-    fn ask(&mut self, gate: Gate, gap: f64) -> f64 {
+    /// Adds the loss of one gap and returns its derivative.
+    fn add_gap(&mut self, gate: Gate, gap: f64) -> f64 {
         let (loss, slope) = gate.apply(gap);
         self.loss += loss;
         slope
@@ -77,34 +77,34 @@ impl Limit {
 
     fn each_pair(&mut self, gate: Gate) {
         for class in self.negatives() {
-            let slope = self.ask(gate, self.scores[class] - self.target_score());
+            let slope = self.add_gap(gate, self.scores[class] - self.target_score());
             self.slopes[class] = slope;
             self.slopes[self.target] -= slope;
         }
     }
 
     fn against_zero(&mut self, gate: Gate) {
-        self.slopes[self.target] = -self.ask(gate, -self.target_score());
+        self.slopes[self.target] = -self.add_gap(gate, -self.target_score());
         for class in self.negatives() {
-            self.slopes[class] = self.ask(gate, self.scores[class]);
+            self.slopes[class] = self.add_gap(gate, self.scores[class]);
         }
     }
 
     fn hardest(&mut self, gate: Gate) {
         let stronger = |a, b| if self.scores[b] > self.scores[a] { b } else { a };
         let Some(class) = self.negatives().into_iter().reduce(stronger) else { return };
-        self.slopes[class] = self.ask(gate, self.scores[class] - self.target_score());
+        self.slopes[class] = self.add_gap(gate, self.scores[class] - self.target_score());
         self.slopes[self.target] = -self.slopes[class];
     }
 
     fn log_sum_exp(&mut self, gate: SmoothGate) {
         let negatives = self.negatives();
         let max = negatives.iter().map(|&class| self.scores[class]).fold(f64::NEG_INFINITY, f64::max);
-        // Softmax over the negatives; infinite ones share alike.
+        // Softmax over the negatives; several infinite ones have equal shares.
         let weight = |class: usize| if self.scores[class] == max { 1.0 } else { (self.scores[class] - max).exp() };
         let weights: Vec<f64> = negatives.iter().map(|&class| weight(class)).collect();
         let total: f64 = weights.iter().sum();
-        let slope = self.ask(gate.gate(), max - self.target_score());
+        let slope = self.add_gap(gate.gate(), max - self.target_score());
         self.slopes[self.target] = -slope;
         for (&class, weight) in negatives.iter().zip(&weights) {
             self.slopes[class] = slope * weight / total;
@@ -118,7 +118,7 @@ impl Limit {
         }
     }
 
-    /// `lambda LSE^2`, where either the target or the negatives have all the probability.
+    /// Adds `lambda LSE^2`. Either the target or the negatives have all the probability.
     fn add_z_loss(&mut self, lambda: f64, negatives_lse: f64, negatives: &[usize], weights: &[f64]) {
         let lse = negatives_lse.max(self.target_score());
         self.loss += lambda * lse * lse;
@@ -128,13 +128,13 @@ impl Limit {
             return;
         }
         let total: f64 = weights.iter().sum();
-        // An infinite slope times a share of 0 is none.
+        // An infinite derivative times a weight of 0 would be NaN.
         for (&class, weight) in negatives.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
             self.slopes[class] += slope * weight / total;
         }
     }
 
-    /// Each class that takes part, the target among them, is given `eps / C`.
+    /// Adds label smoothing, which gives `eps / C` to each class that is not masked, the target included.
     fn add_smoothing(&mut self, label_smoothing: f64, negatives: &[usize]) {
         let share = label_smoothing / (negatives.len() as f64 + 1.0);
         self.loss = f64::INFINITY;

@@ -27,7 +27,7 @@ pub(super) fn row<F: Real>(
         if smooths {
             let share: F = multiplier(row.factor * row.scale * share);
             for (slope, &score) in gradient.iter_mut().zip(row.scores) {
-                // The target's own entry is written afterwards.
+                // The entry of the target is overwritten later.
                 *slope -= if score > F::neg_infinity() { share } else { F::zero() };
             }
         }
@@ -35,7 +35,7 @@ pub(super) fn row<F: Real>(
     loss
 }
 
-/// The negatives of a row that take part.
+/// Sums over the negatives of a row that are not masked.
 fn present<F: Real>(sweeps: &Sweeps<F>, row: &Row<'_, F>, reference: F) -> Present {
     let mut present = Present::default();
     for range in negative_tiles(row.scores.len(), row.target) {
@@ -46,7 +46,7 @@ fn present<F: Real>(sweeps: &Sweeps<F>, row: &Row<'_, F>, reference: F) -> Prese
     present
 }
 
-/// Writes `e^(s (z_j - max))` for the negatives and sums it.
+/// Writes `e^(s (z_j - max))` for the negatives and returns its sums.
 pub(super) fn exponentials<F: Real>(
     sweeps: &Sweeps<F>,
     row: &Row<'_, F>,

@@ -1,7 +1,7 @@
 //! Comparisons over given scores, one row at a time; the equations are in `rows/comparison/`.
 //!
-//! Infinite scores have their answers in `limits.rs`, distributions in `soft_targets.rs`. A row without negatives (C = 1) has
-//! loss 0 and gradient 0.
+//! Rows with infinite scores are computed in `limits.rs`, soft targets in `soft_targets.rs`. A row without negatives (C
+//! = 1) has loss 0 and gradient 0.
 
 mod against_zero;
 mod each_pair;
@@ -20,7 +20,7 @@ use row::scan;
 pub(crate) use row::{Row, Work, multiplier, negative_tiles};
 pub(super) use soft_targets::{SoftRow, soft_row};
 
-/// Computes the loss of a row, and writes its gradient with respect to the scores (all C entries) where one is given.
+/// Computes the loss of a row. If `gradient` is given, writes the gradient with respect to the scores (all C entries).
 pub(crate) fn row<F: Real>(
     comparison: Comparison,
     sweeps: &Sweeps<F>,

@@ -1,4 +1,4 @@
-//! What the comparisons share: a row, its negatives in tiles, and room for what a sweep writes.
+//! The common parts of the comparisons: a row, its negatives in tiles, and the scratch space of a sweep.
 
 use crate::axes::margin::ModifiedTarget;
 use crate::number::Real;
@@ -6,7 +6,7 @@ use crate::rows::Aim;
 use crate::simd::{Scan, Sweeps, TILE};
 use std::ops::Range;
 
-/// One row, as a comparison sees it.
+/// One row, as the input of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a, F> {
     pub(crate) scores: &'a [F],
@@ -14,7 +14,7 @@ pub(crate) struct Row<'a, F> {
     pub(crate) modified: ModifiedTarget,
     /// `s`, temperature included.
     pub(crate) scale: f64,
-    /// What the gradient of the row's loss is multiplied by.
+    /// The factor of the gradient of the row's loss.
     pub(crate) factor: f64,
 }
 
@@ -36,7 +36,7 @@ impl<F: Real> Row<'_, F> {
     }
 }
 
-/// Room that a thread uses again for each of its rows.
+/// Scratch space that a thread reuses for each of its rows.
 #[derive(Debug)]
 pub(crate) struct Work<F> {
     tile: Vec<F>,
@@ -47,7 +47,7 @@ impl<F: Real> Work<F> {
         Self { tile: vec![F::zero(); TILE] }
     }
 
-    /// Where a sweep writes: into the gradient, or where nobody looks.
+    /// Returns the destination of a sweep: the gradient, or scratch space if there is none.
     pub(super) fn destination<'a>(
         &'a mut self,
         gradient: &'a mut Option<&mut [F]>,
@@ -60,14 +60,14 @@ impl<F: Real> Work<F> {
     }
 }
 
-/// What slopes are multiplied by, in their own type. Beyond its range the largest number: infinity would make NaN of a
-/// slope of 0.
+/// Rounds a factor of derivatives to their type. A factor beyond its range becomes the largest finite number, since
+/// infinity times a derivative of 0 is NaN.
 pub(crate) fn multiplier<F: Real>(value: f64) -> F {
     let rounded = F::round_from(value);
     if rounded.is_infinite() { F::max_value().copysign(rounded) } else { rounded }
 }
 
-/// The classes but the target, in tiles.
+/// Returns the classes except the target, in tiles.
 pub(crate) fn negative_tiles(classes: usize, target: usize) -> impl Iterator<Item = Range<usize>> {
     [0..target, target + 1..classes].into_iter().flat_map(|part| {
         let end = part.end;
@@ -75,7 +75,7 @@ pub(crate) fn negative_tiles(classes: usize, target: usize) -> impl Iterator<Ite
     })
 }
 
-/// The largest of the negatives, and whether any score of the row is NaN.
+/// Returns the largest score of the negatives, and whether any score of the row is NaN.
 pub(super) fn scan<F: Real>(sweeps: &Sweeps<F>, scores: &[F], target: usize) -> Scan<F> {
     let first = Scan { max: F::neg_infinity(), has_nan: scores[target].is_nan() };
     negative_tiles(scores.len(), target).fold(first, |so_far, range| {

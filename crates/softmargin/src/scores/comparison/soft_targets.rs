@@ -4,9 +4,9 @@
 //! L = LSE_all(s z) - s sum_k P_k z_k,    dL/d(s z_k) = softmax(s z)_k - P_k
 //! ```
 //!
-//! The class of the largest score takes the part that the target has in `log_sum_exp.rs`, so that nothing is lost where
-//! it has nearly all the probability. With label smoothing `P <- (1 - eps) P + eps / C`; the z-loss is as there.
-//! A class of score minus infinity is out; a `P_k > 0` on it makes the loss infinite.
+//! The class of the largest score has the role of the target in `log_sum_exp.rs`, so that the result is precise if it
+//! has nearly all the probability. With label smoothing `P <- (1 - eps) P + eps / C`; the z-loss is the same. A class
+//! of score minus infinity is masked. If `P_k > 0` for a masked class, the loss is infinite.
 
 use super::log_sum_exp::exponentials;
 use super::row::{Row, Work, multiplier, scan};
@@ -19,7 +19,7 @@ use crate::scores::faults::RowFault;
 use crate::simd::Sweeps;
 use crate::smooth::{arg_max, sigmoid, softplus};
 
-/// Scores and their distribution.
+/// The scores of a row and its target distribution.
 pub(crate) struct SoftRow<'a, F> {
     pub(crate) scores: &'a [F],
     pub(crate) targets: &'a [F],
@@ -27,7 +27,8 @@ pub(crate) struct SoftRow<'a, F> {
     pub(crate) factor: f64,
 }
 
-/// The loss of a row and its slope by the scale; writes the gradient (all C entries) where one is given.
+/// Computes the loss of a row and its derivative with respect to the scale. If `gradient` is given, writes the gradient
+/// (all C entries).
 pub(crate) fn soft_row<F: Real>(
     comparison: Comparison,
     sweeps: &Sweeps<F>,
@@ -55,7 +56,7 @@ pub(crate) fn soft_row<F: Real>(
     let second = scan(sweeps, soft.scores, best).max;
     let wants_masked = soft.scores.iter().zip(soft.targets).any(|(z, p)| *z == F::neg_infinity() && *p > F::zero());
     if second == F::neg_infinity() && !wants_masked {
-        // All but one are masked, which is as one class.
+        // With all classes but one masked, the row has no negatives.
         gradient.iter_mut().for_each(|gradient| gradient.fill(F::zero()));
         return Ok(RowLoss::default());
     }
@@ -83,7 +84,7 @@ pub(crate) fn soft_row<F: Real>(
         for ((slope, &z), &p) in gradient.iter_mut().zip(soft.scores).zip(soft.targets) {
             *slope -= F::round_from(factor * expected.share(z, p));
         }
-        // 1 - P first, then what the others have of the probability: both are exact where P is near 1.
+        // 1 - P first, then the probability of the others: both are precise if P is near 1.
         let off = 1.0 - expected.share(soft.scores[best], soft.targets[best]);
         let own = if z_loss > 0.0 { off - 1.0 + best_slope } else { off - sigmoid(gap) };
         gradient[best] = F::round_from(factor * own);
@@ -95,10 +96,10 @@ pub(crate) fn soft_row<F: Real>(
     })
 }
 
-/// The distribution after label smoothing, against the scores.
+/// The target distribution after label smoothing, and its sums with the scores.
 struct Expected {
     label_smoothing: f64,
-    /// Classes that take part.
+    /// The number of classes that are not masked.
     classes: f64,
     /// `sum P_k`
     mass: f64,
@@ -126,8 +127,8 @@ impl Expected {
     }
 }
 
-/// A largest score of plus infinity has all the probability (several share alike): the loss is 0 where `P` agrees, and
-/// else infinite. Several of which one is wanted contradict each other.
+/// Computes a row whose largest score is plus infinity, which has all the probability; several have equal shares. The
+/// loss is 0 if `P` agrees, else infinite. Several infinite scores are a contradiction if `P > 0` for one of them.
 fn infinite<F: Real>(
     comparison: Comparison,
     soft: &SoftRow<'_, F>,

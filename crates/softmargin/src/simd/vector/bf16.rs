@@ -1,24 +1,24 @@
-//! Numbers of bf16, and words of two of them.
+//! bf16 values, and words of two of them.
 
-/// The even number of a word, widened.
+/// Returns the even value of a word, as f32.
 #[inline(always)]
 pub(super) fn even(word: f32) -> f32 {
     f32::from_bits(word.to_bits() << 16)
 }
 
-/// The odd number of a word, widened.
+/// Returns the odd value of a word, as f32.
 #[inline(always)]
 pub(super) fn odd(word: f32) -> f32 {
     f32::from_bits(word.to_bits() & 0xffff_0000)
 }
 
-/// Two numbers as a word, each rounded to the nearest bf16, ties to even; NaN stays NaN.
+/// Returns two values as a word, each rounded to the nearest bf16, ties to even; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn pair(even: f32, odd: f32) -> f32 {
     f32::from_bits(u32::from(to_bf16(odd)) << 16 | u32::from(to_bf16(even)))
 }
 
-/// The nearest bf16, ties to even; NaN stays NaN.
+/// Rounds to the nearest bf16, ties to even; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
@@ -27,7 +27,7 @@ pub(crate) fn to_bf16(value: f32) -> u16 {
     (kept & 0xffff) as u16
 }
 
-/// A bf16 as f32; exact.
+/// Converts a bf16 to f32, exactly.
 #[inline(always)]
 pub(crate) fn from_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)

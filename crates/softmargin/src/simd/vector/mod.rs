@@ -1,10 +1,10 @@
-//! Sixteen numbers of single precision at a time: what matrix products are made of.
+//! Vectors of sixteen f32 values: the operations of matrix products.
 //!
-//! A compiler vectorizes loops over lines well, but not the blocks of a product, whose sums must stay in registers. So
-//! these few operations are written once for each instruction set (`x86.rs`), and in plain code for all others.
+//! The compiler vectorizes loops over lines well, but not the blocks of a product, whose sums must stay in registers.
+//! So these few operations are written for each instruction set (`x86.rs`), and in plain code for all others.
 //!
-//! A *word* is one f32, or two numbers of bf16: an even one in the low half, its odd neighbor in the high half. bf16 is
-//! the upper half of an f32, so that a number is widened by a shift.
+//! A *word* is one f32, or two bf16 values: an even one in the low half, its odd neighbor in the high half. bf16 is the
+//! upper half of an f32, so that a shift converts it to f32.
 
 mod bf16;
 mod operations;
@@ -18,7 +18,7 @@ pub(crate) use bf16::{from_bf16, pair};
 pub use operations::{LINE, Line, Vector};
 pub(super) use portable::Portable;
 
-/// Asks for numbers that will be read soon; a hint, without effect on what is computed.
+/// Prefetches values that will be read soon. This is a hint, without effect on results.
 #[inline(always)]
 pub(crate) fn prefetch(numbers: &[f32]) {
     #[cfg(target_arch = "x86_64")]
@@ -35,7 +35,7 @@ mod tests {
     use crate::InstructionSet;
     use crate::simd::{Instructions, Work, run_on};
 
-    /// Every operation on some lines; what each instruction set must agree on.
+    /// Every operation on some lines; all instruction sets must have the same results.
     struct Operations<'a>(&'a [Line; 3]);
 
     impl Work for Operations<'_> {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn every_instruction_set_has_the_same_operations() {
-        // Whole numbers up to 63: exact in bf16, and their products and sums in f32.
+        // Integers up to 63 are exact in bf16, and their products and sums in f32.
         let number = |k: usize| ((k * 37 + 11) % 127) as f32 - 63.0;
         let plain = [0, 100, 200].map(|from| Line(std::array::from_fn(|l| number(from + l))));
         let paired =

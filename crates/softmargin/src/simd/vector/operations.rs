@@ -1,27 +1,27 @@
 //! The operations of a vector, and the line that it is loaded from.
 
-/// Numbers of a line.
+/// The number of words in a line.
 pub const LINE: usize = 16;
 
-/// Sixteen words side by side: one line of the cache.
+/// Sixteen contiguous words: one cache line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C, align(64))]
 pub struct Line(pub [f32; LINE]);
 
-/// Sixteen numbers in registers.
+/// Sixteen words in registers.
 pub trait Vector: Copy {
-    /// Zeros.
+    /// Returns a vector of zeros.
     fn zero() -> Self;
-    /// One word sixteen times.
+    /// Returns a vector of sixteen equal words.
     fn splat(word: f32) -> Self;
-    /// The words of a line.
+    /// Loads a line.
     fn load(line: &Line) -> Self;
-    /// Into a line.
+    /// Stores into a line.
     fn store(self, line: &mut Line);
-    /// `self + other`
+    /// Computes `self + other`.
     fn add(self, other: Self) -> Self;
-    /// `sum + a b`
+    /// Computes `sum + a b`. It rounds once if [`Instructions::FUSED`](crate::simd::Instructions::FUSED).
     fn multiply_add(a: Self, b: Self, sum: Self) -> Self;
-    /// `sum + a_even b_even + a_odd b_odd` of words of two bf16 numbers; denormal numbers may count as 0.
+    /// Computes `sum + a_even b_even + a_odd b_odd` for words of two bf16 values. Subnormal values may count as 0.
     fn multiply_add_pairs(a: Self, b: Self, sum: Self) -> Self;
 }

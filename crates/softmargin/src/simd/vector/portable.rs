@@ -1,9 +1,9 @@
-//! The operations in plain code, for every processor.
+//! The vector operations in plain code, for every processor.
 
 use super::bf16::{even, odd};
 use super::operations::{LINE, Line, Vector};
 
-/// Plain code.
+/// A vector as an array.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::simd) struct Portable([f32; LINE]);
 

@@ -1,14 +1,14 @@
-//! Sixteen numbers in two registers of AVX2, or in one of AVX-512.
+//! Sixteen f32 values in two registers of AVX2, or in one of AVX-512.
 //!
-//! Every method is `inline(always)`: it becomes part of a function that is compiled for its instructions (`work.rs`),
-//! and is called from nowhere else, since `Instructions` is implemented for these types in that file alone.
+//! Every method is `inline(always)`: it becomes part of a function that is compiled for its instructions (`work.rs`).
+//! It is called from nowhere else, since only that file implements `Instructions` with these types.
 
 #![allow(unsafe_code, reason = "instructions that not every processor has")]
 
 use super::operations::{LINE, Line, Vector};
 use std::arch::x86_64::*;
 
-/// Asks for the lines of the cache that some numbers lie in.
+/// Prefetches the cache lines of some values.
 #[inline(always)]
 pub(in crate::simd) fn prefetch(numbers: &[f32]) {
     for line in numbers.chunks(LINE) {
@@ -27,7 +27,7 @@ impl Avx2 {
         Self(one(self.0), one(self.1))
     }
 
-    /// The even and the odd numbers of words, widened.
+    /// Returns the even and the odd values of the words, as f32.
     #[inline(always)]
     fn halves(self) -> [Self; 2] {
         // SAFETY: only reached on a processor with AVX2; see the head of this file.
@@ -179,8 +179,8 @@ impl Vector for Avx512Bf16 {
 
     #[inline(always)]
     fn multiply_add_pairs(a: Self, b: Self, sum: Self) -> Self {
-        // SAFETY: only reached on a processor with AVX-512 BF16, see the head of this file; the three types are as large
-        // and take any bits.
+        // SAFETY: only reached on a processor with AVX-512 BF16; see the head of this file. The types of the transmute
+        // have the same size, and any bits are valid.
         unsafe {
             let [a, b] = [a, b].map(|words| std::mem::transmute::<__m512, __m512bh>(words.0.0));
             Self(Avx512(_mm512_dpbf16_ps(sum.0.0, a, b)))
