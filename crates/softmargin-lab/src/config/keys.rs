@@ -1,6 +1,7 @@
 //! Every key of a configuration with its meaning: one table for the comments of `config.toml`, for docs/configuration.md
 //! and for the suggestions for unknown keys.
 
+use softmargin::request::DEFAULT_LOSS;
 use softmargin_data::error::Error;
 use std::fmt;
 use std::fmt::Write;
@@ -70,7 +71,7 @@ pub const KEYS: &[Key] = &[
     key("input.size", "", "by the data", "dimension of the embeddings in the data"),
     key("normalization.mean", "", "by the training set", "subtracted from every value of a sample"),
     key("normalization.std", "", "by the training set", "divides the values of a sample afterwards, above 0"),
-    key("loss.name", "--loss", "am-softmax", "a preset; 'softmargin losses' lists them"),
+    key("loss.name", "--loss", DEFAULT_LOSS, "a preset; 'softmargin losses' lists them"),
     key(
         "loss.scale",
         "--scale",

@@ -31,5 +31,6 @@ pub use network_plan::{Convolution, ConvolutionalPlan, EncoderPlan};
 pub use recipe::{OptimizerConfig, Recipe, Schedule};
 pub(crate) use renamed::old_name;
 pub use renamed::{RENAMED, current_name};
-pub use request::{ConfigRequest, DataRequest, LossRequest, NetworkRequest, OptimizerRequest, TrainingRequest};
-pub use resolved::{Config, DEFAULT_LOSS, DataConfig, FORMAT, NamedLoss};
+pub use request::{ConfigRequest, DataRequest, NetworkRequest, OptimizerRequest, TrainingRequest};
+pub use resolved::{Config, DataConfig, FORMAT, NamedLoss};
+pub use softmargin::request::{DEFAULT_LOSS, LossRequest};

@@ -2,33 +2,8 @@
 //!
 //! A name of the left column is an error everywhere, and the message gives the name of the right column.
 
+pub use softmargin::request::{RENAMED, current_name};
 use toml::{Table, Value};
-
-/// Old names and new ones. A key of several words is listed by the word that changed: `training.optimiser` by `optimiser`.
-pub const RENAMED: &[(&str, &str)] = &[
-    ("optimiser", "optimizer"),
-    ("normalisation", "normalization"),
-    ("deviation", "std"),
-    ("rivals", "negatives"),
-    ("sub-centres", "sub-centers"),
-    ("regulariser", "regularizer"),
-    ("amount", "value"),
-    ("standardised", "standardized"),
-    ("norm-deviation", "norm-std"),
-];
-
-/// The new name of a flag (without its dashes), key or kind; `None` if the name is not an old one.
-///
-/// ```
-/// use softmargin_lab::config::current_name;
-///
-/// assert_eq!(current_name("optimiser"), Some("optimizer"));
-/// assert_eq!(current_name("optimizer"), None);
-/// ```
-#[must_use]
-pub fn current_name(old: &str) -> Option<&'static str> {
-    RENAMED.iter().find(|(name, _)| *name == old).map(|(_, new)| *new)
-}
 
 /// An old name in a file, with its section, and the new one.
 #[derive(Debug, PartialEq, Eq)]

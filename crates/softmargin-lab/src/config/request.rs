@@ -3,12 +3,11 @@
 use super::keys;
 use super::network_plan::Convolution;
 use super::recipe::Schedule;
-use super::resolved::DEFAULT_LOSS;
-use super::tables::{merge, overlay, table};
+use super::tables::merge;
 use crate::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
-use softmargin::presets::Preset;
-use softmargin::{Loss, LossSpec, presets};
+use softmargin::Loss;
+use softmargin::request::{LossRequest, ResolvedLoss};
 use softmargin_data::error::Error;
 use softmargin_data::{DataSource, HoldOut, LoadOptions, Sizing};
 use toml::{Table, Value};
@@ -67,24 +66,6 @@ pub struct DataRequest {
     /// The number of classes: the data must agree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
-}
-
-/// A preset, and changes to it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct LossRequest {
-    /// The name of a preset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The scale, or the initial value of a learned scale; wins over `spec`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scale: Option<f64>,
-    /// The values of the margin; win over `spec`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub margin: Option<Vec<f64>>,
-    /// Parts of the loss that replace the preset's, or all of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub spec: Option<Table>,
 }
 
 /// Changes to the default layers.
@@ -226,60 +207,20 @@ impl ConfigRequest {
         })
     }
 
-    pub(super) fn spec(&self) -> Result<(&'static str, LossSpec), Error> {
-        let name = self.loss.name.as_deref().unwrap_or(DEFAULT_LOSS);
-        let preset = presets::find(name).map_err(name_flag)?;
-        let mut spec = preset.spec();
-        if let Some(asked) = &self.loss.spec {
-            spec = overlay("loss.spec", &spec, Some(asked))?;
-            check_name(preset, &spec)?;
-        }
-        let spec = preset.with_numbers(spec, self.loss.scale, self.loss.margin.as_deref()).map_err(name_flag)?;
-        Ok((preset.name, spec))
+    /// The preset and the spec of the loss, before the class counts are known.
+    pub(super) fn resolved_loss(&self) -> Result<ResolvedLoss, Error> {
+        // The parts of one preset under the name of another: one of the two was changed, and the other forgotten.
+        self.loss.check_name().map_err(name_flag)?;
+        self.loss.resolve().map_err(name_flag)
     }
 
     /// The name of the preset and the loss, for a training set with these numbers of samples of each class.
     pub(super) fn loss_for(&self, class_counts: &[usize]) -> Result<(&'static str, Loss), Error> {
-        let (name, mut spec) = self.spec()?;
-        if spec.needs_class_counts() {
-            let counts: Vec<u64> = class_counts.iter().map(|&count| count as u64).collect();
-            spec = spec.with_class_counts(&counts);
-        }
-        Ok((name, spec.build(class_counts.len()).map_err(name_flag)?))
+        let counts: Vec<u64> = class_counts.iter().map(|&count| count as u64).collect();
+        let resolved = self.resolved_loss()?.with_class_counts(&counts);
+        let name = resolved.preset.name;
+        Ok((name, resolved.build(counts.len()).map_err(name_flag)?))
     }
-}
-
-/// Rejects the parts of one preset under the name of another: one of the two was changed, and the other forgotten.
-fn check_name(named: &Preset, spec: &LossSpec) -> Result<(), Error> {
-    let parts = parts(spec)?;
-    let mut meant = None;
-    for preset in presets::all() {
-        if self::parts(&preset.spec())? == parts {
-            meant = meant.or(Some(preset));
-            if preset.name == named.name {
-                return Ok(());
-            }
-        }
-    }
-    let Some(meant) = meant else { return Ok(()) };
-    let advice = format!("for {} remove [loss.spec]; for {} change the name", named.name, meant.name);
-    Err(Error::request("loss.spec", format!("parts of {}", named.name), format!("those of {}", meant.name), advice))
-}
-
-/// The parts of a loss without their values.
-fn parts(spec: &LossSpec) -> Result<Value, Error> {
-    fn without_numbers(value: &mut Value) {
-        match value {
-            Value::Table(table) => table.iter_mut().for_each(|(_, value)| without_numbers(value)),
-            Value::Integer(_) | Value::Float(_) | Value::Array(_) => *value = Value::Boolean(true),
-            _ => {}
-        }
-    }
-    let counted = spec.clone().with_class_counts(&[]);
-    let plain = counted.with_class_weights(None).with_ignored_label(None).with_sub_centers(1);
-    let mut parts = Value::Table(table("loss.spec", &plain)?);
-    without_numbers(&mut parts);
-    Ok(parts)
 }
 
 fn remove(table: &mut Table, keys: &[&str]) {
@@ -302,8 +243,12 @@ fn remove_everywhere(value: &mut Value, key: &str) {
     }
 }
 
-/// An error of the core about a parameter, under the name of the flag that sets it.
+/// An error of the core about a parameter, under the name of the flag or key that sets it.
 fn name_flag(error: softmargin::Error) -> Error {
+    if error.subject() == "spec" || error.subject().starts_with("spec.") {
+        let key = format!("loss.{}", error.subject());
+        return error.about(key).into();
+    }
     let key = ["loss", "scale", "margin"].into_iter().find(|name| error.subject().starts_with(name));
     match key {
         Some(name) => error.about(format!("--{name}")).into(),
@@ -325,6 +270,8 @@ fn to_table(request: &ConfigRequest) -> Result<Table, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use softmargin::presets;
+    use softmargin::request::Overlay;
 
     fn request(text: &str) -> ConfigRequest {
         toml::from_str(text).unwrap()
@@ -355,35 +302,36 @@ mod tests {
     #[test]
     fn scale_and_margin_win_over_a_spec() {
         let spec = presets::find("arcface").unwrap().spec_with(Some(20.0), Some(&[0.3])).unwrap();
-        let parts = Some(Table::try_from(&spec).unwrap());
+        let parts = Some(Overlay::new(&spec).unwrap());
         let loss = LossRequest { name: Some("arcface".into()), spec: parts, ..LossRequest::default() };
         let mut asked = ConfigRequest { loss, ..ConfigRequest::default() };
-        assert_eq!(asked.spec().unwrap(), ("arcface", spec));
+        let resolved = asked.resolved_loss().unwrap();
+        assert_eq!((resolved.preset.name, resolved.spec), ("arcface", spec));
         asked.loss.scale = Some(10.0);
         asked.loss.margin = Some(vec![0.1]);
         let expected = presets::find("arcface").unwrap().spec_with(Some(10.0), Some(&[0.1])).unwrap();
-        assert_eq!(asked.spec().unwrap().1, expected);
+        assert_eq!(asked.resolved_loss().unwrap().spec, expected);
     }
 
     #[test]
     fn a_part_of_a_spec_is_put_over_the_preset() {
         let asked = request("[loss]\nname = 'arcface'\n[loss.spec]\nsub-centers = 2");
         let expected = presets::find("arcface").unwrap().spec().with_sub_centers(2);
-        assert_eq!(asked.spec().unwrap().1, expected);
+        assert_eq!(asked.resolved_loss().unwrap().spec, expected);
     }
 
     #[test]
     fn the_parts_of_one_loss_under_the_name_of_another_are_rejected() {
         for spec in presets::all() {
-            let parts = Table::try_from(spec.spec()).unwrap();
+            let parts = Overlay::new(&spec.spec()).unwrap();
             let asked = |name: &str| {
                 let loss = LossRequest { name: Some(name.into()), spec: Some(parts.clone()), ..LossRequest::default() };
-                ConfigRequest { loss, ..ConfigRequest::default() }.spec().map(|(_, spec)| spec)
+                ConfigRequest { loss, ..ConfigRequest::default() }.resolved_loss().map(|resolved| resolved.spec)
             };
             assert_eq!(asked(spec.name).unwrap(), spec.spec(), "{}", spec.name);
         }
         let file = request("[loss]\nname = 'arcface'\n[loss.spec.margin]\nkind = 'score'\nvalue = { one = 0.35 }");
-        let message = file.spec().unwrap_err().to_string();
+        let message = file.resolved_loss().unwrap_err().to_string();
         assert!(message.contains("parts of arcface, found those of am-softmax"), "{message}");
     }
 
@@ -404,7 +352,7 @@ mod tests {
              [loss.spec.margin.value.by-frequency]\nlargest = 0.4\nclass-counts = [1, 2]",
         );
         let merged = request("[data]\nsource = 'b'").over(file).unwrap();
-        assert!(merged.spec().unwrap().1.needs_class_counts());
+        assert!(merged.resolved_loss().unwrap().needs_class_counts());
         assert!(merged.loss_for(&[3, 4, 5]).is_ok());
     }
 }

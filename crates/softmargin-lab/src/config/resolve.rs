@@ -39,7 +39,7 @@ impl ConfigRequest {
         }
         // A spec of its own may have a value for each class: it is checked when the classes are known. What depends on the
         // number of classes is checked for two of them here, and again then.
-        self.spec()?;
+        self.resolved_loss()?;
         if self.loss.spec.is_none() {
             self.loss_for(&[1, 1])?;
         }

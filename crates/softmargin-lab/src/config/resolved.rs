@@ -9,9 +9,6 @@ use softmargin_data::{DataSource, HoldOut, Input, Normalization};
 /// The version of the layout of a run directory.
 pub const FORMAT: u32 = 3;
 
-/// The default loss.
-pub const DEFAULT_LOSS: &str = "am-softmax";
-
 /// The complete configuration of a run: `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
