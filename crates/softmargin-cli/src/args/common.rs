@@ -1,6 +1,6 @@
 //! The flags of every subcommand.
 
-use super::{device, whole};
+use super::value_parsers::{device, whole};
 use clap::Args;
 use softmargin_lab::{DeviceChoice, Error, device::use_threads};
 

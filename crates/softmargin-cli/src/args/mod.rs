@@ -8,8 +8,8 @@ mod losses;
 mod man;
 mod predict;
 mod train;
+mod value_parsers;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 pub(crate) use common::Common;
@@ -19,9 +19,8 @@ pub(crate) use evaluate::EvaluateOptions;
 pub(crate) use losses::LossesOptions;
 pub(crate) use man::ManOptions;
 pub(crate) use predict::PredictOptions;
+use softmargin_lab::Error;
 use softmargin_lab::config::current_name;
-use softmargin_lab::{DeviceChoice, Error};
-use std::str::FromStr;
 pub(crate) use train::TrainOptions;
 
 /// Trains recognizers with softmax and margin losses, and uses them.
@@ -78,20 +77,6 @@ pub(crate) enum Command {
     Completions(CompletionsOptions),
     /// Print the man page, or write the man pages of all subcommands
     Man(ManOptions),
-}
-
-/// Parses an integer; clap names the flag, and ranges are checked with the rest of the request.
-fn whole<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("expected a whole number, 0 or above, found {text:?}"))
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    text.parse().map_err(|_| format!("expected a number such as 0.5, found {text:?}"))
-}
-
-/// Parses the name of a device.
-fn device() -> impl TypedValueParser<Value = DeviceChoice> {
-    PossibleValuesParser::new(DeviceChoice::ALL.map(DeviceChoice::name)).try_map(|name| name.parse::<DeviceChoice>())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Flags of `softmargin predict`.
 
-use super::{number, whole};
+use super::value_parsers::{number, whole};
 use clap::Args;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! Flags of `softmargin train`.
 
-use super::{number, whole};
+use super::value_parsers::{number, whole};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use softmargin_lab::config::{
