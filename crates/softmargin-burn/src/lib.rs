@@ -43,6 +43,7 @@
 //!
 //! Gradients are first order. Targets, sample weights and margins are constants: no gradient flows to them.
 
+mod call;
 mod composed;
 mod flex;
 pub mod flex_memory;
@@ -52,6 +53,6 @@ mod loss;
 mod prepared;
 
 pub use head::{MarginHead, MarginHeadConfig};
-pub use inputs::{MarginOutput, MarginTop, Norms, RowInputs, Targets};
+pub use inputs::{MarginOutput, MarginTop, NormTensors, RowTensors, TargetTensor};
 pub use loss::{MarginLoss, MarginLossConfig};
 pub use softmargin;

@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
 use common::{CLASSES, Case, Problem, Question, ROWS, WIDTH, ask, cases, device, head, preset, targets, tensor};
 use softmargin::{ErrorKind, Geometry, LossSpec, LossState, Margin, Reduction, Regularizer, Scale, presets};
-use softmargin_burn::{MarginHead, MarginHeadConfig, RowInputs};
+use softmargin_burn::{MarginHead, MarginHeadConfig, RowTensors};
 
 fn plain_case(name: &str) -> Case {
     Case { name: name.into(), spec: preset(name), per_sample: false, weighted: false, soft: false }
@@ -102,7 +102,7 @@ fn the_number_of_threads_changes_no_bit() {
 
 #[test]
 fn a_bad_label_is_an_error_that_names_the_row() {
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
         let problem = Problem::new();
         let head = head(&plain_case("am-softmax"), &problem, DType::F32);
         let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
@@ -142,7 +142,7 @@ fn nan_is_an_error_on_flex_and_shows_in_the_loss_elsewhere() {
     let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
     let error = head.try_forward(embeddings.clone(), targets(&problem)).unwrap_err();
     assert_eq!(error.subject(), "scores of row 1");
-    let composed = head.forward_batch(embeddings, targets(&problem), RowInputs::new().composed());
+    let composed = head.forward_batch(embeddings, targets(&problem), RowTensors::new().composed());
     assert!(number(&composed.loss).is_nan());
 }
 
@@ -160,7 +160,7 @@ fn specs_that_make_no_loss_are_refused() {
 fn zero_rows_are_no_loss_and_no_gradient() {
     for preset in presets::all() {
         for reduction in [Reduction::Mean, Reduction::Sum, Reduction::MeanOrNan, Reduction::None] {
-            for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+            for inputs in [RowTensors::new(), RowTensors::new().composed()] {
                 let head = head(&plain_case(preset.name), &Problem::new(), DType::F32);
                 let embeddings = Tensor::<2>::zeros([0, WIDTH], &device());
                 let none = Tensor::<1, Int>::from_data(TensorData::new(Vec::<i64>::new(), [0]), &device());
@@ -185,7 +185,7 @@ fn zero_rows_are_no_loss_and_no_gradient() {
 #[test]
 fn one_class_is_no_loss_and_no_gradient() {
     for preset in presets::all() {
-        for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+        for inputs in [RowTensors::new(), RowTensors::new().composed()] {
             // A term on norms alone stays.
             let spec = preset.spec().with_class_counts(&[9]).with_regularizer(None);
             let head = MarginHeadConfig::new(WIDTH, 1).with_loss(spec).init(&device());
@@ -201,7 +201,7 @@ fn one_class_is_no_loss_and_no_gradient() {
 
 #[test]
 fn all_rows_ignored_is_no_loss_and_no_gradient() {
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
         let case = Case { spec: preset("arcface").with_ignored_label(-1), ..plain_case("arcface") };
         let problem = Problem::new();
         let head = head(&case, &problem, DType::F32);
@@ -217,7 +217,7 @@ fn all_rows_ignored_is_no_loss_and_no_gradient() {
 #[test]
 fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
     for name in ["curricularface", "adaface"] {
-        for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+        for inputs in [RowTensors::new(), RowTensors::new().composed()] {
             let problem = Problem::new();
             let mut head = head(&plain_case(name), &problem, DType::F32);
             let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
@@ -252,14 +252,14 @@ fn a_prototype_that_is_no_number_shows_in_the_loss() {
     let head = head(&case, &problem, DType::F32);
     let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
     assert!(head.try_forward(embeddings.clone(), targets(&problem)).is_err());
-    let composed = head.forward_batch(embeddings, targets(&problem), RowInputs::new().composed()).loss;
+    let composed = head.forward_batch(embeddings, targets(&problem), RowTensors::new().composed()).loss;
     assert!(number(&composed).is_nan());
 }
 
 #[test]
 fn averages_go_through_an_optimizers_step() {
     for name in ["curricularface", "adaface"] {
-        for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+        for inputs in [RowTensors::new(), RowTensors::new().composed()] {
             let problem = Problem::new();
             let mut head = head(&plain_case(name), &problem, DType::F32);
             let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
@@ -341,7 +341,10 @@ fn the_state_goes_where_the_head_goes() {
 
 /// A head with every parameter there is.
 fn full_head(device: &Device) -> MarginHead {
-    let spec = preset("cross-entropy").with_geometry(Geometry::InnerProduct { bias: true, temperature: 1.0 }).with_scale(Scale::Learned { initial: 2.0, min: 1.0, max: 4.0 }).with_regularizer(Regularizer::Ring { weight: 0.1, radius: 1.5 });
+    let spec = preset("cross-entropy")
+        .with_geometry(Geometry::InnerProduct { bias: true, temperature: 1.0 })
+        .with_scale(Scale::Learned { initial: 2.0, min: 1.0, max: 4.0 })
+        .with_regularizer(Regularizer::Ring { weight: 0.1, radius: 1.5 });
     MarginHeadConfig::new(WIDTH, CLASSES).with_loss(spec).init(device)
 }
 
@@ -388,7 +391,7 @@ fn a_learned_scale_stays_within_its_bounds() {
     // Every row is right by far, so that the loss falls with the scale without end.
     let device = device();
     let spec = preset("normface").with_scale(Scale::Learned { initial: 7.9, min: 1.0, max: 8.0 });
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
         let mut head = MarginHeadConfig::new(2, 2).with_loss(spec.clone()).init(&device);
         head.weight = Param::from_tensor(tensor(&[1.0, 0.0, 0.0, 1.0], [2, 2], DType::F32)).set_require_grad(false);
         let embeddings = tensor(&[1.0, 0.0, 0.0, 1.0], [2, 2], DType::F32);
@@ -441,7 +444,7 @@ fn scores_and_probabilities() {
         let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
         let scores = head.scores(embeddings.clone());
         assert_eq!(scores.dims(), [ROWS, CLASSES]);
-        let output = head.forward_batch(embeddings.clone(), targets(&problem), RowInputs::new());
+        let output = head.forward_batch(embeddings.clone(), targets(&problem), RowTensors::new());
         let off = (output.scores - scores.clone()).abs().max().into_scalar::<f32>();
         assert!(off < 1e-5, "{}: {off}", case.name);
         if case.spec.geometry == Geometry::Cosine {
@@ -501,7 +504,7 @@ fn many_classes_are_composed_in_chunks_of_rows() {
             let embeddings = TensorData::new(values(rows * width, 77), [rows, width]);
             let embeddings: Tensor<2> = Tensor::from_data(embeddings, &device).require_grad();
             let targets: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels.clone(), [rows]), &device);
-            let inputs = if composed { RowInputs::new().composed() } else { RowInputs::new() };
+            let inputs = if composed { RowTensors::new().composed() } else { RowTensors::new() };
             let answer = head.try_forward_top(embeddings.clone(), targets, inputs).unwrap();
             let gradients = answer.loss.clone().mul_scalar(2.5).backward();
             let list = |tensor: Option<TensorData>| {

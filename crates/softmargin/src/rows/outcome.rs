@@ -23,9 +23,10 @@ pub struct RowOutcome {
     pub negatives: f64,
     /// What label smoothing subtracts for each negative above minus infinity.
     pub share: f64,
+    /// The derivative with respect to the scale `s`, temperature included.
+    pub scale: f64,
     /// Whether the target's score is the largest of its row.
     pub correct: bool,
-    pub(super) scale_slope: f64,
     /// By the product of the norms that the scores keep.
     pub(super) norm_slope: f64,
     /// By the norm of the embedding, through margin values that it decides.
@@ -79,8 +80,8 @@ impl RowPlan {
             target: self.scale * target_slope * modified.slope,
             negatives: 0.0,
             share: 0.0,
+            scale: negatives_scale_slope + target_scale_slope,
             correct,
-            scale_slope: negatives_scale_slope + target_scale_slope,
             norm_slope: if keeps_norms { target_slope * self.scale * modified.norm_slope } else { 0.0 },
             value_slope: target_slope * self.scale * modified.value_slope,
         }
@@ -88,6 +89,6 @@ impl RowPlan {
 
     /// The outcome of a row of a soft target, of which only the loss and its derivative with respect to the scale are known.
     pub(crate) fn soft_outcome(row: &RowLoss) -> RowOutcome {
-        RowOutcome { loss: row.loss, scale_slope: row.negatives_scale_slope, ..RowOutcome::default() }
+        RowOutcome { loss: row.loss, scale: row.negatives_scale_slope, ..RowOutcome::default() }
     }
 }

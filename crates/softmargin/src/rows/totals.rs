@@ -77,7 +77,7 @@ impl RowPlan {
         let valid_rows = self.rows.iter().filter(|row| row.weight > 0.0).count();
         let mut losses: Vec<f64> = rows().map(|(row, outcome)| row.weight * outcome.loss).collect();
         let sum: f64 = losses.iter().sum();
-        let scale_slope: f64 = rows().map(|(row, outcome)| row.weight * outcome.scale_slope).sum();
+        let scale_slope: f64 = rows().map(|(row, outcome)| row.weight * outcome.scale).sum();
         let mut total = if valid_rows == 0 && reduction != Reduction::MeanOrNan { 0.0 } else { sum * factor };
         let (mut embedding_norms, target_norms) = self.norm_derivatives(outcomes, factor);
         let terms = self.norm_terms(outcomes);
@@ -109,16 +109,26 @@ impl RowPlan {
         }
     }
 
+    /// The derivative of the weighted loss of one row with respect to the radius of ring loss; 0 where there is none.
+    ///
+    /// [`totals`](Self::totals) has the derivative of the batch's loss. This one is for callers that return the losses of the
+    /// rows, each with an upstream gradient of its own.
+    pub fn radius_derivative(&self, row: usize, outcome: &RowOutcome) -> f64 {
+        self.norm_term(row, outcome).map_or(0.0, |term| self.rows[row].weight * term.radius_slope)
+    }
+
     /// The regularizer's term of every row that it concerns.
     fn norm_terms(&self, outcomes: &[RowOutcome]) -> Vec<Option<NormTerm>> {
-        let Some(regularizer) = self.loss.spec().regularizer else { return vec![None; self.rows.len()] };
+        outcomes.iter().enumerate().map(|(row, outcome)| self.norm_term(row, outcome)).collect()
+    }
+
+    /// The regularizer's term of a row, if it concerns the row.
+    fn norm_term(&self, row: usize, outcome: &RowOutcome) -> Option<NormTerm> {
+        let regularizer = self.loss.spec().regularizer?;
         let radius = self.radius.or_else(|| regularizer.initial_radius()).unwrap_or_default();
-        let all = !regularizer.is_for_correct_rows();
-        let rows = self.rows.iter().zip(outcomes);
-        rows.map(|(row, outcome)| {
-            (row.weight > 0.0 && (all || outcome.correct)).then(|| regularizer.apply(row.embedding_norm, radius))
-        })
-        .collect()
+        let row = &self.rows[row];
+        let concerned = row.weight > 0.0 && (!regularizer.is_for_correct_rows() || outcome.correct);
+        concerned.then(|| regularizer.apply(row.embedding_norm, radius))
     }
 
     /// The derivatives with respect to the norms of embeddings and targets' prototypes, without the regularizer's.

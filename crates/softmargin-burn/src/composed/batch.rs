@@ -1,0 +1,279 @@
+//! From the operands of a batch to its loss.
+
+use super::chunks::{Attached, Scores};
+use super::sweeps::{COLUMNS, Rows};
+use super::{constant, first_maximum, geometry};
+use crate::call::{Answer, Call, HostTargets, LearnedTensors, Operands, Wanted};
+use burn::tensor::{DType, Int, Tensor, TensorData};
+use ndarray::ArrayView1;
+use softmargin::rows::{RowOutcome, RowPlan, RowTotals, Target};
+use softmargin::{Error, ErrorKind, LossState, Real, Reduction, Result};
+use std::ops::Range;
+
+/// The loss of a batch on any device.
+pub(crate) fn forward(operands: Operands, learned: &LearnedTensors, call: &Call<f64>) -> Result<Answer> {
+    let batch = ComposedBatch::new(&operands, learned, call)?;
+    match operands.matrices()[0].dtype() {
+        DType::F64 => batch.forward::<f64>(),
+        _ => batch.forward::<f32>(),
+    }
+}
+
+/// The tensors of a batch.
+struct ComposedBatch<'a> {
+    call: &'a Call<f64>,
+    scores: Scores,
+    /// The class of each row, 0 where there is none; such a label is ignored or rejected.
+    classes: Vec<i64>,
+    embedding_norms: Option<Tensor<1>>,
+    weight_norms: Option<WeightNorms>,
+    learned: &'a LearnedTensors,
+}
+
+/// The norms of prototypes.
+enum WeightNorms {
+    /// (C)
+    All(Tensor<1>),
+    /// (N): those of the targets.
+    OfTargets(Tensor<1>),
+}
+
+/// The numbers of a batch that are read back before its sweeps.
+struct Known {
+    /// (N)
+    target_scores: Vec<f64>,
+    embedding_norms: Option<Vec<f64>>,
+    weight_norms: Option<Vec<f64>>,
+    scale: Option<f64>,
+    radius: Option<f64>,
+}
+
+impl<'a> ComposedBatch<'a> {
+    fn new(operands: &Operands, learned: &'a LearnedTensors, call: &'a Call<f64>) -> Result<Self> {
+        let (scores, loss) = (Scores::of(operands, call)?, call.loss());
+        let [rows, classes] = scores.dims();
+        if classes != loss.num_classes() {
+            let expected = format!("(N, {}), one column a class", loss.num_classes());
+            return Err(shape_error("scores", expected, format!("{:?}", (rows, classes))));
+        }
+        let given = call.rows.inputs(None, None).count();
+        if given != rows {
+            return Err(shape_error("targets", format!("length {rows}, one a row"), format!("length {given}")));
+        }
+        let in_range =
+            |label: &i64| if usize::try_from(*label).is_ok_and(|label| label < classes) { *label } else { 0 };
+        let classes = match &call.rows.targets {
+            HostTargets::Classes(labels) => labels.iter().map(in_range).collect(),
+            HostTargets::Distributions(_) => vec![0; rows],
+        };
+        let (embedding_norms, weight_norms) = match operands {
+            Operands::Head(head) => {
+                let of_targets = || {
+                    let classes = integers(&classes, &head.weight);
+                    WeightNorms::OfTargets(geometry::norms(head.weight.clone().select(0, classes)))
+                };
+                let of_embeddings = loss.needs_embedding_norms().then(|| geometry::norms(head.embeddings.clone()));
+                (of_embeddings, (loss.needs_weight_norms() && rows > 0).then(of_targets))
+            }
+            Operands::Scores { embedding_norms, weight_norms, .. } => {
+                (embedding_norms.clone(), weight_norms.clone().map(WeightNorms::All))
+            }
+        };
+        Ok(Self { call, scores, classes, embedding_norms, weight_norms, learned })
+    }
+
+    fn forward<F: Real>(&self) -> Result<Answer> {
+        let Call { reduction, wanted, .. } = *self.call;
+        let known = self.read_known()?;
+        let state = self.next_state(&known)?;
+        let plan = self.plan(&known, state.as_ref())?;
+        let (mut outcomes, mut attached, mut top) = (Vec::new(), Attached::default(), Vec::new());
+        for range in self.scores.ranges() {
+            let chunk = self.scores.chunk(&range)?;
+            let scores = wide(constant(chunk.scores.clone()));
+            let score = |row: usize| known.target_scores[row];
+            let targets: Vec<Target<F>> = range.clone().map(|row| plan.target(row, score(row))).collect();
+            let rows = Rows { plan: &plan, first: range.start, targets: &targets };
+            let sweep = rows.first_sweep(&scores, self.classes(&scores, &range), self.distributions(&scores, &range));
+            let columns = read(sweep.columns.clone().flatten(0, 1));
+            let columns = columns.chunks_exact(COLUMNS).map(|row| std::array::from_fn(|column| row[column]));
+            outcomes.extend(columns.enumerate().map(|(index, columns)| {
+                let mass = match &self.call.rows.targets {
+                    HostTargets::Classes(_) => None,
+                    HostTargets::Distributions(all) => Some(all.row(range.start + index).sum()),
+                };
+                rows.outcome(index, columns, mass)
+            }));
+            if chunk.scores.is_autodiff() {
+                let masked = sweep.masked.clone();
+                let gradient = rows.second_sweep(sweep, &outcomes[range.clone()], reduction);
+                attached.add(chunk, masked, gradient);
+            }
+            if wanted == Wanted::Top {
+                top.push(scores.argmax(1).squeeze_dim(1));
+            }
+        }
+        let scores = match (&self.scores, wanted) {
+            (Scores::Whole(scores), Wanted::Scores) => Some(scores.clone().detach()),
+            _ => None,
+        };
+        let top = (wanted == Wanted::Top).then(|| self.top(top));
+        Ok(Answer { loss: self.loss(&plan, &outcomes, attached), scores, top, state })
+    }
+
+    /// The predicted classes of all chunks.
+    fn top(&self, chunks: Vec<Tensor<1, Int>>) -> Tensor<1, Int> {
+        if chunks.is_empty() { integers(&[], self.like()) } else { Tensor::cat(chunks, 0) }
+    }
+
+    fn like(&self) -> &Tensor<2> {
+        match &self.scores {
+            Scores::Whole(scores) => scores,
+            Scores::InChunks { operands, .. } => &operands.embeddings,
+        }
+    }
+
+    /// The class of each row (n, 1); for a distribution the class of the largest score.
+    fn classes(&self, scores: &Tensor<2>, rows: &Range<usize>) -> Tensor<2, Int> {
+        match &self.call.rows.targets {
+            HostTargets::Classes(_) => integers(&self.classes[rows.clone()], scores).unsqueeze_dim(1),
+            HostTargets::Distributions(_) => first_maximum(scores.clone()),
+        }
+    }
+
+    fn distributions(&self, scores: &Tensor<2>, rows: &Range<usize>) -> Option<Tensor<2>> {
+        let HostTargets::Distributions(all) = &self.call.rows.targets else { return None };
+        let values: Vec<f64> = all.slice(ndarray::s![rows.clone(), ..]).iter().copied().collect();
+        let shape = [rows.len(), all.ncols()];
+        Some(Tensor::from_data(TensorData::new(values, shape), (&scores.device(), scores.dtype())))
+    }
+
+    /// Reads back everything that has to be known before the sweeps, at once.
+    fn read_known(&self) -> Result<Known> {
+        let mut target_scores = Vec::new();
+        for range in self.scores.ranges() {
+            let scores = wide(self.scores.constant(&range)?);
+            let classes = self.classes(&scores, &range);
+            target_scores.push(scores.gather(1, classes).squeeze_dim(1));
+        }
+        let weight_norms = self.weight_norms.as_ref().map(|norms| match norms {
+            WeightNorms::All(norms) | WeightNorms::OfTargets(norms) => norms,
+        });
+        let others =
+            [self.embedding_norms.as_ref(), weight_norms, self.learned.scale.as_ref(), self.learned.radius.as_ref()];
+        let mut tensors = target_scores;
+        let dtype = wide(constant(self.like().clone())).dtype();
+        tensors.extend(others.into_iter().flatten().map(|tensor| constant(tensor.clone()).cast(dtype)));
+        tensors.retain(|tensor| tensor.dims()[0] > 0);
+        let mut values = if tensors.is_empty() { Vec::new() } else { read(Tensor::cat(tensors, 0)) }.into_iter();
+        let target_scores = values.by_ref().take(self.scores.dims()[0]).collect();
+        let mut next = |tensor: Option<&Tensor<1>>| -> Option<Vec<f64>> {
+            tensor.map(|tensor| values.by_ref().take(tensor.dims()[0]).collect())
+        };
+        let [embedding_norms, weight_norms, scale, radius] = others.map(&mut next);
+        let first = |values: Option<Vec<f64>>| values.and_then(|values| values.first().copied());
+        Ok(Known { target_scores, embedding_norms, weight_norms, scale: first(scale), radius: first(radius) })
+    }
+
+    /// The state after it has taken the batch in.
+    fn next_state(&self, known: &Known) -> Result<Option<LossState>> {
+        let mut state = self.call.state.clone();
+        if let (true, Some(state)) = (self.call.trains, &mut state) {
+            let inputs = self.inputs(known, None);
+            self.call.loss().update_rows(state, &inputs, &known.target_scores)?;
+        }
+        Ok(state)
+    }
+
+    fn plan(&self, known: &Known, state: Option<&LossState>) -> Result<RowPlan> {
+        let learned = self.call.learned(known.scale, known.radius);
+        let mut plan = self.call.loss().plan(&self.inputs(known, state), learned)?;
+        match (&self.weight_norms, &known.weight_norms) {
+            (Some(WeightNorms::OfTargets(_)), Some(norms)) => plan.set_target_norms(norms.iter().copied()),
+            (None, _) if self.call.loss().needs_weight_norms() && plan.count() > 0 => {
+                let expected = "to come with the batch: this loss needs it";
+                let advice = "give the weight norms with the batch";
+                return Err(Error::new(ErrorKind::Input, "weight norms", expected, "nothing", advice));
+            }
+            _ => {}
+        }
+        Ok(plan)
+    }
+
+    fn inputs<'b>(&'b self, known: &'b Known, state: Option<&'b LossState>) -> softmargin::RowInputs<'b, f64> {
+        let mut inputs = self.call.rows.inputs(None, state);
+        if let Some(norms) = &known.embedding_norms {
+            inputs = inputs.with_embedding_norms(ArrayView1::from(norms));
+        }
+        if let (Some(WeightNorms::All(_)), Some(norms)) = (&self.weight_norms, &known.weight_norms) {
+            inputs = inputs.with_weight_norms(ArrayView1::from(norms));
+        }
+        inputs
+    }
+
+    /// The loss with its derivatives.
+    fn loss(&self, plan: &RowPlan, outcomes: &[RowOutcome], attached: Attached) -> Tensor<1> {
+        let (reduction, like) = (self.call.reduction, self.like());
+        let totals = plan.totals(outcomes, reduction);
+        let of_rows = reduction == Reduction::None;
+        let value = vector(if of_rows { totals.rows.clone() } else { vec![totals.total] }, like);
+        if !like.is_autodiff() {
+            return value;
+        }
+        if outcomes.is_empty() {
+            // A leaf, so that backward has where to start.
+            return value.require_grad();
+        }
+        let (scale, radius) = learned_derivatives(plan, outcomes, &totals, of_rows);
+        let (of_embeddings, of_targets) = (totals.embedding_norms, totals.target_norms);
+        let target_norms = self.weight_norms.as_ref().map(|norms| match norms {
+            WeightNorms::OfTargets(norms) => norms.clone(),
+            WeightNorms::All(norms) => norms.clone().select(0, integers(&self.classes, like)),
+        });
+        let norms = [(self.embedding_norms.clone(), of_embeddings), (target_norms, of_targets)];
+        let norms = norms.into_iter().filter_map(|(norms, slopes)| Some(norms? * vector(slopes?, like)));
+        let rows = attached.finish(&self.scores).into_iter().chain(norms);
+        let rows = rows.map(|rows| if of_rows { rows } else { rows.sum() });
+        let learned = [(&self.learned.scale, scale), (&self.learned.radius, radius)];
+        let learned = learned.into_iter().filter_map(|(number, slopes)| Some(number.clone()? * vector(slopes, like)));
+        rows.chain(learned).fold(value, |loss, term| loss + (term.clone() - term.detach()))
+    }
+}
+
+/// The derivatives with respect to the parameters of scale and radius: of each row (N), or of the total (1).
+fn learned_derivatives(
+    plan: &RowPlan,
+    outcomes: &[RowOutcome],
+    totals: &RowTotals,
+    of_rows: bool,
+) -> (Vec<f64>, Vec<f64>) {
+    if !of_rows {
+        return (vec![totals.scale], vec![totals.radius]);
+    }
+    let temperature = plan.loss().spec().geometry.temperature();
+    let rows = || outcomes.iter().enumerate();
+    let scale = rows().map(|(row, outcome)| plan.row_weight(row) * outcome.scale / temperature).collect();
+    (scale, rows().map(|(row, outcome)| plan.radius_derivative(row, outcome)).collect())
+}
+
+/// Scores in a precision that sums can be taken in.
+fn wide(scores: Tensor<2>) -> Tensor<2> {
+    if scores.dtype() == DType::F64 { scores } else { scores.cast(DType::F32) }
+}
+
+fn read(values: Tensor<1>) -> Vec<f64> {
+    values.into_data().iter::<f64>().collect()
+}
+
+fn vector(values: Vec<f64>, like: &Tensor<2>) -> Tensor<1> {
+    let length = values.len();
+    Tensor::from_data(TensorData::new(values, [length]), (&like.device(), like.dtype()))
+}
+
+fn integers(values: &[i64], like: &Tensor<2>) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &like.device())
+}
+
+fn shape_error(subject: &str, expected: String, found: String) -> Error {
+    Error::new(ErrorKind::Shape, subject, expected, found, "give arrays whose shapes agree")
+}
