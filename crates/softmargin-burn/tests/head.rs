@@ -1,4 +1,4 @@
-//! A head as its users meet it: training, state, records, and what it refuses.
+//! The public interface of a head: training, state, records, errors.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
@@ -8,8 +8,10 @@ use burn::optim::{AdamConfig, GradientsParams, SgdConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
-use common::{CLASSES, Case, Problem, Question, ROWS, WIDTH, ask, cases, device, head, preset, targets, tensor};
-use softmargin::{ErrorKind, Geometry, LossSpec, LossState, Margin, Reduction, Regularizer, Scale, presets};
+use common::{
+    CLASSES, Case, Problem, Question, ROWS, WIDTH, ask, assert_close, cases, device, head, preset, targets, tensor,
+};
+use softmargin::{ErrorKind, Geometry, LossState, Margin, Reduction, Regularizer, Scale, presets};
 use softmargin_burn::{MarginHead, MarginHeadConfig, RowTensors};
 
 fn plain_case(name: &str) -> Case {
@@ -44,7 +46,7 @@ fn gradients_are_central_differences() {
     for name in ["cross-entropy", "normface", "arcface", "sphereface", "l-softmax", "one-versus-rest"] {
         let case = plain_case(name);
         let problem = Problem::new();
-        // In f64, where a difference says something: the composition, which agrees with the operation elsewhere.
+        // In f64, where a difference is precise enough, so by the composition; other tests compare it with the operation.
         let question = Question { dtype: DType::F64, composed: false, reduction: Reduction::Mean, upstream: vec![1.0] };
         let answer = ask(&case, &problem, &question);
         let step = 1.0 / 1024.0_f32;
@@ -74,7 +76,7 @@ fn gradients_are_central_differences() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_bit() {
+fn results_are_bitwise_identical_for_any_number_of_threads() {
     let (rows, width, classes) = (64, 32, 1000);
     let train = || {
         let device = device();
@@ -147,7 +149,21 @@ fn nan_is_an_error_on_flex_and_shows_in_the_loss_elsewhere() {
 }
 
 #[test]
-fn specs_that_make_no_loss_are_refused() {
+fn half_precision_is_composed() {
+    for name in ["cross-entropy", "am-softmax", "normface", "sphereface", "one-versus-rest"] {
+        let (case, problem) = (plain_case(name), Problem::new());
+        for reduction in [Reduction::Mean, Reduction::None] {
+            let upstream = vec![1.0; if reduction == Reduction::None { ROWS } else { 1 }];
+            let half = Question { dtype: DType::BF16, composed: false, reduction, upstream };
+            let single = Question { dtype: DType::F32, ..half.clone() };
+            // Scores are rounded to 8 bits, and the scale of am-softmax is 30.
+            assert_close(name, &ask(&case, &problem, &half), &ask(&case, &problem, &single), 0.1);
+        }
+    }
+}
+
+#[test]
+fn specs_that_make_no_loss_are_rejected() {
     let config = MarginHeadConfig::new(WIDTH, CLASSES);
     assert!(config.clone().with_preset("arcfase").unwrap_err().to_string().contains("arcface"));
     let degrees = preset("am-softmax").with_margin(Margin::score(28.6));
@@ -215,7 +231,7 @@ fn all_rows_ignored_is_no_loss_and_no_gradient() {
 }
 
 #[test]
-fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
+fn a_training_batch_enters_the_averages_with_the_step() {
     for name in ["curricularface", "adaface"] {
         for inputs in [RowTensors::new(), RowTensors::new().composed()] {
             let problem = Problem::new();
@@ -226,7 +242,7 @@ fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
                 number(&head.forward_batch(embeddings.clone(), targets(&problem), inputs.clone()).loss)
             };
             let first = ask(&head);
-            assert_eq!((ask(&head), head.state()), (first, Some(&start)), "{name}: asking twice changes nothing");
+            assert_eq!((ask(&head), head.state()), (first, Some(&start)), "{name}: a second forward changes nothing");
             head.advance();
             let after = head.state().cloned().unwrap();
             assert_eq!(after.step, 1);
@@ -245,7 +261,7 @@ fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
 }
 
 #[test]
-fn a_prototype_that_is_no_number_shows_in_the_loss() {
+fn a_nan_prototype_shows_in_the_loss() {
     let case = plain_case("sub-center-arcface");
     let mut problem = Problem::new();
     problem.weight[WIDTH] = f32::NAN;
@@ -495,8 +511,21 @@ fn many_classes_are_composed_in_chunks_of_rows() {
     let device = device();
     let values = |count: usize, from: usize| (0..count).map(|k| spread(k + from)).collect::<Vec<f32>>();
     let labels: Vec<i64> = (0..rows).map(|row| (row * 911 % classes) as i64).collect();
-    for name in ["normface", "arcface", "cross-entropy"] {
-        let spec = preset(name).with_ignored_label(911);
+    let ring = Regularizer::Ring { weight: 0.1, radius: 1.5 };
+    let plain = |name| (name, presets::find(name).unwrap().spec());
+    let specs = [
+        plain("normface"),
+        plain("arcface"),
+        plain("cross-entropy"),
+        plain("curricularface"),
+        plain("adaface"),
+        plain("magface"),
+        plain("sphereface"),
+        plain("one-versus-rest"),
+        ("ring", presets::CROSS_ENTROPY.spec().with_regularizer(ring)),
+    ];
+    for (name, spec) in specs {
+        let spec = spec.with_ignored_label(911);
         let mut head = MarginHeadConfig::new(width, classes).with_loss(spec).try_init(&device).unwrap();
         let weight = TensorData::new(values(classes * width, 5), [classes, width]);
         head.weight = Param::from_tensor(Tensor::from_data(weight, &device).require_grad());
@@ -512,12 +541,14 @@ fn many_classes_are_composed_in_chunks_of_rows() {
             };
             let scale = head.scale.as_ref().map(|scale| scale.val().grad(&gradients).unwrap().into_data());
             let bias = head.bias.as_ref().map(|bias| bias.val().grad(&gradients).unwrap().into_data());
+            let radius = head.radius.as_ref().map(|radius| radius.val().grad(&gradients).unwrap().into_data());
             let top = answer.top.into_data().iter::<i64>().collect::<Vec<i64>>();
             let slopes = [
                 list(Some(embeddings.grad(&gradients).unwrap().into_data())),
                 list(Some(head.weight.val().grad(&gradients).unwrap().into_data())),
                 list(scale),
                 list(bias),
+                list(radius),
             ];
             (number(&answer.loss), top, slopes)
         };

@@ -1,4 +1,4 @@
-//! The loss of scores that the model makes itself.
+//! The loss of given scores.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
@@ -8,7 +8,7 @@ use common::{
     CLASSES, COUNTS, Case, F32, Problem, ROWS, WIDTH, assert_close, cases, core_row_by_row, device, targets, tensor,
 };
 use ndarray::ArrayView2;
-use softmargin::{ErrorKind, Geometry, LossSpec, Reduction};
+use softmargin::{ErrorKind, Geometry, Reduction};
 use softmargin_burn::{MarginLoss, MarginLossConfig, NormTensors, RowTensors, TargetTensor};
 
 const UPSTREAM: [f32; ROWS] = [1.0, -2.0, 0.5, 0.0, -0.25, 3.0, 1.5];
@@ -95,7 +95,7 @@ fn gradients_flow_through_scores_and_norms_as_through_a_head() {
 }
 
 #[test]
-fn a_class_of_score_minus_infinity_is_out() {
+fn a_class_of_score_minus_infinity_is_masked() {
     let out = f32::NEG_INFINITY;
     let masked = [[1.0, out, 0.5, -1.0], [out, 0.25, out, 2.0], [0.5, out, out, out]];
     let labels = [2, 1, 0];
@@ -128,7 +128,7 @@ fn a_class_of_score_minus_infinity_is_out() {
 }
 
 #[test]
-fn soft_targets_may_lie_on_masked_classes_only_at_a_price() {
+fn soft_targets_on_masked_classes_make_the_loss_infinite() {
     let loss = MarginLossConfig::new(3).init(&device());
     let scores = Tensor::<2>::from_floats([[1.0, f32::NEG_INFINITY, 0.5], [1.0, f32::NEG_INFINITY, 0.5]], &device());
     let soft = Tensor::<2>::from_floats([[0.5, 0.0, 0.5], [0.5, 0.25, 0.25]], &device());
@@ -158,7 +158,7 @@ fn large_and_small_scores_lose_nothing() {
 }
 
 #[test]
-fn what_a_loss_needs_it_says() {
+fn missing_and_unwanted_inputs_are_errors() {
     let loss = MarginLossConfig::new(CLASSES).with_preset("sphereface").unwrap().init(&device());
     let scores = Tensor::<2>::zeros([2, CLASSES], &device());
     let labels = Tensor::<1, Int>::from_ints([0, 1], &device());
@@ -168,12 +168,12 @@ fn what_a_loss_needs_it_says() {
         assert_eq!((missing.kind(), missing.subject()), (ErrorKind::Input, "embedding norms"));
         let soft = Tensor::<2>::full([2, CLASSES], 0.2, &device());
         let norms = NormTensors::new().with_embeddings(Tensor::ones([2], &device()));
-        let refused = loss.try_forward_batch(scores.clone(), soft, norms, inputs.clone()).unwrap_err();
-        assert_eq!((refused.kind(), refused.subject()), (ErrorKind::Input, "soft targets"));
+        let rejected = loss.try_forward_batch(scores.clone(), soft, norms, inputs.clone()).unwrap_err();
+        assert_eq!((rejected.kind(), rejected.subject()), (ErrorKind::Input, "soft targets"));
         let entropy = MarginLossConfig::new(CLASSES).init(&device());
         let off = Tensor::<2>::full([2, CLASSES], 0.3, &device());
-        let refused = entropy.try_forward_batch(scores.clone(), off, NormTensors::new(), inputs).unwrap_err();
-        assert_eq!((refused.kind(), refused.subject()), (ErrorKind::Distribution, "targets of row 0"));
+        let rejected = entropy.try_forward_batch(scores.clone(), off, NormTensors::new(), inputs).unwrap_err();
+        assert_eq!((rejected.kind(), rejected.subject()), (ErrorKind::Distribution, "targets of row 0"));
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::chunks::{Attached, Scores};
 use super::sweeps::{COLUMNS, Rows};
-use super::{constant, first_maximum, geometry};
+use super::{column, constant, first_maximum, geometry, shape_error, wide};
 use crate::call::{Answer, Call, HostTargets, LearnedTensors, Operands, Wanted};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use ndarray::ArrayView1;
 use softmargin::rows::{RowOutcome, RowPlan, RowTotals, Target};
-use softmargin::{Error, ErrorKind, LossState, Real, Reduction, Result};
+use softmargin::{Error, ErrorKind, LossState, Real, Reduction, Result, RowInputs};
 use std::ops::Range;
 
 /// The loss of a batch on any device.
@@ -26,19 +26,13 @@ struct ComposedBatch<'a> {
     /// The class of each row, 0 where there is none; such a label is ignored or rejected.
     classes: Vec<i64>,
     embedding_norms: Option<Tensor<1>>,
-    weight_norms: Option<WeightNorms>,
+    /// Of a head those of the targets (N), else those that were given (C).
+    weight_norms: Option<Tensor<1>>,
+    is_head: bool,
     learned: &'a LearnedTensors,
 }
 
-/// The norms of prototypes.
-enum WeightNorms {
-    /// (C)
-    All(Tensor<1>),
-    /// (N): those of the targets.
-    OfTargets(Tensor<1>),
-}
-
-/// The numbers of a batch that are read back before its sweeps.
+/// The values of a batch that are read back before its sweeps.
 struct Known {
     /// (N)
     target_scores: Vec<f64>,
@@ -66,20 +60,17 @@ impl<'a> ComposedBatch<'a> {
             HostTargets::Classes(labels) => labels.iter().map(in_range).collect(),
             HostTargets::Distributions(_) => vec![0; rows],
         };
-        let (embedding_norms, weight_norms) = match operands {
+        let (embedding_norms, weight_norms, is_head) = match operands {
             Operands::Head(head) => {
-                let of_targets = || {
-                    let classes = integers(&classes, &head.weight);
-                    WeightNorms::OfTargets(geometry::norms(head.weight.clone().select(0, classes)))
-                };
+                let of_targets = || geometry::norms(head.weight.clone().select(0, integers(&classes, &head.weight)));
                 let of_embeddings = loss.needs_embedding_norms().then(|| geometry::norms(head.embeddings.clone()));
-                (of_embeddings, (loss.needs_weight_norms() && rows > 0).then(of_targets))
+                (of_embeddings, (loss.needs_weight_norms() && rows > 0).then(of_targets), true)
             }
             Operands::Scores { embedding_norms, weight_norms, .. } => {
-                (embedding_norms.clone(), weight_norms.clone().map(WeightNorms::All))
+                (embedding_norms.clone(), weight_norms.clone(), false)
             }
         };
-        Ok(Self { call, scores, classes, embedding_norms, weight_norms, learned })
+        Ok(Self { call, scores, classes, embedding_norms, weight_norms, is_head, learned })
     }
 
     fn forward<F: Real>(&self) -> Result<Answer> {
@@ -113,19 +104,15 @@ impl<'a> ComposedBatch<'a> {
                 top.push(scores.argmax(1).squeeze_dim(1));
             }
         }
-        let scores = match (&self.scores, wanted) {
-            (Scores::Whole(scores), Wanted::Scores) => Some(scores.clone().detach()),
-            _ => None,
-        };
-        let top = (wanted == Wanted::Top).then(|| self.top(top));
+        let scores = (wanted == Wanted::Scores).then(|| self.like().clone().detach());
+        let top = (wanted == Wanted::Top).then(|| match top.is_empty() {
+            true => integers(&[], self.like()),
+            false => Tensor::cat(top, 0),
+        });
         Ok(Answer { loss: self.loss(&plan, &outcomes, attached), scores, top, state })
     }
 
-    /// The predicted classes of all chunks.
-    fn top(&self, chunks: Vec<Tensor<1, Int>>) -> Tensor<1, Int> {
-        if chunks.is_empty() { integers(&[], self.like()) } else { Tensor::cat(chunks, 0) }
-    }
-
+    /// The scores if they are whole, else a tensor of their precision.
     fn like(&self) -> &Tensor<2> {
         match &self.scores {
             Scores::Whole(scores) => scores,
@@ -150,27 +137,20 @@ impl<'a> ComposedBatch<'a> {
 
     /// Reads back everything that has to be known before the sweeps, at once.
     fn read_known(&self) -> Result<Known> {
-        let mut target_scores = Vec::new();
+        let mut tensors = Vec::new();
         for range in self.scores.ranges() {
             let scores = wide(self.scores.constant(&range)?);
             let classes = self.classes(&scores, &range);
-            target_scores.push(scores.gather(1, classes).squeeze_dim(1));
+            tensors.push(scores.gather(1, classes).squeeze_dim(1));
         }
-        let weight_norms = self.weight_norms.as_ref().map(|norms| match norms {
-            WeightNorms::All(norms) | WeightNorms::OfTargets(norms) => norms,
-        });
-        let others =
-            [self.embedding_norms.as_ref(), weight_norms, self.learned.scale.as_ref(), self.learned.radius.as_ref()];
-        let mut tensors = target_scores;
-        let dtype = wide(constant(self.like().clone())).dtype();
-        tensors.extend(others.into_iter().flatten().map(|tensor| constant(tensor.clone()).cast(dtype)));
-        tensors.retain(|tensor| tensor.dims()[0] > 0);
+        let others = [&self.embedding_norms, &self.weight_norms, &self.learned.scale, &self.learned.radius];
+        tensors.extend(others.into_iter().flatten().map(|tensor| wide(constant(tensor.clone()))));
+        tensors.retain(|tensor: &Tensor<1>| tensor.dims()[0] > 0);
         let mut values = if tensors.is_empty() { Vec::new() } else { read(Tensor::cat(tensors, 0)) }.into_iter();
-        let target_scores = values.by_ref().take(self.scores.dims()[0]).collect();
-        let mut next = |tensor: Option<&Tensor<1>>| -> Option<Vec<f64>> {
-            tensor.map(|tensor| values.by_ref().take(tensor.dims()[0]).collect())
-        };
-        let [embedding_norms, weight_norms, scale, radius] = others.map(&mut next);
+        let mut take = |count: usize| -> Vec<f64> { values.by_ref().take(count).collect() };
+        let target_scores = take(self.scores.dims()[0]);
+        let [embedding_norms, weight_norms, scale, radius] =
+            others.map(|tensor| tensor.as_ref().map(|tensor| take(tensor.dims()[0])));
         let first = |values: Option<Vec<f64>>| values.and_then(|values| values.first().copied());
         Ok(Known { target_scores, embedding_norms, weight_norms, scale: first(scale), radius: first(radius) })
     }
@@ -186,37 +166,36 @@ impl<'a> ComposedBatch<'a> {
     }
 
     fn plan(&self, known: &Known, state: Option<&LossState>) -> Result<RowPlan> {
-        let learned = self.call.learned(known.scale, known.radius);
-        let mut plan = self.call.loss().plan(&self.inputs(known, state), learned)?;
-        match (&self.weight_norms, &known.weight_norms) {
-            (Some(WeightNorms::OfTargets(_)), Some(norms)) => plan.set_target_norms(norms.iter().copied()),
-            (None, _) if self.call.loss().needs_weight_norms() && plan.count() > 0 => {
-                let expected = "to come with the batch: this loss needs it";
-                let advice = "give the weight norms with the batch";
-                return Err(Error::new(ErrorKind::Input, "weight norms", expected, "nothing", advice));
-            }
-            _ => {}
+        let loss = self.call.loss();
+        if loss.needs_weight_norms() && self.weight_norms.is_none() && !self.is_head {
+            let expected = "to come with the batch: this loss needs it";
+            let advice = "give the weight norms with the batch";
+            return Err(Error::new(ErrorKind::Input, "weight norms", expected, "nothing", advice));
+        }
+        let mut plan = loss.plan(&self.inputs(known, state), self.call.learned(known.scale, known.radius))?;
+        if let (true, Some(norms)) = (self.is_head, &known.weight_norms) {
+            plan.set_target_norms(norms.iter().copied());
         }
         Ok(plan)
     }
 
-    fn inputs<'b>(&'b self, known: &'b Known, state: Option<&'b LossState>) -> softmargin::RowInputs<'b, f64> {
+    fn inputs<'b>(&'b self, known: &'b Known, state: Option<&'b LossState>) -> RowInputs<'b, f64> {
         let mut inputs = self.call.rows.inputs(None, state);
         if let Some(norms) = &known.embedding_norms {
             inputs = inputs.with_embedding_norms(ArrayView1::from(norms));
         }
-        if let (Some(WeightNorms::All(_)), Some(norms)) = (&self.weight_norms, &known.weight_norms) {
-            inputs = inputs.with_weight_norms(ArrayView1::from(norms));
+        match &known.weight_norms {
+            Some(norms) if !self.is_head => inputs.with_weight_norms(ArrayView1::from(norms)),
+            _ => inputs,
         }
-        inputs
     }
 
     /// The loss with its derivatives.
     fn loss(&self, plan: &RowPlan, outcomes: &[RowOutcome], attached: Attached) -> Tensor<1> {
-        let (reduction, like) = (self.call.reduction, self.like());
-        let totals = plan.totals(outcomes, reduction);
-        let of_rows = reduction == Reduction::None;
-        let value = vector(if of_rows { totals.rows.clone() } else { vec![totals.total] }, like);
+        let (like, of_rows) = (self.like(), self.call.reduction == Reduction::None);
+        let totals = plan.totals(outcomes, self.call.reduction);
+        let vector = |values: Vec<f64>| column(values, like).squeeze_dim::<1>(1);
+        let value = vector(if of_rows { totals.rows.clone() } else { vec![totals.total] });
         if !like.is_autodiff() {
             return value;
         }
@@ -225,18 +204,16 @@ impl<'a> ComposedBatch<'a> {
             return value.require_grad();
         }
         let (scale, radius) = learned_derivatives(plan, outcomes, &totals, of_rows);
-        let (of_embeddings, of_targets) = (totals.embedding_norms, totals.target_norms);
-        let target_norms = self.weight_norms.as_ref().map(|norms| match norms {
-            WeightNorms::OfTargets(norms) => norms.clone(),
-            WeightNorms::All(norms) => norms.clone().select(0, integers(&self.classes, like)),
-        });
-        let norms = [(self.embedding_norms.clone(), of_embeddings), (target_norms, of_targets)];
-        let norms = norms.into_iter().filter_map(|(norms, slopes)| Some(norms? * vector(slopes?, like)));
+        let select =
+            |norms: Tensor<1>| if self.is_head { norms } else { norms.select(0, integers(&self.classes, like)) };
+        let target_norms = self.weight_norms.clone().map(select);
+        let norms = [(&self.embedding_norms, totals.embedding_norms), (&target_norms, totals.target_norms)];
+        let norms = norms.into_iter().filter_map(|(norms, slopes)| Some(norms.clone()? * vector(slopes?)));
         let rows = attached.finish(&self.scores).into_iter().chain(norms);
         let rows = rows.map(|rows| if of_rows { rows } else { rows.sum() });
         let learned = [(&self.learned.scale, scale), (&self.learned.radius, radius)];
-        let learned = learned.into_iter().filter_map(|(number, slopes)| Some(number.clone()? * vector(slopes, like)));
-        rows.chain(learned).fold(value, |loss, term| loss + (term.clone() - term.detach()))
+        let learned = learned.into_iter().filter_map(|(number, slopes)| Some(number.clone()? * vector(slopes)));
+        rows.chain(learned).fold(value, |loss, term| loss + (term.clone() - term.detach()).cast(like.dtype()))
     }
 }
 
@@ -256,24 +233,10 @@ fn learned_derivatives(
     (scale, rows().map(|(row, outcome)| plan.radius_derivative(row, outcome)).collect())
 }
 
-/// Scores in a precision that sums can be taken in.
-fn wide(scores: Tensor<2>) -> Tensor<2> {
-    if scores.dtype() == DType::F64 { scores } else { scores.cast(DType::F32) }
-}
-
 fn read(values: Tensor<1>) -> Vec<f64> {
     values.into_data().iter::<f64>().collect()
 }
 
-fn vector(values: Vec<f64>, like: &Tensor<2>) -> Tensor<1> {
-    let length = values.len();
-    Tensor::from_data(TensorData::new(values, [length]), (&like.device(), like.dtype()))
-}
-
 fn integers(values: &[i64], like: &Tensor<2>) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &like.device())
-}
-
-fn shape_error(subject: &str, expected: String, found: String) -> Error {
-    Error::new(ErrorKind::Shape, subject, expected, found, "give arrays whose shapes agree")
 }

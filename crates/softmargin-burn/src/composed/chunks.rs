@@ -4,7 +4,7 @@
 //! embeddings and prototypes. Each chunk of rows is then differentiated at once, from leaves of its own, and the gradients of
 //! the chunks are added. That needs one upstream gradient for all rows, so a reduction.
 
-use super::{constant, geometry};
+use super::{constant, geometry, wide};
 use crate::call::{Call, HeadOperands, Operands, Wanted};
 use burn::tensor::{Bool, Tensor};
 use softmargin::{Reduction, Result};
@@ -14,6 +14,7 @@ use std::ops::Range;
 const MOST_SCORES: usize = 1 << 22;
 
 /// Where scores come from.
+#[expect(clippy::large_enum_variant, reason = "there is one of them a batch")]
 pub(super) enum Scores {
     /// (N, C), in the graph of the operands.
     Whole(Tensor<2>),
@@ -110,8 +111,8 @@ impl Attached {
     /// Adds a chunk with the derivatives with respect to its scores; masked scores, which may be infinite, have none.
     pub(super) fn add(&mut self, chunk: Chunk, masked: Tensor<2, Bool>, gradient: Tensor<2>) {
         let Chunk { scores, leaves } = chunk;
-        let gradient = Tensor::from_inner(gradient.cast(scores.dtype()));
-        let rows: Tensor<1> = (scores.mask_fill(Tensor::from_inner(masked), 0.0) * gradient).sum_dim(1).squeeze_dim(1);
+        let finite = wide(scores.mask_fill(Tensor::from_inner(masked), 0.0));
+        let rows: Tensor<1> = (finite * Tensor::from_inner(gradient)).sum_dim(1).squeeze_dim(1);
         let Some(HeadOperands { embeddings, weight, bias, .. }) = leaves else {
             self.rows = Some(rows);
             return;

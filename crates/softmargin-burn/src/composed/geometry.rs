@@ -1,15 +1,14 @@
 //! Scores and norms, differentiated by Burn.
 
-use super::first_maximum;
+use super::{first_maximum, shape_error};
 use crate::call::HeadOperands;
 use burn::tensor::Tensor;
-use ndarray::{ArrayView1, ArrayView2};
 use softmargin::{Geometry, Loss, Result, Scale};
 
 /// Scores (N, C) of embeddings (N, D) against prototypes (C K, D), K for each class.
 pub(crate) fn scores(operands: HeadOperands) -> Result<Tensor<2>> {
     let HeadOperands { geometry, sub_centers, embeddings, weight, bias } = operands;
-    check_shapes(geometry, &embeddings, &weight, bias.as_ref())?;
+    check_shapes(&embeddings, &weight, bias.as_ref())?;
     let scores = of_prototypes(geometry, embeddings, weight, bias);
     Ok(if sub_centers > 1 { pooled(scores, sub_centers) } else { scores })
 }
@@ -88,16 +87,17 @@ impl Directed {
     }
 }
 
-/// The core's check, on views of a single number.
-fn check_shapes(geometry: Geometry, x: &Tensor<2>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Result<()> {
-    let bias_fits = bias.is_none_or(|bias| bias.dims()[0] == w.dims()[0]);
-    if x.dims()[1] == w.dims()[1] && bias_fits {
-        return Ok(());
+fn check_shapes(embeddings: &Tensor<2>, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> Result<()> {
+    let ([_, width], [prototypes, found]) = (embeddings.dims(), weight.dims());
+    if found != width {
+        let expected = format!("(C, {width}), as wide as the embeddings");
+        return Err(shape_error("weight", expected, format!("{:?}", (prototypes, found))));
     }
-    let zero = [0.0_f64];
-    let zero: ArrayView1<'_, f64> = ArrayView1::from(&zero[..]);
-    let matrix = |[rows, columns]: [usize; 2]| -> Option<ArrayView2<'_, f64>> { zero.broadcast((rows, columns)) };
-    let (Some(x), Some(w)) = (matrix(x.dims()), matrix(w.dims())) else { return Ok(()) };
-    let bias = bias.and_then(|bias| zero.broadcast(bias.dims()[0]));
-    geometry.scores(x, w, bias).map(|_| ())
+    match bias.map(|bias| bias.dims()[0]).filter(|length| *length != prototypes) {
+        Some(length) => {
+            let expected = format!("length {prototypes}, one a prototype");
+            Err(shape_error("bias", expected, format!("one of length {length}")))
+        }
+        None => Ok(()),
+    }
 }

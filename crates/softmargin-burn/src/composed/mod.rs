@@ -25,7 +25,8 @@ mod sweeps;
 pub(crate) use batch::forward;
 pub(crate) use geometry::{scaled, scores};
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
+use softmargin::{Error, ErrorKind};
 
 /// A column (N, 1) of numbers, on the device and in the precision of a tensor.
 fn column(values: Vec<f64>, like: &Tensor<2>) -> Tensor<2> {
@@ -57,6 +58,15 @@ fn first_maximum(scores: Tensor<2>) -> Tensor<2, Int> {
 /// The same values outside the autodiff graph. Unlike `detach`, which leaves a leaf a leaf, it stops all tracking.
 fn constant<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if tensor.is_autodiff() { tensor.inner() } else { tensor }
+}
+
+/// The same in a precision that sums can be taken in.
+fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.dtype() == DType::F64 { tensor } else { tensor.cast(DType::F32) }
+}
+
+fn shape_error(subject: &str, expected: String, found: String) -> Error {
+    Error::new(ErrorKind::Shape, subject, expected, found, "give arrays whose shapes agree")
 }
 
 /// The least finite number of a tensor's precision. It stands for minus infinity, which some shaders do not know.

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use softmargin::rows::{
     Accumulators, ExpSums, Exponentials, GateSums, Learned, NegativeTransform, Present, RowPlan, SweepKind, Target,
 };
-use softmargin::{Comparison, Gate, Loss, LossSpec, Reduction, SmoothGate, presets};
+use softmargin::{Comparison, Gate, Loss, LossSpec, Reduction, Regularizer, SmoothGate, presets};
 
 /// Rounding alone tells the two apart: sums of up to C terms of size 1, and the scale of up to 64.
 const ALIKE: f64 = 1e-10;
@@ -96,6 +96,14 @@ fn by_rows(loss: &Loss, owned: &Owned<f64>, learned: Learned, reduction: Reducti
         outcomes.push(outcome);
     }
     let totals = plan.totals(&outcomes, reduction);
+    if reduction == Reduction::Sum {
+        // The derivatives of the rows, for callers that return these, add up to those of the batch.
+        let temperature = loss.spec().geometry.temperature();
+        let scale: f64 = plan.weights().zip(&outcomes).map(|(weight, row)| weight * row.scale / temperature).sum();
+        let radius: f64 = outcomes.iter().enumerate().map(|(row, outcome)| plan.radius_derivative(row, outcome)).sum();
+        near("scale", scale, totals.scale);
+        near("radius", radius, totals.radius);
+    }
     (totals.rows, totals.total, gradient)
 }
 
@@ -130,6 +138,8 @@ fn a_device_with_sweeps_of_its_own_has_the_losses_of_the_core() {
         let spec = preset.spec().with_comparison(Comparison::LogSumExp { gate: smooth });
         compare(preset.name, spec);
     }
+    let ring = Regularizer::Ring { weight: 0.3, radius: 1.0 };
+    compare("ring", presets::AM_SOFTMAX.spec().with_regularizer(ring));
 }
 
 #[test]
