@@ -1,14 +1,13 @@
-//! The loss as one operation of Burn's Flex backend, in `f32`: value and gradients are the core crate's.
+//! The loss as one operation of Burn's Flex backend, in `f32`: the core crate computes value and gradients.
 //!
-//! Embeddings and prototypes go through the core's fused head, which never holds their scores; scores that are given, through
-//! its loss. Forward computes the gradient for an upstream gradient of 1 and keeps it, and the inputs, which are shared and cost
-//! nothing. Backward multiplies: for a total, and for rows that all have the same upstream gradient, that is all. Rows with
-//! gradients of their own are computed again as rows of those weights, once for the positive and once for the negative
-//! ones, because the slopes by scale, radius and norms are sums over the rows.
+//! Embeddings and prototypes go through the core's fused head, which never holds their scores; given scores go through its
+//! loss. Forward computes the gradients for an upstream gradient of 1 and stores them, and the inputs, which are shared and
+//! cost nothing. Backward multiplies them: that is enough for a total, and for rows with one common upstream gradient. Rows
+//! with different upstream gradients are computed again with these as weights, once for the positive and once for the
+//! negative ones, because the derivatives with respect to scale, radius and prototypes are sums over the rows.
 
+use crate::call::{Answer, Call, HeadOperands, LearnedTensors, Operands, Wanted};
 use crate::flex_memory::{FlexTensor, elements, tensor};
-use crate::inputs::{Host, MarginOutput};
-use crate::prepared::{Answer, Learned, Operands};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients as Upstream;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -17,52 +16,43 @@ use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension,
 };
 use burn::tensor::{DType, Shape, Tensor, TensorData};
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
-use softmargin::head::{Head, HeadBatch};
+use ndarray::{Array1, Array2, ArrayD, ArrayView1, ArrayView2, arr1};
+use softmargin::head::{HeadBatch, HeadGradients, HeadParameters};
 use softmargin::sub_centers::pool;
-use softmargin::{Batch, Error, Geometry, Gradients, HeadGradients, Loss, LossState, Reduction, Result, Scale};
+use softmargin::{Batch, Error, Geometry, Gradients, LossState, Reduction, Result, RowInputs, Scale};
 use std::sync::Arc;
 
-/// Tensors that the operation may be differentiated by.
-const INPUTS: usize = 5;
+/// The number of tensors that the operation may be differentiated with respect to: three operands, scale and radius.
+const TENSORS: usize = 5;
+const SCALE: usize = 3;
+const RADIUS: usize = 4;
 
-/// What is computed, besides the tensors.
+/// A call with the meaning of its first three tensors.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
-    /// The head of the loss, its bounds of a learned scale out of the way.
-    pub(crate) head: Arc<Head>,
-    /// The scale with its bounds.
-    pub(crate) scale: Scale,
-    pub(crate) source: Source,
-    pub(crate) host: Host<f32>,
-    pub(crate) state: Option<LossState>,
-    /// Whether the state takes the batch in before the loss is computed with it.
-    pub(crate) trains: bool,
-    pub(crate) reduction: Reduction,
-    /// Whether the scores are asked for where they are made here.
-    pub(crate) wants_scores: bool,
+pub(crate) struct FlexCall {
+    call: Call<f32>,
+    operands: OperandKinds,
 }
 
-/// What the first three tensors are.
+/// What the first three tensors are; those that are absent are given as `[0.0]`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Source {
-    /// Embeddings (N, D), prototypes (C K, D), K for each class, and perhaps a bias (C K).
-    Embeddings { geometry: Geometry, sub_centers: usize, bias: bool },
-    /// Scores (N, C) and perhaps the norms (N) and (C) that they were made with.
+enum OperandKinds {
+    /// Embeddings, prototypes and perhaps a bias.
+    Head { geometry: Geometry, sub_centers: usize, bias: bool },
+    /// Scores and perhaps the norms that they were made with.
     Scores { embedding_norms: bool, weight_norms: bool },
 }
 
-/// What the operation gives back. `loss` can be differentiated; `scores` cannot.
+/// The result of the operation. `loss` can be differentiated; `scores` cannot, and is a placeholder unless wanted.
 #[derive(ExtensionType)]
-pub(crate) struct Outcome<B: Backend> {
+pub(crate) struct Computed<B: Backend> {
     loss: FloatTensor<B>,
     scores: FloatTensor<B>,
     top: Vec<i64>,
     state: Option<LossState>,
-    refusal: Option<Error>,
+    error: Option<Error>,
 }
 
-/// The operation. Tensors that are not there are given as `[0.0]`.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait MarginOperation: Backend {
     fn margin_loss(
@@ -71,39 +61,41 @@ pub(crate) trait MarginOperation: Backend {
         third: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         radius: FloatTensor<Self>,
-        request: Arc<Request>,
-    ) -> Outcome<Self>;
+        call: Arc<FlexCall>,
+    ) -> Computed<Self>;
 }
 
 /// Computes the loss of tensors that all lie in the Flex backend as `f32`.
-pub(crate) fn forward(operands: Operands, learned: Learned, request: Request) -> Result<Answer> {
-    let (first, second, third) = match operands {
-        Operands::Head { embeddings, weight, bias, .. } => {
-            (embeddings, weight.into_dispatch(), bias.map(Tensor::into_dispatch))
+pub(crate) fn forward(operands: Operands, learned: LearnedTensors, call: Call<f32>) -> Result<Answer> {
+    let (operands, first, second, third) = match operands {
+        Operands::Head(HeadOperands { geometry, sub_centers, embeddings, weight, bias }) => {
+            let kinds = OperandKinds::Head { geometry, sub_centers, bias: bias.is_some() };
+            (kinds, embeddings, Some(weight.into_dispatch()), bias)
         }
         Operands::Scores { scores, embedding_norms, weight_norms } => {
-            let norms = embedding_norms.unwrap_or_else(|| absent(&scores));
-            (scores, norms.into_dispatch(), weight_norms.map(Tensor::into_dispatch))
+            let (embeddings, weights) = (embedding_norms.is_some(), weight_norms.is_some());
+            let kinds = OperandKinds::Scores { embedding_norms: embeddings, weight_norms: weights };
+            (kinds, scores, embedding_norms.map(Tensor::into_dispatch), weight_norms)
         }
     };
-    let or_absent = |tensor: Option<Tensor<1>>| tensor.unwrap_or_else(|| absent(&first)).into_dispatch();
-    let (scale, radius) = (or_absent(learned.scale), or_absent(learned.radius));
-    let third = third.unwrap_or_else(|| absent(&first).into_dispatch());
-    let request = Arc::new(request);
-    let outcome =
-        <Dispatch as MarginOperation>::margin_loss(first.into_dispatch(), second, third, scale, radius, request);
-    match outcome.refusal {
-        Some(error) => Err(error),
-        None => {
-            let loss = Tensor::from_dispatch(outcome.loss);
-            let output = MarginOutput { loss, scores: Tensor::from_dispatch(outcome.scores) };
-            Ok(Answer { output, top: Some(outcome.top), state: outcome.state })
-        }
+    let device = first.device();
+    let absent = || Tensor::<1>::from_data(TensorData::new(vec![0.0_f32], [1]), (&device, DType::F32));
+    let [third, scale, radius] =
+        [third, learned.scale, learned.radius].map(|tensor| tensor.unwrap_or_else(absent).into_dispatch());
+    let second = second.unwrap_or_else(|| absent().into_dispatch());
+    let wanted = call.wanted;
+    let call = Arc::new(FlexCall { call, operands });
+    let Computed { loss, scores, top, state, error } =
+        <Dispatch as MarginOperation>::margin_loss(first.into_dispatch(), second, third, scale, radius, call);
+    if let Some(error) = error {
+        return Err(error);
     }
-}
-
-fn absent(like: &Tensor<2>) -> Tensor<1> {
-    Tensor::from_data(TensorData::new(vec![0.0_f32], [1]), (&like.device(), DType::F32))
+    let top = (wanted == Wanted::Top).then(|| {
+        let rows = top.len();
+        Tensor::from_data(TensorData::new(top, [rows]), &device)
+    });
+    let scores = (wanted == Wanted::Scores).then(|| Tensor::from_dispatch(scores));
+    Ok(Answer { loss: Tensor::from_dispatch(loss), scores, top, state })
 }
 
 impl MarginOperation for Flex {
@@ -113,16 +105,10 @@ impl MarginOperation for Flex {
         third: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         radius: FloatTensor<Self>,
-        request: Arc<Request>,
-    ) -> Outcome<Self> {
-        let inputs = Inputs::new([first, second, third, scale, radius]);
-        match request.compute(&inputs, false) {
-            Ok(computed) => {
-                let scores = computed.scores.map_or_else(|| inputs.0[0].clone(), matrix);
-                Outcome { loss: computed.loss, scores, top: computed.top, state: computed.state, refusal: None }
-            }
-            Err(error) => refused(error),
-        }
+        call: Arc<FlexCall>,
+    ) -> Computed<Self> {
+        let (computed, _) = call.compute(&Inputs::new([first, second, third, scale, radius]), false);
+        computed
     }
 }
 
@@ -133,44 +119,31 @@ impl<C: CheckpointStrategy> MarginOperation for Autodiff<Flex, C> {
         third: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         radius: FloatTensor<Self>,
-        request: Arc<Request>,
-    ) -> Outcome<Self> {
-        let parts = [first, second, third, scale, radius].map(|tensor| tensor.into_parts());
-        let mut tensors = Vec::with_capacity(INPUTS);
-        let nodes = parts.map(|(tensor, node)| {
+        call: Arc<FlexCall>,
+    ) -> Computed<Self> {
+        let mut tensors = Vec::with_capacity(TENSORS);
+        let nodes = [first, second, third, scale, radius].map(|tensor| {
+            let (tensor, node) = tensor.into_parts();
             tensors.push(tensor);
             node
         });
         let inputs = Inputs::new(tensors);
         let operation = LossBackward.prepare::<C>(nodes).compute_bound().stateful();
-        let tracked = matches!(operation, OpsKind::Tracked(_));
-        let Computed { loss, gradients, scores, top, state } = match request.compute(&inputs, tracked) {
-            Ok(computed) => computed,
-            Err(error) => {
-                let Outcome { loss, scores, top, state, refusal } = refused::<Flex>(error);
-                let (loss, scores) = (Self::from_inner(loss), Self::from_inner(scores));
-                return Outcome { loss, scores, top, state, refusal };
-            }
-        };
-        let scores = scores.map_or_else(|| inputs.0[0].clone(), matrix);
+        let (computed, gradients) = call.compute(&inputs, matches!(operation, OpsKind::Tracked(_)));
+        let Computed { loss, scores, top, state, error } = computed;
         let loss = match (operation, gradients) {
             (OpsKind::Tracked(operation), Some(gradients)) => {
-                let kept = Kept { gradients, state: state.clone() };
-                operation.finish(State { inputs, kept: Arc::new(kept), request }, loss)
+                let saved = Saved { inputs, gradients: Arc::new(gradients), state: state.clone(), call };
+                operation.finish(saved, loss)
             }
             (OpsKind::Tracked(_), None) => Self::from_inner(loss),
             (OpsKind::UnTracked(operation), _) => operation.finish(loss),
         };
-        Outcome { loss, scores: Self::from_inner(scores), top, state, refusal: None }
+        Computed { loss, scores: Self::from_inner(scores), top, state, error }
     }
 }
 
-fn refused<B: Backend<FloatTensorPrimitive = FlexTensor>>(error: Error) -> Outcome<B> {
-    let nothing = || vector(Array1::zeros(1));
-    Outcome { loss: nothing(), scores: nothing(), top: Vec::new(), state: None, refusal: Some(error) }
-}
-
-/// The five tensors, their elements side by side in memory.
+/// The five tensors, each contiguous in memory.
 #[derive(Clone, Debug)]
 struct Inputs(Vec<FlexTensor>);
 
@@ -189,253 +162,221 @@ impl Inputs {
         view.expect("a contiguous tensor of rank 2 has as many elements as its shape says")
     }
 
-    /// The parameter of a learned scale.
-    fn scale(&self) -> f64 {
-        f64::from(self.vector(3)[0])
-    }
-
-    fn radius(&self) -> f64 {
-        f64::from(self.vector(4)[0])
+    fn number(&self, input: usize) -> f64 {
+        f64::from(self.vector(input)[0])
     }
 }
 
-/// What the core crate answers.
-struct Computed {
-    loss: FlexTensor,
-    gradients: Option<Slopes>,
-    /// Where they are made here: all of them if they are asked for, else a single 0.
-    scores: Option<Array2<f32>>,
+/// The results of the core crate.
+struct Evaluated {
+    rows: Array1<f32>,
+    total: f32,
     /// The class of the largest score of each row, where scores are made here.
     top: Vec<i64>,
-    /// What the loss was computed with.
-    state: Option<LossState>,
+    gradients: Option<GradientArrays>,
 }
 
-/// Gradients for an upstream gradient of 1.
-#[derive(Clone, Debug)]
-enum Slopes {
-    Head(HeadGradients<f32>),
-    Scores(Gradients<f32>),
+/// The gradients with respect to the five tensors, for an upstream gradient of 1.
+type GradientArrays = [Option<ArrayD<f32>>; TENSORS];
+
+fn head_gradients(gradients: HeadGradients<f32>) -> GradientArrays {
+    let HeadGradients { embeddings, weight, learned } = gradients;
+    [
+        Some(embeddings.into_dyn()),
+        Some(weight.into_dyn()),
+        Some(learned.bias.into_dyn()),
+        Some(arr1(&[learned.scale]).into_dyn()),
+        Some(arr1(&[learned.radius]).into_dyn()),
+    ]
 }
 
-impl Request {
-    fn loss(&self) -> &Loss {
-        self.head.loss()
-    }
+fn score_gradients(gradients: Gradients<f32>) -> GradientArrays {
+    let Gradients { scores, rows } = gradients;
+    [
+        Some(scores.into_dyn()),
+        rows.embedding_norms.map(Array1::into_dyn),
+        rows.weight_norms.map(Array1::into_dyn),
+        Some(arr1(&[rows.scale]).into_dyn()),
+        Some(arr1(&[rows.radius]).into_dyn()),
+    ]
+}
 
-    fn compute(&self, inputs: &Inputs, with_gradients: bool) -> Result<Computed> {
-        match self.source {
-            Source::Embeddings { geometry, sub_centers, bias } => {
-                let computed = self.compute_head(inputs, bias, with_gradients)?;
-                let scores = if self.wants_scores {
-                    let bias = bias.then(|| inputs.vector(2));
-                    let all = geometry.scores(inputs.matrix(0), inputs.matrix(1), bias)?.scores;
-                    if sub_centers > 1 { pool(all.view(), sub_centers)?.scores } else { all }
-                } else {
-                    Array2::zeros((1, 1))
-                };
-                Ok(Computed { scores: Some(scores), ..computed })
+impl FlexCall {
+    fn compute(&self, inputs: &Inputs, with_gradients: bool) -> (Computed<Flex>, Option<GradientArrays>) {
+        match self.try_compute(inputs, with_gradients) {
+            Ok(computed) => computed,
+            Err(error) => {
+                let nothing = || into_tensor(arr1(&[0.0]).into_dyn());
+                let (loss, scores) = (nothing(), nothing());
+                (Computed { loss, scores, top: Vec::new(), state: None, error: Some(error) }, None)
             }
-            Source::Scores { .. } => self.compute_scores(inputs, with_gradients),
         }
     }
 
-    fn compute_head(&self, inputs: &Inputs, bias: bool, with_gradients: bool) -> Result<Computed> {
-        let weight = inputs.matrix(1);
-        let mut state = self.state.clone();
-        if let (true, Some(next)) = (self.trains, &mut state) {
-            self.head.update(next, &self.head_batch(inputs, bias, self.state.as_ref(), None), weight)?;
+    fn try_compute(&self, inputs: &Inputs, with_gradients: bool) -> Result<(Computed<Flex>, Option<GradientArrays>)> {
+        let mut state = self.call.state.clone();
+        if let (true, Some(state)) = (self.call.trains, &mut state) {
+            self.update(inputs, state)?;
         }
-        let batch = self.head_batch(inputs, bias, state.as_ref(), None);
+        let Evaluated { rows, total, top, gradients } = self.evaluate(inputs, state.as_ref(), None, with_gradients)?;
+        let loss = if self.call.reduction == Reduction::None { rows } else { arr1(&[total]) };
+        let (loss, scores) = (into_tensor(loss.into_dyn()), self.scores(inputs)?);
+        Ok((Computed { loss, scores, top, state, error: None }, gradients))
+    }
+
+    /// The scores where they are wanted, else any tensor.
+    fn scores(&self, inputs: &Inputs) -> Result<FlexTensor> {
+        let OperandKinds::Head { geometry, sub_centers, bias } = self.operands else { return Ok(inputs.0[0].clone()) };
+        if self.call.wanted != Wanted::Scores {
+            return Ok(inputs.0[SCALE].clone());
+        }
+        let bias = bias.then(|| inputs.vector(2));
+        let all = geometry.scores(inputs.matrix(0), inputs.matrix(1), bias)?.scores;
+        let scores: Array2<f32> = if sub_centers > 1 { pool(all.view(), sub_centers)?.scores } else { all };
+        Ok(into_tensor(scores.into_dyn()))
+    }
+
+    /// Takes the batch into the averages of a state.
+    fn update(&self, inputs: &Inputs, state: &mut LossState) -> Result<()> {
+        let rows = self.rows(inputs, None, None);
+        match self.operands {
+            OperandKinds::Head { bias, .. } => {
+                self.call.head.update(state, &HeadBatch::new(inputs.matrix(0), rows), self.parameters(inputs, bias))
+            }
+            OperandKinds::Scores { .. } => self.call.loss().update(state, &Batch::new(inputs.matrix(0), rows)),
+        }
+    }
+
+    /// Value and gradients; `weights` replaces the sample weights.
+    fn evaluate(
+        &self,
+        inputs: &Inputs,
+        state: Option<&LossState>,
+        weights: Option<ArrayView1<'_, f32>>,
+        with_gradients: bool,
+    ) -> Result<Evaluated> {
+        let Call { head, reduction, .. } = &self.call;
+        let rows = self.rows(inputs, weights, state);
+        if let OperandKinds::Head { bias, .. } = self.operands {
+            let (batch, parameters) = (HeadBatch::new(inputs.matrix(0), rows), self.parameters(inputs, bias));
+            let (value, gradients) = if with_gradients {
+                let (value, gradients) = head.value_and_grad(&batch, parameters, *reduction)?;
+                (value, Some(head_gradients(gradients)))
+            } else {
+                (head.value(&batch, parameters, *reduction)?, None)
+            };
+            let top = value.statistics.top.to_vec();
+            return Ok(Evaluated { rows: value.rows, total: value.total, top, gradients });
+        }
+        let (scale, radius) = self.learned(inputs);
+        let mut batch = Batch::new(inputs.matrix(0), rows);
+        batch = scale.map_or(batch, |scale| batch.with_scale(scale));
+        batch = radius.map_or(batch, |radius| batch.with_radius(radius));
         let (value, gradients) = if with_gradients {
-            let (value, gradients) = self.head.value_and_grad(&batch, weight, self.reduction)?;
-            (value, Some(Slopes::Head(gradients)))
+            let (value, gradients) = head.loss().value_and_grad(&batch, *reduction)?;
+            (value, Some(score_gradients(gradients)))
         } else {
-            (self.head.value(&batch, weight, self.reduction)?, None)
+            (head.loss().value(&batch, *reduction)?, None)
         };
-        let loss = self.loss_of(value.rows, value.total);
-        Ok(Computed { loss, gradients, scores: None, top: value.statistics.top.to_vec(), state })
+        Ok(Evaluated { rows: value.rows, total: value.total, top: Vec::new(), gradients })
     }
 
-    fn compute_scores(&self, inputs: &Inputs, with_gradients: bool) -> Result<Computed> {
-        let mut state = self.state.clone();
-        if let (true, Some(next)) = (self.trains, &mut state) {
-            self.loss().update(next, &self.batch(inputs, self.state.as_ref(), None))?;
-        }
-        let batch = self.batch(inputs, state.as_ref(), None);
-        let (value, gradients) = if with_gradients {
-            let (value, gradients) = self.loss().value_and_grad(&batch, self.reduction)?;
-            (value, Some(Slopes::Scores(gradients)))
-        } else {
-            (self.loss().value(&batch, self.reduction)?, None)
-        };
-        let loss = self.loss_of(value.rows, value.total);
-        Ok(Computed { loss, gradients, scores: None, top: Vec::new(), state })
-    }
-
-    fn loss_of(&self, rows: Array1<f32>, total: f32) -> FlexTensor {
-        match self.reduction {
-            Reduction::None => vector(rows),
-            _ => vector(Array1::from_elem(1, total)),
-        }
-    }
-
-    /// The embeddings; `sample_weights` takes the place of the batch's own.
-    fn head_batch<'a>(
+    fn rows<'a>(
         &'a self,
         inputs: &'a Inputs,
-        bias: bool,
+        weights: Option<ArrayView1<'a, f32>>,
         state: Option<&'a LossState>,
-        sample_weights: Option<ArrayView1<'a, f32>>,
-    ) -> HeadBatch<'a, f32> {
-        let mut batch = HeadBatch::with_targets(inputs.matrix(0), self.host.targets());
-        if bias {
-            batch = batch.with_bias(inputs.vector(2));
+    ) -> RowInputs<'a, f32> {
+        let mut rows = self.call.rows.inputs(weights, state);
+        if let OperandKinds::Scores { embedding_norms: true, .. } = self.operands {
+            rows = rows.with_embedding_norms(inputs.vector(1));
         }
-        if let Some(weights) = sample_weights.or(self.host.sample_weights.as_ref().map(|weights| weights.view())) {
-            batch = batch.with_sample_weights(weights);
+        if let OperandKinds::Scores { weight_norms: true, .. } = self.operands {
+            rows = rows.with_weight_norms(inputs.vector(2));
         }
-        if let Some(margins) = &self.host.margins {
-            batch = batch.with_margins(margins.view());
-        }
-        if let Some(state) = state {
-            batch = batch.with_state(state);
-        }
-        if self.scale.is_learned() {
-            batch = batch.with_scale(self.scale_of(inputs));
-        }
-        if self.has_radius() {
-            batch = batch.with_radius(inputs.radius());
-        }
-        batch
+        rows
     }
 
-    /// A learned scale within its bounds; one that is no number is complained of by the loss.
-    fn scale_of(&self, inputs: &Inputs) -> f64 {
-        let parameter = inputs.scale();
-        if parameter.is_finite() { self.scale.clamp(parameter) } else { parameter }
+    fn parameters<'a>(&self, inputs: &'a Inputs, bias: bool) -> HeadParameters<'a, f32> {
+        let (scale, radius) = self.learned(inputs);
+        let mut parameters = HeadParameters::new(inputs.matrix(1));
+        parameters = if bias { parameters.with_bias(inputs.vector(2)) } else { parameters };
+        parameters = scale.map_or(parameters, |scale| parameters.with_scale(scale));
+        radius.map_or(parameters, |radius| parameters.with_radius(radius))
     }
 
-    /// `sample_weights` takes the place of the batch's own.
-    fn batch<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        state: Option<&'a LossState>,
-        sample_weights: Option<ArrayView1<'a, f32>>,
-    ) -> Batch<'a, f32> {
-        let mut batch = self.host.batch(inputs.matrix(0), sample_weights, state);
-        if let Source::Scores { embedding_norms, weight_norms } = self.source {
-            if embedding_norms {
-                batch = batch.with_embedding_norms(inputs.vector(1));
-            }
-            if weight_norms {
-                batch = batch.with_weight_norms(inputs.vector(2));
-            }
-        }
-        if self.scale.is_learned() {
-            batch = batch.with_scale(self.scale_of(inputs));
-        }
-        if self.has_radius() {
-            batch = batch.with_radius(inputs.radius());
-        }
-        batch
-    }
-
-    fn has_radius(&self) -> bool {
-        self.loss().spec().regularizer.is_some_and(|term| term.initial_radius().is_some())
+    /// The scale within its bounds, and the radius, where the loss learns them.
+    fn learned(&self, inputs: &Inputs) -> (Option<f64>, Option<f64>) {
+        let has_radius = self.call.loss().spec().regularizer.is_some_and(|term| term.initial_radius().is_some());
+        let scale = self.call.scale.is_learned().then(|| inputs.number(SCALE));
+        let learned = self.call.learned(scale, has_radius.then(|| inputs.number(RADIUS)));
+        (learned.scale, learned.radius)
     }
 }
 
 #[derive(Debug)]
 struct LossBackward;
 
-/// What backward needs.
+/// What forward stores for backward.
 #[derive(Clone, Debug)]
-struct State {
+struct Saved {
     inputs: Inputs,
-    kept: Arc<Kept>,
-    request: Arc<Request>,
-}
-
-/// What forward has computed.
-#[derive(Clone, Debug)]
-struct Kept {
-    gradients: Slopes,
-    /// What the loss was computed with.
+    gradients: Arc<GradientArrays>,
+    /// The state that the loss was computed with.
     state: Option<LossState>,
+    call: Arc<FlexCall>,
 }
 
-impl Backward<Flex, INPUTS> for LossBackward {
-    type State = State;
+impl Backward<Flex, TENSORS> for LossBackward {
+    type State = Saved;
 
-    fn backward(self, ops: Ops<State, INPUTS>, gradients: &mut Upstream, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Saved, TENSORS>, gradients: &mut Upstream, _: &mut Checkpointer) {
         let upstream = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let slopes = ops.state.slopes(elements(&upstream));
-        for (parent, slope) in ops.parents.into_iter().zip(slopes) {
-            if let (Some(node), Some(slope)) = (parent, slope) {
-                gradients.register::<Flex>(node.id, slope);
+        let of_inputs = ops.state.gradients(elements(&upstream));
+        for (parent, gradient) in ops.parents.into_iter().zip(of_inputs) {
+            if let (Some(node), Some(gradient)) = (parent, gradient) {
+                gradients.register::<Flex>(node.id, into_tensor(gradient));
             }
         }
     }
 }
 
-impl State {
-    /// The gradients by the five tensors.
-    fn slopes(self, upstream: &[f32]) -> [Option<FlexTensor>; INPUTS] {
-        let Self { inputs, kept, request } = self;
-        let Kept { gradients, state } = Arc::unwrap_or_clone(kept);
-        let gradients = match uniform(upstream) {
-            Some(factor) => gradients.times(factor),
-            None => {
-                let weighted = request.weighted(&inputs, state.as_ref(), upstream);
-                weighted.unwrap_or_else(|| gradients.times(f32::NAN))
-            }
+impl Saved {
+    /// The gradients with respect to the five tensors, given the upstream gradient.
+    fn gradients(self, upstream: &[f32]) -> GradientArrays {
+        let Self { inputs, gradients, state, call } = self;
+        let stored = |factor: f32| Arc::unwrap_or_clone(gradients).map(|array| Some(times(array?, factor)));
+        let mut gradients = match uniform(upstream) {
+            Some(factor) => stored(factor),
+            None => call.weighted(&inputs, state.as_ref(), upstream).unwrap_or_else(|| stored(f32::NAN)),
         };
-        let (by_scale, by_radius) = match &gradients {
-            Slopes::Head(head) => (head.scale, head.radius),
-            Slopes::Scores(scores) => (scores.scale, scores.radius),
-        };
-        let scale = request.scale.is_learned().then(|| bounded(request.scale, inputs.scale(), by_scale));
-        let radius = request.has_radius().then_some(by_radius);
-        let number = |slope: Option<f32>| slope.map(|slope| vector(Array1::from_elem(1, slope)));
-        let [first, second, third] = match gradients {
-            Slopes::Head(head) => {
-                let bias = matches!(request.source, Source::Embeddings { bias: true, .. });
-                [Some(matrix(head.embeddings)), Some(matrix(head.weight)), bias.then(|| vector(head.bias))]
-            }
-            Slopes::Scores(of_scores) => {
-                let (of_embeddings, of_weight) = (of_scores.embedding_norms, of_scores.weight_norms);
-                [Some(matrix(of_scores.scores)), of_embeddings.map(vector), of_weight.map(vector)]
-            }
-        };
-        [first, second, third, number(scale), number(radius)]
+        let (scale, parameter) = (call.call.scale, inputs.number(SCALE));
+        if let Some(slope) = &mut gradients[SCALE] {
+            slope.mapv_inplace(|slope| bounded(scale, parameter, slope));
+        }
+        gradients
     }
 }
 
-impl Request {
-    /// The gradient of the rows, each weighted by its upstream gradient. `None` where one of these is not finite.
-    fn weighted(&self, inputs: &Inputs, state: Option<&LossState>, upstream: &[f32]) -> Option<Slopes> {
-        let own = |row: usize| self.host.sample_weights.as_ref().map_or(1.0, |weights| weights[row]);
-        let of_sign = |sign: f32| -> Option<Slopes> {
+impl FlexCall {
+    /// The gradients of the rows, each weighted by its upstream gradient. `None` where one of these is not finite.
+    fn weighted(&self, inputs: &Inputs, state: Option<&LossState>, upstream: &[f32]) -> Option<GradientArrays> {
+        let of_sign = |sign: f32| -> Option<GradientArrays> {
             let rows = upstream.iter().enumerate();
-            let weights: Array1<f32> = rows.map(|(row, slope)| (sign * slope).max(0.0) * own(row)).collect();
-            let weights = Some(weights.view());
-            if let Source::Embeddings { bias, .. } = self.source {
-                let batch = self.head_batch(inputs, bias, state, weights);
-                let answer = self.head.value_and_grad(&batch, inputs.matrix(1), self.reduction);
-                return answer.ok().map(|(_, gradients)| Slopes::Head(gradients));
-            }
-            let batch = self.batch(inputs, state, weights);
-            self.loss().value_and_grad(&batch, self.reduction).ok().map(|(_, gradients)| Slopes::Scores(gradients))
+            let weight = |(row, slope): (usize, &f32)| (sign * slope).max(0.0) * self.call.rows.sample_weight(row);
+            let weights: Array1<f32> = rows.map(weight).collect();
+            self.evaluate(inputs, state, Some(weights.view()), true).ok()?.gradients
         };
         if upstream.iter().any(|slope| !slope.is_finite()) {
             return None;
         }
-        let positive = of_sign(1.0)?;
-        if upstream.iter().all(|slope| *slope >= 0.0) {
-            return Some(positive);
+        let mut gradients = of_sign(1.0)?;
+        if upstream.iter().any(|slope| *slope < 0.0) {
+            for (positive, negative) in gradients.iter_mut().zip(of_sign(-1.0)?) {
+                *positive = positive.take().zip(negative).map(|(positive, negative)| positive - negative);
+            }
         }
-        Some(positive.minus(of_sign(-1.0)?))
+        Some(gradients)
     }
 }
 
@@ -445,55 +386,12 @@ fn uniform(upstream: &[f32]) -> Option<f32> {
     upstream.iter().all(|slope| *slope == first || first.is_nan()).then_some(first)
 }
 
-impl Slopes {
-    fn times(self, factor: f32) -> Self {
-        // The usual upstream gradient; multiplying by 1 would change no bit.
-        if factor == 1.0 {
-            return self;
-        }
-        let times = |numbers: Array1<f32>| numbers * factor;
-        match self {
-            Self::Head(head) => Self::Head(HeadGradients {
-                embeddings: head.embeddings * factor,
-                weight: head.weight * factor,
-                bias: head.bias * factor,
-                scale: head.scale * factor,
-                radius: head.radius * factor,
-            }),
-            Self::Scores(scores) => Self::Scores(Gradients {
-                scores: scores.scores * factor,
-                scale: scores.scale * factor,
-                radius: scores.radius * factor,
-                embedding_norms: scores.embedding_norms.map(times),
-                weight_norms: scores.weight_norms.map(times),
-            }),
-        }
-    }
-
-    /// The difference of two of one kind.
-    fn minus(self, other: Self) -> Self {
-        let minus = |a: Option<Array1<f32>>, b: Option<Array1<f32>>| Some(a? - b?);
-        match (self, other) {
-            (Self::Head(a), Self::Head(b)) => Self::Head(HeadGradients {
-                embeddings: a.embeddings - b.embeddings,
-                weight: a.weight - b.weight,
-                bias: a.bias - b.bias,
-                scale: a.scale - b.scale,
-                radius: a.radius - b.radius,
-            }),
-            (Self::Scores(a), Self::Scores(b)) => Self::Scores(Gradients {
-                scores: a.scores - b.scores,
-                scale: a.scale - b.scale,
-                radius: a.radius - b.radius,
-                embedding_norms: minus(a.embedding_norms, b.embedding_norms),
-                weight_norms: minus(a.weight_norms, b.weight_norms),
-            }),
-            (own, _) => own,
-        }
-    }
+fn times(array: ArrayD<f32>, factor: f32) -> ArrayD<f32> {
+    // The usual upstream gradient is 1, which needs no pass over the memory.
+    if factor == 1.0 { array } else { array * factor }
 }
 
-/// The slope by the parameter of a learned scale: 0 where a step would only leave its range further.
+/// The derivative with respect to the parameter of a learned scale: 0 where a step would only leave its range further.
 fn bounded(scale: Scale, parameter: f64, slope: f32) -> f32 {
     match scale {
         Scale::Learned { min, max, .. } if (parameter <= min && slope > 0.0) || (parameter >= max && slope < 0.0) => {
@@ -503,24 +401,17 @@ fn bounded(scale: Scale, parameter: f64, slope: f32) -> f32 {
     }
 }
 
-fn vector(values: Array1<f32>) -> FlexTensor {
-    let length = values.len();
-    tensor(values.into_iter().collect(), Shape::new([length]))
-}
-
-fn matrix(values: Array2<f32>) -> FlexTensor {
-    let (rows, columns) = values.dim();
-    let values = if values.is_standard_layout() {
-        // Whole and in order, so its memory can be given away.
-        let (memory, offset) = values.into_raw_vec_and_offset();
-        match offset {
-            Some(start) if start > 0 || memory.len() != rows * columns => {
-                memory[start..start + rows * columns].to_vec()
-            }
-            _ => memory,
+/// A tensor of the elements of an array, whose memory it takes over where it can.
+fn into_tensor(array: ArrayD<f32>) -> FlexTensor {
+    let shape = Shape::from(array.shape().to_vec());
+    let values = if array.is_standard_layout() {
+        let length = array.len();
+        match array.into_raw_vec_and_offset() {
+            (memory, Some(start)) if start > 0 || memory.len() != length => memory[start..start + length].to_vec(),
+            (memory, _) => memory,
         }
     } else {
-        values.iter().copied().collect()
+        array.iter().copied().collect()
     };
-    tensor(values, Shape::new([rows, columns]))
+    tensor(values, shape)
 }

@@ -1,4 +1,4 @@
-//! Tensors of the Flex backend as plain memory, for custom operations on it.
+//! Access to the memory of the Flex backend's tensors, for custom operations.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{DispatchDevice, Flex};
@@ -7,7 +7,7 @@ use burn::tensor::{Bytes, DType, Device, Shape, TensorData};
 /// A tensor of the Flex backend.
 pub type FlexTensor = FloatTensor<Flex>;
 
-/// Whether tensors of a device lie in the Flex backend, with or without derivatives.
+/// Returns whether a device is of the Flex backend, with or without autodiff.
 pub fn is_flex(device: &Device) -> bool {
     match device.as_dispatch() {
         DispatchDevice::Flex(_) => true,
@@ -17,15 +17,15 @@ pub fn is_flex(device: &Device) -> bool {
     }
 }
 
-/// The elements of a tensor of `f32` that lie side by side in memory.
+/// Returns the elements of a contiguous tensor of `f32`, without a copy.
 ///
 /// # Panics
-/// On a tensor of another type, or one that is not contiguous: choose `f32` and call `to_contiguous` before.
+/// When the tensor has another type or is not contiguous: choose `f32` and call `to_contiguous` before.
 pub fn elements(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
 }
 
-/// A tensor of these elements, whose memory it takes over.
+/// Makes a tensor of these elements without copying them.
 ///
 /// # Panics
 /// When the shape has another number of elements.

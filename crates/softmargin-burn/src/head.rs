@@ -1,11 +1,12 @@
 //! A last layer with its loss.
 
+use crate::call::{Answer, HeadOperands, LearnedTensors, Operands, Wanted};
 use crate::composed;
-use crate::inputs::{MarginOutput, MarginTop, RowInputs, Targets, Wanted};
-use crate::prepared::{Learned, Operands, Prepared, expect};
+use crate::inputs::{MarginOutput, MarginTop, RowTensors, TargetTensor};
+use crate::prepared::{Prepared, expect};
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use softmargin::{ErrorKind, Loss, LossSpec, LossState, Reduction, presets};
 
 /// The configuration of a [`MarginHead`].
@@ -16,7 +17,7 @@ use softmargin::{ErrorKind, Loss, LossSpec, LossState, Reduction, presets};
 /// use softmargin_burn::MarginHeadConfig;
 ///
 /// let by_name = MarginHeadConfig::new(64, 10).with_preset("arcface")?;
-/// let spec = presets::find("am-softmax")?.spec().with_margin(Margin::score(0.2));
+/// let spec = presets::AM_SOFTMAX.spec().with_margin(Margin::score(0.2));
 /// let by_spec = MarginHeadConfig::new(64, 10).with_loss(spec);
 /// let head = by_spec.try_init(&Device::flex())?;
 /// assert_eq!(head.weight.dims(), [10, 64]);
@@ -24,42 +25,37 @@ use softmargin::{ErrorKind, Loss, LossSpec, LossState, Reduction, presets};
 /// ```
 #[derive(Config, Debug)]
 pub struct MarginHeadConfig {
-    /// D: numbers in an embedding.
+    /// D: the embedding dimension.
     pub embedding_size: usize,
-    /// C.
+    /// C: the number of classes.
     pub num_classes: usize,
-    /// The loss; softmax cross-entropy where nothing is said.
-    #[config(default = "cross_entropy()")]
+    /// The loss; by default am-softmax, as everywhere in this project where a head is made.
+    #[config(default = "presets::AM_SOFTMAX.spec()")]
     pub loss: LossSpec,
-    /// How the prototypes start: uniform within `1 / sqrt(D)`, as Burn's linear layer, where nothing is said. A bias
-    /// starts at 0.
+    /// The initializer of the prototypes; by default uniform within `1 / sqrt(D)`, as in Burn's linear layer. A bias starts
+    /// at 0.
     #[config(default = "Initializer::KaimingUniform { gain: 1.0 / f64::sqrt(3.0), fan_out_only: false }")]
     pub initializer: Initializer,
 }
 
-/// Softmax cross-entropy as its preset has it.
-pub(crate) fn cross_entropy() -> LossSpec {
-    expect(presets::find("cross-entropy")).spec()
-}
-
 impl MarginHeadConfig {
-    /// The same with the loss of a preset, as `softmargin::presets` names it.
+    /// Sets the loss to that of a preset, by its name in `softmargin::presets`.
     ///
     /// # Errors
-    /// On an unknown name; the message has the nearest known one.
+    /// When the name is unknown; the message has the nearest known one.
     pub fn with_preset(self, name: &str) -> softmargin::Result<Self> {
         Ok(self.with_loss(presets::find(name)?.spec()))
     }
 
-    /// A head on a device.
+    /// Makes a head on a device.
     ///
     /// # Panics
-    /// With the message of [`try_init`](Self::try_init) where that refuses.
+    /// With the message of [`try_init`](Self::try_init) where that returns an error.
     pub fn init(&self, device: &Device) -> MarginHead {
         expect(self.try_init(device))
     }
 
-    /// A head on a device.
+    /// Makes a head on a device.
     ///
     /// # Errors
     /// When the parts of the loss do not go together, or a size is 0.
@@ -84,18 +80,18 @@ impl MarginHeadConfig {
 
 /// A last layer with its loss: it owns a prototype for each class and all that the loss learns.
 ///
-/// Made by [`MarginHeadConfig`]. Its record holds the parameters. What a loss carries from step to step is no parameter:
-/// save [`state`](Self::state) beside the record. Clones, [`valid`](Module::valid) and optimizer steps keep it.
+/// Made by [`MarginHeadConfig`]. Its record holds the parameters. The [`state`](Self::state) of a loss is no parameter: save
+/// it beside the record. Clones, [`valid`](Module::valid) and optimizer steps keep it.
 ///
 /// On a device with autodiff a batch is taken into the moving averages of a loss that has them before its loss is computed;
-/// [`advance`](Self::advance) keeps what the latest batch has made of them. Elsewhere the state is only read. An optimizer's
-/// step makes a clone, so clones share the latest batch: two of them that start in one state must not be trained in turns;
-/// [`set_state`](Self::set_state) parts them.
+/// [`advance`](Self::advance) makes the result the state. Elsewhere the state is only read. An optimizer's step makes a
+/// clone, so clones share the latest batch: do not train two clones of one state in turns, or give one of them a state of
+/// its own by [`set_state`](Self::set_state).
 #[derive(Module, Debug)]
 pub struct MarginHead {
     /// The prototypes (C, D); with K sub-centers (C K, D), those of a class one after the other.
     pub weight: Param<Tensor<2>>,
-    /// The bias, one number a prototype, where the geometry has one.
+    /// The bias, one value a prototype, where the geometry has one.
     pub bias: Option<Param<Tensor<1>>>,
     /// Shape `[1]`: the scale, where it is learned.
     pub scale: Option<Param<Tensor<1>>>,
@@ -113,7 +109,7 @@ impl MarginHead {
     /// - targets: `[N]`, classes from 0
     ///
     /// # Panics
-    /// With the message of [`try_forward`](Self::try_forward) where that refuses.
+    /// With the message of [`try_forward`](Self::try_forward) where that returns an error.
     pub fn forward(&self, embeddings: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         expect(self.try_forward(embeddings, targets))
     }
@@ -123,7 +119,7 @@ impl MarginHead {
     /// # Errors
     /// When shapes disagree, a label is out of range, or (on the Flex backend) a score is NaN; the message names the rows.
     pub fn try_forward(&self, embeddings: Tensor<2>, targets: Tensor<1, Int>) -> softmargin::Result<Tensor<1>> {
-        self.loss_of(embeddings, targets.into(), &RowInputs::new())
+        self.loss_of(embeddings, targets.into(), &RowTensors::new())
     }
 
     /// The loss of each row, shape `[N]`; 0 for ignored rows.
@@ -131,8 +127,8 @@ impl MarginHead {
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn forward_no_reduction(&self, embeddings: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-        let inputs = RowInputs::new().with_reduction(Reduction::None);
-        expect(self.loss_of(embeddings, targets.into(), &inputs))
+        let rows = RowTensors::new().with_reduction(Reduction::None);
+        expect(self.loss_of(embeddings, targets.into(), &rows))
     }
 
     /// The mean loss of a batch, shape `[1]`, against a distribution over the classes (N, C) for each row: softmax
@@ -141,82 +137,85 @@ impl MarginHead {
     /// # Panics
     /// As [`forward`](Self::forward), and where a row is no distribution.
     pub fn forward_soft(&self, embeddings: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-        expect(self.loss_of(embeddings, targets.into(), &RowInputs::new()))
+        expect(self.loss_of(embeddings, targets.into(), &RowTensors::new()))
     }
 
-    /// Loss and scores of a batch with everything that its rows may bring.
+    /// Loss and scores of a batch, with optional tensors of its rows.
     ///
     /// # Panics
-    /// With the message of [`try_forward_batch`](Self::try_forward_batch) where that refuses.
-    pub fn forward_batch(&self, embeddings: Tensor<2>, targets: impl Into<Targets>, inputs: RowInputs) -> MarginOutput {
-        expect(self.try_forward_batch(embeddings, targets, inputs))
+    /// With the message of [`try_forward_batch`](Self::try_forward_batch) where that returns an error.
+    pub fn forward_batch(
+        &self,
+        embeddings: Tensor<2>,
+        targets: impl Into<TargetTensor>,
+        rows: RowTensors,
+    ) -> MarginOutput {
+        expect(self.try_forward_batch(embeddings, targets, rows))
     }
 
-    /// Loss and scores of a batch with everything that its rows may bring.
+    /// Loss and scores of a batch, with optional tensors of its rows.
     ///
     /// # Errors
-    /// As [`try_forward`](Self::try_forward); also when the loss needs margins and gets none, or gets what it has no use
-    /// for.
+    /// As [`try_forward`](Self::try_forward); also when the loss needs margins that are missing, or has no use for a tensor
+    /// that is there.
     pub fn try_forward_batch(
         &self,
         embeddings: Tensor<2>,
-        targets: impl Into<Targets>,
-        inputs: RowInputs,
+        targets: impl Into<TargetTensor>,
+        rows: RowTensors,
     ) -> softmargin::Result<MarginOutput> {
-        let operands = self.operands(embeddings);
-        Ok(self.prepared.forward(operands, self.learned(), targets.into(), &inputs, Wanted::Scores)?.output)
+        let Answer { loss, scores, .. } = self.answer(embeddings, targets.into(), &rows, Wanted::Scores)?;
+        Ok(MarginOutput { loss, scores: scores.expect("the scores were asked for") })
     }
 
-    /// The loss alone: where nobody asks for the scores they need not be copied.
-    fn loss_of(&self, embeddings: Tensor<2>, targets: Targets, inputs: &RowInputs) -> softmargin::Result<Tensor<1>> {
-        let operands = self.operands(embeddings);
-        Ok(self.prepared.forward(operands, self.learned(), targets, inputs, Wanted::Nothing)?.output.loss)
+    /// The loss alone: the scores need not be stored.
+    fn loss_of(
+        &self,
+        embeddings: Tensor<2>,
+        targets: TargetTensor,
+        rows: &RowTensors,
+    ) -> softmargin::Result<Tensor<1>> {
+        Ok(self.answer(embeddings, targets, rows, Wanted::Nothing)?.loss)
     }
 
-    /// Loss of a batch and the class that each row is taken for. On the Flex backend its scores are never held, however many
-    /// the classes.
+    /// Loss of a batch and the class that each row is predicted as. On the Flex backend the scores are never stored, for any
+    /// number of classes.
     ///
     /// # Errors
     /// As [`try_forward_batch`](Self::try_forward_batch).
     pub fn try_forward_top(
         &self,
         embeddings: Tensor<2>,
-        targets: impl Into<Targets>,
-        inputs: RowInputs,
+        targets: impl Into<TargetTensor>,
+        rows: RowTensors,
     ) -> softmargin::Result<MarginTop> {
-        let device = embeddings.device();
-        let operands = self.operands(embeddings);
-        let answer = self.prepared.forward(operands, self.learned(), targets.into(), &inputs, Wanted::Top)?;
-        let MarginOutput { loss, scores } = answer.output;
-        let top = match answer.top {
-            Some(top) => {
-                let rows = top.len();
-                Tensor::from_data(TensorData::new(top, [rows]), &device)
-            }
-            None => scores.argmax(1).flatten(0, 1),
-        };
-        Ok(MarginTop { loss, top })
+        let Answer { loss, top, .. } = self.answer(embeddings, targets.into(), &rows, Wanted::Top)?;
+        Ok(MarginTop { loss, top: top.expect("the predicted classes were asked for") })
     }
 
-    fn operands(&self, embeddings: Tensor<2>) -> Operands {
-        Operands::Head {
-            geometry: self.loss().spec().geometry,
-            sub_centers: self.loss().spec().sub_centers,
-            embeddings,
-            weight: self.weight.val(),
-            bias: self.bias.as_ref().map(Param::val),
-        }
+    fn answer(
+        &self,
+        embeddings: Tensor<2>,
+        targets: TargetTensor,
+        rows: &RowTensors,
+        wanted: Wanted,
+    ) -> softmargin::Result<Answer> {
+        self.prepared.forward(Operands::Head(self.operands(embeddings)), self.learned(), targets, rows, wanted)
     }
 
-    /// The scores (N, C) of embeddings (N, D), as the geometry makes them: cosines, or inner products and bias; of the
-    /// prototypes of a class the best one counts. The largest of a row is its class. Gradients flow.
+    fn operands(&self, embeddings: Tensor<2>) -> HeadOperands {
+        let LossSpec { geometry, sub_centers, .. } = *self.loss().spec();
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        HeadOperands { geometry, sub_centers, embeddings, weight, bias }
+    }
+
+    /// The scores (N, C) of embeddings (N, D), as the geometry makes them: cosines, or inner products and bias, the best of
+    /// the prototypes of each class. The predicted class has the largest. Gradients flow.
     ///
     /// # Panics
     /// When the embeddings are not as wide as the prototypes.
     pub fn scores(&self, embeddings: Tensor<2>) -> Tensor<2> {
-        let bias = self.bias.as_ref().map(Param::val);
-        let LossSpec { geometry, sub_centers, .. } = self.loss().spec();
-        expect(composed::scores(*geometry, *sub_centers, embeddings, self.weight.val(), bias))
+        expect(composed::scores(self.operands(embeddings)))
     }
 
     /// The scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the
@@ -228,28 +227,28 @@ impl MarginHead {
         composed::scaled(self.loss(), self.learned().scale, self.scores(embeddings))
     }
 
-    /// The loss that it was made with.
+    /// The loss that the module was made with.
     pub fn loss(&self) -> &Loss {
         &self.prepared.loss
     }
 
-    /// What changes from step to step, for a loss that has it: annealing, draws, moving averages.
+    /// The state of a loss that changes from step to step: annealing, draws, moving averages.
     pub fn state(&self) -> Option<&LossState> {
         self.prepared.state.as_ref()
     }
 
-    /// Goes on from a state that was saved. A loss without one stays without.
+    /// Continues from a saved state. A loss without a state stays without one.
     pub fn set_state(&mut self, state: LossState) {
         self.prepared.set_state(state);
     }
 
-    /// To be called after each optimizer step: counts it, keeps what its batch has made of the moving averages, and puts
-    /// a learned scale that it carried past its bounds back.
+    /// Counts a step; call it after each optimizer step. Updates the moving averages by the latest batch, and clamps a learned
+    /// scale to its bounds.
     pub fn advance(&mut self) {
         self.prepared.advance(&mut self.scale);
     }
 
-    fn learned(&self) -> Learned {
-        Learned { scale: self.scale.as_ref().map(Param::val), radius: self.radius.as_ref().map(Param::val) }
+    fn learned(&self) -> LearnedTensors {
+        LearnedTensors { scale: self.scale.as_ref().map(Param::val), radius: self.radius.as_ref().map(Param::val) }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! | module | from | for |
 //! |---|---|---|
-//! | [`MarginHead`] | embeddings (N, D) | a last layer with its loss: it owns the prototypes (C, D) |
-//! | [`MarginLoss`] | scores (N, C) | scores that the model makes itself |
+//! | [`MarginHead`] | embeddings (N, D) | a last layer with its loss, which owns the prototypes (C, D) |
+//! | [`MarginLoss`] | scores (N, C) | models that make the scores themselves |
 //!
 //! Both take any [`LossSpec`](softmargin::LossSpec): cross-entropy, margins on score, logit and angle, hinges, with a
 //! learned scale, label smoothing, class weights and the rest of the family.
@@ -32,17 +32,21 @@
 //!
 //! # Devices
 //!
-//! On Burn's Flex backend, in `f32`, value and gradients are the core crate's: one operation with a backward of its own,
-//! the same bits for any number of threads, and an error that names the rows where a score is NaN. A head whose scores
-//! nobody asks for ([`MarginHead::forward`], [`MarginHead::try_forward_top`]) never holds them there, however many classes
-//! it has. On any other device, and in any other precision, the loss is composed of tensor operations that Burn
-//! differentiates, some rows at a time where scores are many and the loss has neither a state nor a term on norms. Targets, sample weights
-//! and margins are read back to be checked there too; scores are not looked at, so that no step waits for them: a NaN,
-//! or an infinite score other than the minus infinity that masks a class, shows as a loss that is not finite, and a score
-//! that is no cosine, where the loss needs an angle, is taken for the nearest one.
+//! On Burn's Flex backend, in `f32`, the core crate computes value and gradients: one operation with a backward of its own,
+//! bitwise identical results for any number of threads, and an error that names the rows where a score is NaN. A head whose
+//! scores are not asked for ([`MarginHead::forward`], [`MarginHead::try_forward_top`]) never stores them there, for any
+//! number of classes.
+//!
+//! On any other device, and in any other precision, the device computes the scores and two sweeps over them by tensor
+//! operations, a head with many scores some rows at a time. Everything of size N is computed by the core crate on the host.
+//! A step waits for the device twice, to read back the scores of the targets, then a few accumulators of each row. Targets,
+//! sample weights, margins, norms and the learned scale and radius are checked there too; scores are not: a NaN, or a plus
+//! infinity, shows as a loss that is not finite, and a score that is no cosine, where the loss needs an angle, counts as the
+//! nearest one.
 //!
 //! Gradients are first order. Targets, sample weights and margins are constants: no gradient flows to them.
 
+mod call;
 mod composed;
 mod flex;
 pub mod flex_memory;
@@ -52,6 +56,6 @@ mod loss;
 mod prepared;
 
 pub use head::{MarginHead, MarginHeadConfig};
-pub use inputs::{MarginOutput, MarginTop, Norms, RowInputs, Targets};
+pub use inputs::{MarginOutput, MarginTop, NormTensors, RowTensors, TargetTensor};
 pub use loss::{MarginLoss, MarginLossConfig};
 pub use softmargin;

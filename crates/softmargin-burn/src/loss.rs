@@ -1,9 +1,9 @@
 //! The loss of scores that the model makes itself.
 
+use crate::call::{LearnedTensors, Operands, Wanted};
 use crate::composed;
-use crate::head::cross_entropy;
-use crate::inputs::{MarginOutput, Norms, RowInputs, Targets, Wanted};
-use crate::prepared::{Learned, Operands, Prepared, expect};
+use crate::inputs::{MarginOutput, NormTensors, RowTensors, TargetTensor};
+use crate::prepared::{Prepared, expect};
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
@@ -24,34 +24,34 @@ use softmargin::{ErrorKind, Loss, LossSpec, LossState, Reduction, presets};
 /// ```
 #[derive(Config, Debug)]
 pub struct MarginLossConfig {
-    /// C.
+    /// C: the number of classes.
     pub num_classes: usize,
-    /// The loss; softmax cross-entropy where nothing is said.
-    #[config(default = "cross_entropy()")]
+    /// The loss; by default softmax cross-entropy, because the default of heads, am-softmax, would take any scores for cosines.
+    #[config(default = "presets::CROSS_ENTROPY.spec()")]
     pub loss: LossSpec,
 }
 
 impl MarginLossConfig {
-    /// The same with the loss of a preset, as `softmargin::presets` names it.
+    /// Sets the loss to that of a preset, by its name in `softmargin::presets`.
     ///
     /// # Errors
-    /// On an unknown name; the message has the nearest known one.
+    /// When the name is unknown; the message has the nearest known one.
     pub fn with_preset(self, name: &str) -> softmargin::Result<Self> {
         Ok(self.with_loss(presets::find(name)?.spec()))
     }
 
-    /// A loss on a device.
+    /// Makes a loss on a device.
     ///
     /// # Panics
-    /// With the message of [`try_init`](Self::try_init) where that refuses.
+    /// With the message of [`try_init`](Self::try_init) where that returns an error.
     pub fn init(&self, device: &Device) -> MarginLoss {
         expect(self.try_init(device))
     }
 
-    /// A loss on a device.
+    /// Makes a loss on a device.
     ///
     /// # Errors
-    /// When the parts of the loss do not go together, or ask for sub-centers: those belong to the prototypes of a head.
+    /// When the parts of the loss do not go together, or there are sub-centers: those belong to the prototypes of a head.
     pub fn try_init(&self, device: &Device) -> softmargin::Result<MarginLoss> {
         if self.loss.sub_centers != 1 {
             let advice = "take a MarginHead, or give the best score of each class with sub_centers = 1";
@@ -63,8 +63,8 @@ impl MarginLossConfig {
     }
 }
 
-/// The loss of scores that the model makes itself, as the geometry of the loss says they are made: cosines for
-/// `am-softmax`, inner products for `cross-entropy`. It owns what the loss learns.
+/// The loss of scores that the model makes itself, in the geometry of the loss: cosines for `am-softmax`, inner products for
+/// `cross-entropy`. It owns the parameters that the loss learns.
 ///
 /// Made by [`MarginLossConfig`]. For record and state see [`MarginHead`](crate::MarginHead).
 #[derive(Module, Debug)]
@@ -85,7 +85,7 @@ impl MarginLoss {
     /// - targets: `[N]`, classes from 0
     ///
     /// # Panics
-    /// With the message of [`try_forward`](Self::try_forward) where that refuses.
+    /// With the message of [`try_forward`](Self::try_forward) where that returns an error.
     pub fn forward(&self, scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         expect(self.try_forward(scores, targets))
     }
@@ -96,7 +96,7 @@ impl MarginLoss {
     /// When shapes disagree, a label is out of range, the loss needs norms, or (on the Flex backend) a score is NaN; the
     /// message names the rows.
     pub fn try_forward(&self, scores: Tensor<2>, targets: Tensor<1, Int>) -> softmargin::Result<Tensor<1>> {
-        Ok(self.try_forward_batch(scores, targets, Norms::new(), RowInputs::new())?.loss)
+        Ok(self.try_forward_batch(scores, targets, NormTensors::new(), RowTensors::new())?.loss)
     }
 
     /// The loss of each row, shape `[N]`; 0 for ignored rows.
@@ -104,16 +104,16 @@ impl MarginLoss {
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn forward_no_reduction(&self, scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-        let inputs = RowInputs::new().with_reduction(Reduction::None);
-        expect(self.try_forward_batch(scores, targets, Norms::new(), inputs)).loss
+        let rows = RowTensors::new().with_reduction(Reduction::None);
+        expect(self.try_forward_batch(scores, targets, NormTensors::new(), rows)).loss
     }
 
-    /// The mean loss of a batch, shape `[1]`, for a loss that looks at the norms that the scores were made with.
+    /// The mean loss of a batch, shape `[1]`, for a loss that depends on the norms that the scores were made with.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
-    pub fn forward_with_norms(&self, scores: Tensor<2>, targets: Tensor<1, Int>, norms: Norms) -> Tensor<1> {
-        expect(self.try_forward_batch(scores, targets, norms, RowInputs::new())).loss
+    pub fn forward_with_norms(&self, scores: Tensor<2>, targets: Tensor<1, Int>, norms: NormTensors) -> Tensor<1> {
+        expect(self.try_forward_batch(scores, targets, norms, RowTensors::new())).loss
     }
 
     /// The mean loss of a batch, shape `[1]`, against a distribution over the classes (N, C) for each row: softmax
@@ -122,23 +122,24 @@ impl MarginLoss {
     /// # Panics
     /// As [`forward`](Self::forward), and where a row is no distribution.
     pub fn forward_soft(&self, scores: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-        expect(self.try_forward_batch(scores, targets, Norms::new(), RowInputs::new())).loss
+        expect(self.try_forward_batch(scores, targets, NormTensors::new(), RowTensors::new())).loss
     }
 
-    /// The loss of a batch with everything that its rows may bring.
+    /// The loss of a batch, with optional tensors of its rows.
     ///
     /// # Errors
-    /// As [`try_forward`](Self::try_forward); also when the loss needs norms or margins and gets none, or gets what it has
-    /// no use for.
+    /// As [`try_forward`](Self::try_forward); also when the loss needs norms or margins that are missing, or has no use for a
+    /// tensor that is there.
     pub fn try_forward_batch(
         &self,
         scores: Tensor<2>,
-        targets: impl Into<Targets>,
-        norms: Norms,
-        inputs: RowInputs,
+        targets: impl Into<TargetTensor>,
+        norms: NormTensors,
+        rows: RowTensors,
     ) -> softmargin::Result<MarginOutput> {
         let operands = Operands::Scores { scores, embedding_norms: norms.embeddings, weight_norms: norms.weights };
-        Ok(self.prepared.forward(operands, self.learned(), targets.into(), &inputs, Wanted::Scores)?.output)
+        let answer = self.prepared.forward(operands, self.learned(), targets.into(), &rows, Wanted::Scores)?;
+        Ok(MarginOutput { loss: answer.loss, scores: answer.scores.expect("the scores were asked for") })
     }
 
     /// Scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the classes.
@@ -147,28 +148,28 @@ impl MarginLoss {
         composed::scaled(self.loss(), self.learned().scale, scores)
     }
 
-    /// The loss that it was made with.
+    /// The loss that the module was made with.
     pub fn loss(&self) -> &Loss {
         &self.prepared.loss
     }
 
-    /// What changes from step to step, for a loss that has it: annealing, draws, moving averages.
+    /// The state of a loss that changes from step to step: annealing, draws, moving averages.
     pub fn state(&self) -> Option<&LossState> {
         self.prepared.state.as_ref()
     }
 
-    /// Goes on from a state that was saved. A loss without one stays without.
+    /// Continues from a saved state. A loss without a state stays without one.
     pub fn set_state(&mut self, state: LossState) {
         self.prepared.set_state(state);
     }
 
-    /// To be called after each optimizer step: counts it, keeps what its batch has made of the moving averages, and puts
-    /// a learned scale that it carried past its bounds back.
+    /// Counts a step; call it after each optimizer step. Updates the moving averages by the latest batch, and clamps a learned
+    /// scale to its bounds.
     pub fn advance(&mut self) {
         self.prepared.advance(&mut self.scale);
     }
 
-    fn learned(&self) -> Learned {
-        Learned { scale: self.scale.as_ref().map(Param::val), radius: self.radius.as_ref().map(Param::val) }
+    fn learned(&self) -> LearnedTensors {
+        LearnedTensors { scale: self.scale.as_ref().map(Param::val), radius: self.radius.as_ref().map(Param::val) }
     }
 }

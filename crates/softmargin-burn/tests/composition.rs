@@ -1,4 +1,4 @@
-//! The loss composed of tensor operations says what the core crate says.
+//! The loss composed of tensor operations agrees with the core crate.
 
 mod common;
 

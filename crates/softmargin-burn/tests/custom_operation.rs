@@ -1,4 +1,4 @@
-//! The operation of the Flex backend says what the core crate says.
+//! The operation of the Flex backend agrees with the core crate.
 
 mod common;
 

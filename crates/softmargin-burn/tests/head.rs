@@ -1,4 +1,4 @@
-//! A head as its users meet it: training, state, records, and what it refuses.
+//! The public interface of a head: training, state, records, errors.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
@@ -8,9 +8,11 @@ use burn::optim::{AdamConfig, GradientsParams, SgdConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
-use common::{CLASSES, Case, Problem, Question, ROWS, WIDTH, ask, cases, device, head, preset, targets, tensor};
-use softmargin::{ErrorKind, Geometry, LossSpec, LossState, Margin, Reduction, Regularizer, Scale, presets};
-use softmargin_burn::{MarginHead, MarginHeadConfig, RowInputs};
+use common::{
+    CLASSES, Case, Problem, Question, ROWS, WIDTH, ask, assert_close, cases, device, head, preset, targets, tensor,
+};
+use softmargin::{ErrorKind, Geometry, LossState, Margin, Reduction, Regularizer, Scale, presets};
+use softmargin_burn::{MarginHead, MarginHeadConfig, RowTensors};
 
 fn plain_case(name: &str) -> Case {
     Case { name: name.into(), spec: preset(name), per_sample: false, weighted: false, soft: false }
@@ -44,7 +46,7 @@ fn gradients_are_central_differences() {
     for name in ["cross-entropy", "normface", "arcface", "sphereface", "l-softmax", "one-versus-rest"] {
         let case = plain_case(name);
         let problem = Problem::new();
-        // In f64, where a difference says something: the composition, which agrees with the operation elsewhere.
+        // In f64, where a difference is precise enough, so by the composition; other tests compare it with the operation.
         let question = Question { dtype: DType::F64, composed: false, reduction: Reduction::Mean, upstream: vec![1.0] };
         let answer = ask(&case, &problem, &question);
         let step = 1.0 / 1024.0_f32;
@@ -74,7 +76,7 @@ fn gradients_are_central_differences() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_bit() {
+fn results_are_bitwise_identical_for_any_number_of_threads() {
     let (rows, width, classes) = (64, 32, 1000);
     let train = || {
         let device = device();
@@ -102,7 +104,7 @@ fn the_number_of_threads_changes_no_bit() {
 
 #[test]
 fn a_bad_label_is_an_error_that_names_the_row() {
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
         let problem = Problem::new();
         let head = head(&plain_case("am-softmax"), &problem, DType::F32);
         let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
@@ -142,12 +144,26 @@ fn nan_is_an_error_on_flex_and_shows_in_the_loss_elsewhere() {
     let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
     let error = head.try_forward(embeddings.clone(), targets(&problem)).unwrap_err();
     assert_eq!(error.subject(), "scores of row 1");
-    let composed = head.forward_batch(embeddings, targets(&problem), RowInputs::new().composed());
+    let composed = head.forward_batch(embeddings, targets(&problem), RowTensors::new().composed());
     assert!(number(&composed.loss).is_nan());
 }
 
 #[test]
-fn specs_that_make_no_loss_are_refused() {
+fn half_precision_is_composed() {
+    for name in ["cross-entropy", "am-softmax", "normface", "sphereface", "one-versus-rest"] {
+        let (case, problem) = (plain_case(name), Problem::new());
+        for reduction in [Reduction::Mean, Reduction::None] {
+            let upstream = vec![1.0; if reduction == Reduction::None { ROWS } else { 1 }];
+            let half = Question { dtype: DType::BF16, composed: false, reduction, upstream };
+            let single = Question { dtype: DType::F32, ..half.clone() };
+            // Scores are rounded to 8 bits, and the scale of am-softmax is 30.
+            assert_close(name, &ask(&case, &problem, &half), &ask(&case, &problem, &single), 0.1);
+        }
+    }
+}
+
+#[test]
+fn specs_that_make_no_loss_are_rejected() {
     let config = MarginHeadConfig::new(WIDTH, CLASSES);
     assert!(config.clone().with_preset("arcfase").unwrap_err().to_string().contains("arcface"));
     let degrees = preset("am-softmax").with_margin(Margin::score(28.6));
@@ -160,7 +176,7 @@ fn specs_that_make_no_loss_are_refused() {
 fn zero_rows_are_no_loss_and_no_gradient() {
     for preset in presets::all() {
         for reduction in [Reduction::Mean, Reduction::Sum, Reduction::MeanOrNan, Reduction::None] {
-            for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+            for inputs in [RowTensors::new(), RowTensors::new().composed()] {
                 let head = head(&plain_case(preset.name), &Problem::new(), DType::F32);
                 let embeddings = Tensor::<2>::zeros([0, WIDTH], &device());
                 let none = Tensor::<1, Int>::from_data(TensorData::new(Vec::<i64>::new(), [0]), &device());
@@ -185,7 +201,7 @@ fn zero_rows_are_no_loss_and_no_gradient() {
 #[test]
 fn one_class_is_no_loss_and_no_gradient() {
     for preset in presets::all() {
-        for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+        for inputs in [RowTensors::new(), RowTensors::new().composed()] {
             // A term on norms alone stays.
             let spec = preset.spec().with_class_counts(&[9]).with_regularizer(None);
             let head = MarginHeadConfig::new(WIDTH, 1).with_loss(spec).init(&device());
@@ -201,7 +217,7 @@ fn one_class_is_no_loss_and_no_gradient() {
 
 #[test]
 fn all_rows_ignored_is_no_loss_and_no_gradient() {
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
         let case = Case { spec: preset("arcface").with_ignored_label(-1), ..plain_case("arcface") };
         let problem = Problem::new();
         let head = head(&case, &problem, DType::F32);
@@ -215,9 +231,9 @@ fn all_rows_ignored_is_no_loss_and_no_gradient() {
 }
 
 #[test]
-fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
+fn a_training_batch_enters_the_averages_with_the_step() {
     for name in ["curricularface", "adaface"] {
-        for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+        for inputs in [RowTensors::new(), RowTensors::new().composed()] {
             let problem = Problem::new();
             let mut head = head(&plain_case(name), &problem, DType::F32);
             let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
@@ -226,7 +242,7 @@ fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
                 number(&head.forward_batch(embeddings.clone(), targets(&problem), inputs.clone()).loss)
             };
             let first = ask(&head);
-            assert_eq!((ask(&head), head.state()), (first, Some(&start)), "{name}: asking twice changes nothing");
+            assert_eq!((ask(&head), head.state()), (first, Some(&start)), "{name}: a second forward changes nothing");
             head.advance();
             let after = head.state().cloned().unwrap();
             assert_eq!(after.step, 1);
@@ -245,21 +261,21 @@ fn a_training_batch_is_taken_into_the_averages_and_kept_by_the_step() {
 }
 
 #[test]
-fn a_prototype_that_is_no_number_shows_in_the_loss() {
+fn a_nan_prototype_shows_in_the_loss() {
     let case = plain_case("sub-center-arcface");
     let mut problem = Problem::new();
     problem.weight[WIDTH] = f32::NAN;
     let head = head(&case, &problem, DType::F32);
     let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
     assert!(head.try_forward(embeddings.clone(), targets(&problem)).is_err());
-    let composed = head.forward_batch(embeddings, targets(&problem), RowInputs::new().composed()).loss;
+    let composed = head.forward_batch(embeddings, targets(&problem), RowTensors::new().composed()).loss;
     assert!(number(&composed).is_nan());
 }
 
 #[test]
 fn averages_go_through_an_optimizers_step() {
     for name in ["curricularface", "adaface"] {
-        for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+        for inputs in [RowTensors::new(), RowTensors::new().composed()] {
             let problem = Problem::new();
             let mut head = head(&plain_case(name), &problem, DType::F32);
             let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
@@ -391,7 +407,7 @@ fn a_learned_scale_stays_within_its_bounds() {
     // Every row is right by far, so that the loss falls with the scale without end.
     let device = device();
     let spec = preset("normface").with_scale(Scale::Learned { initial: 7.9, min: 1.0, max: 8.0 });
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
         let mut head = MarginHeadConfig::new(2, 2).with_loss(spec.clone()).init(&device);
         head.weight = Param::from_tensor(tensor(&[1.0, 0.0, 0.0, 1.0], [2, 2], DType::F32)).set_require_grad(false);
         let embeddings = tensor(&[1.0, 0.0, 0.0, 1.0], [2, 2], DType::F32);
@@ -444,7 +460,7 @@ fn scores_and_probabilities() {
         let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
         let scores = head.scores(embeddings.clone());
         assert_eq!(scores.dims(), [ROWS, CLASSES]);
-        let output = head.forward_batch(embeddings.clone(), targets(&problem), RowInputs::new());
+        let output = head.forward_batch(embeddings.clone(), targets(&problem), RowTensors::new());
         let off = (output.scores - scores.clone()).abs().max().into_scalar::<f32>();
         assert!(off < 1e-5, "{}: {off}", case.name);
         if case.spec.geometry == Geometry::Cosine {
@@ -495,8 +511,21 @@ fn many_classes_are_composed_in_chunks_of_rows() {
     let device = device();
     let values = |count: usize, from: usize| (0..count).map(|k| spread(k + from)).collect::<Vec<f32>>();
     let labels: Vec<i64> = (0..rows).map(|row| (row * 911 % classes) as i64).collect();
-    for name in ["normface", "arcface", "cross-entropy"] {
-        let spec = preset(name).with_ignored_label(911);
+    let ring = Regularizer::Ring { weight: 0.1, radius: 1.5 };
+    let plain = |name| (name, presets::find(name).unwrap().spec());
+    let specs = [
+        plain("normface"),
+        plain("arcface"),
+        plain("cross-entropy"),
+        plain("curricularface"),
+        plain("adaface"),
+        plain("magface"),
+        plain("sphereface"),
+        plain("one-versus-rest"),
+        ("ring", presets::CROSS_ENTROPY.spec().with_regularizer(ring)),
+    ];
+    for (name, spec) in specs {
+        let spec = spec.with_ignored_label(911);
         let mut head = MarginHeadConfig::new(width, classes).with_loss(spec).try_init(&device).unwrap();
         let weight = TensorData::new(values(classes * width, 5), [classes, width]);
         head.weight = Param::from_tensor(Tensor::from_data(weight, &device).require_grad());
@@ -504,7 +533,7 @@ fn many_classes_are_composed_in_chunks_of_rows() {
             let embeddings = TensorData::new(values(rows * width, 77), [rows, width]);
             let embeddings: Tensor<2> = Tensor::from_data(embeddings, &device).require_grad();
             let targets: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels.clone(), [rows]), &device);
-            let inputs = if composed { RowInputs::new().composed() } else { RowInputs::new() };
+            let inputs = if composed { RowTensors::new().composed() } else { RowTensors::new() };
             let answer = head.try_forward_top(embeddings.clone(), targets, inputs).unwrap();
             let gradients = answer.loss.clone().mul_scalar(2.5).backward();
             let list = |tensor: Option<TensorData>| {
@@ -512,12 +541,14 @@ fn many_classes_are_composed_in_chunks_of_rows() {
             };
             let scale = head.scale.as_ref().map(|scale| scale.val().grad(&gradients).unwrap().into_data());
             let bias = head.bias.as_ref().map(|bias| bias.val().grad(&gradients).unwrap().into_data());
+            let radius = head.radius.as_ref().map(|radius| radius.val().grad(&gradients).unwrap().into_data());
             let top = answer.top.into_data().iter::<i64>().collect::<Vec<i64>>();
             let slopes = [
                 list(Some(embeddings.grad(&gradients).unwrap().into_data())),
                 list(Some(head.weight.val().grad(&gradients).unwrap().into_data())),
                 list(scale),
                 list(bias),
+                list(radius),
             ];
             (number(&answer.loss), top, slopes)
         };

@@ -1,4 +1,4 @@
-//! The loss of scores that the model makes itself.
+//! The loss of given scores.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
@@ -8,13 +8,13 @@ use common::{
     CLASSES, COUNTS, Case, F32, Problem, ROWS, WIDTH, assert_close, cases, core_row_by_row, device, targets, tensor,
 };
 use ndarray::ArrayView2;
-use softmargin::{ErrorKind, Geometry, LossSpec, Reduction};
-use softmargin_burn::{MarginLoss, MarginLossConfig, Norms, RowInputs, Targets};
+use softmargin::{ErrorKind, Geometry, Reduction};
+use softmargin_burn::{MarginLoss, MarginLossConfig, NormTensors, RowTensors, TargetTensor};
 
 const UPSTREAM: [f32; ROWS] = [1.0, -2.0, 0.5, 0.0, -0.25, 3.0, 1.5];
 
 /// The scores and norms of a problem, made of tensor operations.
-fn scored(case: &Case, problem: &Problem, x: Tensor<2>, w: Tensor<2>, bias: Tensor<1>) -> (Tensor<2>, Norms) {
+fn scored(case: &Case, problem: &Problem, x: Tensor<2>, w: Tensor<2>, bias: Tensor<1>) -> (Tensor<2>, NormTensors) {
     let length = |rows: &Tensor<2>| {
         // The last embedding has norm 0: its root is taken elsewhere, and put back to 0.
         let square = rows.clone().square().sum_dim(1);
@@ -29,7 +29,7 @@ fn scored(case: &Case, problem: &Problem, x: Tensor<2>, w: Tensor<2>, bias: Tens
         Geometry::Cosine => (x / x_norm.clone()).matmul((w / w_norm.clone()).transpose()),
     };
     let loss = case.spec.clone().build(CLASSES).unwrap();
-    let mut norms = Norms::new();
+    let mut norms = NormTensors::new();
     if loss.needs_embedding_norms() {
         norms = norms.with_embeddings(x_norm.mask_fill(vanished, 0.0).squeeze_dim(1));
     }
@@ -61,7 +61,7 @@ fn gradients_flow_through_scores_and_norms_as_through_a_head() {
             let w = tensor(&problem.weight[..CLASSES * WIDTH], [CLASSES, WIDTH], DType::F32).require_grad();
             let bias = tensor(&problem.bias[..CLASSES], [CLASSES], DType::F32).require_grad();
             let (scores, norms) = scored(&case, &problem, x.clone(), w.clone(), bias.clone());
-            let mut inputs = RowInputs::new().with_reduction(Reduction::None);
+            let mut inputs = RowTensors::new().with_reduction(Reduction::None);
             if composed {
                 inputs = inputs.composed();
             }
@@ -71,7 +71,7 @@ fn gradients_flow_through_scores_and_norms_as_through_a_head() {
             if let Some(margins) = &problem.margins {
                 inputs = inputs.with_margins(tensor(margins, [ROWS], DType::F32));
             }
-            let targets: Targets = match &problem.soft {
+            let targets: TargetTensor = match &problem.soft {
                 Some(soft) => tensor(soft, [ROWS, CLASSES], DType::F32).into(),
                 None => targets(&problem).into(),
             };
@@ -95,7 +95,7 @@ fn gradients_flow_through_scores_and_norms_as_through_a_head() {
 }
 
 #[test]
-fn a_class_of_score_minus_infinity_is_out() {
+fn a_class_of_score_minus_infinity_is_masked() {
     let out = f32::NEG_INFINITY;
     let masked = [[1.0, out, 0.5, -1.0], [out, 0.25, out, 2.0], [0.5, out, out, out]];
     let labels = [2, 1, 0];
@@ -111,8 +111,8 @@ fn a_class_of_score_minus_infinity_is_out() {
             let loss = MarginLossConfig::new(4).with_loss(spec).init(&device());
             let scores = Tensor::<2>::from_floats(masked, &device()).mul_scalar(0.5).require_grad();
             let targets = Tensor::<1, Int>::from_ints(labels, &device());
-            let inputs = if composed { RowInputs::new().composed() } else { RowInputs::new() };
-            let value = loss.try_forward_batch(scores.clone(), targets, Norms::new(), inputs).unwrap().loss;
+            let inputs = if composed { RowTensors::new().composed() } else { RowTensors::new() };
+            let value = loss.try_forward_batch(scores.clone(), targets, NormTensors::new(), inputs).unwrap().loss;
             let gradients = value.backward();
             let mut all = scores.grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap();
             all.push(value.into_scalar());
@@ -128,13 +128,13 @@ fn a_class_of_score_minus_infinity_is_out() {
 }
 
 #[test]
-fn soft_targets_may_lie_on_masked_classes_only_at_a_price() {
+fn soft_targets_on_masked_classes_make_the_loss_infinite() {
     let loss = MarginLossConfig::new(3).init(&device());
     let scores = Tensor::<2>::from_floats([[1.0, f32::NEG_INFINITY, 0.5], [1.0, f32::NEG_INFINITY, 0.5]], &device());
     let soft = Tensor::<2>::from_floats([[0.5, 0.0, 0.5], [0.5, 0.25, 0.25]], &device());
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
         let inputs = inputs.with_reduction(Reduction::None);
-        let rows = loss.try_forward_batch(scores.clone(), soft.clone(), Norms::new(), inputs).unwrap().loss;
+        let rows = loss.try_forward_batch(scores.clone(), soft.clone(), NormTensors::new(), inputs).unwrap().loss;
         let rows = rows.into_data().try_to_vec::<f32>().unwrap();
         // ln(e^1 + e^0.5) - 0.75
         assert!((rows[0] - 0.724_077).abs() < 1e-6, "{}", rows[0]);
@@ -147,9 +147,9 @@ fn large_and_small_scores_lose_nothing() {
     let loss = MarginLossConfig::new(2).init(&device());
     let scores = Tensor::<2>::from_floats([[20.0, 0.0], [1e4, 1e4 - 1.0], [-1e4, 1e4], [1e-30, 0.0]], &device());
     let targets = Tensor::<1, Int>::from_ints([0, 0, 0, 0], &device());
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
         let inputs = inputs.with_reduction(Reduction::None);
-        let rows = loss.try_forward_batch(scores.clone(), targets.clone(), Norms::new(), inputs).unwrap().loss;
+        let rows = loss.try_forward_batch(scores.clone(), targets.clone(), NormTensors::new(), inputs).unwrap().loss;
         let rows = rows.into_data().try_to_vec::<f32>().unwrap();
         for (row, expected) in rows.iter().zip([2.061_153_7e-9, 0.313_261_7, 2e4, std::f32::consts::LN_2]) {
             assert!((row - expected).abs() <= 1e-6 * expected, "{row} against {expected}");
@@ -158,21 +158,22 @@ fn large_and_small_scores_lose_nothing() {
 }
 
 #[test]
-fn what_a_loss_needs_it_says() {
+fn missing_and_unwanted_inputs_are_errors() {
     let loss = MarginLossConfig::new(CLASSES).with_preset("sphereface").unwrap().init(&device());
     let scores = Tensor::<2>::zeros([2, CLASSES], &device());
     let labels = Tensor::<1, Int>::from_ints([0, 1], &device());
-    for inputs in [RowInputs::new(), RowInputs::new().composed()] {
-        let missing = loss.try_forward_batch(scores.clone(), labels.clone(), Norms::new(), inputs.clone()).unwrap_err();
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
+        let missing =
+            loss.try_forward_batch(scores.clone(), labels.clone(), NormTensors::new(), inputs.clone()).unwrap_err();
         assert_eq!((missing.kind(), missing.subject()), (ErrorKind::Input, "embedding norms"));
         let soft = Tensor::<2>::full([2, CLASSES], 0.2, &device());
-        let norms = Norms::new().with_embeddings(Tensor::ones([2], &device()));
-        let refused = loss.try_forward_batch(scores.clone(), soft, norms, inputs.clone()).unwrap_err();
-        assert_eq!((refused.kind(), refused.subject()), (ErrorKind::Input, "soft targets"));
+        let norms = NormTensors::new().with_embeddings(Tensor::ones([2], &device()));
+        let rejected = loss.try_forward_batch(scores.clone(), soft, norms, inputs.clone()).unwrap_err();
+        assert_eq!((rejected.kind(), rejected.subject()), (ErrorKind::Input, "soft targets"));
         let entropy = MarginLossConfig::new(CLASSES).init(&device());
         let off = Tensor::<2>::full([2, CLASSES], 0.3, &device());
-        let refused = entropy.try_forward_batch(scores.clone(), off, Norms::new(), inputs).unwrap_err();
-        assert_eq!((refused.kind(), refused.subject()), (ErrorKind::Distribution, "targets of row 0"));
+        let rejected = entropy.try_forward_batch(scores.clone(), off, NormTensors::new(), inputs).unwrap_err();
+        assert_eq!((rejected.kind(), rejected.subject()), (ErrorKind::Distribution, "targets of row 0"));
     }
 }
 

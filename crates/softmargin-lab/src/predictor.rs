@@ -6,7 +6,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use softmargin::ErrorKind;
 use softmargin::smooth::arg_max;
-use softmargin_burn::{MarginOutput, RowInputs};
+use softmargin_burn::{MarginOutput, RowTensors};
 use softmargin_data::error::Error;
 use softmargin_data::{LabeledSamples, Samples, ahead};
 use softmargin_metrics::Classification;
@@ -154,7 +154,7 @@ impl Predictor {
         let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
         let shape = [labels.len()];
         let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, shape), &self.device);
-        let output = self.model.head.try_forward_batch(self.model.embeddings(inputs), targets, RowInputs::new());
+        let output = self.model.head.try_forward_batch(self.model.embeddings(inputs), targets, RowTensors::new());
         output.map_err(|error| match error.kind() {
             ErrorKind::Number => {
                 Error::failure(error.subject(), error.expected(), error.found(), DIVERGED).with_source(error)

@@ -1,48 +1,53 @@
-//! What becomes of the scores of the negatives (N, C), their slopes written down.
+//! The transforms of the scores of negatives (N, C), with their derivatives.
 
-use super::comparison::Rows;
-use super::{least_sine, not_composed, with_slope};
-use burn::tensor::{Bool, Tensor};
-use softmargin::{LossState, Negatives, Result};
+use super::column;
+use burn::tensor::Tensor;
+use softmargin::Real;
+use softmargin::rows::{NegativeTransform, Target};
 
-/// `plain` are the same rows, their target as it is where nothing is done about angles past pi.
-pub(super) fn modified(
-    negatives: Negatives,
-    rows: &Rows,
-    plain: impl FnOnce() -> Rows,
-    state: Option<&LossState>,
-) -> Result<Tensor<2>> {
-    let scores = rows.scores.clone();
-    match negatives {
-        Negatives::Plain => Ok(scores),
-        Negatives::Misclassified { factor } => {
-            let raised = scores.clone().mul_scalar(factor).add_scalar(factor - 1.0);
-            Ok(scores.mask_where(hard(rows), raised))
+/// The scores as they are compared, and their derivatives; `None` where nothing is transformed.
+pub(super) fn transformed<F: Real>(scores: Tensor<2>, targets: &[Target<F>]) -> (Tensor<2>, Option<Tensor<2>>) {
+    // All rows have the same kind of transform.
+    let Some(kind) = targets.first().and_then(|target| target.negatives) else { return (scores, None) };
+    let (raised, slope) = match kind {
+        NegativeTransform::DividedAngle { by } => {
+            let (cosines, slope) = divided_angle::<F>(scores, by.widen());
+            return (cosines, Some(slope));
         }
-        Negatives::Curricular { .. } => {
-            let mean = state.map_or(0.0, |state| state.target_mean);
-            let weighed = scores.clone() * scores.clone().add_scalar(mean);
-            Ok(scores.mask_where(hard(&plain()), weighed))
+        NegativeTransform::Misclassified { factor, .. } => {
+            let factor = factor.widen();
+            (scores.clone().mul_scalar(factor).add_scalar(factor - 1.0), scores.full_like(factor))
         }
-        Negatives::DividedAngle { by: 1.0 } => Ok(scores),
-        Negatives::DividedAngle { by } => Ok(divided_angle(scores, by)),
-        _ => Err(not_composed("negatives", "a kind that is new")),
+        NegativeTransform::Curricular { mean, .. } => {
+            let mean = mean.widen();
+            let slope = scores.clone().mul_scalar(2.0).add_scalar(mean);
+            (scores.clone() * scores.clone().add_scalar(mean), slope)
+        }
+    };
+    let above = column(targets.iter().map(threshold).collect(), &scores);
+    let hard = scores.clone().greater(above.expand(scores.dims()));
+    let slope = scores.ones_like().mask_where(hard.clone(), slope);
+    (scores.mask_where(hard, raised), Some(slope))
+}
+
+/// The score above which a negative is transformed.
+fn threshold<F: Real>(target: &Target<F>) -> f64 {
+    match target.negatives {
+        Some(NegativeTransform::Misclassified { above, .. } | NegativeTransform::Curricular { above, .. }) => {
+            above.widen()
+        }
+        Some(NegativeTransform::DividedAngle { .. }) | None => f64::INFINITY,
     }
 }
 
-/// The scores above that of the target under its margin.
-fn hard(rows: &Rows) -> Tensor<2, Bool> {
-    rows.gap(rows.scores.clone().detach()).greater_elem(0.0)
-}
-
-/// `cos(theta / by)`, its slope `sin(theta / by) / (by sin theta)` floored as that of a margin.
-fn divided_angle(scores: Tensor<2>, by: f64) -> Tensor<2> {
-    let cos = scores.clone().detach().clamp(-1.0, 1.0);
+/// `cos(theta / by)` and its derivative `sin(theta / by) / (by sin theta)`, the divisor not below the least sine.
+fn divided_angle<F: Real>(scores: Tensor<2>, by: f64) -> (Tensor<2>, Tensor<2>) {
+    let cos = scores.clamp(-1.0, 1.0);
     let part = cos.clone().acos().mul_scalar(1.0 / by);
     let sine = (cos.clone().neg().add_scalar(1.0) * cos.clone().add_scalar(1.0)).sqrt();
-    let least = least_sine(cos.dtype());
+    let least = F::LEAST_SINE;
     let slope = part.clone().sin().mul_scalar(1.0 / by) / sine.clone().clamp_min(least);
     // At theta = 0 both sines vanish: the quotient of their derivatives.
     let at_zero = sine.lower_elem(least).bool_and(cos.greater_elem(0.0));
-    with_slope(part.cos(), slope.mask_fill(at_zero, 1.0 / (by * by)), scores)
+    (part.cos(), slope.mask_fill(at_zero, 1.0 / (by * by)))
 }

@@ -32,7 +32,7 @@ impl NpyArray {
                 &self.name,
                 expected,
                 found,
-                "save it with labels.argmax(axis=1) where a row has one column a class, else labels.ravel()",
+                "save it with labels.argmax(axis=1) where a row has one column per class, else labels.ravel()",
             ));
         }
         let rows = self.data.chunks_exact(size.max(1)).enumerate();

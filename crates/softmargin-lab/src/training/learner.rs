@@ -10,7 +10,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use softmargin::Reduction;
-use softmargin_burn::{MarginTop, RowInputs};
+use softmargin_burn::{MarginTop, RowTensors};
 use softmargin_data::LabeledSamples;
 use softmargin_data::error::Error;
 use std::time::Instant;
@@ -83,7 +83,7 @@ impl<'a> Learner<'a> {
         let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [rows.len()]), &self.recording);
         let images = input_tensor(values, rows.len(), self.config.input.shape(), &self.recording);
         let embeddings = self.model.network.forward(images);
-        let output = self.model.head.try_forward_top(embeddings.clone(), targets.clone(), RowInputs::new());
+        let output = self.model.head.try_forward_top(embeddings.clone(), targets.clone(), RowTensors::new());
         let MarginTop { loss, top } =
             output.map_err(|error| self.loss_error(error, &rows, embeddings.clone(), targets.clone()))?;
         let right = top.equal(targets.clone()).int().sum().into_scalar::<i64>();
@@ -135,7 +135,7 @@ impl<'a> Learner<'a> {
         let mut faulty: Vec<bool> =
             values.chunks(width).map(|row| row.iter().any(|value| !value.is_finite())).collect();
         if !faulty.contains(&true) {
-            let each = RowInputs::new().with_reduction(Reduction::None);
+            let each = RowTensors::new().with_reduction(Reduction::None);
             let losses = self.model.head.try_forward_batch(embeddings, targets, each);
             let losses = losses.map_or_else(|_| Vec::new(), |output| output.loss.into_data().iter::<f32>().collect());
             faulty = losses.iter().map(|loss: &f32| !loss.is_finite()).collect();

@@ -25,9 +25,10 @@ pub struct RowOutcome {
     /// The value that label smoothing subtracts from `negatives e_j` of each negative above minus infinity; 0 without
     /// it.
     pub share: f64,
+    /// The derivative with respect to the scale `s`, temperature included.
+    pub scale: f64,
     /// True if the target's score is the largest of its row, as the caller has told.
     pub correct: bool,
-    pub(super) scale_slope: f64,
     /// The derivative with respect to `r`, the product of the norms that the scores keep.
     pub(super) norm_slope: f64,
     /// The derivative with respect to the norm of the embedding, through margin values that depend on it.
@@ -38,7 +39,7 @@ impl RowOutcome {
     /// Returns the outcome of a row with a soft target, whose loss and derivative with respect to the scale `s` the device
     /// computes itself: the accumulators are those of one class against the others.
     pub fn of_soft_target(loss: f64, scale: f64) -> Self {
-        Self { loss, scale_slope: scale, ..Self::default() }
+        Self { loss, scale, ..Self::default() }
     }
 
     /// Returns the derivative with respect to `r`, the product of the norms that the scores keep.
@@ -92,8 +93,8 @@ impl RowPlan {
             target: self.scale * target_slope * modified.slope,
             negatives: 0.0,
             share: 0.0,
+            scale: negatives_scale_slope + target_scale_slope,
             correct,
-            scale_slope: negatives_scale_slope + target_scale_slope,
             norm_slope: if keeps_norms { target_slope * self.scale * modified.norm_slope } else { 0.0 },
             value_slope: target_slope * self.scale * modified.value_slope,
         }

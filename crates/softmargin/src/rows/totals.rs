@@ -83,7 +83,7 @@ impl RowPlan {
         let valid_rows = self.rows.iter().filter(|row| row.weight > 0.0).count();
         let mut losses: Vec<f64> = rows().map(|(row, outcome)| row.weight * outcome.loss).collect();
         let sum: f64 = losses.iter().sum();
-        let scale_slope: f64 = rows().map(|(row, outcome)| row.weight * outcome.scale_slope).sum();
+        let scale_slope: f64 = rows().map(|(row, outcome)| row.weight * outcome.scale).sum();
         let mut total = if valid_rows == 0 && reduction != Reduction::MeanOrNan { 0.0 } else { sum * factor };
         let (mut embedding_norms, target_norms) = self.norm_derivatives(outcomes, factor);
         let terms = self.norm_terms(outcomes);
@@ -107,7 +107,7 @@ impl RowPlan {
         let temperature = spec.geometry.temperature();
         let by_scale = if valid_rows == 0 { 0.0 } else { factor * scale_slope / temperature };
         let of_row = |(row, outcome): (&PlannedRow, &RowOutcome)| {
-            if row.weight > 0.0 { factor * row.weight * outcome.scale_slope / temperature } else { 0.0 }
+            if row.weight > 0.0 { factor * row.weight * outcome.scale / temperature } else { 0.0 }
         };
         RowTotals {
             rows: losses,
@@ -125,14 +125,16 @@ impl RowPlan {
 
     /// Computes the regularizer's term of every row to which it applies.
     fn norm_terms(&self, outcomes: &[RowOutcome]) -> Vec<Option<NormTerm>> {
-        let Some(regularizer) = self.loss.spec().regularizer else { return vec![None; self.rows.len()] };
+        outcomes.iter().enumerate().map(|(row, outcome)| self.norm_term(row, outcome)).collect()
+    }
+
+    /// Computes the regularizer's term of a row, if it applies to the row.
+    fn norm_term(&self, row: usize, outcome: &RowOutcome) -> Option<NormTerm> {
+        let regularizer = self.loss.spec().regularizer?;
         let radius = self.radius.or_else(|| regularizer.initial_radius()).unwrap_or_default();
-        let all = !regularizer.is_for_correct_rows();
-        let rows = self.rows.iter().zip(outcomes);
-        rows.map(|(row, outcome)| {
-            (row.weight > 0.0 && (all || outcome.correct)).then(|| regularizer.apply(row.embedding_norm, radius))
-        })
-        .collect()
+        let row = &self.rows[row];
+        let concerned = row.weight > 0.0 && (!regularizer.is_for_correct_rows() || outcome.correct);
+        concerned.then(|| regularizer.apply(row.embedding_norm, radius))
     }
 
     /// Computes the derivatives with respect to the norms of embeddings and target prototypes, without the

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use softmargin::rows::{
     Accumulators, ExpSums, Exponentials, GateSums, Learned, NegativeTransform, Present, RowPlan, SweepKind, Target,
 };
-use softmargin::{Comparison, Gate, Loss, LossSpec, Reduction, SmoothGate, presets};
+use softmargin::{Comparison, Gate, Loss, LossSpec, Reduction, Regularizer, SmoothGate, presets};
 
 /// Allowed difference, which is rounding error only: sums of up to C terms of size 1, and a scale of up to 64.
 const TOLERANCE: f64 = 1e-10;
@@ -101,6 +101,11 @@ fn evaluate_row_by_row(
         outcomes.push(outcome);
     }
     let totals = plan.totals(&outcomes, reduction);
+    if reduction == Reduction::Sum {
+        // A spec without a learned scale, or a learned one within its range: the contributions of the rows add up.
+        assert_close("scale", totals.scale_of_rows.iter().sum(), totals.scale);
+        assert_close("radius", totals.radius_of_rows.iter().sum(), totals.radius);
+    }
     (totals.rows, totals.total, gradient)
 }
 
@@ -135,6 +140,8 @@ fn a_device_with_its_own_sweeps_agrees_with_the_core() {
         let spec = preset.spec().with_comparison(Comparison::LogSumExp { gate: smooth });
         compare(preset.name, spec);
     }
+    let ring = Regularizer::Ring { weight: 0.3, radius: 1.0 };
+    compare("ring", presets::AM_SOFTMAX.spec().with_regularizer(ring));
 }
 
 #[test]

@@ -19,20 +19,7 @@ INPUTS = ("bias", "scale", "radius", "sample_weights", "margins", "state")
 REDUCTIONS = ("mean", "mean-or-nan", "sum")
 
 
-def row_losses(
-    loss,
-    embeddings,
-    weight,
-    target,
-    *,
-    bias=None,
-    scale=None,
-    radius=None,
-    sample_weights=None,
-    margins=None,
-    state=None,
-    shards=None,
-):
+def row_losses(loss, embeddings, weight, target, *, shards=None, **inputs):
     """Returns the weighted loss of each row (N), 0 for ignored rows, its regularizer included; and their weights (N).
 
     - ``loss``: A :class:`softmargin.Loss`.
@@ -46,7 +33,6 @@ def row_losses(
     Raises ``IndexError`` on labels that are no classes, ``TypeError`` on tensors of other types, ``ValueError`` on
     shapes that disagree, numbers out of range, and inputs that are missing or not used.
     """
-    inputs = dict(bias=bias, scale=scale, radius=radius, sample_weights=sample_weights, margins=margins, state=state)
     rows, weights = _composition(loss, embeddings, weight, target, inputs, shards).run("none")
     return rows.squeeze(1), weights.squeeze(1)
 
@@ -71,8 +57,7 @@ def scores(loss, embeddings, weight, bias=None, shards=None):
     spec, shards = loss.spec, shards or Whole(loss.num_classes, embeddings.device)
     sub_centers = spec.get("sub-centers", 1)
     checks.check_scores(spec, embeddings, weight, bias, len(shards.classes) * sub_centers)
-    x = geometry.embeddings_of(spec["geometry"], embeddings)
-    w = geometry.prototypes_of(spec["geometry"], weight)
+    x, w = geometry.operands_of(spec["geometry"], embeddings, weight)
     return geometry.scores_of(spec["geometry"], sub_centers, shards.spread(x.rows), w.rows, bias)
 
 

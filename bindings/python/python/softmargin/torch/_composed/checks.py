@@ -45,7 +45,7 @@ def check_scores(spec, embeddings, weight, bias, num_prototypes):
 
 def _check_target(target, rows):
     if target.dim() not in (1, 2) or len(target) != rows:
-        raise ValueError(f"target: expected length {rows}, one a row, found shape {tuple(target.shape)}")
+        raise ValueError(f"target: expected length {rows}, one per row, found shape {tuple(target.shape)}")
     if target.dim() == 2 and not target.dtype.is_floating_point:
         raise TypeError(f"target: expected floating-point numbers in distributions, found {target.dtype}")
     if target.dim() == 1 and (target.dtype.is_floating_point or target.dtype in (torch.bool, torch.complex64)):

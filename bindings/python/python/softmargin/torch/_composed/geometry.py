@@ -8,7 +8,13 @@ With K prototypes a class (sub-centers) the score of a class is that of its best
 0: cosine 0 with everything, and gradient 0.
 """
 
+from __future__ import annotations
+
+import typing
+
 import torch
+
+from softmargin.torch._composed.derivatives import known
 
 
 class Directed(torch.autograd.Function):
@@ -40,39 +46,23 @@ class Directed(torch.autograd.Function):
         return (across * inverse + by_norm * unit).to(direction.dtype)
 
 
-class Held(torch.autograd.Function):
-    """Cosines that rounding has carried past 1, put back; the slope stays."""
+class Vectors(typing.NamedTuple):
+    """Embeddings (N, D) or prototypes (c K, D) as scores take them."""
 
-    @staticmethod
-    def forward(cosines):
-        return cosines.clamp(-1, 1)
+    rows: torch.Tensor
+    norms: torch.Tensor | None
+    """(N, 1) or (c K, 1), where they were asked for."""
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, slope):
-        return slope
+    @classmethod
+    def of(cls, rows, is_unit, needs_norms):
+        directions, norms = Directed.apply(rows) if is_unit or needs_norms else (None, None)
+        return cls(directions if is_unit else rows, norms if needs_norms else None)
 
 
-class Vectors:
-    """Embeddings (N, D) or prototypes (R, D) as scores take them, and their norms (., 1) where they are asked for."""
-
-    def __init__(self, rows, unit, wants_norms):
-        directions, norms = Directed.apply(rows) if unit or wants_norms else (None, None)
-        self.rows = directions if unit else rows
-        self.norms = norms if wants_norms else None
-
-
-def embeddings_of(geometry, rows, wants_norms=False):
-    """The embeddings (N, D) of a batch, for ``scores_of``."""
-    return Vectors(rows, geometry["kind"] == "cosine", wants_norms)
-
-
-def prototypes_of(geometry, rows, wants_norms=False):
-    """The prototypes (c K, D), for ``scores_of``."""
-    return Vectors(rows, geometry["kind"] != "inner-product", wants_norms)
+def operands_of(geometry, embeddings, weight, needs_embedding_norms=False, needs_weight_norms=False):
+    """Returns the ``Vectors`` of embeddings (N, D) and of prototypes (c K, D)."""
+    x = Vectors.of(embeddings, geometry["kind"] == "cosine", needs_embedding_norms)
+    return x, Vectors.of(weight, geometry["kind"] != "inner-product", needs_weight_norms)
 
 
 def scores_of(geometry, sub_centers, embeddings, prototypes, bias):
@@ -81,7 +71,8 @@ def scores_of(geometry, sub_centers, embeddings, prototypes, bias):
     if bias is not None:
         scores = scores + bias
     if geometry["kind"] == "cosine":
-        scores = Held.apply(scores)
+        # Rounding may carry a cosine past 1; the derivative stays.
+        scores = known(scores.detach().clamp(-1, 1), (scores.new_ones(()), scores))
     if sub_centers == 1:
         return scores
     return _best(scores.reshape(len(scores), scores.shape[1] // sub_centers, sub_centers))

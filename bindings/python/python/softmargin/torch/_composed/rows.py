@@ -26,16 +26,15 @@ class Composition:
         self.loss, self.spec, self.shards = loss, spec, shards
         self.sub_centers = spec.get("sub-centers", 1)
         self.kind = _core.sweep_of(loss._core)
-        needs_norms, needs_target_norms = loss.needs_embedding_norms, loss.needs_weight_norms
-        embeddings = geometry.embeddings_of(spec["geometry"], given["embeddings"], needs_norms)
-        prototypes = geometry.prototypes_of(spec["geometry"], given["weight"], needs_target_norms)
+        matrices, needs = (given["embeddings"], given["weight"]), (needs_norms, needs_target_norms)
+        embeddings, prototypes = geometry.operands_of(spec["geometry"], *matrices, *needs)
         self.embeddings, self.prototypes = shards.spread(embeddings.rows), prototypes.rows
         self.bias, self.norms = given["bias"], embeddings.norms
         self.scale, self.radius = self._scale(given["scale"]), given["radius"]
         self.plan = self._plan(given)
         self.classes = torch.from_numpy(self.plan.classes).to(self.embeddings.device).unsqueeze(1)
         self.target_norms = None
-        if needs_target_norms:
+        if loss.needs_weight_norms:
             self.target_norms = shards.of_classes(prototypes.norms, self.classes)
             self.plan.set_target_norms(host(self.target_norms)[:, 0])
         self.soft = given["target"] if given["target"].dim() == 2 else None
@@ -90,11 +89,7 @@ class Composition:
             rows = slice(first, first + step)
             soft = None if self.soft is None else self.soft[rows]
             tensors = (self.embeddings[rows], self.classes[rows], soft, self.prototypes, self.bias)
-            if torch.is_grad_enabled():
-                part = checkpoint(self._chunk, first, *tensors, use_reentrant=False, preserve_rng_state=False)
-            else:
-                part = self._chunk(first, *tensors)
-            parts.append(part)
+            parts.append(checkpoint(self._chunk, first, *tensors, use_reentrant=False, preserve_rng_state=False))
         return torch.cat(parts)
 
     def _chunk(self, first, embeddings, classes, soft, prototypes, bias):
@@ -139,7 +134,7 @@ class Composition:
         return (self.shards.first_largest(scores) == classes)[:, 0].tolist()
 
     def _against_distributions(self, first, scores, given):
-        gate = self.spec["comparison"]["gate"]
-        loss, by_scale, derivative = soft_rows(gate, scores, given, self.plan.scale, self.shards)
+        gate, scale = self.spec["comparison"]["gate"], self.plan.scale
+        loss, by_scale, derivative = soft_rows(gate, scores, given, scale, self.shards)
         self.plan.soft_outcomes(first, host(loss)[:, 0], host(by_scale)[:, 0])
         return derivative

@@ -61,10 +61,7 @@ class Whole:
     def first_largest(self, values):
         """(N, 1): the number of the class of the largest of each row, the lowest on ties."""
         own, column = _largest(values.detach())
-        if values.shape[1] == 0:
-            number = torch.full_like(column, LAST)
-        else:
-            number = self.classes[column]
+        number = self.classes[column] if values.shape[1] else torch.full_like(column, LAST)
         # NaN is equal to nothing, and is to be found all the same.
         return self.min(number.masked_fill((own != self.max(own)) & ~own.isnan(), LAST))
 
