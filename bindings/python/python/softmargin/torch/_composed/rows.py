@@ -26,7 +26,7 @@ class Composition:
         self.loss, self.spec, self.shards = loss, spec, shards
         self.sub_centers = spec.get("sub-centers", 1)
         self.kind = _core.sweep_of(loss._core)
-        matrices, needs = (given["embeddings"], given["weight"]), (needs_norms, needs_target_norms)
+        matrices, needs = (given["embeddings"], given["weight"]), (loss.needs_embedding_norms, loss.needs_weight_norms)
         embeddings, prototypes = geometry.operands_of(spec["geometry"], *matrices, *needs)
         self.embeddings, self.prototypes = shards.spread(embeddings.rows), prototypes.rows
         self.bias, self.norms = given["bias"], embeddings.norms
