@@ -1,4 +1,4 @@
-//! The core crate as a Python extension module: arrays are passed without copies, and the GIL is released during the
+//! The core crate and the metrics crate as a Python extension module: arrays are passed without copies, and the GIL is released during the
 //! computation. The public API is written in Python, in `python/softmargin`, and calls this module.
 
 mod arrays;
@@ -8,6 +8,7 @@ mod head;
 mod lease;
 mod loss;
 mod memory;
+mod metrics;
 mod optimizer;
 mod row_arrays;
 mod rows;
@@ -31,6 +32,8 @@ mod _core {
     use super::lease::release_memory;
     #[pymodule_export]
     use super::loss::Loss;
+    #[pymodule_export]
+    use super::metrics::classification;
     #[pymodule_export]
     use super::optimizer::Optimizer;
     #[pymodule_export]

@@ -1,6 +1,6 @@
 //! A call of a loss: its tensors, what is read back of them for the core crate, and its result.
 
-use crate::inputs::{RowTensors, TargetTensor};
+use crate::inputs::{RowTensors, TargetInput};
 use burn::tensor::{Element, Int, Tensor};
 use ndarray::{Array1, Array2, ArrayView1};
 use softmargin::head::Head;
@@ -119,10 +119,11 @@ pub(crate) enum HostTargets<F> {
 }
 
 impl<F: Real + Element> HostRows<F> {
-    pub(crate) fn read(targets: TargetTensor, rows: &RowTensors) -> Self {
+    pub(crate) fn read(targets: TargetInput, rows: &RowTensors) -> Self {
         let targets = match targets {
-            TargetTensor::Classes(classes) => HostTargets::Classes(classes.into_data().iter::<i64>().collect()),
-            TargetTensor::Distributions(rows) => HostTargets::Distributions(read_matrix(rows)),
+            TargetInput::Classes(classes) => HostTargets::Classes(classes.into_data().iter::<i64>().collect()),
+            TargetInput::Labels(labels) => HostTargets::Classes(labels.into()),
+            TargetInput::Distributions(rows) => HostTargets::Distributions(read_matrix(rows)),
         };
         let column = |values: &Option<Tensor<1>>| values.clone().map(|values| values.into_data().iter::<F>().collect());
         Self { targets, sample_weights: column(&rows.sample_weights), margins: column(&rows.margins) }

@@ -2,7 +2,7 @@
 
 use crate::call::{Answer, HeadOperands, LearnedTensors, Operands, Wanted};
 use crate::composed;
-use crate::inputs::{MarginOutput, MarginTop, RowTensors, TargetTensor};
+use crate::inputs::{MarginOutput, MarginTop, RowTensors, TargetInput};
 use crate::prepared::{Prepared, expect};
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
@@ -147,7 +147,7 @@ impl MarginHead {
     pub fn forward_batch(
         &self,
         embeddings: Tensor<2>,
-        targets: impl Into<TargetTensor>,
+        targets: impl Into<TargetInput>,
         rows: RowTensors,
     ) -> MarginOutput {
         expect(self.try_forward_batch(embeddings, targets, rows))
@@ -161,7 +161,7 @@ impl MarginHead {
     pub fn try_forward_batch(
         &self,
         embeddings: Tensor<2>,
-        targets: impl Into<TargetTensor>,
+        targets: impl Into<TargetInput>,
         rows: RowTensors,
     ) -> softmargin::Result<MarginOutput> {
         let Answer { loss, scores, .. } = self.answer(embeddings, targets.into(), &rows, Wanted::Scores)?;
@@ -169,12 +169,7 @@ impl MarginHead {
     }
 
     /// The loss alone: the scores need not be stored.
-    fn loss_of(
-        &self,
-        embeddings: Tensor<2>,
-        targets: TargetTensor,
-        rows: &RowTensors,
-    ) -> softmargin::Result<Tensor<1>> {
+    fn loss_of(&self, embeddings: Tensor<2>, targets: TargetInput, rows: &RowTensors) -> softmargin::Result<Tensor<1>> {
         Ok(self.answer(embeddings, targets, rows, Wanted::Nothing)?.loss)
     }
 
@@ -186,7 +181,7 @@ impl MarginHead {
     pub fn try_forward_top(
         &self,
         embeddings: Tensor<2>,
-        targets: impl Into<TargetTensor>,
+        targets: impl Into<TargetInput>,
         rows: RowTensors,
     ) -> softmargin::Result<MarginTop> {
         let Answer { loss, top, .. } = self.answer(embeddings, targets.into(), &rows, Wanted::Top)?;
@@ -196,7 +191,7 @@ impl MarginHead {
     fn answer(
         &self,
         embeddings: Tensor<2>,
-        targets: TargetTensor,
+        targets: TargetInput,
         rows: &RowTensors,
         wanted: Wanted,
     ) -> softmargin::Result<Answer> {

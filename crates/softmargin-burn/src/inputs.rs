@@ -1,24 +1,32 @@
-//! The tensors that a caller gives with a batch, and the results.
+//! What a caller gives with a batch, and the results.
 
 use burn::tensor::{Int, Tensor};
 use softmargin::Reduction;
 
 /// The targets of a batch.
 #[derive(Clone, Debug)]
-pub enum TargetTensor {
+pub enum TargetInput {
     /// (N): the class of each row, from 0.
     Classes(Tensor<1, Int>),
+    /// (N): the same, in main memory; nothing is read back from a device.
+    Labels(Vec<i64>),
     /// (N, C): a distribution over the classes for each row; softmax cross-entropy without a margin only.
     Distributions(Tensor<2>),
 }
 
-impl From<Tensor<1, Int>> for TargetTensor {
+impl From<Tensor<1, Int>> for TargetInput {
     fn from(classes: Tensor<1, Int>) -> Self {
         Self::Classes(classes)
     }
 }
 
-impl From<Tensor<2>> for TargetTensor {
+impl From<Vec<i64>> for TargetInput {
+    fn from(labels: Vec<i64>) -> Self {
+        Self::Labels(labels)
+    }
+}
+
+impl From<Tensor<2>> for TargetInput {
     fn from(distributions: Tensor<2>) -> Self {
         Self::Distributions(distributions)
     }

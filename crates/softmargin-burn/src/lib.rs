@@ -56,6 +56,6 @@ mod loss;
 mod prepared;
 
 pub use head::{MarginHead, MarginHeadConfig};
-pub use inputs::{MarginOutput, MarginTop, NormTensors, RowTensors, TargetTensor};
+pub use inputs::{MarginOutput, MarginTop, NormTensors, RowTensors, TargetInput};
 pub use loss::{MarginLoss, MarginLossConfig};
 pub use softmargin;

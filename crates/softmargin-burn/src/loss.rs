@@ -2,7 +2,7 @@
 
 use crate::call::{LearnedTensors, Operands, Wanted};
 use crate::composed;
-use crate::inputs::{MarginOutput, NormTensors, RowTensors, TargetTensor};
+use crate::inputs::{MarginOutput, NormTensors, RowTensors, TargetInput};
 use crate::prepared::{Prepared, expect};
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -133,7 +133,7 @@ impl MarginLoss {
     pub fn try_forward_batch(
         &self,
         scores: Tensor<2>,
-        targets: impl Into<TargetTensor>,
+        targets: impl Into<TargetInput>,
         norms: NormTensors,
         rows: RowTensors,
     ) -> softmargin::Result<MarginOutput> {

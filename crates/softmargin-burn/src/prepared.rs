@@ -2,7 +2,7 @@
 
 use crate::call::{Answer, Call, HostRows, LearnedTensors, Operands, Wanted};
 use crate::flex_memory::is_flex;
-use crate::inputs::{RowTensors, TargetTensor};
+use crate::inputs::{RowTensors, TargetInput};
 use crate::{composed, flex};
 use burn::module::Param;
 use burn::tensor::{DType, Device, Element, Tensor, TensorData};
@@ -101,7 +101,7 @@ impl Prepared {
         &self,
         operands: Operands,
         learned: LearnedTensors,
-        targets: TargetTensor,
+        targets: TargetInput,
         rows: &RowTensors,
         wanted: Wanted,
     ) -> Result<Answer> {
@@ -119,7 +119,7 @@ impl Prepared {
 
     fn call<F: Real + Element>(
         &self,
-        targets: TargetTensor,
+        targets: TargetInput,
         rows: &RowTensors,
         trains: bool,
         wanted: Wanted,

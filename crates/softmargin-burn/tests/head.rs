@@ -128,6 +128,21 @@ fn a_bad_label_is_an_error_that_names_the_row() {
 }
 
 #[test]
+fn labels_in_main_memory_are_those_of_a_tensor() {
+    for inputs in [RowTensors::new(), RowTensors::new().composed()] {
+        let problem = Problem::new();
+        let head = head(&plain_case("am-softmax"), &problem, DType::F32);
+        let embeddings = tensor(&problem.embeddings, [ROWS, WIDTH], DType::F32);
+        let labels: Vec<i64> = targets(&problem).into_data().iter::<i64>().collect();
+        let of_labels = head.try_forward_batch(embeddings.clone(), labels.clone(), inputs.clone()).unwrap();
+        let of_tensor = head.try_forward_batch(embeddings.clone(), targets(&problem), inputs.clone()).unwrap();
+        assert_eq!(number(&of_labels.loss).to_bits(), number(&of_tensor.loss).to_bits());
+        let error = head.try_forward_batch(embeddings, labels[1..].to_vec(), inputs).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Shape);
+    }
+}
+
+#[test]
 #[should_panic(expected = "target of row 0: expected a class from 0 to 4, found 9")]
 fn forward_panics_with_the_message() {
     let problem = Problem::new();

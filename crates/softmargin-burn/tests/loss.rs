@@ -9,7 +9,7 @@ use common::{
 };
 use ndarray::ArrayView2;
 use softmargin::{ErrorKind, Geometry, Reduction};
-use softmargin_burn::{MarginLoss, MarginLossConfig, NormTensors, RowTensors, TargetTensor};
+use softmargin_burn::{MarginLoss, MarginLossConfig, NormTensors, RowTensors, TargetInput};
 
 const UPSTREAM: [f32; ROWS] = [1.0, -2.0, 0.5, 0.0, -0.25, 3.0, 1.5];
 
@@ -71,7 +71,7 @@ fn gradients_flow_through_scores_and_norms_as_through_a_head() {
             if let Some(margins) = &problem.margins {
                 inputs = inputs.with_margins(tensor(margins, [ROWS], DType::F32));
             }
-            let targets: TargetTensor = match &problem.soft {
+            let targets: TargetInput = match &problem.soft {
                 Some(soft) => tensor(soft, [ROWS, CLASSES], DType::F32).into(),
                 None => targets(&problem).into(),
             };

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::network::{Model, input_tensor};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use softmargin::ErrorKind;
 use softmargin::smooth::arg_max;
 use softmargin_burn::{MarginOutput, RowTensors};
@@ -152,9 +152,7 @@ impl Predictor {
 
     fn loss_of(&self, inputs: Tensor<4>, labels: &[u32]) -> Result<MarginOutput, Error> {
         let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
-        let shape = [labels.len()];
-        let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, shape), &self.device);
-        let output = self.model.head.try_forward_batch(self.model.embeddings(inputs), targets, RowTensors::new());
+        let output = self.model.head.try_forward_batch(self.model.embeddings(inputs), labels, RowTensors::new());
         output.map_err(|error| match error.kind() {
             ErrorKind::Number => {
                 Error::failure(error.subject(), error.expected(), error.found(), DIVERGED).with_source(error)

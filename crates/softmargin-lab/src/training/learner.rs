@@ -8,7 +8,7 @@ use crate::network::{Model, input_tensor};
 use crate::predictor::Predictor;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use softmargin::Reduction;
 use softmargin_burn::{MarginTop, RowTensors};
 use softmargin_data::LabeledSamples;
@@ -80,23 +80,22 @@ impl<'a> Learner<'a> {
     /// One step, added to the sums of the epoch.
     pub(super) fn learn(&mut self, batch: Batch, sums: &mut EpochSums) -> Result<(), Error> {
         let Batch { rows, values, labels } = batch;
-        let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [rows.len()]), &self.recording);
         let images = input_tensor(values, rows.len(), self.config.input.shape(), &self.recording);
         let embeddings = self.model.network.forward(images);
-        let output = self.model.head.try_forward_top(embeddings.clone(), targets.clone(), RowTensors::new());
+        let output = self.model.head.try_forward_top(embeddings.clone(), labels.clone(), RowTensors::new());
         let MarginTop { loss, top } =
-            output.map_err(|error| self.loss_error(error, &rows, embeddings.clone(), targets.clone()))?;
-        let right = top.equal(targets.clone()).int().sum().into_scalar::<i64>();
+            output.map_err(|error| self.loss_error(error, &rows, embeddings.clone(), labels.clone()))?;
+        let correct = top.into_data().iter::<i64>().zip(&labels).filter(|(class, label)| class == *label).count();
         let value = f64::from(loss.clone().into_scalar::<f32>());
         if !value.is_finite() {
             let subject = format!("the loss of step {}", self.step + 1);
-            let found = format!("{value} from {}", self.faulty(&rows, embeddings, targets));
+            let found = format!("{value} from {}", self.faulty(&rows, embeddings, labels));
             return Err(Error::failure(subject, "a finite number", found, SMALLER_RATE));
         }
         self.update_parameters(&loss, sums);
         sums.images += rows.len();
         sums.loss += value * rows.len() as f64;
-        sums.correct += usize::try_from(right).unwrap_or_default();
+        sums.correct += correct;
         Ok(())
     }
 
@@ -113,30 +112,24 @@ impl<'a> Learner<'a> {
     }
 
     /// The message for an error of the loss. A value that is not finite comes from weights that earlier steps made too large.
-    fn loss_error(
-        &self,
-        error: softmargin::Error,
-        rows: &[usize],
-        embeddings: Tensor<2>,
-        targets: Tensor<1, Int>,
-    ) -> Error {
+    fn loss_error(&self, error: softmargin::Error, rows: &[usize], embeddings: Tensor<2>, labels: Vec<i64>) -> Error {
         if error.kind() != softmargin::ErrorKind::Number {
             return error.into();
         }
         let subject = format!("step {}: {}", self.step + 1, error.subject());
-        let found = format!("{} from {}", error.found(), self.faulty(rows, embeddings, targets));
+        let found = format!("{} from {}", error.found(), self.faulty(rows, embeddings, labels));
         Error::failure(subject, error.expected(), found, SMALLER_RATE).with_source(error)
     }
 
     /// The names of the samples whose embedding or loss is not finite.
-    fn faulty(&self, rows: &[usize], embeddings: Tensor<2>, targets: Tensor<1, Int>) -> String {
+    fn faulty(&self, rows: &[usize], embeddings: Tensor<2>, labels: Vec<i64>) -> String {
         let width = self.config.network.embedding().max(1);
         let values: Vec<f32> = embeddings.clone().into_data().iter::<f32>().collect();
         let mut faulty: Vec<bool> =
             values.chunks(width).map(|row| row.iter().any(|value| !value.is_finite())).collect();
         if !faulty.contains(&true) {
             let each = RowTensors::new().with_reduction(Reduction::None);
-            let losses = self.model.head.try_forward_batch(embeddings, targets, each);
+            let losses = self.model.head.try_forward_batch(embeddings, labels, each);
             let losses = losses.map_or_else(|_| Vec::new(), |output| output.loss.into_data().iter::<f32>().collect());
             faulty = losses.iter().map(|loss: &f32| !loss.is_finite()).collect();
         }
