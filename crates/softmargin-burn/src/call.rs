@@ -1,4 +1,4 @@
-//! A call of a loss: its tensors, what is read back of them for the core crate, and its result.
+//! A call of a loss: its tensors, the values of the rows on the host, and its result.
 
 use crate::inputs::{RowTensors, TargetInput};
 use burn::tensor::{Element, Int, Tensor};
@@ -8,11 +8,11 @@ use softmargin::rows::Learned;
 use softmargin::{Geometry, Loss, LossState, Real, Reduction, RowInputs, Scale, Targets};
 use std::sync::Arc;
 
-/// The tensors that scores are made of, or the scores.
+/// The tensors from which scores are computed, or given scores.
 #[derive(Clone, Debug)]
 pub(crate) enum Operands {
     Head(HeadOperands),
-    /// Scores (N, C), and the norms (N) and (C) that they were made with.
+    /// Scores (N, C), and the norms of the embeddings (N) and prototypes (C) that they were computed from.
     Scores {
         scores: Tensor<2>,
         embedding_norms: Option<Tensor<1>>,
@@ -20,7 +20,7 @@ pub(crate) enum Operands {
     },
 }
 
-/// Embeddings (N, D), prototypes (C K, D) and perhaps a bias (C K).
+/// Embeddings (N, D), prototypes (C K, D) and, if the geometry has one, a bias (C K).
 #[derive(Clone, Debug)]
 pub(crate) struct HeadOperands {
     pub(crate) geometry: Geometry,
@@ -47,14 +47,14 @@ impl Operands {
     }
 }
 
-/// What a loss learns beside the prototypes, each of shape `[1]`.
+/// The parameters that a loss learns in addition to prototypes and bias, each of shape `[1]`.
 #[derive(Clone, Debug)]
 pub(crate) struct LearnedTensors {
     pub(crate) scale: Option<Tensor<1>>,
     pub(crate) radius: Option<Tensor<1>>,
 }
 
-/// What the caller wants beside the loss.
+/// The result that the caller requests in addition to the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Nothing,
@@ -62,16 +62,16 @@ pub(crate) enum Wanted {
     Scores,
 }
 
-/// Everything that a loss is computed with, but the tensors that can be differentiated.
+/// The inputs of a loss other than the tensors that can be differentiated.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<F> {
-    /// The head of the loss, without the bounds of a learned scale.
+    /// The head of the loss, with wider bounds of a learned scale; see [`Prepared`](crate::prepared::Prepared).
     pub(crate) head: Arc<Head>,
-    /// The scale with its bounds.
+    /// The scale with its true bounds.
     pub(crate) scale: Scale,
     pub(crate) rows: HostRows<F>,
     pub(crate) state: Option<LossState>,
-    /// Whether the state takes the batch in before the loss is computed with it.
+    /// True if the batch updates the moving averages of the state before the loss is computed.
     pub(crate) trains: bool,
     pub(crate) reduction: Reduction,
     pub(crate) wanted: Wanted,
@@ -82,7 +82,7 @@ impl<F> Call<F> {
         self.head.loss()
     }
 
-    /// The learned numbers, the scale within its bounds. One that is not finite is left to the checks of the core.
+    /// Returns the learned values, with the scale clamped to its bounds. The core crate rejects one that is not finite.
     pub(crate) fn learned(&self, scale: Option<f64>, radius: Option<f64>) -> Learned {
         let clamped = |parameter: f64| if parameter.is_finite() { self.scale.clamp(parameter) } else { parameter };
         let mut learned = Learned::default();
@@ -96,15 +96,15 @@ impl<F> Call<F> {
 pub(crate) struct Answer {
     /// `[1]`, or `[N]` without a reduction.
     pub(crate) loss: Tensor<1>,
-    /// (N, C), where [`Wanted::Scores`] asks for them.
+    /// (N, C), under [`Wanted::Scores`].
     pub(crate) scores: Option<Tensor<2>>,
-    /// (N): the class of the largest score, where [`Wanted::Top`] asks for it.
+    /// (N): the class of the largest score, under [`Wanted::Top`].
     pub(crate) top: Option<Tensor<1, Int>>,
     /// The state that the loss was computed with.
     pub(crate) state: Option<LossState>,
 }
 
-/// The inputs of the rows that are constants, on the host.
+/// The constant inputs of the rows, on the host.
 #[derive(Clone, Debug)]
 pub(crate) struct HostRows<F> {
     pub(crate) targets: HostTargets<F>,
@@ -129,7 +129,7 @@ impl<F: Real + Element> HostRows<F> {
         Self { targets, sample_weights: column(&rows.sample_weights), margins: column(&rows.margins) }
     }
 
-    /// The core crate's inputs. `sample_weights` replaces the weights of the batch.
+    /// Returns the core crate's inputs. If given, `sample_weights` replaces the weights of the batch.
     pub(crate) fn inputs<'a>(
         &'a self,
         sample_weights: Option<ArrayView1<'a, F>>,
@@ -151,7 +151,7 @@ impl<F: Real + Element> HostRows<F> {
         }
     }
 
-    /// The weight of a row under an upstream gradient, without the weight of its class.
+    /// Returns the sample weight of a row; 1 without sample weights.
     pub(crate) fn sample_weight(&self, row: usize) -> F {
         self.sample_weights.as_ref().map_or(F::one(), |weights| weights[row])
     }

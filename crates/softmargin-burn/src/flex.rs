@@ -1,10 +1,10 @@
 //! The loss as one operation of Burn's Flex backend, in `f32`: the core crate computes value and gradients.
 //!
-//! Embeddings and prototypes go through the core's fused head, which never holds their scores; given scores go through its
-//! loss. Forward computes the gradients for an upstream gradient of 1 and stores them, and the inputs, which are shared and
-//! cost nothing. Backward multiplies them: that is enough for a total, and for rows with one common upstream gradient. Rows
-//! with different upstream gradients are computed again with these as weights, once for the positive and once for the
-//! negative ones, because the derivatives with respect to scale, radius and prototypes are sums over the rows.
+//! For embeddings and prototypes, the core crate's head computes the loss; for given scores, its loss does. Forward
+//! computes the gradients for an upstream gradient of 1 and stores them with the inputs, which are shared, not copied.
+//! Backward multiplies the stored gradients. That is enough for a total, and for rows with one common upstream
+//! gradient. Rows with different upstream gradients are computed again with these as weights, once for the positive and
+//! once for the negative ones, because the derivatives with respect to scale, radius and prototypes are sums over rows.
 
 use crate::call::{Answer, Call, HeadOperands, LearnedTensors, Operands, Wanted};
 use crate::flex_memory::{FlexTensor, elements, tensor};
@@ -27,23 +27,23 @@ const TENSORS: usize = 5;
 const SCALE: usize = 3;
 const RADIUS: usize = 4;
 
-/// A call with the meaning of its first three tensors.
+/// A call, and the kinds of its first three tensors.
 #[derive(Clone, Debug)]
 pub(crate) struct FlexCall {
     call: Call<f32>,
     operands: OperandKinds,
 }
 
-/// What the first three tensors are; those that are absent are given as `[0.0]`.
+/// The kinds of the first three tensors. A tensor that is absent is passed as `[0.0]`.
 #[derive(Clone, Copy, Debug)]
 enum OperandKinds {
-    /// Embeddings, prototypes and perhaps a bias.
+    /// Embeddings (N, D), prototypes (C K, D) and an optional bias (C K).
     Head { geometry: Geometry, sub_centers: usize, bias: bool },
-    /// Scores and perhaps the norms that they were made with.
+    /// Scores (N, C), and optional norms of embeddings (N) and prototypes (C).
     Scores { embedding_norms: bool, weight_norms: bool },
 }
 
-/// The result of the operation. `loss` can be differentiated; `scores` cannot, and is a placeholder unless wanted.
+/// The result of the operation. `loss` can be differentiated. `scores` cannot; it is a placeholder unless requested.
 #[derive(ExtensionType)]
 pub(crate) struct Computed<B: Backend> {
     loss: FloatTensor<B>,
@@ -171,7 +171,7 @@ impl Inputs {
 struct Evaluated {
     rows: Array1<f32>,
     total: f32,
-    /// The class of the largest score of each row, where scores are made here.
+    /// (N): the class of the largest score of each row; empty for given scores.
     top: Vec<i64>,
     gradients: Option<GradientArrays>,
 }
@@ -224,7 +224,7 @@ impl FlexCall {
         Ok((Computed { loss, scores, top, state, error: None }, gradients))
     }
 
-    /// The scores where they are wanted, else any tensor.
+    /// Returns the scores if they are requested, else any tensor.
     fn scores(&self, inputs: &Inputs) -> Result<FlexTensor> {
         let OperandKinds::Head { geometry, sub_centers, bias } = self.operands else { return Ok(inputs.0[0].clone()) };
         if self.call.wanted != Wanted::Scores {
@@ -236,7 +236,7 @@ impl FlexCall {
         Ok(into_tensor(scores.into_dyn()))
     }
 
-    /// Takes the batch into the averages of a state.
+    /// Updates the moving averages of a state with the batch.
     fn update(&self, inputs: &Inputs, state: &mut LossState) -> Result<()> {
         let rows = self.rows(inputs, None, None);
         match self.operands {
@@ -247,7 +247,7 @@ impl FlexCall {
         }
     }
 
-    /// Value and gradients; `weights` replaces the sample weights.
+    /// Computes value and gradients. If given, `weights` replaces the sample weights.
     fn evaluate(
         &self,
         inputs: &Inputs,
@@ -305,7 +305,7 @@ impl FlexCall {
         radius.map_or(parameters, |radius| parameters.with_radius(radius))
     }
 
-    /// The scale within its bounds, and the radius, where the loss learns them.
+    /// Returns the scale, clamped to its bounds, and the radius, if the loss learns them.
     fn learned(&self, inputs: &Inputs) -> (Option<f64>, Option<f64>) {
         let has_radius = self.call.loss().spec().regularizer.is_some_and(|term| term.initial_radius().is_some());
         let scale = self.call.scale.is_learned().then(|| inputs.number(SCALE));
@@ -317,7 +317,7 @@ impl FlexCall {
 #[derive(Debug)]
 struct LossBackward;
 
-/// What forward stores for backward.
+/// The values that forward stores for backward.
 #[derive(Clone, Debug)]
 struct Saved {
     inputs: Inputs,
@@ -342,7 +342,7 @@ impl Backward<Flex, TENSORS> for LossBackward {
 }
 
 impl Saved {
-    /// The gradients with respect to the five tensors, given the upstream gradient.
+    /// Computes the gradients with respect to the five tensors, given the upstream gradient.
     fn gradients(self, upstream: &[f32]) -> GradientArrays {
         let Self { inputs, gradients, state, call } = self;
         let stored = |factor: f32| Arc::unwrap_or_clone(gradients).map(|array| Some(times(array?, factor)));
@@ -359,7 +359,7 @@ impl Saved {
 }
 
 impl FlexCall {
-    /// The gradients of the rows, each weighted by its upstream gradient. `None` where one of these is not finite.
+    /// Computes the gradients with each row weighted by its upstream gradient. `None` if one of these is not finite.
     fn weighted(&self, inputs: &Inputs, state: Option<&LossState>, upstream: &[f32]) -> Option<GradientArrays> {
         let of_sign = |sign: f32| -> Option<GradientArrays> {
             let rows = upstream.iter().enumerate();
@@ -380,7 +380,7 @@ impl FlexCall {
     }
 }
 
-/// The upstream gradient, if all rows have the same. One that is NaN makes all of them so.
+/// Returns the upstream gradient if all rows have the same, or NaN if the first is NaN.
 fn uniform(upstream: &[f32]) -> Option<f32> {
     let Some(&first) = upstream.first() else { return Some(1.0) };
     upstream.iter().all(|slope| *slope == first || first.is_nan()).then_some(first)
@@ -391,7 +391,7 @@ fn times(array: ArrayD<f32>, factor: f32) -> ArrayD<f32> {
     if factor == 1.0 { array } else { array * factor }
 }
 
-/// The derivative with respect to the parameter of a learned scale: 0 where a step would only leave its range further.
+/// Returns the derivative with respect to the parameter of a learned scale: 0 if a step would leave the range further.
 fn bounded(scale: Scale, parameter: f64, slope: f32) -> f32 {
     match scale {
         Scale::Learned { min, max, .. } if (parameter <= min && slope > 0.0) || (parameter >= max && slope < 0.0) => {
@@ -401,7 +401,7 @@ fn bounded(scale: Scale, parameter: f64, slope: f32) -> f32 {
     }
 }
 
-/// A tensor of the elements of an array, whose memory it takes over where it can.
+/// Converts an array to a tensor, without copying if the elements fill their memory in standard order.
 fn into_tensor(array: ArrayD<f32>) -> FlexTensor {
     let shape = Shape::from(array.shape().to_vec());
     let values = if array.is_standard_layout() {

@@ -7,7 +7,7 @@ use burn::tensor::{Bytes, DType, Device, Shape, TensorData};
 /// A tensor of the Flex backend.
 pub type FlexTensor = FloatTensor<Flex>;
 
-/// Returns whether a device is of the Flex backend, with or without autodiff.
+/// Returns true if a device belongs to the Flex backend, with or without autodiff.
 pub fn is_flex(device: &Device) -> bool {
     match device.as_dispatch() {
         DispatchDevice::Flex(_) => true,
@@ -20,15 +20,15 @@ pub fn is_flex(device: &Device) -> bool {
 /// Returns the elements of a contiguous tensor of `f32`, without a copy.
 ///
 /// # Panics
-/// When the tensor has another type or is not contiguous: choose `f32` and call `to_contiguous` before.
+/// If the tensor has another type or is not contiguous. Convert it to `f32` and call `to_contiguous` first.
 pub fn elements(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
 }
 
-/// Makes a tensor of these elements without copying them.
+/// Creates a tensor of `f32` elements without copying them.
 ///
 /// # Panics
-/// When the shape has another number of elements.
+/// If the shape has another number of elements.
 pub fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::from_bytes(Bytes::from_elems(values), shape, DType::F32))
 }

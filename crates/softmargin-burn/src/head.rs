@@ -29,11 +29,11 @@ pub struct MarginHeadConfig {
     pub embedding_size: usize,
     /// C: the number of classes.
     pub num_classes: usize,
-    /// The loss; by default am-softmax, as everywhere in this project where a head is made.
+    /// The loss. The default is am-softmax, as for all heads of this project.
     #[config(default = "presets::AM_SOFTMAX.spec()")]
     pub loss: LossSpec,
-    /// The initializer of the prototypes; by default uniform within `1 / sqrt(D)`, as in Burn's linear layer. A bias starts
-    /// at 0.
+    /// The initializer of the prototypes. The default is uniform from `-1 / sqrt(D)` to `1 / sqrt(D)`, as in Burn's
+    /// linear layer. A bias starts at 0.
     #[config(default = "Initializer::KaimingUniform { gain: 1.0 / f64::sqrt(3.0), fan_out_only: false }")]
     pub initializer: Initializer,
 }
@@ -42,23 +42,23 @@ impl MarginHeadConfig {
     /// Sets the loss to that of a preset, by its name in `softmargin::presets`.
     ///
     /// # Errors
-    /// When the name is unknown; the message has the nearest known one.
+    /// If the name is unknown. The message has the nearest known one.
     pub fn with_preset(self, name: &str) -> softmargin::Result<Self> {
         Ok(self.with_loss(presets::find(name)?.spec()))
     }
 
-    /// Makes a head on a device.
+    /// Creates a head on a device.
     ///
     /// # Panics
-    /// With the message of [`try_init`](Self::try_init) where that returns an error.
+    /// If [`try_init`](Self::try_init) returns an error, with its message.
     pub fn init(&self, device: &Device) -> MarginHead {
         expect(self.try_init(device))
     }
 
-    /// Makes a head on a device.
+    /// Creates a head on a device.
     ///
     /// # Errors
-    /// When the parts of the loss do not go together, or a size is 0.
+    /// If the parts of the loss are out of range or cannot be combined, or a size is 0.
     pub fn try_init(&self, device: &Device) -> softmargin::Result<MarginHead> {
         let (classes, width) = (self.num_classes, self.embedding_size);
         let prepared = Prepared::new(self.loss.clone(), classes)?;
@@ -78,51 +78,52 @@ impl MarginHeadConfig {
     }
 }
 
-/// A last layer with its loss: it owns a prototype for each class and all that the loss learns.
+/// A last layer with its loss. It owns the prototypes, and all other parameters that the loss learns.
 ///
-/// Made by [`MarginHeadConfig`]. Its record holds the parameters. The [`state`](Self::state) of a loss is no parameter: save
-/// it beside the record. Clones, [`valid`](Module::valid) and optimizer steps keep it.
+/// [`MarginHeadConfig`] creates it. Its record has the parameters. The [`state`](Self::state) of a loss is not a
+/// parameter: save it with the record. Clones, [`valid`](Module::valid) and optimizer steps preserve it.
 ///
-/// On a device with autodiff a batch is taken into the moving averages of a loss that has them before its loss is computed;
-/// [`advance`](Self::advance) makes the result the state. Elsewhere the state is only read. An optimizer's step makes a
-/// clone, so clones share the latest batch: do not train two clones of one state in turns, or give one of them a state of
-/// its own by [`set_state`](Self::set_state).
+/// On a device with autodiff, a batch updates the moving averages of the loss, if it has any, before the loss is
+/// computed; [`advance`](Self::advance) makes the result the state. On other devices the state is only read. An
+/// optimizer step returns a clone, so clones share the averages of the latest batch. Do not train two clones of one
+/// state in turns, unless one of them has a state of its own, set with [`set_state`](Self::set_state).
 #[derive(Module, Debug)]
 pub struct MarginHead {
-    /// The prototypes (C, D); with K sub-centers (C K, D), those of a class one after the other.
+    /// The prototypes (C, D); with K sub-centers (C K, D), where those of a class are consecutive.
     pub weight: Param<Tensor<2>>,
-    /// The bias, one value a prototype, where the geometry has one.
+    /// The bias (C K), one value per prototype; `None` unless the geometry has one.
     pub bias: Option<Param<Tensor<1>>>,
-    /// Shape `[1]`: the scale, where it is learned.
+    /// The scale, of shape `[1]`; `None` unless it is learned.
     pub scale: Option<Param<Tensor<1>>>,
-    /// Shape `[1]`: the radius of ring loss, where there is one.
+    /// The radius of ring loss, of shape `[1]`; `None` for other losses.
     pub radius: Option<Param<Tensor<1>>>,
     #[module(skip)]
     prepared: Prepared,
 }
 
 impl MarginHead {
-    /// The mean loss of a batch, shape `[1]`.
+    /// Computes the mean loss of a batch, of shape `[1]`.
     ///
     /// # Shapes
     /// - embeddings: `[N, D]`
     /// - targets: `[N]`, classes from 0
     ///
     /// # Panics
-    /// With the message of [`try_forward`](Self::try_forward) where that returns an error.
+    /// If [`try_forward`](Self::try_forward) returns an error, with its message.
     pub fn forward(&self, embeddings: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         expect(self.try_forward(embeddings, targets))
     }
 
-    /// The mean loss of a batch, shape `[1]`.
+    /// Computes the mean loss of a batch, of shape `[1]`.
     ///
     /// # Errors
-    /// When shapes disagree, a label is out of range, or (on the Flex backend) a score is NaN; the message names the rows.
+    /// If shapes disagree, a label is out of range, the loss needs margins, or (on the Flex backend) a score is NaN.
+    /// The message names the rows.
     pub fn try_forward(&self, embeddings: Tensor<2>, targets: Tensor<1, Int>) -> softmargin::Result<Tensor<1>> {
         self.loss_of(embeddings, targets.into(), &RowTensors::new())
     }
 
-    /// The loss of each row, shape `[N]`; 0 for ignored rows.
+    /// Computes the loss of each row, of shape `[N]`; 0 for ignored rows.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -131,19 +132,20 @@ impl MarginHead {
         expect(self.loss_of(embeddings, targets.into(), &rows))
     }
 
-    /// The mean loss of a batch, shape `[1]`, against a distribution over the classes (N, C) for each row: softmax
-    /// cross-entropy without a margin only.
+    /// Computes the mean loss of a batch, of shape `[1]`, against distributions over the classes `[N, C]`. Only softmax
+    /// cross-entropy without a margin takes them.
     ///
     /// # Panics
-    /// As [`forward`](Self::forward), and where a row is no distribution.
+    /// As [`forward`](Self::forward); also if a row of the targets is not a distribution.
     pub fn forward_soft(&self, embeddings: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
         expect(self.loss_of(embeddings, targets.into(), &RowTensors::new()))
     }
 
-    /// Loss and scores of a batch, with optional tensors of its rows.
+    /// Computes loss and scores of a batch, with optional tensors of its rows. Targets are classes `[N]` or
+    /// distributions `[N, C]`.
     ///
     /// # Panics
-    /// With the message of [`try_forward_batch`](Self::try_forward_batch) where that returns an error.
+    /// If [`try_forward_batch`](Self::try_forward_batch) returns an error, with its message.
     pub fn forward_batch(
         &self,
         embeddings: Tensor<2>,
@@ -153,11 +155,12 @@ impl MarginHead {
         expect(self.try_forward_batch(embeddings, targets, rows))
     }
 
-    /// Loss and scores of a batch, with optional tensors of its rows.
+    /// Computes loss and scores of a batch, with optional tensors of its rows. Targets are classes `[N]` or
+    /// distributions `[N, C]`.
     ///
     /// # Errors
-    /// As [`try_forward`](Self::try_forward); also when the loss needs margins that are missing, or has no use for a tensor
-    /// that is there.
+    /// As [`try_forward`](Self::try_forward); also if the loss does not use a tensor that is given, or a soft target is
+    /// not a distribution.
     pub fn try_forward_batch(
         &self,
         embeddings: Tensor<2>,
@@ -168,13 +171,13 @@ impl MarginHead {
         Ok(MarginOutput { loss, scores: scores.expect("the scores were asked for") })
     }
 
-    /// The loss alone: the scores need not be stored.
+    /// Computes the loss only, so that the scores need not be stored.
     fn loss_of(&self, embeddings: Tensor<2>, targets: TargetInput, rows: &RowTensors) -> softmargin::Result<Tensor<1>> {
         Ok(self.answer(embeddings, targets, rows, Wanted::Nothing)?.loss)
     }
 
-    /// Loss of a batch and the class that each row is predicted as. On the Flex backend the scores are never stored, for any
-    /// number of classes.
+    /// Computes the loss of a batch and the predicted class of each row. On the Flex backend, in `f32`, the memory
+    /// for scores is limited, for any number of classes.
     ///
     /// # Errors
     /// As [`try_forward_batch`](Self::try_forward_batch).
@@ -204,17 +207,18 @@ impl MarginHead {
         HeadOperands { geometry, sub_centers, embeddings, weight, bias }
     }
 
-    /// The scores (N, C) of embeddings (N, D), as the geometry makes them: cosines, or inner products and bias, the best of
-    /// the prototypes of each class. The predicted class has the largest. Gradients flow.
+    /// Computes the scores (N, C) of embeddings (N, D) in the geometry of the loss: cosines, or inner products and
+    /// bias. With sub-centers, the score of a class is the largest of its prototypes. The predicted class has the
+    /// largest score. Gradients flow to embeddings and parameters.
     ///
     /// # Panics
-    /// When the embeddings are not as wide as the prototypes.
+    /// If the embedding dimension is not that of the prototypes.
     pub fn scores(&self, embeddings: Tensor<2>) -> Tensor<2> {
         expect(composed::scores(self.operands(embeddings)))
     }
 
-    /// The scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the
-    /// classes. Gradients flow.
+    /// Computes the scores (N, C) of embeddings (N, D) times the scale, divided by the temperature: their softmax gives
+    /// the probabilities of the classes. Gradients flow to embeddings and parameters.
     ///
     /// # Panics
     /// As [`scores`](Self::scores).
@@ -222,23 +226,24 @@ impl MarginHead {
         composed::scaled(self.loss(), self.learned().scale, self.scores(embeddings))
     }
 
-    /// The loss that the module was made with.
+    /// Returns the checked loss of the module.
     pub fn loss(&self) -> &Loss {
         &self.prepared.loss
     }
 
-    /// The state of a loss that changes from step to step: annealing, draws, moving averages.
+    /// Returns the state of the loss: the step, the seed of drawn margins, and moving averages. `None` for a loss
+    /// without a state.
     pub fn state(&self) -> Option<&LossState> {
         self.prepared.state.as_ref()
     }
 
-    /// Continues from a saved state. A loss without a state stays without one.
+    /// Sets the state, such as a saved one. A loss without a state ignores it.
     pub fn set_state(&mut self, state: LossState) {
         self.prepared.set_state(state);
     }
 
-    /// Counts a step; call it after each optimizer step. Updates the moving averages by the latest batch, and clamps a learned
-    /// scale to its bounds.
+    /// Counts a training step; call it after each optimizer step. It also stores the moving averages of the latest
+    /// batch, and clamps a learned scale to its bounds.
     pub fn advance(&mut self) {
         self.prepared.advance(&mut self.scale);
     }

@@ -1,4 +1,4 @@
-//! What a caller gives with a batch, and the results.
+//! The inputs of a batch that a caller gives, and the results.
 
 use burn::tensor::{Int, Tensor};
 use softmargin::Reduction;
@@ -58,7 +58,7 @@ pub struct RowTensors {
 }
 
 impl RowTensors {
-    /// No tensors, and the mean.
+    /// Creates inputs without tensors, whose losses are reduced to the mean.
     pub fn new() -> Self {
         Self::default()
     }
@@ -75,13 +75,13 @@ impl RowTensors {
         Self { margins: Some(margins), ..self }
     }
 
-    /// Sets the reduction of the losses of the rows; the mean by default.
+    /// Sets the reduction of the losses of the rows. The default is the mean.
     #[must_use]
     pub fn with_reduction(self, reduction: Reduction) -> Self {
         Self { reduction, ..self }
     }
 
-    /// Composes the loss of tensor operations even where the core crate could compute it, to compare the two.
+    /// Composes the loss of tensor operations even if the core crate could compute it, to compare the two.
     #[doc(hidden)]
     #[must_use]
     pub fn composed(self) -> Self {
@@ -89,8 +89,9 @@ impl RowTensors {
     }
 }
 
-/// The norms that given scores were made with, for losses that depend on them: margins on the angle of scores that keep a
-/// norm, margin values that follow the norm, and regularizers. Gradients flow to them.
+/// The norms of the embeddings and prototypes that given scores were computed from, for losses that depend on them:
+/// margins on the angle of scores that keep a norm, margin values from the norm, and regularizers. Gradients flow to
+/// them.
 #[derive(Clone, Debug, Default)]
 pub struct NormTensors {
     pub(crate) embeddings: Option<Tensor<1>>,
@@ -98,7 +99,7 @@ pub struct NormTensors {
 }
 
 impl NormTensors {
-    /// No norms.
+    /// Creates inputs without norms.
     pub fn new() -> Self {
         Self::default()
     }
@@ -119,18 +120,18 @@ impl NormTensors {
 /// A loss, and the scores that it was computed from.
 #[derive(Clone, Debug)]
 pub struct MarginOutput {
-    /// Shape `[1]`; `[N]` under [`Reduction::None`].
+    /// The loss, of shape `[1]`; the losses of the rows `[N]` under [`Reduction::None`].
     pub loss: Tensor<1>,
-    /// The scores (N, C) as the geometry makes them, without scale and margin. The predicted class has the largest.
-    /// Detached.
+    /// The scores (N, C) of the geometry, without scale and margin. The predicted class has the largest. They are
+    /// detached.
     pub scores: Tensor<2>,
 }
 
 /// A loss, and the class of the largest score of each row.
 #[derive(Clone, Debug)]
 pub struct MarginTop {
-    /// Shape `[1]`; `[N]` under [`Reduction::None`].
+    /// The loss, of shape `[1]`; the losses of the rows `[N]` under [`Reduction::None`].
     pub loss: Tensor<1>,
-    /// `[N]`: the predicted class of each row, by the scores as the geometry makes them.
+    /// `[N]`: the predicted class of each row, which has the largest score of the geometry, without scale and margin.
     pub top: Tensor<1, Int>,
 }

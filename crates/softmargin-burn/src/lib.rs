@@ -3,7 +3,7 @@
 //! | module | from | for |
 //! |---|---|---|
 //! | [`MarginHead`] | embeddings (N, D) | a last layer with its loss, which owns the prototypes (C, D) |
-//! | [`MarginLoss`] | scores (N, C) | models that make the scores themselves |
+//! | [`MarginLoss`] | scores (N, C) | models that compute the scores themselves |
 //!
 //! Both take any [`LossSpec`](softmargin::LossSpec): cross-entropy, margins on score, logit and angle, hinges, with a
 //! learned scale, label smoothing, class weights and the rest of the family.
@@ -32,17 +32,17 @@
 //!
 //! # Devices
 //!
-//! On Burn's Flex backend, in `f32`, the core crate computes value and gradients: one operation with a backward of its own,
-//! bitwise identical results for any number of threads, and an error that names the rows where a score is NaN. A head whose
-//! scores are not asked for ([`MarginHead::forward`], [`MarginHead::try_forward_top`]) never stores them there, for any
-//! number of classes.
+//! On Burn's Flex backend, in `f32`, the core crate computes value and gradients. The loss is one operation with its
+//! own backward pass, results are bitwise identical for any number of threads, and if scores are NaN, an error names
+//! their rows. [`MarginHead::forward`] and [`MarginHead::try_forward_top`], which do not return scores, store them
+//! there only within [a limit](softmargin::head::HeadOptions::memory), for any number of classes.
 //!
-//! On any other device, and in any other precision, the device computes the scores and two sweeps over them by tensor
-//! operations, a head with many scores some rows at a time. Everything of size N is computed by the core crate on the host.
-//! A step waits for the device twice, to read back the scores of the targets, then a few accumulators of each row. Targets,
-//! sample weights, margins, norms and the learned scale and radius are checked there too; scores are not: a NaN, or a plus
-//! infinity, shows as a loss that is not finite, and a score that is no cosine, where the loss needs an angle, counts as the
-//! nearest one.
+//! On any other device, and in any other precision, tensor operations on the device compute the scores and two sweeps
+//! over them, for some rows at a time if a head has many scores. The core crate computes everything of size N on the
+//! host. A step waits for the device twice: to read back the scores of the targets, and then a few accumulators per
+//! row. Targets, sample weights, margins, norms and the learned scale and radius are checked there too. Scores are not
+//! checked: a NaN or a plus infinity gives a loss that is not finite, and if the loss needs an angle, a score that is
+//! not a cosine is treated as the nearest one.
 //!
 //! Gradients are first order. Targets, sample weights and margins are constants: no gradient flows to them.
 

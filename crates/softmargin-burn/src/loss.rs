@@ -1,4 +1,4 @@
-//! The loss of scores that the model makes itself.
+//! The loss of scores that the model computes itself.
 
 use crate::call::{LearnedTensors, Operands, Wanted};
 use crate::composed;
@@ -26,7 +26,8 @@ use softmargin::{ErrorKind, Loss, LossSpec, LossState, Reduction, presets};
 pub struct MarginLossConfig {
     /// C: the number of classes.
     pub num_classes: usize,
-    /// The loss; by default softmax cross-entropy, because the default of heads, am-softmax, would take any scores for cosines.
+    /// The loss. The default is softmax cross-entropy, which takes any scores: am-softmax, the default of heads, needs
+    /// cosines.
     #[config(default = "presets::CROSS_ENTROPY.spec()")]
     pub loss: LossSpec,
 }
@@ -35,23 +36,23 @@ impl MarginLossConfig {
     /// Sets the loss to that of a preset, by its name in `softmargin::presets`.
     ///
     /// # Errors
-    /// When the name is unknown; the message has the nearest known one.
+    /// If the name is unknown. The message has the nearest known one.
     pub fn with_preset(self, name: &str) -> softmargin::Result<Self> {
         Ok(self.with_loss(presets::find(name)?.spec()))
     }
 
-    /// Makes a loss on a device.
+    /// Creates a loss on a device.
     ///
     /// # Panics
-    /// With the message of [`try_init`](Self::try_init) where that returns an error.
+    /// If [`try_init`](Self::try_init) returns an error, with its message.
     pub fn init(&self, device: &Device) -> MarginLoss {
         expect(self.try_init(device))
     }
 
-    /// Makes a loss on a device.
+    /// Creates a loss on a device.
     ///
     /// # Errors
-    /// When the parts of the loss do not go together, or there are sub-centers: those belong to the prototypes of a head.
+    /// If the parts of the loss are out of range or cannot be combined, or it has sub-centers, which only a head has.
     pub fn try_init(&self, device: &Device) -> softmargin::Result<MarginLoss> {
         if self.loss.sub_centers != 1 {
             let advice = "take a MarginHead, or give the best score of each class with sub_centers = 1";
@@ -63,43 +64,43 @@ impl MarginLossConfig {
     }
 }
 
-/// The loss of scores that the model makes itself, in the geometry of the loss: cosines for `am-softmax`, inner products for
-/// `cross-entropy`. It owns the parameters that the loss learns.
+/// The loss of scores that the model computes itself, in the geometry of the loss: cosines for `am-softmax`, inner
+/// products for `cross-entropy`. It owns the parameters that the loss learns.
 ///
-/// Made by [`MarginLossConfig`]. For record and state see [`MarginHead`](crate::MarginHead).
+/// [`MarginLossConfig`] creates it. For record and state see [`MarginHead`](crate::MarginHead).
 #[derive(Module, Debug)]
 pub struct MarginLoss {
-    /// Shape `[1]`: the scale, where it is learned.
+    /// The scale, of shape `[1]`; `None` unless it is learned.
     pub scale: Option<Param<Tensor<1>>>,
-    /// Shape `[1]`: the radius of ring loss, where there is one.
+    /// The radius of ring loss, of shape `[1]`; `None` for other losses.
     pub radius: Option<Param<Tensor<1>>>,
     #[module(skip)]
     prepared: Prepared,
 }
 
 impl MarginLoss {
-    /// The mean loss of a batch, shape `[1]`.
+    /// Computes the mean loss of a batch, of shape `[1]`.
     ///
     /// # Shapes
     /// - scores: `[N, C]`
     /// - targets: `[N]`, classes from 0
     ///
     /// # Panics
-    /// With the message of [`try_forward`](Self::try_forward) where that returns an error.
+    /// If [`try_forward`](Self::try_forward) returns an error, with its message.
     pub fn forward(&self, scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         expect(self.try_forward(scores, targets))
     }
 
-    /// The mean loss of a batch, shape `[1]`.
+    /// Computes the mean loss of a batch, of shape `[1]`.
     ///
     /// # Errors
-    /// When shapes disagree, a label is out of range, the loss needs norms, or (on the Flex backend) a score is NaN; the
-    /// message names the rows.
+    /// If shapes disagree, a label is out of range, the loss needs norms or margins, or (on the Flex backend) a score
+    /// is NaN. The message names the rows.
     pub fn try_forward(&self, scores: Tensor<2>, targets: Tensor<1, Int>) -> softmargin::Result<Tensor<1>> {
         Ok(self.try_forward_batch(scores, targets, NormTensors::new(), RowTensors::new())?.loss)
     }
 
-    /// The loss of each row, shape `[N]`; 0 for ignored rows.
+    /// Computes the loss of each row, of shape `[N]`; 0 for ignored rows.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -108,7 +109,8 @@ impl MarginLoss {
         expect(self.try_forward_batch(scores, targets, NormTensors::new(), rows)).loss
     }
 
-    /// The mean loss of a batch, shape `[1]`, for a loss that depends on the norms that the scores were made with.
+    /// Computes the mean loss of a batch, of shape `[1]`, for a loss that depends on the norms of the embeddings or
+    /// prototypes.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -116,20 +118,21 @@ impl MarginLoss {
         expect(self.try_forward_batch(scores, targets, norms, RowTensors::new())).loss
     }
 
-    /// The mean loss of a batch, shape `[1]`, against a distribution over the classes (N, C) for each row: softmax
-    /// cross-entropy without a margin only.
+    /// Computes the mean loss of a batch, of shape `[1]`, against distributions over the classes `[N, C]`. Only softmax
+    /// cross-entropy without a margin takes them.
     ///
     /// # Panics
-    /// As [`forward`](Self::forward), and where a row is no distribution.
+    /// As [`forward`](Self::forward); also if a row of the targets is not a distribution.
     pub fn forward_soft(&self, scores: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
         expect(self.try_forward_batch(scores, targets, NormTensors::new(), RowTensors::new())).loss
     }
 
-    /// The loss of a batch, with optional tensors of its rows.
+    /// Computes the loss of a batch of scores `[N, C]`, with optional norms and tensors of its rows. Targets are
+    /// classes `[N]` or distributions `[N, C]`.
     ///
     /// # Errors
-    /// As [`try_forward`](Self::try_forward); also when the loss needs norms or margins that are missing, or has no use for a
-    /// tensor that is there.
+    /// As [`try_forward`](Self::try_forward); also if the loss does not use a tensor that is given, or a soft target is
+    /// not a distribution.
     pub fn try_forward_batch(
         &self,
         scores: Tensor<2>,
@@ -142,29 +145,30 @@ impl MarginLoss {
         Ok(MarginOutput { loss: answer.loss, scores: answer.scores.expect("the scores were asked for") })
     }
 
-    /// Scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the classes.
-    /// Gradients flow.
+    /// Computes scores (N, C) times the scale, divided by the temperature: their softmax gives the probabilities of the
+    /// classes. Gradients flow to the scores and a learned scale.
     pub fn scaled_scores(&self, scores: Tensor<2>) -> Tensor<2> {
         composed::scaled(self.loss(), self.learned().scale, scores)
     }
 
-    /// The loss that the module was made with.
+    /// Returns the checked loss of the module.
     pub fn loss(&self) -> &Loss {
         &self.prepared.loss
     }
 
-    /// The state of a loss that changes from step to step: annealing, draws, moving averages.
+    /// Returns the state of the loss: the step, the seed of drawn margins, and moving averages. `None` for a loss
+    /// without a state.
     pub fn state(&self) -> Option<&LossState> {
         self.prepared.state.as_ref()
     }
 
-    /// Continues from a saved state. A loss without a state stays without one.
+    /// Sets the state, such as a saved one. A loss without a state ignores it.
     pub fn set_state(&mut self, state: LossState) {
         self.prepared.set_state(state);
     }
 
-    /// Counts a step; call it after each optimizer step. Updates the moving averages by the latest batch, and clamps a learned
-    /// scale to its bounds.
+    /// Counts a training step; call it after each optimizer step. It also stores the moving averages of the latest
+    /// batch, and clamps a learned scale to its bounds.
     pub fn advance(&mut self) {
         self.prepared.advance(&mut self.scale);
     }

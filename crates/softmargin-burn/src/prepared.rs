@@ -1,4 +1,4 @@
-//! A checked loss with what training adds to it, and the choice between the two ways of computing it.
+//! A checked loss with its state in training, and the choice between the Flex operation and the composed loss.
 
 use crate::call::{Answer, Call, HostRows, LearnedTensors, Operands, Wanted};
 use crate::flex_memory::is_flex;
@@ -10,19 +10,19 @@ use softmargin::head::Head;
 use softmargin::{Loss, LossSpec, LossState, Real, Regularizer, Result, Scale};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What [`MarginHead`](crate::MarginHead) and [`MarginLoss`](crate::MarginLoss) share.
+/// The common part of [`MarginHead`](crate::MarginHead) and [`MarginLoss`](crate::MarginLoss).
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) loss: Arc<Loss>,
-    /// Its head, with bounds of a learned scale that are wider than the parameter can get. The true bounds are applied to the
-    /// gradient: they stop one sign of it, which depends on the upstream gradient.
+    /// The head of the loss, with bounds of a learned scale that the clamped parameter cannot reach. The true bounds
+    /// must be applied to the final gradient: they stop one sign of it, which depends on the upstream gradient.
     pub(crate) unbounded: Arc<Head>,
     pub(crate) state: Option<LossState>,
     next: Next,
 }
 
-/// The state after the latest training batch, until the step is counted. Clones share it: an optimizer consumes one module
-/// and returns another, and the first has seen the batch.
+/// The state after the latest training batch, until the step is counted. Clones share it: an optimizer consumes the
+/// module that computed the batch and returns a clone.
 #[derive(Clone, Debug, Default)]
 struct Next(Arc<Mutex<Option<Change>>>);
 
@@ -37,7 +37,7 @@ impl Next {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Change { from, to });
     }
 
-    /// Takes the change of this very state; a clone may have gone another way.
+    /// Takes the change if it starts from this state. A clone may have stored a change of another state.
     fn take(&self, from: &LossState) -> Option<LossState> {
         let mut change = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change.take_if(|change| change.from == *from).map(|change| change.to)
@@ -51,7 +51,7 @@ impl Prepared {
             Scale::Learned { initial, min, max } => {
                 let scale = Scale::Learned { initial, min: 0.5 * min, max: 2.0 * max };
                 let spec = loss.spec().clone().with_scale(scale);
-                // Rejected only at the very ends of the range of scales.
+                // The wider bounds are rejected only at the ends of the range of scales.
                 spec.build(num_classes).unwrap_or_else(|_| loss.clone())
             }
             _ => loss.clone(),
@@ -60,13 +60,13 @@ impl Prepared {
         Ok(Self { loss: Arc::new(loss), unbounded: Arc::new(Head::new(unbounded)), state, next: Next::default() })
     }
 
-    /// The parameter of a learned scale, at its start.
+    /// Returns the parameter of a learned scale, at its initial value.
     pub(crate) fn initial_scale(&self, device: &Device) -> Option<Param<Tensor<1>>> {
         let scale = self.loss.spec().scale;
         scale.is_learned().then(|| number(scale.initial(), device))
     }
 
-    /// The parameter of ring loss, at its start.
+    /// Returns the radius of ring loss, at its initial value.
     pub(crate) fn initial_radius(&self, device: &Device) -> Option<Param<Tensor<1>>> {
         let radius = self.loss.spec().regularizer.and_then(Regularizer::initial_radius);
         radius.map(|radius| number(radius, device))
@@ -79,7 +79,7 @@ impl Prepared {
         }
     }
 
-    /// Counts a step of training, and clamps a scale that the step may have carried past its bounds.
+    /// Counts a training step, and clamps a learned scale, which the step may have moved past its bounds.
     pub(crate) fn advance(&mut self, scale: &mut Option<Param<Tensor<1>>>) {
         if let Some(state) = &mut self.state {
             if let Some(next) = self.next.take(state) {
@@ -90,7 +90,7 @@ impl Prepared {
         if let (Scale::Learned { min, max, .. }, Some(parameter)) = (self.loss.spec().scale, scale.take()) {
             *scale = Some(parameter.map(|value| {
                 let required = value.is_require_grad();
-                // Clamped before it is detached: only a leaf can require a gradient.
+                // The value is clamped before it is detached, since only a leaf can require a gradient.
                 let value = value.clamp(min, max).detach();
                 if required { value.require_grad() } else { value }
             }));
@@ -136,7 +136,7 @@ impl Prepared {
     }
 }
 
-/// Whether the core crate can compute on these tensors in place.
+/// Returns true if all tensors are `f32` in the memory of the Flex backend, where the core crate can read them.
 fn are_flex_f32(operands: &Operands, learned: &LearnedTensors) -> bool {
     let vectors = operands.vectors().into_iter().chain([&learned.scale, &learned.radius]).flatten();
     let mut all = operands.matrices().into_iter().map(|tensor| (tensor.device(), tensor.dtype()));
@@ -148,7 +148,7 @@ fn number(value: f64, device: &Device) -> Param<Tensor<1>> {
     Param::from_tensor(Tensor::from_data(TensorData::new(vec![value], [1]), device))
 }
 
-/// Panics with the message of an error: by Burn's convention `forward` returns no `Result`.
+/// Returns the value, or panics with the message of the error: by Burn's convention `forward` returns no `Result`.
 pub(crate) fn expect<T>(result: Result<T>) -> T {
     match result {
         Ok(value) => value,

@@ -1,4 +1,4 @@
-//! From the operands of a batch to its loss.
+//! The computation of the loss of a batch from its operands.
 
 use super::chunks::{Attached, Scores};
 use super::sweeps::{COLUMNS, Rows};
@@ -10,7 +10,7 @@ use softmargin::rows::{RowOutcome, RowPlan, Target};
 use softmargin::{Error, ErrorKind, LossState, Real, Reduction, Result, RowInputs};
 use std::ops::Range;
 
-/// The loss of a batch on any device.
+/// Computes the loss of a batch on any device.
 pub(crate) fn forward(operands: Operands, learned: &LearnedTensors, call: &Call<f64>) -> Result<Answer> {
     let batch = ComposedBatch::new(&operands, learned, call)?;
     match operands.matrices()[0].dtype() {
@@ -23,10 +23,10 @@ pub(crate) fn forward(operands: Operands, learned: &LearnedTensors, call: &Call<
 struct ComposedBatch<'a> {
     call: &'a Call<f64>,
     scores: Scores,
-    /// The class of each row, 0 where there is none; such a label is ignored or rejected.
+    /// The class of each row; 0 for a label that is no class, which is ignored or rejected.
     classes: Vec<i64>,
     embedding_norms: Option<Tensor<1>>,
-    /// Of a head those of the targets (N), else those that were given (C).
+    /// For a head, the norms of the targets' prototypes (N); else those that were given (C).
     weight_norms: Option<Tensor<1>>,
     is_head: bool,
     learned: &'a LearnedTensors,
@@ -112,7 +112,7 @@ impl<'a> ComposedBatch<'a> {
         Ok(Answer { loss: self.loss(&plan, &outcomes, attached), scores, top, state })
     }
 
-    /// The scores if they are whole, else a tensor of their precision.
+    /// Returns the scores if they are whole, else a tensor of their device and precision.
     fn like(&self) -> &Tensor<2> {
         match &self.scores {
             Scores::Whole(scores) => scores,
@@ -120,7 +120,7 @@ impl<'a> ComposedBatch<'a> {
         }
     }
 
-    /// The class of each row (n, 1); for a distribution the class of the largest score.
+    /// Returns the class of each row (n, 1); for a distribution, the class of the largest score.
     fn classes(&self, scores: &Tensor<2>, rows: &Range<usize>) -> Tensor<2, Int> {
         match &self.call.rows.targets {
             HostTargets::Classes(_) => integers(&self.classes[rows.clone()], scores).unsqueeze_dim(1),
@@ -135,7 +135,7 @@ impl<'a> ComposedBatch<'a> {
         Some(Tensor::from_data(TensorData::new(values, shape), (&scores.device(), scores.dtype())))
     }
 
-    /// Reads back everything that has to be known before the sweeps, at once.
+    /// Reads back, in one transfer, all values that the host needs before the sweeps.
     fn read_known(&self) -> Result<Known> {
         let mut tensors = Vec::new();
         for range in self.scores.ranges() {
@@ -155,7 +155,7 @@ impl<'a> ComposedBatch<'a> {
         Ok(Known { target_scores, embedding_norms, weight_norms, scale: first(scale), radius: first(radius) })
     }
 
-    /// The state after it has taken the batch in.
+    /// Returns the state, in training with its moving averages updated with the batch.
     fn next_state(&self, known: &Known) -> Result<Option<LossState>> {
         let mut state = self.call.state.clone();
         if let (true, Some(state)) = (self.call.trains, &mut state) {
@@ -190,7 +190,7 @@ impl<'a> ComposedBatch<'a> {
         }
     }
 
-    /// The loss with its derivatives.
+    /// Returns the loss, attached to the graph of its operands.
     fn loss(&self, plan: &RowPlan, outcomes: &[RowOutcome], attached: Attached) -> Tensor<1> {
         let (like, of_rows) = (self.like(), self.call.reduction == Reduction::None);
         let totals = plan.totals(outcomes, self.call.reduction);
@@ -200,7 +200,7 @@ impl<'a> ComposedBatch<'a> {
             return value;
         }
         if outcomes.is_empty() {
-            // A leaf, so that backward has where to start.
+            // A leaf, so that backward has a node to start from.
             return value.require_grad();
         }
         let learned_slopes = match of_rows {

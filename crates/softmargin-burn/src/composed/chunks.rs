@@ -1,8 +1,8 @@
 //! The scores of a batch, all rows at once or some rows at a time.
 //!
-//! All scores of a head with many classes, and what differentiation stores of them, would be many times larger than
-//! embeddings and prototypes. Each chunk of rows is then differentiated at once, from leaves of its own, and the gradients of
-//! the chunks are added. That needs one upstream gradient for all rows, so a reduction.
+//! All scores of a head with many classes, and the copies that differentiation stores, would be many times larger than
+//! embeddings and prototypes. Each chunk of rows is then differentiated immediately, from its own leaves, and the
+//! gradients of the chunks are added. This needs one upstream gradient for all rows, and so a reduction.
 
 use super::{constant, geometry, wide};
 use crate::call::{Call, HeadOperands, Operands, Wanted};
@@ -10,19 +10,19 @@ use burn::tensor::{Bool, Tensor};
 use softmargin::{Reduction, Result};
 use std::ops::Range;
 
-/// The number of scores of a chunk: about ten matrices of that size live at a time.
+/// The largest number of scores of a chunk. About ten matrices of that size exist at a time.
 const MOST_SCORES: usize = 1 << 22;
 
-/// Where scores come from.
+/// The source of the scores.
 #[expect(clippy::large_enum_variant, reason = "there is one of them a batch")]
 pub(super) enum Scores {
-    /// (N, C), in the graph of the operands.
+    /// All scores (N, C), in the graph of the operands.
     Whole(Tensor<2>),
-    /// Some rows at a time.
+    /// Operands from which the scores of some rows at a time are computed.
     InChunks { operands: HeadOperands, rows_at_a_time: usize },
 }
 
-/// Scores of some rows, and the leaves that they were made of if they were made alone.
+/// The scores of some rows, and the leaves that they were computed from, unless they are whole.
 pub(super) struct Chunk {
     pub(super) scores: Tensor<2>,
     leaves: Option<HeadOperands>,
@@ -42,7 +42,7 @@ impl Scores {
         Ok(Self::InChunks { operands, rows_at_a_time })
     }
 
-    /// (N, C)
+    /// Returns the shape (N, C).
     pub(super) fn dims(&self) -> [usize; 2] {
         match self {
             Self::Whole(scores) => scores.dims(),
@@ -52,7 +52,7 @@ impl Scores {
         }
     }
 
-    /// The rows of each chunk.
+    /// Returns the rows of each chunk.
     pub(super) fn ranges(&self) -> Vec<Range<usize>> {
         let rows = self.dims()[0];
         let step = match self {
@@ -62,7 +62,7 @@ impl Scores {
         (0..rows).step_by(step).map(|first| first..rows.min(first + step)).collect()
     }
 
-    /// The detached scores of some rows.
+    /// Returns the detached scores of some rows.
     pub(super) fn constant(&self, rows: &Range<usize>) -> Result<Tensor<2>> {
         match self {
             Self::Whole(scores) => Ok(constant(scores.clone())),
@@ -70,7 +70,7 @@ impl Scores {
         }
     }
 
-    /// The scores of some rows, to be differentiated.
+    /// Returns the scores of some rows, to be differentiated.
     pub(super) fn chunk(&self, rows: &Range<usize>) -> Result<Chunk> {
         match self {
             Self::Whole(scores) => Ok(Chunk { scores: scores.clone(), leaves: None }),
@@ -87,14 +87,14 @@ impl Scores {
     }
 }
 
-/// The operands of some rows, detached.
+/// Returns the operands of some rows, detached.
 fn part(operands: &HeadOperands, rows: &Range<usize>) -> HeadOperands {
     let HeadOperands { embeddings, weight, bias, .. } = operands.clone();
     let embeddings = constant(embeddings.slice([rows.clone()]));
     HeadOperands { embeddings, weight: constant(weight), bias: bias.map(constant), ..*operands }
 }
 
-/// Sums of `z g` for tensors `z` with the derivatives `g` of the loss.
+/// Sums of `z g` over tensors `z`, where `g` is the derivative of the loss with respect to `z`.
 #[derive(Default)]
 pub(super) struct Attached {
     /// (N), of scores in the graph of the operands.
@@ -120,7 +120,7 @@ impl Attached {
         add(&mut self.of_bias, bias.and_then(|bias| bias.grad(&gradients)));
     }
 
-    /// The sum of each row (N) where scores are in the graph, else of all rows (1).
+    /// Returns the sum of each row (N) if the scores are in the graph, else of all rows (1).
     pub(super) fn finish(self, scores: &Scores) -> Option<Tensor<1>> {
         let Scores::InChunks { operands, .. } = scores else { return self.rows };
         let of_embeddings = Tensor::from_inner(Tensor::cat(self.of_embeddings, 0));

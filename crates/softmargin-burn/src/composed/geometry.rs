@@ -5,7 +5,7 @@ use crate::call::HeadOperands;
 use burn::tensor::Tensor;
 use softmargin::{Geometry, Loss, Result, Scale};
 
-/// Scores (N, C) of embeddings (N, D) against prototypes (C K, D), K for each class.
+/// Computes the scores (N, C) of embeddings (N, D) and prototypes (C K, D), K per class.
 pub(crate) fn scores(operands: HeadOperands) -> Result<Tensor<2>> {
     let HeadOperands { geometry, sub_centers, embeddings, weight, bias } = operands;
     check_shapes(&embeddings, &weight, bias.as_ref())?;
@@ -13,13 +13,13 @@ pub(crate) fn scores(operands: HeadOperands) -> Result<Tensor<2>> {
     Ok(if sub_centers > 1 { pooled(scores, sub_centers) } else { scores })
 }
 
-/// Scores times the scale, divided by the temperature, for the softmax of probabilities.
+/// Computes scores times the scale, divided by the temperature, whose softmax gives the probabilities.
 pub(crate) fn scaled(loss: &Loss, parameter: Option<Tensor<1>>, scores: Tensor<2>) -> Tensor<2> {
     // Burn rounds the derivative of a quotient by a number to f32, so the inverse multiplies.
     let inverse = 1.0 / loss.spec().geometry.temperature();
     match (loss.spec().scale, parameter) {
         (Scale::Learned { min, max, .. }, Some(parameter)) => {
-            // Past a bound the derivative continues, so that the parameter can come back.
+            // The derivative continues past a bound, so that the parameter can return.
             let clamped = parameter.clone().detach().clamp(min, max);
             let scale = parameter.clone() - parameter.detach() + clamped;
             scores * scale.mul_scalar(inverse).unsqueeze_dim::<2>(0)
@@ -28,7 +28,7 @@ pub(crate) fn scaled(loss: &Loss, parameter: Option<Tensor<1>>, scores: Tensor<2
     }
 }
 
-/// The best of each class, the first on ties.
+/// Returns the largest score of each class, the first on ties.
 fn pooled(scores: Tensor<2>, sub_centers: usize) -> Tensor<2> {
     let [rows, prototypes] = scores.dims();
     let classes = prototypes / sub_centers;
@@ -54,19 +54,19 @@ fn of_prototypes(geometry: Geometry, embeddings: Tensor<2>, weight: Tensor<2>, b
         Geometry::UnitWeights => embeddings.matmul(Directed::of(weight).direction.transpose()),
         Geometry::Cosine => {
             let cosines = Directed::of(embeddings).direction.matmul(Directed::of(weight).direction.transpose());
-            // Rounding may carry a cosine past 1; the derivative stays.
+            // Rounding may carry a cosine past 1. The derivative is not changed.
             let excess = cosines.clone().detach() - cosines.clone().detach().clamp(-1.0, 1.0);
             cosines - excess
         }
     }
 }
 
-/// The norms (N) of rows.
+/// Computes the norms (N) of rows.
 pub(super) fn norms(rows: Tensor<2>) -> Tensor<1> {
     Directed::of(rows).norm.squeeze_dim(1)
 }
 
-/// Rows as direction and norm.
+/// The directions and norms of rows.
 struct Directed {
     direction: Tensor<2>,
     /// (N, 1)
@@ -74,8 +74,8 @@ struct Directed {
 }
 
 impl Directed {
-    /// Divides by the largest element first, so that no square overflows or underflows. A row of zeros has direction 0, norm
-    /// 0, and no gradient.
+    /// Divides by the largest element first, so that no square overflows or underflows. A row of zeros has direction 0,
+    /// norm 0, and no gradient.
     fn of(rows: Tensor<2>) -> Self {
         let largest = rows.clone().detach().abs().max_dim(1);
         let vanished = largest.clone().equal_elem(0.0);

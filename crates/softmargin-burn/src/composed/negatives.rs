@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use softmargin::Real;
 use softmargin::rows::{NegativeTransform, Target};
 
-/// The scores as they are compared, and their derivatives; `None` where nothing is transformed.
+/// Returns the transformed scores and their derivatives; `None` without a transform.
 pub(super) fn transformed<F: Real>(scores: Tensor<2>, targets: &[Target<F>]) -> (Tensor<2>, Option<Tensor<2>>) {
     // All rows have the same kind of transform.
     let Some(kind) = targets.first().and_then(|target| target.negatives) else { return (scores, None) };
@@ -30,7 +30,7 @@ pub(super) fn transformed<F: Real>(scores: Tensor<2>, targets: &[Target<F>]) -> 
     (scores.mask_where(hard, raised), Some(slope))
 }
 
-/// The score above which a negative is transformed.
+/// Returns the score above which a negative is transformed.
 fn threshold<F: Real>(target: &Target<F>) -> f64 {
     match target.negatives {
         Some(NegativeTransform::Misclassified { above, .. } | NegativeTransform::Curricular { above, .. }) => {
@@ -40,14 +40,14 @@ fn threshold<F: Real>(target: &Target<F>) -> f64 {
     }
 }
 
-/// `cos(theta / by)` and its derivative `sin(theta / by) / (by sin theta)`, the divisor not below the least sine.
+/// Computes `cos(theta / by)` and its derivative `sin(theta / by) / (by sin theta)`, with a least sine.
 fn divided_angle<F: Real>(scores: Tensor<2>, by: f64) -> (Tensor<2>, Tensor<2>) {
     let cos = scores.clamp(-1.0, 1.0);
     let part = cos.clone().acos().mul_scalar(1.0 / by);
     let sine = (cos.clone().neg().add_scalar(1.0) * cos.clone().add_scalar(1.0)).sqrt();
     let least = F::LEAST_SINE;
     let slope = part.clone().sin().mul_scalar(1.0 / by) / sine.clone().clamp_min(least);
-    // At theta = 0 both sines vanish: the quotient of their derivatives.
+    // At theta = 0 both sines vanish, and the limit is the quotient of their derivatives.
     let at_zero = sine.lower_elem(least).bool_and(cos.greater_elem(0.0));
     (part.cos(), slope.mask_fill(at_zero, 1.0 / (by * by)))
 }

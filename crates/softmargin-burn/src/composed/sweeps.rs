@@ -1,13 +1,13 @@
 //! The two sweeps over the scores of some rows: accumulators over the negatives, and derivatives.
 //!
-//! Tensors have the shape (n, C), or (n, 1) where they have one value a row. Soft targets `P` take the way of hard ones, the
-//! best class `b` of each row in the place of the target, because
+//! Tensors have the shape (n, C), or (n, 1) if they have one value per row. Soft targets `P` are computed like hard
+//! ones, with the best class `b` of each row in the role of the target, because
 //!
 //! ```text
 //! LSE(s z) - s sum_k P'_k z_k = L_b + (1 - eps) s (z_b - sum_k P_k z_k),    P' = (1 - eps) P + eps / C
 //! ```
 //!
-//! where `L_b`, the loss of class `b`, has the part of label smoothing and the z-loss.
+//! where `L_b`, the loss of class `b`, includes label smoothing and the z-loss.
 
 use super::negatives::transformed;
 use super::{class_numbers, column, first_maximum, least_number};
@@ -18,45 +18,45 @@ use softmargin::rows::{
 };
 use softmargin::{Comparison, Gate, Real, Reduction, Regularizer, SmoothGate};
 
-/// Past this `softplus(t)` is `t` in every precision.
+/// The gap above which `softplus(t)` is `t` in every precision.
 const LARGE_GAP: f64 = 40.0;
 
 /// Consecutive rows of a batch, on the host.
 pub(super) struct Rows<'a, F> {
     pub(super) plan: &'a RowPlan,
-    /// The first of these rows in the batch.
+    /// The index of the first of these rows in the batch.
     pub(super) first: usize,
-    /// One for each of these rows.
+    /// The target of each of these rows.
     pub(super) targets: &'a [Target<F>],
 }
 
 /// The result of the first sweep.
 pub(super) struct Sweep {
-    /// The classes that do not take part: their scores are minus infinity, or the row is ignored.
+    /// True for a class whose score is minus infinity, and for all classes of an ignored row except NaN scores.
     pub(super) masked: Tensor<2, Bool>,
-    /// The class of the target.
+    /// True for the class of the target.
     own: Tensor<2, Bool>,
-    /// What the comparison writes for each negative; 0 elsewhere.
+    /// The `e_j` of each negative, see [`softmargin::rows`]; 0 elsewhere.
     written: Tensor<2>,
     /// The derivatives of the transformed negatives.
     transform: Option<Tensor<2>>,
     soft: Option<Tensor<2>>,
-    /// (n, [`COLUMNS`]): what is read back.
+    /// (n, [`COLUMNS`]): the values per row that are read back.
     pub(super) columns: Tensor<2>,
 }
 
-/// NaN, negatives, four sums, correct, masked mass, expected score below the best.
+/// The number of columns: NaN, negatives, four accumulators, correct, masked mass, expected score below the best.
 pub(super) const COLUMNS: usize = 9;
 
 impl<F: Real> Rows<'_, F> {
-    /// The first sweep over detached scores; `classes` (n, 1) are the targets, `soft` the distributions.
+    /// Runs the first sweep over detached scores. `classes` (n, 1) are the targets, `soft` (n, C) the distributions.
     pub(super) fn first_sweep(&self, scores: &Tensor<2>, classes: Tensor<2, Int>, soft: Option<Tensor<2>>) -> Sweep {
         let own = class_numbers(scores).equal(classes.clone().expand(scores.dims()));
         let nan = scores.clone().is_nan();
         let mut masked = scores.clone().lower_elem(least_number(scores));
         let weights: Vec<f64> = (0..self.targets.len()).map(|row| self.plan.row_weight(self.first + row)).collect();
         if weights.contains(&0.0) {
-            // The infinities of an ignored row times its weight of 0 would be NaN. Its own NaN stays, and shows in the loss.
+            // An infinity of an ignored row times its weight of 0 would be NaN. A NaN of its own remains in the loss.
             let ignored = column(weights, scores).equal_elem(0.0).expand(scores.dims());
             masked = masked.bool_or(ignored.bool_and(nan.clone().bool_not()));
         }
@@ -81,7 +81,7 @@ impl<F: Real> Rows<'_, F> {
         Sweep { masked, own, written, transform, soft, columns: Tensor::cat(columns, 1) }
     }
 
-    /// What the comparison writes for each negative, and its sums over the negatives.
+    /// Returns the `e_j` of each negative, and the accumulators.
     fn accumulate(
         &self,
         compared: Tensor<2>,
@@ -106,7 +106,7 @@ impl<F: Real> Rows<'_, F> {
                 let gaps = if against_zero {
                     compared
                 } else {
-                    // The difference of the scores is taken first: it is exact where they are close.
+                    // The difference of the scores is computed first: it is exact if they are close.
                     compared - target.clone() - column(self.targets.iter().map(Target::shift).collect(), target)
                 };
                 let gaps = gaps.mul_scalar(scale);
@@ -131,7 +131,7 @@ impl<F: Real> Rows<'_, F> {
         }
     }
 
-    /// The outcome of one of these rows; `mass` is the sum of its distribution.
+    /// Computes the outcome of one of these rows. `mass` is the sum of its distribution.
     pub(super) fn outcome(&self, index: usize, columns: [f64; COLUMNS], mass: Option<f64>) -> RowOutcome {
         let [nan, negatives, a, b, c, d, correct, masked_mass, below] = columns;
         let (row, target, loss) = (self.first + index, &self.targets[index], self.plan.loss());
@@ -162,7 +162,7 @@ impl<F: Real> Rows<'_, F> {
         outcome
     }
 
-    /// The second sweep: the derivatives with respect to the scores, with the factor of each row.
+    /// Runs the second sweep: returns the derivatives with respect to the scores, with the factor of each row.
     pub(super) fn second_sweep(&self, sweep: Sweep, outcomes: &[RowOutcome], reduction: Reduction) -> Tensor<2> {
         let Sweep { masked, own, written, transform, soft, .. } = sweep;
         let scale = self.plan.scale();
@@ -189,7 +189,7 @@ impl<F: Real> Rows<'_, F> {
     }
 }
 
-/// A gate and its derivative.
+/// Computes a gate and its derivative at each gap.
 fn gated(gate: Gate, gaps: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     match gate {
         Gate::Relu => (relu(gaps.clone()), gaps.zeros_like().mask_fill(gaps.greater_elem(0.0), 1.0)),

@@ -1,4 +1,4 @@
-//! The comparison of the target with the other classes.
+//! The comparison of the target with the negatives.
 //!
 //! With `u = s psi(z_y)` the target's modified score and `g` a [gate](Gate):
 //!
@@ -16,26 +16,26 @@ use super::scale::Scale;
 use crate::error::{Bound, Error, ErrorKind, Result, check_number};
 use serde::{Deserialize, Serialize};
 
-/// The comparison of the target's score with the scores of the other classes.
+/// The comparison of the target's score with the scores of the negatives.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Comparison {
-    /// The target against each of them; the losses are added.
+    /// The target against each negative; the losses are added.
     EachPair {
         /// The gate of each gap.
         gate: Gate,
     },
-    /// The target against the largest of them, the first one on ties.
+    /// The target against the largest negative, the first one on ties.
     Hardest {
         /// The gate of the gap.
         gate: Gate,
     },
-    /// The target against their smooth maximum.
+    /// The target against the smooth maximum of the negatives.
     LogSumExp {
         /// The gate of the gap.
         gate: SmoothGate,
     },
-    /// Every score against zero: the target above, the others below.
+    /// Every score against zero: the target above, the negatives below.
     AgainstZero {
         /// The gate of each score.
         gate: Gate,

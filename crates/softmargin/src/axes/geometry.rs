@@ -299,9 +299,9 @@ fn project_rows<F: Real>(d: &mut Array2<F>, v: ArrayView2<'_, F>, inverse: &Arra
     }
 }
 
-/// Adds `amount v^` to `d`, row by row.
-pub(crate) fn add_along<F: Real>(d: &mut Array2<F>, v: ArrayView2<'_, F>, inverse: &Array1<F>, amount: &Array1<F>) {
-    for (((mut d, v), &inverse), &amount) in d.rows_mut().into_iter().zip(v.rows()).zip(inverse).zip(amount) {
-        d.scaled_add(amount * inverse, &v);
+/// Adds `radial v^` to `d`, row by row.
+pub(crate) fn add_along<F: Real>(d: &mut Array2<F>, v: ArrayView2<'_, F>, inverse: &Array1<F>, radial: &Array1<F>) {
+    for (((mut d, v), &inverse), &radial) in d.rows_mut().into_iter().zip(v.rows()).zip(inverse).zip(radial) {
+        d.scaled_add(radial * inverse, &v);
     }
 }

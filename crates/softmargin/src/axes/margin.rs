@@ -240,7 +240,7 @@ impl Margin {
         }
     }
 
-    /// The class counts of all margin values by frequency.
+    /// Returns the class counts of all margin values by frequency.
     fn class_counts_mut(&mut self) -> impl Iterator<Item = &mut Option<Vec<u64>>> {
         let places = match self {
             Self::None => [None, None],

@@ -181,10 +181,10 @@ impl Barrier {
             return;
         };
         let classes = shared.positions / loss.spec().sub_centers;
-        let outvoted = !found.has_negatives() && !matches!(shared.kind, SweepKind::Gated { against_zero: true, .. });
+        let is_alone = !found.has_negatives() && !matches!(shared.kind, SweepKind::Gated { against_zero: true, .. });
         let aim = target.target.aim(rows.scale);
         let mut negative = None;
-        let outcome = if classes == 1 || outvoted {
+        let outcome = if classes == 1 || is_alone {
             Outcome::default()
         } else {
             let accumulators = match shared.kind {

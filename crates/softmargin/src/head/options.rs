@@ -59,7 +59,7 @@ pub struct HeadOptions {
     pub mode: Mode,
     /// The bytes that a call may use in addition to embeddings, prototypes and their gradients. The default is 1 GiB,
     /// the minimum [`LEAST_MEMORY`](Self::LEAST_MEMORY), which is reserved for everything except scores. The memory
-    /// decides what [`Mode::Auto`] stores and how many rows [`Mode::Unfused`] computes at a time. A mode that stores
+    /// decides what [`Mode::Auto`] stores and how many rows [`Mode::Unfused`] computes at a time. A mode that needs
     /// more is an error.
     pub memory: u64,
     /// The precision of the products. The default is [`Precision::F32`].

@@ -251,7 +251,7 @@ pub(super) struct Scratch<'a> {
     pub(super) by_row: Buffer<'a>,
     /// The derivatives of transformed negatives.
     pub(super) slopes: Buffer<'a>,
-    /// FinalSlopes as words of bf16.
+    /// Slopes as words of bf16.
     pub(super) paired: Buffer<'a>,
     /// `1 / |w|`, or 1 if prototypes are not normalized.
     pub(super) inverse: Vec<f64>,
@@ -271,7 +271,7 @@ pub(super) fn slopes_of_panel(slopes: &mut [Line], panel: usize, count: usize) -
 /// exponentials up to `e^20` times such entries could overflow.
 const LARGE: f32 = 1e20;
 
-/// Returns true if all entries are finite and below [`LARGE`].
+/// The check that all entries are finite and below [`LARGE`] in absolute value.
 struct AreBelowLimit<'a>(&'a [Line]);
 
 impl Work for AreBelowLimit<'_> {

@@ -82,7 +82,7 @@ pub(super) fn shards(
     (0..count).map(of).filter(|shard| !shard.positions.is_empty()).collect()
 }
 
-/// Returns a tile size that divides no class.
+/// Returns a tile size that is a multiple of the prototypes of a class, so that no tile splits a class.
 fn whole_classes(tile: usize, sub_centers: usize) -> usize {
     (tile / sub_centers).max(1) * sub_centers
 }

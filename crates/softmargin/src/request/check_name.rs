@@ -1,4 +1,4 @@
-//! A name against the parts that stand under it.
+//! The check that the name of a preset matches the parts of the loss.
 
 use super::loss_request::LossRequest;
 use crate::error::{Error, ErrorKind, Result};
@@ -7,11 +7,11 @@ use crate::spec::LossSpec;
 use serde_json::Value;
 
 impl LossRequest {
-    /// Rejects an overlay that turns one preset into another: in a file that was written before, the name or the parts
-    /// were changed and the other forgotten. Parts that make no published loss are accepted.
+    /// Rejects an overlay that turns the named preset into another one. In a saved file this means that only the name
+    /// or only the parts were changed. Parts that match no preset are accepted.
     ///
     /// # Errors
-    /// When the overlay makes another preset but for its numbers, and as [`resolve`](Self::resolve).
+    /// If the result is another preset, numbers aside; also as [`resolve`](Self::resolve).
     ///
     /// ```
     /// use softmargin::request::{LossRequest, Overlay};
@@ -41,7 +41,7 @@ impl LossRequest {
     }
 }
 
-/// The parts of a loss, whatever their numbers; without those that any loss may have.
+/// Returns the parts of a loss with all numbers hidden, and without the parts that any loss may have.
 fn parts(spec: &LossSpec) -> Result<Value> {
     let counted = spec.clone().with_class_counts(&[]);
     let plain = counted.with_class_weights(None).with_ignored_label(None).with_sub_centers(1);

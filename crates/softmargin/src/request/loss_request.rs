@@ -1,4 +1,4 @@
-//! What a user asks for by name, and the preset and spec that it resolves to.
+//! The request of a loss by name, and the preset and spec that it resolves to.
 
 use super::overlay::Overlay;
 use crate::error::Result;
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// The name of the default loss, [`presets::AM_SOFTMAX`].
 pub const DEFAULT_LOSS: &str = presets::AM_SOFTMAX.name;
 
-/// A preset by name, and what differs from it; see the [module](crate::request). The section `[loss]` of a file.
+/// A preset by name, and the parts and numbers that differ from it; see the [module](crate::request). It is the section
+/// `[loss]` of a file.
 ///
 /// ```
 /// use softmargin::request::LossRequest;
@@ -22,16 +23,16 @@ pub const DEFAULT_LOSS: &str = presets::AM_SOFTMAX.name;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LossRequest {
-    /// The name or an alias of a preset; [`DEFAULT_LOSS`] if there is none.
+    /// The name or an alias of a preset. The default is [`DEFAULT_LOSS`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The scale, or where a learned one starts; wins over that of `spec`.
+    /// The scale, or the initial value of a learned one. It overrides the scale of `spec`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
-    /// The numbers of the margin, as the [preset](Preset::margin) names them; they win over the margin of `spec`.
+    /// The numbers of the margin, as the [preset](Preset::margin) names them. They override the margin of `spec`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Vec<f64>>,
-    /// Parts of the loss in place of the preset's own, or all of them.
+    /// The parts of the loss that replace those of the preset: some, or all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<Overlay>,
 }
@@ -47,7 +48,7 @@ pub struct ResolvedLoss {
 }
 
 impl LossRequest {
-    /// Returns a request for a preset as it is.
+    /// Returns a request for a preset without changes.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
     }
@@ -55,16 +56,16 @@ impl LossRequest {
     /// Returns the preset that is named, or that of [`DEFAULT_LOSS`].
     ///
     /// # Errors
-    /// On an unknown name; the message has the nearest known one.
+    /// If the name is unknown. The message has the nearest known one.
     pub fn preset(&self) -> Result<&'static Preset> {
         presets::find(self.name.as_deref().unwrap_or(DEFAULT_LOSS))
     }
 
-    /// Merges preset, overlay and numbers. Class counts are added with [`ResolvedLoss::with_class_counts`].
+    /// Merges preset, overlay and numbers. [`ResolvedLoss::with_class_counts`] adds the class counts.
     ///
     /// # Errors
-    /// On an unknown name, on keys, kinds or types that the overlay may not have, and on a margin of another count of
-    /// numbers than the preset takes. Ranges are checked by [`ResolvedLoss::build`].
+    /// If the name is unknown, the overlay has an unknown key or kind or a value of the wrong type, or the number of
+    /// margin values is not that of the preset. [`ResolvedLoss::build`] checks ranges.
     pub fn resolve(&self) -> Result<ResolvedLoss> {
         let preset = self.preset()?;
         let spec = self.overlaid(preset)?;
@@ -81,12 +82,13 @@ impl LossRequest {
 }
 
 impl ResolvedLoss {
-    /// Returns whether a margin goes by the frequency of the classes, and their counts are still missing.
+    /// Returns true if a margin value depends on the class frequencies, and the class counts are missing.
     pub fn needs_class_counts(&self) -> bool {
         self.spec.needs_class_counts()
     }
 
-    /// Returns the same loss with the samples of each class (C), where a margin goes by them and has no counts of its own.
+    /// Returns the same loss with the number of samples of each class (C), set only in margin values by class frequency
+    /// that have no counts.
     ///
     /// ```
     /// use softmargin::request::LossRequest;
@@ -100,7 +102,7 @@ impl ResolvedLoss {
         Self { spec: self.spec.with_missing_class_counts(counts), ..self }
     }
 
-    /// Checks the loss for `num_classes` classes.
+    /// Checks the loss and returns it for `num_classes` classes.
     ///
     /// # Errors
     /// As [`LossSpec::build`].

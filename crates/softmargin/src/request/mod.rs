@@ -1,12 +1,12 @@
 //! A loss by name: the preset, an overlay of parts, scale, margin and class counts, resolved to one [`LossSpec`].
 //!
 //! The command, the Python package and every file format describe a loss as a [`LossRequest`]. It is resolved here and
-//! nowhere else, in this order; a later step wins:
+//! nowhere else, in this order; a later step overrides an earlier one:
 //!
 //! 1. the [spec](crate::presets::Preset::spec) of the preset, [`DEFAULT_LOSS`] if none is named;
 //! 2. the [`Overlay`], merged table by table;
 //! 3. scale and margin, [by number](crate::presets::Preset::with_numbers);
-//! 4. the class counts, where a margin goes by frequency and has none of its own.
+//! 4. the class counts, for margin values by class frequency that have no counts.
 //!
 //! ```
 //! use softmargin::request::LossRequest;

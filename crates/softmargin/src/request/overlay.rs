@@ -1,7 +1,7 @@
-//! The parts of a loss that differ from those of its preset: a tree of tables, whatever format it was written in.
+//! The parts of a loss that differ from those of its preset: a tree of tables, from a file of any format.
 //!
-//! The tree is a [`serde_json::Value`], to which TOML tables and Python dictionaries convert by serde; that it is JSON does
-//! not show in the interface. The rules of merging:
+//! The tree is a [`serde_json::Value`], to which serde converts TOML tables and Python dictionaries. JSON is not part
+//! of the interface. The rules of merging:
 //!
 //! | below | above | result |
 //! |---|---|---|
@@ -40,8 +40,8 @@ impl Overlay {
     /// Converts a table of any format, or a whole [`LossSpec`].
     ///
     /// # Errors
-    /// When the value does not serialize to a table with text as keys, or has a key twice, with a hyphen and with an
-    /// underscore.
+    /// If the value does not serialize to a table with strings as keys, or has a key twice: with hyphens and with
+    /// underscores.
     pub fn new(parts: &impl Serialize) -> Result<Self> {
         match serde_json::to_value(parts) {
             Ok(Value::Object(parts)) => Self::from_keys(parts),
@@ -50,11 +50,11 @@ impl Overlay {
         }
     }
 
-    /// Returns `spec` with the parts of the overlay in place of its own.
+    /// Returns `spec` with the parts of the overlay, which replace those of `spec`.
     ///
     /// # Errors
-    /// On a key or kind that does not exist (for a renamed one the message has the new name), and on a value of the wrong
-    /// type.
+    /// If a key or kind is unknown, or a value has the wrong type. For a renamed key or kind, the message has the new
+    /// name.
     pub fn apply_to(&self, spec: &LossSpec) -> Result<LossSpec> {
         check_renamed("spec", &self.0)?;
         let mut parts = serde_json::to_value(spec).map_err(|cause| unreadable(cause.to_string()))?;
@@ -71,7 +71,7 @@ fn unreadable(found: String) -> Error {
     Error::new(ErrorKind::Spec, "spec", "parts of the loss", found, "the spec of the preset has all keys")
 }
 
-/// The same table with hyphens in all keys, as the names in files have them: Python and Rust write underscores.
+/// Returns the same table with hyphens in all keys, as in files. Python and Rust write underscores.
 fn with_hyphens(path: &str, table: Map<String, Value>) -> Result<Map<String, Value>> {
     let mut answer = Map::new();
     for (key, value) in table {
@@ -115,7 +115,7 @@ fn renamed(path: &str, new: &str, old: &str) -> Error {
 /// The forms of a [`MarginValue`](crate::MarginValue) that are tables: the form is the only key.
 const MARGIN_VALUES: [&str; 5] = ["one", "per-class", "drawn", "from-norm", "by-frequency"];
 
-/// Puts `upper` over `lower`, by the rules at the top of this file.
+/// Merges `upper` into `lower`, by the rules at the top of this file.
 fn merge(lower: &mut Value, upper: Value) {
     match (lower, upper) {
         (Value::Object(lower), Value::Object(upper)) if !is_another_variant(lower, &upper) => {
@@ -127,7 +127,7 @@ fn merge(lower: &mut Value, upper: Value) {
     }
 }
 
-/// Returns whether two tables are different variants, so that the parts of one have no meaning in the other.
+/// Returns true if two tables are different variants, so that the parts of one have no meaning in the other.
 fn is_another_variant(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
     let form = |table: &Map<String, Value>| MARGIN_VALUES.iter().position(|form| table.contains_key(*form));
     match (upper.get("kind"), form(lower), form(upper)) {
@@ -143,7 +143,7 @@ mod tests {
     use crate::axes::margin_value::{MarginValue, NormMargin};
     use serde_json::json;
 
-    /// A new form of margin value does not compile here before it has its line.
+    /// Returns the key of a form. The match is exhaustive, so that a new form does not compile before it is added here.
     fn name(value: &MarginValue<f64>) -> Option<&'static str> {
         match value {
             MarginValue::One(_) => Some("one"),

@@ -1,6 +1,6 @@
-//! Names that have changed: one table for keys and kinds, in specs, states and the files of the command.
+//! The table of renamed keys and kinds, in specs, states and the files of the command.
 
-/// Old names and new ones. An old name is an error, and the message has the new one.
+/// Pairs of an old and a new name. An old name is an error whose message has the new one.
 pub const RENAMED: &[(&str, &str)] = &[
     ("rivals", "negatives"),
     ("sub-centres", "sub-centers"),

@@ -27,7 +27,7 @@ pub struct RowOutcome {
     pub share: f64,
     /// The derivative with respect to the scale `s`, temperature included.
     pub scale: f64,
-    /// True if the target's score is the largest of its row, as the caller has told.
+    /// True if the target's score is the largest of its row: the argument `correct` of [`RowPlan::outcome`].
     pub correct: bool,
     /// The derivative with respect to `r`, the product of the norms that the scores keep.
     pub(super) norm_slope: f64,
@@ -36,8 +36,8 @@ pub struct RowOutcome {
 }
 
 impl RowOutcome {
-    /// Returns the outcome of a row with a soft target, whose loss and derivative with respect to the scale `s` the device
-    /// computes itself: the accumulators are those of one class against the others.
+    /// Returns the outcome of a row with a soft target. The device computes its loss and its derivative with respect to
+    /// the scale `s` itself, from the accumulators of one class against the others.
     pub fn of_soft_target(loss: f64, scale: f64) -> Self {
         Self { loss, scale, ..Self::default() }
     }
@@ -53,7 +53,7 @@ impl RowPlan {
     ///
     /// `found` is `None` if the row is ignored, if there is only one class, or if all negatives are masked by minus
     /// infinity. A comparison against zero still needs its (zero) accumulators in the last case, since it compares the
-    /// target too. `correct` tells if the target's score is the largest of the row; only feature incay reads it.
+    /// target too. `correct` is true if the target's score is the largest of the row; only feature incay reads it.
     ///
     /// The target's score must be finite, and the accumulators finite.
     ///

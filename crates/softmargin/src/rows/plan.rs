@@ -40,9 +40,9 @@ pub(super) struct PlannedRow {
     pub(super) class: usize,
     /// The margin value of a margin on score or logit, or `plus`; and `minus`.
     pub(super) margins: [RowMargin; 2],
-    /// `|x|`; 1 where the loss does not depend on it.
+    /// `|x|`; 1 if the loss does not depend on it.
     pub(super) embedding_norm: f64,
-    /// `|w_y|`; 1 where the loss does not depend on it.
+    /// `|w_y|`; 1 if the loss does not depend on it.
     pub(super) target_norm: f64,
 }
 
@@ -193,7 +193,7 @@ impl Loss {
 }
 
 impl RowPlan {
-    /// Returns the loss of the plan.
+    /// Returns the loss that the plan was created from.
     pub fn loss(&self) -> &Loss {
         &self.loss
     }
@@ -252,7 +252,7 @@ impl RowPlan {
     /// # Panics
     /// If the number of norms is not N.
     pub fn set_target_norms(&mut self, norms: impl ExactSizeIterator<Item = f64>) {
-        assert_eq!(norms.len(), self.rows.len(), "one norm a row");
+        assert_eq!(norms.len(), self.rows.len(), "one norm per row");
         if self.loss.needs_weight_norms() {
             for (row, norm) in self.rows.iter_mut().zip(norms) {
                 row.target_norm = norm;

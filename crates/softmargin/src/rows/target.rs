@@ -44,7 +44,7 @@ pub(crate) struct Aim {
 }
 
 impl Aim {
-    /// `psi(z_y)`
+    /// Returns `psi(z_y)`.
     pub(crate) fn psi(&self) -> f64 {
         self.score + self.shift
     }

@@ -25,7 +25,8 @@ pub struct RowTotals {
     pub scale: f64,
     /// The derivative with respect to the radius of ring loss.
     pub radius: f64,
-    /// (N): the contribution of each row to the derivative with respect to the scale, whatever the range of a learned one.
+    /// (N): the contribution of each row to the derivative with respect to the scale, without regard to the range of a
+    /// learned one.
     pub scale_of_rows: Vec<f64>,
     /// (N): the contribution of each row to the derivative with respect to the radius.
     pub radius_of_rows: Vec<f64>,
@@ -77,7 +78,7 @@ impl RowPlan {
     /// # Panics
     /// If the number of outcomes is not N.
     pub fn totals(&self, outcomes: &[RowOutcome], reduction: Reduction) -> RowTotals {
-        assert_eq!(outcomes.len(), self.rows.len(), "one outcome a row");
+        assert_eq!(outcomes.len(), self.rows.len(), "one outcome per row");
         let factor = reduction.factor(self.weight);
         let rows = || self.rows.iter().zip(outcomes);
         let valid_rows = self.rows.iter().filter(|row| row.weight > 0.0).count();
@@ -87,11 +88,11 @@ impl RowPlan {
         let mut total = if valid_rows == 0 && reduction != Reduction::MeanOrNan { 0.0 } else { sum * factor };
         let (mut embedding_norms, target_norms) = self.norm_derivatives(outcomes, factor);
         let terms = self.norm_terms(outcomes);
-        let concerned: f64 = self.rows.iter().zip(&terms).filter_map(|(row, term)| term.map(|_| row.weight)).sum();
+        let regularized: f64 = self.rows.iter().zip(&terms).filter_map(|(row, term)| term.map(|_| row.weight)).sum();
         let mut radius = 0.0;
         let mut radius_of_rows = vec![0.0; self.rows.len()];
-        if concerned > 0.0 {
-            let factor = reduction.factor(concerned);
+        if regularized > 0.0 {
+            let factor = reduction.factor(regularized);
             for (index, (row, term)) in self.rows.iter().zip(&terms).enumerate() {
                 let Some(term) = term else { continue };
                 losses[index] += row.weight * term.value;
@@ -133,8 +134,8 @@ impl RowPlan {
         let regularizer = self.loss.spec().regularizer?;
         let radius = self.radius.or_else(|| regularizer.initial_radius()).unwrap_or_default();
         let row = &self.rows[row];
-        let concerned = row.weight > 0.0 && (!regularizer.is_for_correct_rows() || outcome.correct);
-        concerned.then(|| regularizer.apply(row.embedding_norm, radius))
+        let applies = row.weight > 0.0 && (!regularizer.is_for_correct_rows() || outcome.correct);
+        applies.then(|| regularizer.apply(row.embedding_norm, radius))
     }
 
     /// Computes the derivatives with respect to the norms of embeddings and target prototypes, without the

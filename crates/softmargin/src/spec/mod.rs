@@ -21,28 +21,28 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LossSpec {
-    /// How scores are made.
+    /// The computation of the scores from embeddings and prototypes.
     pub geometry: Geometry,
-    /// What scores are multiplied by.
+    /// The factor of the scores.
     pub scale: Scale,
-    /// What becomes of the target's score.
+    /// The modification of the target's score.
     pub margin: Margin,
-    /// What becomes of the other scores.
+    /// The modification of the scores of the negatives.
     #[serde(default)]
     pub negatives: Negatives,
-    /// Prototypes of each class, from 1 to [`MOST`](crate::axes::sub_centers::MOST): a property of the head, since the loss
-    /// itself sees one score a class.
+    /// The number K of prototypes per class, from 1 to [`MOST`](crate::axes::sub_centers::MOST). It is a property of
+    /// the head: the loss itself receives one score per class. The default is 1.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub sub_centers: usize,
-    /// How the target is set against the others.
+    /// The comparison of the target with the negatives.
     pub comparison: Comparison,
-    /// A term on the norms of the embeddings.
+    /// A term on the norms of the embeddings. The default is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regularizer: Option<Regularizer>,
-    /// Loss weighting (C): the weight of the rows of each class, 0 or above.
+    /// Loss weighting (C): the weight of the rows of each class, 0 or above. By default all weights are 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<Vec<f64>>,
-    /// The label of rows that do not count.
+    /// The label of ignored rows. By default no label is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored_label: Option<i64>,
 }
@@ -72,7 +72,7 @@ impl LossSpec {
         Self { negatives, ..self }
     }
 
-    /// Returns the same spec with so many prototypes a class.
+    /// Returns the same spec with another number K of prototypes per class.
     #[must_use]
     pub fn with_sub_centers(self, sub_centers: usize) -> Self {
         Self { sub_centers, ..self }
@@ -102,12 +102,13 @@ impl LossSpec {
         Self { ignored_label: label.into(), ..self }
     }
 
-    /// Whether a margin goes by how many samples each class has, and these counts are not known yet.
+    /// Returns true if a margin value depends on the class frequencies, and the class counts are missing.
     pub fn needs_class_counts(&self) -> bool {
         self.margin.lacks_class_counts()
     }
 
-    /// The same with the number of samples of each class (C), wherever a margin goes by them.
+    /// Returns the same spec with the number of samples of each class (C). They are set in every margin value by class
+    /// frequency; other losses ignore them.
     ///
     /// ```
     /// use softmargin::presets;
@@ -122,7 +123,8 @@ impl LossSpec {
         self
     }
 
-    /// The same with the number of samples of each class (C), where a margin goes by them and has no counts yet.
+    /// Returns the same spec with the number of samples of each class (C), set only in margin values by class frequency
+    /// that have no counts.
     pub(crate) fn with_missing_class_counts(mut self, counts: &[u64]) -> Self {
         self.margin.set_missing_class_counts(counts);
         self

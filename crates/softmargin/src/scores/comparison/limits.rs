@@ -52,7 +52,7 @@ impl Limit {
         Self { scores, target: row.target, loss: 0.0, slopes }
     }
 
-    /// `u`
+    /// Returns `u`.
     fn target_score(&self) -> f64 {
         self.scores[self.target]
     }

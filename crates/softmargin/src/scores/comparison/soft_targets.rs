@@ -84,7 +84,7 @@ pub(crate) fn soft_row<F: Real>(
         for ((slope, &z), &p) in gradient.iter_mut().zip(soft.scores).zip(soft.targets) {
             *slope -= F::round_from(factor * expected.share(z, p));
         }
-        // 1 - P first, then the probability of the others: both are precise if P is near 1.
+        // 1 - P first, then the probability of the negatives: both are precise if P is near 1.
         let off = 1.0 - expected.share(soft.scores[best], soft.targets[best]);
         let own = if z_loss > 0.0 { off - 1.0 + best_slope } else { off - sigmoid(gap) };
         gradient[best] = F::round_from(factor * own);
