@@ -1,17 +1,17 @@
 //! The command line of `cargo xtask`.
 
-/// What to do.
+/// A chore and its options.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Chore {
     /// Run every check; with `quick`, without those of the Python package.
     Test { quick: bool },
     /// Print the graph of modules and check the direction of dependence.
     Structure,
-    /// Print the usage, because the user asked for it.
+    /// Print the usage, because the user requested it.
     Help,
 }
 
-/// How to call this program.
+/// The usage of this program.
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask test [--quick]
            every check: structure, format, lints, documentation, fuzz targets, tests, benches, Python
@@ -22,7 +22,7 @@ usage: cargo xtask test [--quick]
 /// Reads the arguments after the program's name.
 ///
 /// # Errors
-/// An argument is unknown, or none is given.
+/// If an argument is unknown, or none is given.
 pub(crate) fn parse(arguments: &[String]) -> Result<Chore, String> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {

@@ -50,7 +50,7 @@ const CHECKS: [Check; 6] = [
 /// Runs the checks until one fails; `quick` leaves out the Python package.
 ///
 /// # Errors
-/// A check fails; the message says which one.
+/// If a check fails; the message says which one.
 pub(crate) fn run_all(quick: bool) -> Result<(), String> {
     let start = Instant::now();
     say("== structure: the direction of dependence");

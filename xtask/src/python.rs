@@ -1,7 +1,7 @@
 //! The Python package: built and installed as a user does it, into an environment of its own, and tested there.
 //!
-//! On Linux with x86-64, PyPI has PyTorch only with CUDA: no extra and no other package there is a build for the CPU. pip's
-//! own settings apply, so `PIP_FIND_LINKS` with `PIP_CONSTRAINT` can choose a smaller build from a folder.
+//! On Linux with x86-64, PyPI has PyTorch only with CUDA: no extra and no other package there is a build for the CPU.
+//! pip's own settings apply, so `PIP_FIND_LINKS` with `PIP_CONSTRAINT` can choose a smaller build from a folder.
 
 use crate::say::say;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub(crate) fn test() -> Result<(), String> {
     within(&["-m", "pytest", "--quiet", "--doctest-modules", "--pyargs", "softmargin", "tests"])
 }
 
-/// Whether the environment has PyTorch already. An environment that cannot say so has none.
+/// Returns whether the environment has PyTorch already. An environment that cannot say so has none.
 fn has_pytorch(python: &Path) -> bool {
     let question = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)";
     let status = Command::new(python).args(["-c", question]).stderr(Stdio::null()).status();
@@ -52,7 +52,7 @@ fn interpreter(environment: &Path) -> PathBuf {
     environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" })
 }
 
-/// Not resolved: the environment is found by the path of its interpreter.
+/// Makes a path absolute without resolving links: the environment is found by the path of its interpreter.
 fn absolute(python: &Path) -> Result<PathBuf, String> {
     std::path::absolute(python).map_err(|cause| format!("{}: {cause}", python.display()))
 }

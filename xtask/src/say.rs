@@ -1,4 +1,4 @@
-//! What the chores tell the user.
+//! Output for the user.
 
 use std::io::Write;
 

@@ -34,7 +34,7 @@ impl Answer {
     }
 }
 
-/// A result as one JSON object on one line.
+/// Returns a result as one JSON object on one line.
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string(value)
         .map_err(|cause| Error::failure("--json", "a result that JSON can represent", cause, ""))

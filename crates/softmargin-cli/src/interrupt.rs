@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// When the first interrupt came.
+/// The time of the first interrupt.
 static FIRST: OnceLock<Instant> = OnceLock::new();
 
 /// Programs that stop a process group may send a signal twice. A second signal within this time counts as the first.
@@ -27,7 +27,7 @@ pub(crate) fn listen() -> bool {
     ctrlc::set_handler(heard).is_ok()
 }
 
-/// Whether there was an interrupt.
+/// Returns whether there was an interrupt.
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
 }

@@ -76,7 +76,7 @@ fn scale(preset: &Preset) -> String {
     }
 }
 
-/// The summary and the aliases.
+/// Returns the summary and the aliases.
 fn summary(preset: &Preset) -> String {
     if preset.aliases.is_empty() {
         return preset.summary.into();
@@ -84,7 +84,8 @@ fn summary(preset: &Preset) -> String {
     format!("{} (also {})", preset.summary, preset.aliases.join(", "))
 }
 
-/// The values with their unit: radians added to an angle, a factor or divisor of an angle, or units of the score.
+/// Returns the margin values with their unit: radians added to an angle, a factor or divisor of an angle, or units of
+/// the
 fn margin(preset: &Preset) -> String {
     let numbers = numbers(&preset.default_margin());
     let margin = match preset.margin {
@@ -136,7 +137,7 @@ fn page(preset: &Preset) -> String {
     text
 }
 
-/// The flags with their default values and meanings.
+/// Returns the flags with their default values and meanings.
 fn flags(preset: &Preset) -> String {
     let scale = match preset.spec().scale {
         Scale::Learned { initial, min, max } => {

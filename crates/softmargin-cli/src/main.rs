@@ -1,7 +1,7 @@
 //! The command `softmargin`.
 //!
-//! The result goes to standard output, as text or, with `--json`, as one JSON object. Everything else, such as progress and
-//! errors, goes to standard error. Exit codes: 0; 1 if the work failed; 2 if the request is wrong.
+//! The result goes to standard output, as text or, with `--json`, as one JSON object. Everything else, such as progress
+//! and errors, goes to standard error. Exit codes: 0; 1 if the work failed; 2 if the request is wrong.
 
 mod answer;
 mod args;

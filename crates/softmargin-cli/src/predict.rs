@@ -37,7 +37,7 @@ pub(crate) fn run(options: &PredictOptions, common: &Common) -> Result<Answer, E
     Ok(Answer { text: result.predictions.iter().map(line).collect(), partial })
 }
 
-/// A file or folder, or the content of standard input.
+/// Returns a file or folder, or reads the content of standard input.
 fn input_file(path: &Path) -> Result<InputFile, Error> {
     if path != Path::new("-") {
         return Ok(InputFile::Path(path.to_owned()));
@@ -50,7 +50,7 @@ fn input_file(path: &Path) -> Result<InputFile, Error> {
     Ok(InputFile::Content("standard input".into(), bytes))
 }
 
-/// The file, then classes and their probabilities.
+/// Formats a prediction: the file, then the classes and their probabilities.
 fn line(prediction: &Prediction) -> String {
     let row = prediction.row.map(|row| format!("[{row}]")).unwrap_or_default();
     let unknown = if prediction.class.is_none() { "  unknown:" } else { "" };

@@ -1,5 +1,5 @@
-//! Progress of a training run, on standard error: a bar with the remaining time on a terminal; otherwise a line per epoch and
-//! at least every ten seconds.
+//! Progress of a training run, on standard error: a bar with the remaining time on a terminal; otherwise a line per
+//! epoch and at least every ten seconds.
 
 use crate::answer::say;
 use crate::interrupt;
@@ -28,7 +28,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// With `quiet`, nothing is printed.
+    /// Creates the display of a training run. With `quiet`, nothing is printed.
     pub(crate) fn new(quiet: bool) -> Self {
         let now = Instant::now();
         Self {

@@ -38,7 +38,7 @@ fn text(summary: &TrainSummary) -> String {
     )
 }
 
-/// Which model was saved, and why training ended.
+/// Describes which model was saved, and why training ended.
 fn model(summary: &TrainSummary) -> String {
     let ended = match summary.stopped {
         Stopped::Finished => "",

@@ -13,7 +13,7 @@ const SILENT_FOR: Duration = Duration::from_secs(2);
 /// The interval of lines without a terminal.
 pub(crate) const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// A callback that takes the number of completed samples and of all samples. With `quiet`, it prints nothing.
+/// Returns a callback that takes the number of completed samples and of all samples. With `quiet`, it prints nothing.
 pub(crate) fn waiting(quiet: bool) -> Progress {
     let state = RefCell::new(Waiting::new(std::io::stderr().is_terminal()));
     Rc::new(move |done, all| {
@@ -60,12 +60,12 @@ fn bar(all: usize) -> ProgressBar {
     bar
 }
 
-/// The style of a bar.
+/// Returns the style of a bar.
 pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─")
 }
 
-/// The remaining time at the speed so far.
+/// Returns the remaining time at the speed so far.
 pub(crate) fn left(elapsed: Duration, done: usize, all: usize) -> Duration {
     let rest = all.saturating_sub(done) as f64 / done.max(1) as f64;
     Duration::try_from_secs_f64(elapsed.as_secs_f64() * rest).unwrap_or_default()

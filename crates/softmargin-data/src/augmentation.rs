@@ -31,7 +31,7 @@ pub struct Augmentation {
 }
 
 impl Augmentation {
-    /// The default changes, `strength` (0 to 1) times their full size.
+    /// Returns the default changes, `strength` (0 to 1) times their full size.
     ///
     /// No mirror images and no large rotations: they would turn a digit or letter into another.
     pub fn with_strength(strength: f64) -> Self {
@@ -49,7 +49,7 @@ impl Augmentation {
     /// Checks that all limits are in range.
     ///
     /// # Errors
-    /// When a limit is not a number within its range: `unchanged`, `shift`, `shear`, `contrast` and `cut-out` from 0 to
+    /// If a limit is not a number within its range: `unchanged`, `shift`, `shear`, `contrast` and `cut-out` from 0 to
     /// 1, `rotation` from 0 to 180, `scale` from 0 to 0.9.
     pub fn check(&self) -> Result<(), Error> {
         match self.out_of_range() {
@@ -61,7 +61,7 @@ impl Augmentation {
         }
     }
 
-    /// The first limit out of range: its name, its range, and its value.
+    /// Returns the first limit out of range: its name, its range, and its value.
     #[must_use]
     pub fn out_of_range(&self) -> Option<(&'static str, RangeInclusive<f64>, f64)> {
         // At a relative change of 1, nothing would be left of the image.

@@ -30,17 +30,17 @@ pub enum DataSource {
     /// The digits built into the crate: 1,797 gray images of 8 x 8 pixels, ten classes.
     Digits,
     /// A folder: of IDX files (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`,
-    /// `t10k-labels-idx1-ubyte`, also spelt `.idx3-`, plain or gzipped), of images with one sub-folder per class, or of
-    /// embeddings (`embeddings.npy` and `labels.npy`).
+    /// `t10k-labels-idx1-ubyte`, also spelled `.idx3-`, plain or gzipped), of images with one sub-folder per class, or
+    /// of embeddings (`embeddings.npy` and `labels.npy`).
     Path(PathBuf),
 }
 
 impl DataSource {
-    /// Whether there are samples with classes, as [`Dataset::load`](crate::Dataset::load) reads them, and not images or
-    /// arrays alone: a folder with folders, IDX files or labels in it.
+    /// Returns whether there are samples with classes, as [`Dataset::load`](crate::Dataset::load) reads them, and not
+    /// images or arrays alone: a folder with folders, IDX files or labels in it.
     ///
     /// # Errors
-    /// When the path does not exist or cannot be read.
+    /// If the path does not exist or cannot be read.
     pub fn has_classes(&self) -> Result<bool, Error> {
         let DataSource::Path(path) = self else { return Ok(true) };
         let unreadable = |cause| Error::io(path, "data", cause);

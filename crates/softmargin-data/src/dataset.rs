@@ -46,7 +46,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Channels, rows and columns; of embeddings their dimension, 1 and 1.
+    /// Returns channels, rows and columns; for embeddings their dimension, 1 and 1.
     #[must_use]
     pub fn shape(&self) -> [usize; 3] {
         match self {
@@ -57,13 +57,13 @@ impl Input {
 }
 
 impl Dataset {
-    /// A data set of samples that come without parts of their own, such as those of a new
+    /// Creates a data set of samples that come without parts of their own, such as those of a new
     /// [`SampleStore`](crate::SampleStore): divided by the rules of `options`, for each class in the order of the rows.
     /// The sizing and the memory limit have no effect.
     ///
     /// # Errors
-    /// When the samples do not have the kind and the shape of `input`, when there are fewer than two classes, when a label
-    /// is not an index into `classes`, and when a rule holds nothing out.
+    /// If the samples do not have the kind and the shape of `input`, if there are fewer than two classes, if a
+    /// label is not an index into `classes`, or if a rule holds nothing out.
     ///
     /// ```
     /// use softmargin_data::{Dataset, Input, LabeledSamples, LoadOptions, Samples};
@@ -108,7 +108,7 @@ impl Dataset {
         })
     }
 
-    /// A hash of the names of the samples in each part, as 16 hexadecimal digits: equal when the same samples, by name,
+    /// Hashes the names of the samples in each part, to 16 hexadecimal digits: equal when the same samples, by name,
     /// are in the same parts.
     #[must_use]
     pub fn fingerprint(&self) -> String {

@@ -46,7 +46,7 @@ enum Kind {
 }
 
 impl Error {
-    /// The request is wrong (exit code 2). An empty `advice` is left out of the message.
+    /// Creates the error of a wrong request (exit code 2). An empty `advice` is left out of the message.
     pub fn request(
         subject: impl fmt::Display,
         expected: impl fmt::Display,
@@ -56,7 +56,7 @@ impl Error {
         Error::new(Kind::WrongRequest, &subject, &expected, &found, &advice)
     }
 
-    /// The work failed (exit code 1). An empty `advice` is left out of the message.
+    /// Creates the error of failed work (exit code 1). An empty `advice` is left out of the message.
     pub fn failure(
         subject: impl fmt::Display,
         expected: impl fmt::Display,
@@ -66,8 +66,8 @@ impl Error {
         Error::new(Kind::WorkFailed, &subject, &expected, &found, &advice)
     }
 
-    /// A file or folder that the system does not let us use. A path that does not exist is a wrong request (exit code 2),
-    /// everything else is failed work (exit code 1).
+    /// Creates the error of a file or folder that the system rejects. A path that does not exist is a wrong request
+    /// (exit code 2), everything else is failed work (exit code 1).
     pub fn io(path: &Path, expected: impl fmt::Display, cause: io::Error) -> Error {
         let (kind, advice) = match cause.kind() {
             io::ErrorKind::NotFound => (Kind::WrongRequest, "check the path"),
@@ -79,14 +79,14 @@ impl Error {
         Error::new(kind, &path.display(), &expected, &cause, &advice).with_source(cause)
     }
 
-    /// The same error with its cause, which `source` returns.
+    /// Returns the error with its cause, which `source` returns.
     #[must_use]
     pub fn with_source(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         self.inner.source = Some(cause.into());
         self
     }
 
-    /// The same error with one more sentence of advice.
+    /// Returns the error with one more sentence of advice.
     #[must_use]
     pub fn with_advice(mut self, more: impl fmt::Display) -> Error {
         if !self.inner.advice.is_empty() {
@@ -96,7 +96,7 @@ impl Error {
         self
     }
 
-    /// The exit code of a command that ends with this error: 1 if the work failed, 2 if the request is wrong.
+    /// Returns the exit code of a command that ends with this error: 1 if the work failed, 2 if the request is wrong.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.inner.kind {

@@ -51,7 +51,7 @@ impl Listing {
         Ok(())
     }
 
-    /// The folder of the first of these names that exists and contains folders (otherwise it may be a class).
+    /// Returns the folder of the first of these names that exists and contains folders (otherwise it may be a class).
     pub(crate) fn part(&self, names: &[&str]) -> Option<PathBuf> {
         let named = |name: &&str| self.folders.iter().find(|path| path.file_name() == Some(OsStr::new(name)));
         let mut found = names.iter().filter_map(named);
@@ -59,11 +59,11 @@ impl Listing {
     }
 }
 
-/// The PNG and JPEG files directly in a folder, in the order of their names: those with such an extension, and those
-/// whose first bytes show it. Hidden files are left out.
+/// Returns the PNG and JPEG files directly in a folder, in the order of their names: those with such an extension, and
+/// those whose first bytes show it. Hidden files are left out.
 ///
 /// # Errors
-/// When the folder does not exist, cannot be read, or has no such file.
+/// If the folder does not exist, cannot be read, or has no such file.
 pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let images = Listing::of(folder)?.images;
     if images.is_empty() {
@@ -72,11 +72,11 @@ pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(images)
 }
 
-/// The files of a folder to predict from, by name: `.npy` files and, if `images`, PNG and JPEG files; and the number of
-/// other files and folders.
+/// Returns the files of a folder to predict from, by name: `.npy` files and, if `images`, PNG and JPEG files; and the
+/// number of other files and folders.
 ///
 /// # Errors
-/// When the folder does not exist or cannot be read.
+/// If the folder does not exist or cannot be read.
 pub fn sample_files(folder: &Path, images: bool) -> Result<(Vec<PathBuf>, usize), Error> {
     let listing = Listing::of(folder)?;
     // Labels lie beside the arrays that they belong to.

@@ -14,19 +14,19 @@ impl LabeledSamples {
     /// Pairs samples with their labels, one label for each sample.
     ///
     /// # Errors
-    /// When there are not as many labels as samples.
+    /// If there are not as many labels as samples.
     pub fn new(samples: Samples, labels: Vec<u32>) -> Result<LabeledSamples, Error> {
         if samples.count() != labels.len() {
-            let expected = format!("{} labels, one a sample", samples.count());
+            let expected = format!("{} labels, one per sample", samples.count());
             return Err(Error::failure("labels", expected, labels.len(), ""));
         }
         Ok(LabeledSamples { samples, labels })
     }
 
-    /// Some of the samples with their labels, in the order of `rows`.
+    /// Returns some of the samples with their labels, in the order of `rows`.
     ///
     /// # Panics
-    /// When a row is not below [`len`](LabeledSamples::len), as indexing a slice does.
+    /// If a row is not below [`len`](LabeledSamples::len), as indexing a slice does.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> LabeledSamples {
         LabeledSamples {
@@ -35,31 +35,31 @@ impl LabeledSamples {
         }
     }
 
-    /// The samples.
+    /// Returns the samples.
     #[must_use]
     pub fn samples(&self) -> &Samples {
         &self.samples
     }
 
-    /// The class of each sample: an index into the data set's class names.
+    /// Returns the class of each sample: an index into the data set's class names.
     #[must_use]
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// Number of samples.
+    /// Returns the number of samples.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are no samples.
+    /// Returns whether there are no samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// Number of samples of each of the classes 0 to `classes` - 1; labels beyond are not counted.
+    /// Counts the samples of each of the classes 0 to `classes` - 1; labels beyond are not counted.
     #[must_use]
     pub fn class_counts(&self, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];

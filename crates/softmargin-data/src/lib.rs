@@ -4,8 +4,8 @@
 //! a folder of PNG and JPEG images with one sub-folder per class, or from a folder with `embeddings.npy` and
 //! `labels.npy`. Its [`Input`] describes what a model receives, and is saved with the model.
 //!
-//! Some samples are held out of training: the validation set, by which the best model is chosen, and the test set, which
-//! is measured once at the end. [`HoldOut`] selects them where the data do not.
+//! Some samples are held out of training: the validation set, by which the best model is chosen, and the test set,
+//! which is measured once at the end. [`HoldOut`] selects them where the data do not.
 //!
 //! Images that fit in memory are decoded once. Larger sets are streamed: [`Samples::batch_f32`] reads them from their
 //! files, and [`ahead`] prepares the next batches in the background. Data of any other origin need one implementation
@@ -30,7 +30,7 @@
 //! | `parallel_read` | reads many items on all threads, results in order |
 //! | `read_ahead` | prepares results in the background |
 //! | [`augmentation`] | small random changes to training images |
-//! | `sample_store` | the trait [`SampleStore`]: where samples are stored |
+//! | `sample_store` | the trait [`SampleStore`]: the place where samples are stored |
 //! | `sample_names` | names of samples |
 //! | `in_memory` | stores in memory: images, embeddings |
 //! | `samples` | [`Samples`]: some rows of a store; batches |

@@ -12,9 +12,9 @@ impl Dataset {
     /// Reads a data set.
     ///
     /// # Errors
-    /// With exit code 2: a path that does not exist or is not laid out as described, a size out of range, a split rule that
-    /// does not fit the data. With exit code 1: a file that is broken, cut short or unreadable. The message
-    /// names the file or folder.
+    /// With exit code 2: a path that does not exist or is not laid out as described, a size out of range, a split rule
+    /// that does not fit the data. With exit code 1: a file that is broken, cut short or unreadable. The message names
+    /// the file or folder.
     pub fn load(source: &DataSource, options: &LoadOptions) -> Result<Dataset, Error> {
         if let Sizing::Side(side) = options.sizing
             && !SIDES.contains(&side)
@@ -45,7 +45,7 @@ impl Dataset {
     }
 }
 
-/// The last part of the path; of `.` or `data/..` that of the folder meant.
+/// Returns the last part of the path; of `.` or `data/..` that of the folder meant.
 fn folder_name(path: &Path) -> String {
     let canonical = path.canonicalize().ok();
     let name = path.file_name().or_else(|| canonical.as_deref()?.file_name());

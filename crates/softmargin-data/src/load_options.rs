@@ -19,7 +19,7 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Bytes that decoded samples may take.
+    /// Returns the number of bytes that decoded samples may take.
     pub(crate) fn memory(&self) -> u64 {
         self.memory.unwrap_or_else(memory_limit::default_limit)
     }
@@ -28,11 +28,11 @@ impl LoadOptions {
 /// The size of the prepared images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sizing {
-    /// Digits and IDX images keep their size. Of an image folder, the median of the longer sides of the training images,
-    /// rounded to a multiple of 4 and kept within 8 to 64.
+    /// Digits and IDX images preserve their size. For an image folder, the median of the longer sides of the training
+    /// images, rounded to a multiple of 4 and clamped to 8 to 64.
     #[default]
     Automatic,
-    /// Squares with a side of so many pixels, 8 to 512.
+    /// Squares with a side of this many pixels, 8 to 512.
     Side(usize),
     /// The size and the channels that a model was trained with.
     Prepared(Preparation),

@@ -5,12 +5,12 @@ const PART: u64 = 4;
 /// The limit where the memory of the machine is unknown, in bytes.
 const FALLBACK: u64 = 2 << 30;
 
-/// The default limit in bytes: a quarter of the machine's memory.
+/// Returns the default limit in bytes: a quarter of the machine's memory.
 pub(crate) fn default_limit() -> u64 {
     machine().map_or(FALLBACK, |bytes| bytes / PART)
 }
 
-/// The memory of the machine in bytes, or the limit of the process's control group where that is less.
+/// Returns the memory of the machine in bytes, or the limit of the process's control group where that is less.
 fn machine() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let total = read("/proc/meminfo").and_then(|text| total(&text))?;

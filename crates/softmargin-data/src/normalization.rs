@@ -14,9 +14,9 @@ use crate::samples::Samples;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Normalization {
-    /// Of images: the mean of all values. Of embeddings: 0, which preserves their directions.
+    /// For images: the mean of all values. For embeddings: 0, which preserves their directions.
     pub mean: f32,
-    /// Of images: the standard deviation of all values. Of embeddings: the RMS.
+    /// For images: the standard deviation of all values. For embeddings: the RMS.
     pub std: f32,
 }
 
@@ -24,11 +24,11 @@ pub struct Normalization {
 const LEAST_STD: f64 = 1e-3;
 
 impl Normalization {
-    /// The normalization for training samples, from all of them or, of more than 10,000, from 10,000 spread evenly over
-    /// them. Samples in memory and streamed ones give the same.
+    /// Returns the normalization for training samples, from all of them or, of more than 10,000, from 10,000 spread
+    /// evenly over them. Samples in memory and streamed ones give the same.
     ///
     /// # Errors
-    /// When a streamed sample cannot be read.
+    /// If a streamed sample cannot be read.
     pub fn of(samples: &Samples) -> Result<Self, Error> {
         match samples.kind() {
             SampleKind::Image => Self::of_images(samples),

@@ -17,7 +17,7 @@ const AHEAD: usize = 3;
 /// The first error of either; results made ahead are dropped, and no more are made.
 ///
 /// # Panics
-/// When `make` or `take` panics; the background thread has ended by then.
+/// If `make` or `take` panics; the background thread has ended by then.
 ///
 /// ```
 /// use softmargin_data::ahead;

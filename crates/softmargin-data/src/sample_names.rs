@@ -10,7 +10,7 @@ pub(crate) enum SampleNames {
 }
 
 impl SampleNames {
-    /// The name of the sample `row`.
+    /// Returns the name of the sample `row`.
     pub(crate) fn of(&self, row: usize) -> String {
         match self {
             SampleNames::Listed(names) => names[row].clone(),

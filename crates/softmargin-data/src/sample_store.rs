@@ -1,4 +1,4 @@
-//! Where samples are stored: the one trait that a new kind of data implements.
+//! The store of samples: the one trait that a new kind of data implements.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,10 +11,10 @@ use crate::error::Error;
 /// and training work on them without knowing the store. Batches are read by many threads at once, so [`read`] is called
 /// concurrently: an open file needs a lock or positioned reads.
 ///
-/// What an implementation promises:
+/// An implementation guarantees:
 ///
 /// * `kind`, `shape`, `count` and all names stay the same for the life of the store.
-/// * `read(row)` returns the same values whenever and on whichever thread it is called. Randomness belongs into
+/// * `read(row)` returns the same values whenever and on whichever thread it is called. Randomness belongs in
 ///   [`augmentation`](crate::augmentation), whose generator is keyed by the seed.
 /// * `row` is below `count` in every call: indexing may panic otherwise.
 ///
@@ -60,33 +60,33 @@ use crate::error::Error;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait SampleStore: fmt::Debug + Send + Sync {
-    /// Images or embeddings, the same for all samples.
+    /// Returns whether the samples are images or embeddings, the same for all of them.
     fn kind(&self) -> SampleKind;
 
-    /// Channels (1 or 3), rows and columns of an image; of an embedding its dimension D, 1 and 1.
+    /// Returns channels (1 or 3), rows and columns of an image; for an embedding its dimension D, 1 and 1.
     fn shape(&self) -> [usize; 3];
 
-    /// Number of samples.
+    /// Returns the number of samples.
     fn count(&self) -> usize;
 
-    /// Name of the sample `row`, for messages and reports: a file, or a word and a number.
+    /// Returns the name of the sample `row`, for messages and reports: a file, or a word and a number.
     fn name(&self, row: usize) -> String;
 
     /// Reads the sample `row`: as many values as [`shape`](SampleStore::shape) says, in the order channel, row, column.
     /// Borrow them where they are in memory, otherwise return owned ones.
     ///
     /// # Errors
-    /// When the sample cannot be read; the message names the file.
+    /// If the sample cannot be read; the message names the file.
     fn read(&self, row: usize) -> Result<Sample<'_>, Error>;
 
-    /// Bytes of samples that the store has in memory: all of them, or 0 (the default) where each is read or computed on
-    /// request.
+    /// Returns the bytes of samples that the store has in memory: all of them, or 0 (the default) where each is read or
+    /// computed on request.
     fn bytes_in_memory(&self) -> u64 {
         0
     }
 }
 
-/// What the samples of a store are.
+/// The kind of the samples of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleKind {
     /// Images of one byte per value.
@@ -96,7 +96,7 @@ pub enum SampleKind {
 }
 
 impl SampleKind {
-    /// Bytes of one value in memory.
+    /// Returns the number of bytes of one value in memory.
     pub(crate) fn bytes_per_value(self) -> u64 {
         match self {
             SampleKind::Image => 1,
@@ -104,7 +104,7 @@ impl SampleKind {
         }
     }
 
-    /// The noun, for messages; its article is "an".
+    /// Returns the noun, for messages; its article is "an".
     pub(crate) fn noun(self) -> &'static str {
         match self {
             SampleKind::Image => "image",
@@ -123,7 +123,7 @@ pub enum Sample<'a> {
 }
 
 impl Sample<'_> {
-    /// Whether it is an image or an embedding.
+    /// Returns whether it is an image or an embedding.
     #[must_use]
     pub fn kind(&self) -> SampleKind {
         match self {
@@ -132,7 +132,7 @@ impl Sample<'_> {
         }
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -141,7 +141,7 @@ impl Sample<'_> {
         }
     }
 
-    /// Whether there are no values.
+    /// Returns whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -163,7 +163,7 @@ pub(crate) fn check_shape(kind: SampleKind, shape: [usize; 3]) -> Result<(), Err
     }
 }
 
-/// Number of samples of a shape in so many values, if it is a whole number.
+/// Returns the number of samples of a shape in so many values, if it is a whole number.
 pub(crate) fn whole_samples(len: usize, shape: [usize; 3]) -> Option<usize> {
     let sample = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side))?;
     (sample > 0 && len.is_multiple_of(sample)).then(|| len / sample)

@@ -16,8 +16,8 @@ use crate::sample_store::{Sample, SampleKind, SampleStore, check_shape};
 
 /// Samples of one shape: images of one byte per value, or embeddings. A clone shares the values.
 ///
-/// Two `Samples` are equal when their kinds, shapes, names and values are; streamed ones are read for it, and what cannot
-/// be read is equal to nothing.
+/// Two `Samples` are equal when their kinds, shapes, names and values are; streamed ones are read for it, and what
+/// cannot be read is equal to nothing.
 ///
 /// ```
 /// use softmargin_data::Samples;
@@ -37,83 +37,84 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// All samples of a store, in its order.
+    /// Selects all samples of a store, in its order.
     ///
     /// # Errors
-    /// When the store's shape does not fit its kind: images have 1 or 3 channels and sides above 0, embeddings the shape
-    /// D x 1 x 1 with D above 0.
+    /// If the store's shape does not fit its kind: images have 1 or 3 channels and sides above 0, embeddings the
+    /// shape D x 1 x 1 with D above 0.
     pub fn new(store: Arc<dyn SampleStore>) -> Result<Samples, Error> {
         check_shape(store.kind(), store.shape())?;
         Ok(Samples { rows: (0..store.count()).collect(), store })
     }
 
-    /// Images from their bytes, NCHW, each of `shape` (channels, rows, columns); their number follows from the length.
-    /// They are named `image 0`, `image 1` and so on.
+    /// Creates images from their bytes, NCHW, each of `shape` (channels, rows, columns); their number follows from the
+    /// length. They are named `image 0`, `image 1` and so on.
     ///
     /// # Errors
-    /// When there are other than 1 or 3 channels, a side is 0, or the bytes are not a whole number of images.
+    /// If there are other than 1 or 3 channels, a side is 0, or the bytes are not a whole number of images.
     pub fn of_images(bytes: Vec<u8>, shape: [usize; 3]) -> Result<Samples, Error> {
         Samples::new(Arc::new(ImagesInMemory::new(bytes, shape, SampleNames::Numbered("image"))?))
     }
 
-    /// Embeddings of dimension `size`, one after the other: of the shape `[size, 1, 1]`. They are named `embedding 0`,
-    /// `embedding 1` and so on.
+    /// Creates embeddings of dimension `size`, one after the other: of the shape `[size, 1, 1]`. They are named
+    /// `embedding 0`, `embedding 1` and so on.
     ///
     /// # Errors
-    /// When `size` is 0, or the values are not a whole number of embeddings.
+    /// If `size` is 0, or the values are not a whole number of embeddings.
     pub fn of_embeddings(values: Vec<f32>, size: usize) -> Result<Samples, Error> {
         Samples::new(Arc::new(EmbeddingsInMemory::new(values, size, SampleNames::Numbered("embedding"))?))
     }
 
-    /// Some of the samples, in the order of `rows`.
+    /// Returns some of the samples, in the order of `rows`.
     ///
     /// # Panics
-    /// When a row is not below [`count`](Samples::count), as indexing a slice does.
+    /// If a row is not below [`count`](Samples::count), as indexing a slice does.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Samples {
         Samples { store: Arc::clone(&self.store), rows: rows.iter().map(|&row| self.rows[row]).collect() }
     }
 
-    /// Number of samples.
+    /// Returns the number of samples.
     #[must_use]
     pub fn count(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether they are images or embeddings.
+    /// Returns whether they are images or embeddings.
     #[must_use]
     pub fn kind(&self) -> SampleKind {
         self.store.kind()
     }
 
-    /// Channels, rows and columns of a sample; of an embedding its dimension, 1 and 1.
+    /// Returns channels, rows and columns of a sample; for an embedding its dimension, 1 and 1.
     #[must_use]
     pub fn shape(&self) -> [usize; 3] {
         self.store.shape()
     }
 
-    /// Whether samples are read or computed on each request: the store does not have all of them in memory.
+    /// Returns whether samples are read or computed on each request: the store does not have all of them in memory.
     #[must_use]
     pub fn is_streamed(&self) -> bool {
         self.store.bytes_in_memory() < self.store_bytes()
     }
 
-    /// The name of a sample: its file, relative to the folder of the data, or a word and its number, `train 17`.
+    /// Returns the name of a sample: its file, relative to the folder of the data, or a word and its
+    /// number, `train 17`.
     ///
     /// # Panics
-    /// When `row` is not below [`count`](Samples::count), as indexing a slice does.
+    /// If `row` is not below [`count`](Samples::count), as indexing a slice does.
     #[must_use]
     pub fn name(&self, row: usize) -> String {
         self.store.name(self.rows[row])
     }
 
-    /// The bytes of one image, CHW.
+    /// Returns the bytes of one image, CHW.
     ///
     /// # Errors
-    /// When it is an embedding, or a streamed image cannot be read.
+    /// If it is an embedding, or a streamed image cannot be read.
     ///
     /// # Panics
-    /// When `row` is not below [`count`](Samples::count), as indexing a slice does.
+    /// If `row` is not below [`count`](Samples::count), as indexing a slice does.
     pub fn image(&self, row: usize) -> Result<Cow<'_, [u8]>, Error> {
         let found = match self.kind() {
             SampleKind::Image => match self.read(row)? {
@@ -125,14 +126,14 @@ impl Samples {
         Err(Error::request(self.name(row), "an image", format!("an {}", found.noun()), "give image data"))
     }
 
-    /// The samples `rows`, in that order, NCHW: images as values from 0 to 1 (byte / 255), embeddings as they are.
-    /// `out` is cleared first, so that one buffer serves all batches. All threads read.
+    /// Reads the samples `rows`, in that order, NCHW: images as values from 0 to 1 (byte / 255), embeddings as they
+    /// are. `out` is cleared first, so that one buffer serves all batches. All threads read.
     ///
     /// # Errors
-    /// When a streamed sample cannot be read: the error of the first such row, with the number of the others.
+    /// If a streamed sample cannot be read: the error of the first such row, with the number of the others.
     ///
     /// # Panics
-    /// When a row is not below [`count`](Samples::count), as indexing a slice does.
+    /// If a row is not below [`count`](Samples::count), as indexing a slice does.
     pub fn batch_f32(&self, rows: &[usize], out: &mut Vec<f32>) -> Result<(), Error> {
         let len = self.len_of_one();
         out.clear();
@@ -147,7 +148,7 @@ impl Samples {
         }
     }
 
-    /// The note for the reader of a report when samples are streamed.
+    /// Returns the note for the reader of a report when samples are streamed.
     pub(crate) fn note_of_streaming(&self) -> Option<String> {
         const MIB: u64 = 1 << 20;
         let words = "the samples take more memory than they may";
@@ -162,7 +163,7 @@ impl Samples {
         })
     }
 
-    /// The same images, all of them read into memory.
+    /// Reads all images into memory.
     pub(crate) fn read_into_memory(&self, names: SampleNames) -> Result<Samples, Error> {
         let rows: Vec<usize> = (0..self.count()).collect();
         let mut bytes = ImageBytes::default();
@@ -170,13 +171,14 @@ impl Samples {
         Samples::new(Arc::new(ImagesInMemory::new(bytes.into_bytes(), self.shape(), names)?))
     }
 
-    /// Rows spread evenly over all samples, for a statistic of the whole: all of them, or [`SEEN_BY_STATISTICS`].
+    /// Returns rows spread evenly over all samples, for a statistic of the whole: all of them, or
+    /// [`SEEN_BY_STATISTICS`].
     pub(crate) fn spread(&self) -> Vec<usize> {
         let (count, seen) = (self.count(), self.count().min(SEEN_BY_STATISTICS));
         (0..seen).map(|index| index * count / seen).collect()
     }
 
-    /// Bytes that all samples of the store take in memory.
+    /// Returns the number of bytes that all samples of the store take in memory.
     pub(crate) fn store_bytes(&self) -> u64 {
         let sides = self.shape().map(|side| side as u64);
         let values = sides.into_iter().fold(self.store.count() as u64, u64::saturating_mul);
@@ -201,7 +203,7 @@ impl Samples {
         Ok(())
     }
 
-    /// The values of one sample; a store that breaks its promises is found out here.
+    /// Reads the values of one sample; a store that breaks its promises is detected here.
     fn read(&self, row: usize) -> Result<Sample<'_>, Error> {
         let sample = self.store.read(self.rows[row])?;
         let describe = |kind: SampleKind, len: usize| format!("an {} of {len} values", kind.noun());

@@ -1,6 +1,6 @@
 //! Numbers and nouns in messages.
 
-/// A number and a noun that agrees with it.
+/// Formats a number and a noun that agrees with it.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     match (count, what) {
         (1, _) => format!("1 {what}"),
@@ -9,7 +9,7 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
     }
 }
 
-/// A number with its ordinal ending: `1st`, `12th`, `22nd`.
+/// Formats a number with its ordinal ending: `1st`, `12th`, `22nd`.
 pub(crate) fn ordinal(n: usize) -> String {
     let ending = match (n % 10, n % 100) {
         (_, 11..=13) => "th",

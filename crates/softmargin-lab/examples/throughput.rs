@@ -7,8 +7,8 @@
 //! throughput profile SIDE
 //! ```
 //!
-//! Each pass waits for a line on standard input, and then writes a line of JSON with the images per second. A pass is a full
-//! epoch of training: augmentation, network, loss, optimizer.
+//! Each pass waits for a line on standard input, and then writes a line of JSON with the images per second. A pass is a
+//! full epoch of training: augmentation, network, loss, optimizer.
 
 use burn::tensor::{Device, Distribution, Tensor};
 use softmargin::random::{Generator, Purpose};
@@ -111,7 +111,7 @@ fn wait() {
     let _ = stdin().lock().read_line(&mut String::new());
 }
 
-/// Images and labels in the IDX format.
+/// Writes images and labels in the IDX format.
 fn write_part(folder: &Path, name: &str, count: usize, side: usize) -> Result<(), Box<dyn Error>> {
     let bytes = |numbers: &[usize]| -> Result<Vec<u8>, std::num::TryFromIntError> {
         Ok(numbers

@@ -23,7 +23,7 @@ impl DeviceChoice {
     /// All kinds, including those that this build lacks.
     pub const ALL: [Self; 3] = [Self::Cpu, Self::Cuda, Self::Wgpu];
 
-    /// The name, as `--device` takes it.
+    /// Returns the name, as `--device` takes it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -33,11 +33,11 @@ impl DeviceChoice {
         }
     }
 
-    /// The device.
+    /// Opens the device.
     ///
     /// # Errors
-    /// With exit code 2: this build does not support the device; the message says how to build one that does. With exit code
-    /// 1: the machine has no such device.
+    /// With exit code 2: this build does not support the device; the message says how to build one that does. With exit
+    /// code 1: the machine has no such device.
     pub fn open(self) -> Result<Device, Error> {
         match self {
             Self::Cpu => Ok(Device::flex()),
@@ -54,8 +54,8 @@ impl DeviceChoice {
         }
     }
 
-    /// A device that computes a small sum correctly. The framework panics if it finds no driver or no GPU; that panic is
-    /// caught here and becomes an error.
+    /// Makes a device and checks that it computes a small sum correctly. The framework panics if it finds no driver or
+    /// no GPU; that panic is caught here and becomes an error.
     #[cfg(any(feature = "cuda", feature = "wgpu", test))]
     fn probed(self, make: impl FnOnce() -> Device) -> Result<Device, Error> {
         let hook = std::panic::take_hook();

@@ -1,5 +1,5 @@
-//! Files of unlabeled samples: images and arrays from files, folders or standard input. A file that cannot be read does not
-//! stop the others.
+//! Files of unlabeled samples: images and arrays from files, folders or standard input. A file that cannot be read does
+//! not stop the others.
 
 use rayon::prelude::*;
 use softmargin_data::error::Error;
@@ -59,6 +59,8 @@ pub(crate) type Work<'a> = dyn FnMut(&[SampleOrigin], &Samples) -> Result<(), Er
 const BATCHES: usize = 8;
 
 impl InputFiles {
+    /// Lists the files of all sources: folders are replaced by the files in them.
+    ///
     /// # Errors
     /// If a folder cannot be read or has no files for such a model.
     pub(crate) fn expand(sources: &[InputFile], input: &Input) -> Result<Self, Error> {
@@ -89,8 +91,8 @@ impl InputFiles {
         Ok(())
     }
 
-    /// Calls `work` with some samples at a time, in order, and `progress` with the number of completed samples and of all
-    /// samples that are known so far. Returns the files that cannot be read.
+    /// Calls `work` with some samples at a time, in order, and `progress` with the number of completed samples and of
+    /// all samples that are known so far. Returns the files that cannot be read.
     ///
     /// # Errors
     /// The error of the first file if none can be read; an error of `work`.
@@ -175,7 +177,7 @@ impl InputFile {
         }
     }
 
-    /// The number of rows, if it is an array, and the values as the model expects them.
+    /// Reads the file: the number of rows, if it is an array, and the values as the model expects them.
     fn read(&self, input: &Input) -> Result<(Option<usize>, Values), Error> {
         match (self.array()?, input) {
             (Some(array), Input::Images(preparation)) => images(&self.name(), array, preparation),
@@ -195,7 +197,7 @@ impl InputFile {
         }
     }
 
-    /// The array, if the file contains one.
+    /// Reads the array, if the file contains one.
     fn array(&self) -> Result<Option<NpyArray>, Error> {
         match self {
             Self::Content(name, bytes) if bytes.starts_with(NPY) => {
@@ -209,7 +211,7 @@ impl InputFile {
     }
 }
 
-/// Images (N, H, W) or (N, H, W, C), of bytes or of values from 0 to 1.
+/// Converts an array of images (N, H, W) or (N, H, W, C), of bytes or of values from 0 to 1.
 fn images(name: &str, array: NpyArray, preparation: &Preparation) -> Result<(Option<usize>, Values), Error> {
     let shape = array.shape().to_vec();
     let [rows, height, width, channels] = match shape[..] {
@@ -239,7 +241,7 @@ fn bytes_of(name: &str, values: &[f32]) -> Result<Vec<u8>, Error> {
     Ok(values.iter().map(|value| (255.0 * value).round() as u8).collect())
 }
 
-/// Finite embeddings (N, D).
+/// Converts an array of embeddings (N, D); all values must be finite.
 fn embeddings(name: &str, array: NpyArray, size: usize) -> Result<(Option<usize>, Values), Error> {
     let rows = match *array.shape() {
         [rows, columns] if columns == size => rows,
@@ -270,7 +272,7 @@ mod tests {
     /// The origins and values of the samples, and the unreadable files.
     type Everything = (Vec<SampleOrigin>, Vec<f32>, Vec<UnreadableFile>);
 
-    /// What `work` receives for some files.
+    /// Returns everything that `work` receives for some files.
     fn all(sources: &[InputFile], input: &Input) -> Result<Everything, Error> {
         let (mut origins, mut values) = (Vec::new(), Vec::new());
         let mut take = |some: &[SampleOrigin], samples: &Samples| {

@@ -13,7 +13,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`commands`] | train, evaluate, predict, embed: ties the other modules together |
-//! | [`config`] | what a user asks for, and the complete configuration |
+//! | [`config`] | the request, and the complete configuration that it resolves to |
 //! | [`data`] | the crate `softmargin-data`: images and embeddings with labels, and the error type |
 //! | [`input_files`] | unlabeled images and arrays |
 //! | [`network`] | encoder and head |
@@ -25,8 +25,8 @@
 //! | [`observer`] | events of training, for progress displays |
 //! | [`device`] | devices and threads |
 //!
-//! Dependence goes one way: `commands` uses all others; `training` uses `predictor`, which uses `network`, which uses `run`
-//! and `config`.
+//! Dependence goes one way: `commands` uses all others; `training` uses `predictor`, which uses `network`, which uses
+//! `run` and `config`.
 
 pub mod commands;
 pub mod config;

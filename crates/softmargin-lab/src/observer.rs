@@ -35,7 +35,7 @@ pub struct Outline {
 /// One step of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: usize,
     /// Samples since the start.
     pub images: usize,
@@ -47,19 +47,19 @@ pub struct Step {
 
 /// Receives training events.
 pub trait Observer {
-    /// Before the first step.
+    /// Called before the first step.
     fn begins(&mut self, outline: &Outline) {
         let _ = outline;
     }
-    /// After each step.
+    /// Called after each step.
     fn stepped(&mut self, step: &Step) {
         let _ = step;
     }
-    /// After each epoch.
+    /// Called after each epoch.
     fn finished_epoch(&mut self, epoch: &EpochRecord) {
         let _ = epoch;
     }
-    /// After the last epoch, before the test set is used for the first time.
+    /// Called after the last epoch, before the test set is used for the first time.
     fn tests(&mut self) {}
     /// Called before each step; `true` ends training with the best model so far.
     fn interrupted(&self) -> bool {

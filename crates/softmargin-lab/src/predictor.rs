@@ -50,29 +50,29 @@ impl fmt::Debug for Predictor {
 }
 
 impl Predictor {
-    /// A model with the configuration that defines the preparation of its samples. Call `valid()` on a model that was just
-    /// trained before passing it here.
+    /// Creates a predictor from a model and the configuration that defines the preparation of its samples. Call
+    /// `valid()` on a model that was just trained before passing it here.
     #[must_use]
     pub fn new(model: Model, config: Config, device: Device) -> Self {
         Self { model, config, device, progress: None }
     }
 
-    /// The same predictor, which calls `progress` after each batch.
+    /// Returns the predictor, which calls `progress` after each batch.
     #[must_use]
     pub fn with_progress(self, progress: Progress) -> Self {
         Self { progress: Some(progress), ..self }
     }
 
-    /// Mean loss, accuracy and the metrics of each class.
+    /// Computes mean loss, accuracy and the metrics of each class.
     ///
     /// # Errors
-    /// If there are no samples, or their shape is not the model's; if a label is not a class of the model; if a streamed
-    /// sample cannot be read; if a score is not finite, since training has diverged then.
+    /// If there are no samples, or their shape is not the model's; if a label is not a class of the model; if a
+    /// streamed sample cannot be read; if a score is not finite, since training has diverged then.
     pub fn evaluate(&self, samples: &LabeledSamples) -> Result<Evaluation, Error> {
         self.evaluate_all(&[samples])
     }
 
-    /// As [`evaluate`](Self::evaluate), for several parts of a data set together.
+    /// Does the same as [`evaluate`](Self::evaluate), for several parts of a data set together.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
@@ -100,11 +100,11 @@ impl Predictor {
         Ok(Evaluation { loss: loss / labels.len() as f64, classification })
     }
 
-    /// The class of the highest score of each sample (N).
+    /// Predicts the class of each sample (N): the one with the highest score.
     ///
     /// # Errors
-    /// If the shape of the samples is not the model's, a streamed sample cannot be read, or a score is not finite, since
-    /// training has diverged then.
+    /// If the shape of the samples is not the model's, a streamed sample cannot be read, or a score is not finite,
+    /// since training has diverged then.
     pub fn classes(&self, samples: &Samples) -> Result<Vec<usize>, Error> {
         let mut classes = Vec::with_capacity(samples.count());
         self.each_batch(&[samples], |inputs| {
@@ -115,7 +115,8 @@ impl Predictor {
         Ok(classes)
     }
 
-    /// The probability of each class for each sample (N, C): the softmax of the scaled scores, without the margin.
+    /// Computes the probability of each class for each sample (N, C): the softmax of the scaled scores, without the
+    /// margin.
     ///
     /// # Errors
     /// As [`classes`](Self::classes).
@@ -131,7 +132,7 @@ impl Predictor {
         Ok(probabilities)
     }
 
-    /// The embeddings of the samples (N, D), row by row.
+    /// Computes the embeddings of the samples (N, D), row by row.
     ///
     /// # Errors
     /// As [`classes`](Self::classes).
@@ -144,7 +145,7 @@ impl Predictor {
         Ok(embeddings)
     }
 
-    /// The configuration of the run.
+    /// Returns the configuration of the run.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -205,13 +206,13 @@ impl Predictor {
         ))
     }
 
-    /// The number of samples in a batch.
+    /// Returns the number of samples in a batch.
     pub(crate) fn batch_size(&self) -> usize {
         batch_size(self.config.network.first_layer_values())
     }
 }
 
-/// The batches of all parts: the index of the part, and the rows.
+/// Returns the batches of all parts: the index of the part, and the rows.
 fn batches(parts: &[&Samples], at_once: usize) -> Vec<(usize, Range<usize>)> {
     let of_part = |(part, samples): (usize, &&Samples)| {
         let count = samples.count();
@@ -224,7 +225,7 @@ fn batch_size(layer_values: usize) -> usize {
     (BATCH_VALUES / layer_values.max(1)).clamp(1, LARGEST_BATCH)
 }
 
-/// The values row by row, if all of them are finite.
+/// Returns the values row by row, if all of them are finite.
 fn finite(values: Tensor<2>) -> Result<Vec<f32>, Error> {
     let values: Vec<f32> = values.into_data().iter::<f32>().collect();
     match values.iter().find(|value| !value.is_finite()) {
@@ -233,7 +234,7 @@ fn finite(values: Tensor<2>) -> Result<Vec<f32>, Error> {
     }
 }
 
-/// The class of the highest score, the first on ties; all scores are finite.
+/// Returns the class of the highest score, the first on ties; all scores are finite.
 fn best(scores: &[f32]) -> usize {
     arg_max(scores).unwrap_or_default()
 }

@@ -29,7 +29,8 @@ impl Classification {
     /// Compares predicted classes (N) with labels (N), both class indices below `num_classes`.
     ///
     /// # Errors
-    /// If there are no samples (the accuracy is undefined), the lengths differ, or a label or a prediction is not a class.
+    /// If there are no samples (the accuracy is undefined), the lengths differ, or a label or a prediction is not a
+    /// class.
     pub fn new(predicted: &[usize], labels: &[u32], num_classes: usize) -> Result<Self> {
         let (classes, errors) = count(predicted, labels, num_classes)?;
         let correct: usize = classes.iter().map(|class| class.correct).sum();
@@ -37,25 +38,25 @@ impl Classification {
         Ok(Self { samples, accuracy: correct as f64 / samples as f64, classes, errors })
     }
 
-    /// The number of samples that were predicted as another class.
+    /// Returns the number of samples that were predicted as another class.
     #[must_use]
     pub fn wrong(&self) -> usize {
         self.errors.iter().map(|error| error.count).sum()
     }
 
-    /// The mean recall of the classes that have samples: the accuracy if all of them had equally many.
+    /// Returns the mean recall of the classes that have samples: the accuracy if all of them had equally many.
     #[must_use]
     pub fn mean_recall(&self) -> f64 {
         self.mean(ClassCounts::recall)
     }
 
-    /// The mean F1 of the classes that have samples.
+    /// Returns the mean F1 of the classes that have samples.
     #[must_use]
     pub fn mean_f1(&self) -> f64 {
         self.mean(ClassCounts::f1)
     }
 
-    /// The confusions, largest count first; ties in the order of the classes.
+    /// Returns the confusions, largest count first; ties in the order of the classes.
     #[must_use]
     pub fn worst_confusions(&self) -> Vec<Confusion> {
         let mut errors = self.errors.clone();
@@ -63,7 +64,7 @@ impl Classification {
         errors
     }
 
-    /// The classes that have samples, lowest F1 first; ties in the order of the classes.
+    /// Returns the classes that have samples, lowest F1 first; ties in the order of the classes.
     #[must_use]
     pub fn worst_classes(&self) -> Vec<usize> {
         let mut tested: Vec<usize> = (0..self.classes.len()).filter(|&class| self.classes[class].support > 0).collect();

@@ -1,7 +1,7 @@
 //! Confusion counts: how many samples of each class were predicted as each other class.
 //!
-//! The confusion matrix is sparse, since a useful model makes few errors: only the pairs that occur are stored, and memory
-//! grows with the classes and the errors, not with the square of the classes.
+//! The confusion matrix is sparse, since a useful model makes few errors: only the pairs that occur are stored, and
+//! memory grows with the classes and the errors, not with the square of the classes.
 //!
 //! | metric of a class | definition | undefined if |
 //! |---|---|---|
@@ -26,19 +26,20 @@ pub struct ClassCounts {
 }
 
 impl ClassCounts {
-    /// The share of the class's samples that were predicted as the class; `None` without samples.
+    /// Returns the share of the class's samples that were predicted as the class; `None` without samples.
     #[must_use]
     pub fn recall(&self) -> Option<f64> {
         ratio(self.correct, self.support)
     }
 
-    /// The share of the samples predicted as the class that belong to it; `None` if there are no such predictions.
+    /// Returns the share of the samples predicted as the class that belong to it; `None` if there are no such
+    /// predictions.
     #[must_use]
     pub fn precision(&self) -> Option<f64> {
         ratio(self.correct, self.predicted)
     }
 
-    /// The harmonic mean of precision and recall; `None` for a class without samples and without predictions.
+    /// Returns the harmonic mean of precision and recall; `None` for a class without samples and without predictions.
     #[must_use]
     pub fn f1(&self) -> Option<f64> {
         ratio(2 * self.correct, self.support + self.predicted)
@@ -60,8 +61,8 @@ pub struct Confusion {
     pub count: usize,
 }
 
-/// Counts predicted classes (N) against labels (N): the counts of each class (C), and the confusions, in the order of the
-/// class and then of the predicted class.
+/// Counts predicted classes (N) against labels (N): the counts of each class (C), and the confusions, in the order of
+/// the class and then of the predicted class.
 ///
 /// # Errors
 /// If there are no samples, the lengths differ, or a label or a prediction is not below `num_classes`.

@@ -17,8 +17,8 @@
 //! | [`confusion`] | counts of a class, and of pairs of classes |
 //! | [`labels`] | checks of labels and predictions |
 //!
-//! A new metric is one file: its formula, its domain and what is undefined in the header, the function, the tests. Errors
-//! are those of the core, [`softmargin::Error`].
+//! A new metric is one file: its formula, its domain and what is undefined in the header, the function, the tests.
+//! Errors are those of the core, [`softmargin::Error`].
 
 pub mod classification;
 pub mod confusion;

@@ -13,7 +13,7 @@ dt{color:#5b6675}dd{margin:0;overflow-wrap:anywhere}pre{background:#f4f6f8;paddi
 details{margin:2rem 0}summary{cursor:pointer}p.note{color:#5b6675;font-size:.85rem;margin:.3rem 0}\
 svg{max-width:100%;height:auto}";
 
-/// A whole page; the title is plain text, the parts are HTML.
+/// Returns a whole page; the title is plain text, the parts are HTML.
 pub(crate) fn document(title: &str, parts: &[String]) -> String {
     let title = escape(title);
     let mut page = format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n");
@@ -25,12 +25,12 @@ pub(crate) fn document(title: &str, parts: &[String]) -> String {
     page + "</html>\n"
 }
 
-/// A share from 0 to 1 as text.
+/// Formats a share from 0 to 1.
 pub(crate) fn percent(share: f64, digits: usize) -> String {
     format!("{:.digits$} %", 100.0 * share)
 }
 
-/// Plain text as HTML: names of classes and files may contain any character.
+/// Converts plain text to HTML: names of classes and files may contain any character.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -35,9 +35,9 @@
 //! | `charts` | SVG pictures of curves and matrices |
 //! | `html` | the frame of a page, escaping |
 //!
-//! The crate depends on no other crate of the project: whoever has results converts them to records. **A new section of a
-//! report is one function from records to HTML**, in a file under `sections/`, and one line in the page that shows it. Charts
-//! take numbers and titles, and do not know what these measure.
+//! The crate depends on no other crate of the project: whoever has results converts them to records. **A new section of
+//! a report is one function from records to HTML**, in a file under `sections/`, and one line in the page that shows
+//! it. Charts take numbers and titles, and do not know what these measure.
 
 mod charts;
 mod error;

@@ -6,7 +6,7 @@ use crate::records::{EvaluationPage, EvaluationRecord, RunPage};
 use crate::sections::training_curves;
 use crate::sections::{class_table, configuration, confusions, evaluation_facts, facts, headline, run_facts};
 
-/// The page of a training run.
+/// Returns the page of a training run.
 ///
 /// # Errors
 /// If a chart cannot be drawn.
@@ -22,7 +22,7 @@ pub fn run_page(page: &RunPage) -> Result<String, Error> {
     Ok(document(&page.title, &parts))
 }
 
-/// The page of an evaluation.
+/// Returns the page of an evaluation.
 #[must_use]
 pub fn evaluation_page(page: &EvaluationPage) -> String {
     let all = [page.facts.as_slice(), &evaluation_facts::facts(&page.evaluation)].concat();

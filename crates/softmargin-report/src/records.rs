@@ -10,7 +10,7 @@ pub struct Fact {
 }
 
 impl Fact {
-    /// A fact.
+    /// Creates a fact.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), value: value.into() }
     }
@@ -21,9 +21,9 @@ impl Fact {
 pub struct RunPage {
     /// The title, plain text.
     pub title: String,
-    /// What the run was trained on.
+    /// The facts about the data.
     pub data: Vec<Fact>,
-    /// How training went.
+    /// The course and the result of training.
     pub training: TrainingRecord,
     /// The result on the test set.
     pub test: EvaluationRecord,
@@ -36,24 +36,24 @@ pub struct RunPage {
 pub struct EvaluationPage {
     /// The title, plain text.
     pub title: String,
-    /// What was evaluated, on which samples.
+    /// The facts about the model and the samples.
     pub facts: Vec<Fact>,
     /// The result.
     pub evaluation: EvaluationRecord,
 }
 
-/// How training went.
+/// The course and the result of training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingRecord {
     /// The completed epochs, in order.
     pub epochs: Vec<EpochPoint>,
-    /// From reading the data to the end of the test.
+    /// The seconds from reading the data to the end of the test.
     pub seconds: f64,
     /// The epoch of the saved model, from 1.
     pub best_epoch: usize,
     /// The validation accuracy of the saved model, from 0 to 1; `None` without a validation set.
     pub validation_accuracy: Option<f64>,
-    /// Why training ended.
+    /// The reason why training ended.
     pub ending: Ending,
     /// The training speed.
     pub samples_per_second: f64,
@@ -61,7 +61,7 @@ pub struct TrainingRecord {
     pub parameters: usize,
 }
 
-/// Why training ended.
+/// The reason why training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// After the last epoch.
@@ -75,7 +75,7 @@ pub enum Ending {
 /// One epoch of the training curves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochPoint {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: usize,
     /// The mean training loss.
     pub loss: f64,

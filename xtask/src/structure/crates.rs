@@ -18,7 +18,7 @@ pub(crate) struct Package {
 /// Reads the workspace's packages.
 ///
 /// # Errors
-/// `cargo metadata` fails or prints something else than expected.
+/// If `cargo metadata` fails or prints something else than expected.
 pub(crate) fn packages() -> Result<Vec<Package>, String> {
     let output = cargo_command()
         .args(["metadata", "--no-deps", "--format-version", "1"])

@@ -34,12 +34,12 @@ pub(crate) fn cycles(graph: &Graph) -> Vec<Vec<String>> {
     }
 }
 
-/// The edges of a cycle.
+/// Returns the edges of a cycle.
 pub(crate) fn edges(cycle: &[String]) -> impl Iterator<Item = (&str, &str)> {
     cycle.iter().zip(cycle.iter().cycle().skip(1)).map(|(from, to)| (from.as_str(), to.as_str()))
 }
 
-/// The shortest cycle through each edge that is part of one; each starts with its alphabetically first node.
+/// Returns the shortest cycle through each edge that is part of one; each starts with its alphabetically first node.
 fn shortest_cycles(graph: &Graph) -> BTreeSet<Vec<String>> {
     let mut found = BTreeSet::new();
     for (from, targets) in graph {
@@ -74,7 +74,8 @@ fn shortest_path(graph: &Graph, from: &str, to: &str) -> Option<Vec<String>> {
     None
 }
 
-/// Orders the nodes so that each one comes after all nodes that it uses; nodes of a cycle come where the walk meets them.
+/// Orders the nodes so that each one comes after all nodes that it uses; nodes of a cycle come where the walk meets
+/// them.
 pub(crate) fn from_the_bottom_up(graph: &Graph) -> Vec<&str> {
     let mut done = Vec::new();
     let mut seen = BTreeSet::new();

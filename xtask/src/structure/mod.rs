@@ -14,7 +14,7 @@ use modules::ModuleGraph;
 use std::path::Path;
 use table::{ModuleRule, rule_of};
 
-/// What the sources say about their structure.
+/// The structure of the project, as its sources have it.
 pub(crate) struct Structure {
     /// The modules of every crate, and what each one uses.
     pub(crate) description: String,
@@ -25,7 +25,7 @@ pub(crate) struct Structure {
 /// Reads all manifests and sources, and compares them with the table.
 ///
 /// # Errors
-/// A manifest or a source file cannot be read.
+/// If a manifest or a source file cannot be read.
 pub(crate) fn check() -> Result<Structure, String> {
     let packages = packages()?;
     let mut structure = Structure { description: String::new(), faults: crates::faults(&packages) };

@@ -1,8 +1,8 @@
 //! The direction of dependence between the modules of a crate.
 //!
 //! A module *uses* another one if its code names an item that is defined there: in a `use` declaration, in a path
-//! (`crate::a::f`, `super::T`, `child::f`), or in a path among the tokens of a macro. A re-export leads to the module that
-//! defines the item: `use crate::Error` is a use of `error`, not of `lib.rs`. The rules:
+//! (`crate::a::f`, `super::T`, `child::f`), or in a path among the tokens of a macro. A re-export leads to the module
+//! that defines the item: `use crate::Error` is a use of `error`, not of `lib.rs`. The rules:
 //!
 //! - Among the top-level modules of a crate there is no cycle; among the modules of a folder neither. A folder is seen from
 //!   outside as one module, with everything in it.
@@ -12,11 +12,12 @@
 //!   declarations and re-exports is never part of a cycle. Naming a re-exported type in that file's own code is a use.
 //! - Code that only tests compile does not count.
 //!
-//! One cycle is reported for each use that has to go. Its first step is a proposal: the use that is part of most cycles.
+//! One cycle is reported for each use that has to go. Its first step is a proposal: the use that is part of most
+//! cycles.
 //!
 //! Calls of methods are not seen. Paths in strings are seen if they start with `crate`, `super` or `self`, as in
-//! `#[serde(with = "crate::module")]`. A lower-case name without a path is seen where it is imported or called, not where
-//! it is passed as a value.
+//! `#[serde(with = "crate::module")]`. A lower-case name without a path is seen where it is imported or called, not
+//! where it is passed as a value.
 
 use super::graph::{Graph, cycles, edges, from_the_bottom_up};
 use super::sources::{ModuleId, Sources};
@@ -41,7 +42,7 @@ impl ModuleGraph {
     /// Reads a library or a program, starting with its root file.
     ///
     /// # Errors
-    /// A file cannot be read or parsed.
+    /// If a file cannot be read or parsed.
     pub(crate) fn read(root: &Path, read_file: &dyn Fn(&Path) -> Option<String>) -> Result<Self, String> {
         let sources = Sources::read(root, read_file)?;
         let uses = uses(&sources);
@@ -78,7 +79,7 @@ impl ModuleGraph {
         text
     }
 
-    /// The modules that have files below them.
+    /// Returns the modules that have files below them.
     fn folders(&self) -> Vec<ModuleId> {
         let parents = self.sources.modules.iter().filter(|module| !module.inline).filter_map(|module| module.parent);
         let mut parents: Vec<ModuleId> = parents.map(|parent| self.sources.file_module(parent)).collect();
@@ -106,7 +107,8 @@ impl ModuleGraph {
         Folder { graph, examples }
     }
 
-    /// The name of the folder's module that is or contains the given one; the folder's own file has its file name.
+    /// Returns the name of the folder's module that is or contains the given one; the folder's own file has its file
+    /// name.
     fn name_in(&self, folder: ModuleId, module: ModuleId) -> Option<String> {
         let (folder, inner) = (&self.sources.modules[folder], &self.sources.modules[module]);
         let below = inner.path.strip_prefix(&folder.path[..])?;
@@ -192,7 +194,7 @@ mod tests {
         graph(files).faults(&[])
     }
 
-    /// The first lines of the only fault.
+    /// Returns the only fault.
     fn cycle(files: &[(&str, &str)]) -> String {
         let faults = faults(files);
         assert_eq!(faults.len(), 1, "{faults:?}");

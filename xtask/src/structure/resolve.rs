@@ -3,7 +3,7 @@
 use super::sources::{ModuleId, Sources};
 use std::collections::BTreeSet;
 
-/// What a path names.
+/// The target of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A module.
@@ -13,7 +13,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// The module that is named, or that defines what is named.
+    /// Returns the module that is named, or that defines what is named.
     pub(crate) fn module(self) -> ModuleId {
         match self {
             Self::Module(module) | Self::ItemOf(module) => module,
@@ -21,7 +21,7 @@ impl Target {
     }
 }
 
-/// What a name is in a module.
+/// The meaning of a name in a module.
 enum Found {
     Here(Target),
     /// It comes from another crate.
@@ -48,7 +48,7 @@ pub(crate) fn macro_module(sources: &Sources, name: &str) -> Option<ModuleId> {
 }
 
 impl Resolver<'_> {
-    /// A name can be both a module and an item; `as_module` says which one is meant.
+    /// Resolves a path. A name can be both a module and an item; `as_module` says which one is meant.
     fn path(&mut self, from: ModuleId, path: &[String], as_module: bool) -> Option<Target> {
         let (first, mut rest) = path.split_first()?;
         let mut current = match first.as_str() {

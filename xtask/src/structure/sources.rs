@@ -55,7 +55,7 @@ impl Sources {
     /// Reads all modules, starting with the root file (`lib.rs`, `main.rs`).
     ///
     /// # Errors
-    /// A file cannot be read or parsed.
+    /// If a file cannot be read or parsed.
     pub(crate) fn read(root: &Path, read_file: &dyn Fn(&Path) -> Option<String>) -> Result<Self, String> {
         let mut sources = Self { modules: Vec::new() };
         let directory = root.parent().unwrap_or(Path::new("")).to_path_buf();
@@ -63,7 +63,7 @@ impl Sources {
         Ok(sources)
     }
 
-    /// The module that is a file of its own: the given one, or the one around it.
+    /// Returns the module that is a file of its own: the given one, or the one around it.
     pub(crate) fn file_module(&self, mut module: ModuleId) -> ModuleId {
         while self.modules[module].inline {
             match self.modules[module].parent {
@@ -74,7 +74,7 @@ impl Sources {
         module
     }
 
-    /// Whether a module is inside another one, at any depth.
+    /// Returns whether a module is inside another one, at any depth.
     pub(crate) fn is_inside(&self, module: ModuleId, other: ModuleId) -> bool {
         module != other && self.modules[module].path.starts_with(&self.modules[other].path)
     }
@@ -138,7 +138,7 @@ impl Sources {
     }
 }
 
-/// Where a module stands.
+/// The place of a module.
 struct Place {
     file: PathBuf,
     path: Vec<String>,
@@ -174,7 +174,7 @@ fn child_file(
         .ok_or_else(|| format!("{}: no file found for mod {name}", declared_in.display()))
 }
 
-/// The attributes of an item.
+/// Returns the attributes of an item.
 pub(crate) fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     use syn::Item;
     match item {
@@ -238,7 +238,7 @@ impl<'ast> Visit<'ast> for Imports {
         }
     }
 
-    /// A block is a module of its own.
+    /// Skips a block: it is a module of its own.
     fn visit_item_mod(&mut self, _: &'ast syn::ItemMod) {}
 
     fn visit_item_use(&mut self, declaration: &'ast syn::ItemUse) {

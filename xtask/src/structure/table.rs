@@ -2,7 +2,7 @@
 //!
 //! A new crate gets a row here and a line in ARCHITECTURE.md.
 
-/// What one crate of the project may depend on.
+/// The dependencies that a crate of the project may have.
 pub(crate) struct CrateRule {
     /// The package name.
     pub(crate) name: &'static str,
@@ -18,8 +18,8 @@ pub(crate) struct CrateRule {
 pub(crate) enum ModuleRule {
     /// No check, for the stated reason.
     Exempt(&'static str),
-    /// No cycles. If the list is not empty, it names every top-level module, the lowest first, and a module may use only
-    /// modules before it.
+    /// No cycles. If the list is not empty, it names every top-level module, the lowest first, and a module may use
+    /// only modules before it.
     Layers(&'static [&'static str]),
 }
 
@@ -127,7 +127,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
 /// Finds the row of a crate.
 ///
 /// # Errors
-/// The crate has no row.
+/// If the crate has no row.
 pub(crate) fn rule_of(name: &str) -> Result<&'static CrateRule, String> {
     CRATES.iter().find(|rule| rule.name == name).ok_or_else(|| {
         format!(

@@ -1,9 +1,10 @@
-//! Which code only tests compile.
+//! The test for code that only tests compile.
 
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Meta, Token};
 
-/// Whether the attributes leave an item out of every build but a test's: `#[test]`, `#[cfg(test)]`, `#[cfg(all(test, ..))]`.
+/// Returns whether the attributes leave an item out of every build but a test's: `#[test]`, `#[cfg(test)]`,
+/// `#[cfg(all(test, ..))]`.
 pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let path = attribute.path();
@@ -12,7 +13,7 @@ pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Whether a condition holds in tests only.
+/// Returns whether a condition holds in tests only.
 fn needs_test(condition: &Meta) -> bool {
     let Meta::List(list) = condition else {
         return condition.path().is_ident("test") || condition.path().is_ident("doctest");

@@ -1,4 +1,4 @@
-//! Which file of a crate uses items of which other file, found in `use` declarations and in paths inside the code.
+//! The uses of items of one file of a crate by another, found in `use` declarations and in paths inside the code.
 
 use super::resolve::{Target, macro_module, resolve};
 use super::sources::{ModuleId, Sources, attributes};
@@ -70,7 +70,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Paths among the tokens of a macro, whose syntax is its own.
+    /// Collects the paths among the tokens of a macro, whose syntax is its own.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut index = 0;
@@ -93,7 +93,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Paths in the string literals of an attribute: `#[serde(with = "crate::module")]`.
+    /// Collects the paths in the string literals of an attribute: `#[serde(with = "crate::module")]`.
     fn quoted_paths(&mut self, tokens: TokenStream) {
         for token in tokens {
             match token {
@@ -113,7 +113,7 @@ impl Collector<'_> {
     }
 }
 
-/// A single lower-case name may be a variable; calls are seen where they are.
+/// Returns whether a single name is that of a type. A lower-case one may be a variable; calls are seen where they are.
 fn is_type_name(name: &str) -> bool {
     name.starts_with(char::is_uppercase)
 }
@@ -166,13 +166,13 @@ impl<'ast> Visit<'ast> for Collector<'_> {
         }
     }
 
-    /// A block is a module of its own.
+    /// Skips a block: it is a module of its own.
     fn visit_item_mod(&mut self, _: &'ast syn::ItemMod) {}
 
-    /// Imports are read with the module.
+    /// Skips an import: it is read with the module.
     fn visit_item_use(&mut self, _: &'ast syn::ItemUse) {}
 
-    /// `pub(super)` and `pub(in path)` use nothing.
+    /// Skips `pub(super)` and `pub(in path)`: they use nothing.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {

@@ -22,7 +22,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Applies the flags that concern the whole process. The device is checked even if the subcommand computes nothing.
+    /// Applies the flags that affect the whole process. The device is checked even if the subcommand computes nothing.
     ///
     /// # Errors
     /// If the number of threads is out of range or the device cannot be used.
@@ -33,7 +33,7 @@ impl Common {
         self.device.map_or(Ok(()), |device| device.open().map(|_| ()))
     }
 
-    /// The chosen device; the CPU by default.
+    /// Returns the chosen device; the CPU by default.
     pub(crate) fn device(&self) -> DeviceChoice {
         self.device.unwrap_or_default()
     }

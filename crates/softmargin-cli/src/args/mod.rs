@@ -45,7 +45,7 @@ const EXAMPLES: &str = "Examples:
 Exit codes: 0 done, 1 the work failed, 2 the request is wrong.";
 
 impl Arguments {
-    /// The arguments of the process. Ends the process after `--help` and on arguments that are not understood.
+    /// Parses the arguments of the process. Ends the process after `--help` and on invalid arguments.
     ///
     /// # Errors
     /// On a flag with an old name; the message gives the new one.
@@ -54,7 +54,7 @@ impl Arguments {
     }
 }
 
-/// The error for a flag that has a new name.
+/// Returns the error for a flag that has a new name.
 fn old_flag(error: &clap::Error) -> Option<Error> {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
     let new = current_name(flag.strip_prefix("--")?).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// Whether a line is part of a paragraph.
+    /// Returns whether a line is part of a paragraph.
     fn is_text(line: &str) -> bool {
         line.chars().next().is_some_and(char::is_alphabetic) && !line.ends_with(':')
     }

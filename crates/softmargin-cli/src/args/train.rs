@@ -94,7 +94,8 @@ pub(crate) struct TrainOptions {
     /// Largest norm of the gradient of all parameters together; longer gradients are clipped [default: none]
     #[arg(long, value_name = "NORM", value_parser = number, allow_negative_numbers = true)]
     pub(crate) gradient_limit: Option<f64>,
-    /// Epochs without a higher validation accuracy or a lower validation loss after which training stops [default: none]
+    /// Epochs without a higher validation accuracy or a lower validation loss after which training stops [default:
+    /// none]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) patience: Option<usize>,
     /// Seed of every random choice [default: 0]
@@ -114,7 +115,7 @@ fn schedule() -> impl TypedValueParser<Value = Schedule> {
 }
 
 impl TrainOptions {
-    /// The flags as a request.
+    /// Returns the flags as a request.
     pub(crate) fn request(&self, device: Option<DeviceChoice>) -> ConfigRequest {
         ConfigRequest {
             data: DataRequest {

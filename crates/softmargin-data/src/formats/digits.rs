@@ -63,7 +63,7 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Dataset, Error> {
     })
 }
 
-/// The pixels of all images, and their labels.
+/// Returns the pixels of all images, and their labels.
 fn read() -> Result<(Vec<u8>, Vec<u32>), Error> {
     let mut text = String::new();
     GzDecoder::new(FILE).read_to_string(&mut text).map_err(|cause| broken(1, &cause))?;

@@ -9,7 +9,7 @@ use crate::sample_names::SampleNames;
 use crate::sample_store::{Sample, SampleKind, SampleStore};
 use crate::samples::Samples;
 
-/// The preparation of gray images to the size asked for.
+/// The preparation of gray images to the requested size.
 pub(super) struct GrayFit {
     /// The preparation of the images themselves, if their size changes.
     fit: Option<Preparation>,
@@ -20,7 +20,7 @@ pub(super) struct GrayFit {
 }
 
 impl GrayFit {
-    /// The preparation for `sizing` of images whose own size and ink are those of `own`.
+    /// Returns the preparation for `sizing` of images whose own size and ink are those of `own`.
     pub(super) fn new(sizing: Sizing, own: Preparation) -> Result<GrayFit, Error> {
         let preparation = match sizing {
             Sizing::Automatic => own,
@@ -36,7 +36,8 @@ impl GrayFit {
         Ok(GrayFit { fit, preparation, clause: format!(", brought to {height} x {width} pixels") })
     }
 
-    /// The images in their new size. Those in memory stay there, streamed ones are resized whenever they are read.
+    /// Returns the images in their new size. Those in memory stay there; streamed ones are resized whenever they are
+    /// read.
     pub(super) fn apply(&self, images: Samples, names: SampleNames) -> Result<Samples, Error> {
         let Some(fit) = self.fit else { return Ok(images) };
         let is_streamed = images.is_streamed();

@@ -43,13 +43,13 @@ impl DecodedImage {
         Ok(image)
     }
 
-    /// A gray image from its rows of bytes, if there are as many as the sides say.
+    /// Creates a gray image from its rows of bytes, if there are as many as the sides say.
     pub(crate) fn from_gray(height: usize, width: usize, bytes: &[u8]) -> Option<DecodedImage> {
         let (height, width) = (u32::try_from(height).ok()?, u32::try_from(width).ok()?);
         GrayImage::from_raw(width, height, bytes.to_vec()).map(DecodedImage::Gray)
     }
 
-    /// An image from bytes in the order row, column, channel, if there are as many as the sides say.
+    /// Creates an image from bytes in the order row, column, channel, if there are as many as the sides say.
     pub(crate) fn of_pixels([height, width, channels]: [usize; 3], bytes: &[u8]) -> Option<DecodedImage> {
         if channels == 1 {
             return DecodedImage::from_gray(height, width, bytes);
@@ -82,7 +82,7 @@ impl DecodedImage {
         if channels == 1 { self.into_gray() } else { self.into_color() }
     }
 
-    /// Luminance with the weights of ITU-R BT.709; equal red, green and blue keep their value exactly.
+    /// Computes the luminance with the weights of ITU-R BT.709; equal red, green and blue preserve their value exactly.
     fn into_gray(self) -> DecodedImage {
         let DecodedImage::Color(color) = self else { return self };
         let luminance = |p: &image::Rgb<u8>| {
@@ -102,8 +102,8 @@ impl DecodedImage {
         }))
     }
 
-    /// The image in `height` x `width` pixels. Its aspect ratio is kept; the rest is filled with the mean color of its
-    /// border. An image that has this size already is left as it is.
+    /// Returns the image in `height` x `width` pixels. Its aspect ratio is preserved; the rest is filled with the mean
+    /// color of its border. An image that has this size already is left as it is.
     pub(crate) fn fit(self, height: usize, width: usize) -> DecodedImage {
         let side = |n: usize| u32::try_from(n).unwrap_or(MAX_FILE_SIDE).clamp(1, MAX_FILE_SIDE);
         let (height, width) = (side(height), side(width));
@@ -113,7 +113,7 @@ impl DecodedImage {
         }
     }
 
-    /// The bytes in the order channel, row, column.
+    /// Returns the bytes in the order channel, row, column.
     pub(crate) fn into_planes(self) -> Vec<u8> {
         match self {
             DecodedImage::Gray(gray) => gray.into_raw(),

@@ -41,7 +41,7 @@ impl ImageHeader {
     }
 }
 
-/// Whether the first bytes are those of a PNG or JPEG file.
+/// Returns whether the first bytes are those of a PNG or JPEG file.
 pub(crate) fn has_image_signature(path: &Path) -> bool {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
@@ -70,7 +70,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// A reader of a PNG or JPEG file, recognized by its content.
+/// Creates a reader of a PNG or JPEG file, recognized by its content.
 fn with_content<R: std::io::BufRead + std::io::Seek>(name: &str, source: R) -> Result<ImageReader<R>, Error> {
     let mut reader =
         ImageReader::new(source).with_guessed_format().map_err(|cause| broken(name, ImageError::IoError(cause)))?;
@@ -89,7 +89,7 @@ fn with_content<R: std::io::BufRead + std::io::Seek>(name: &str, source: R) -> R
     Err(Error::failure(name, EXPECTED, found, "convert it to PNG or JPEG, or take it out of the folder"))
 }
 
-/// A decoder of the content of a file.
+/// Creates a decoder of the content of a file.
 pub(super) fn open_content<'a>(name: &str, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a, Error> {
     let reader = with_content(name, Cursor::new(bytes))?;
     if reader.format() == Some(image::ImageFormat::Jpeg) && !jpeg_reaches_its_end(bytes) {
@@ -98,9 +98,9 @@ pub(super) fn open_content<'a>(name: &str, bytes: &'a [u8]) -> Result<impl Image
     reader.into_decoder().map_err(|cause| broken(name, cause))
 }
 
-/// Whether a JPEG file has its end marker. A marker is FF and a code; FF 00 is a data byte, FF FF is padding; D0 to D7
-/// and 01 stand alone, D9 ends the image, any other is followed by its length. The walk over the segments skips the end
-/// marker of an embedded preview.
+/// Returns whether a JPEG file has its end marker. A marker is FF and a code; FF 00 is a data byte, FF FF is padding;
+/// D0 to D7 and 01 stand alone, D9 ends the image, any other is followed by its length. The walk over the segments
+/// skips the end marker of an embedded preview.
 pub(super) fn jpeg_reaches_its_end(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     while let Some(marker) = rest.iter().position(|&byte| byte == 0xff) {
@@ -119,7 +119,7 @@ pub(super) fn jpeg_reaches_its_end(bytes: &[u8]) -> bool {
     false
 }
 
-/// The error of a decoder.
+/// Converts the error of a decoder.
 pub(super) fn broken(name: &str, cause: ImageError) -> Error {
     if matches!(cause, ImageError::Limits(_)) {
         return too_large(name, &cause).with_source(cause);

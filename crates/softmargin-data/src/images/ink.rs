@@ -22,8 +22,8 @@ pub enum Ink {
 }
 
 impl Ink {
-    /// The direction of a whole set of images: dark ground where the mean of all borders is below 64, light ground
-    /// where it is above 191, otherwise [`Ink::AsIs`].
+    /// Returns the direction of a whole set of images: dark ground where the mean of all borders is below 64, light
+    /// ground where it is above 191, otherwise [`Ink::AsIs`].
     pub(crate) fn of(images: &Samples) -> Result<Ink, Error> {
         let [_, height, width] = images.shape();
         let mut borders = Border::default();
@@ -35,7 +35,7 @@ impl Ink {
         })
     }
 
-    /// Whether a file with this border must be inverted.
+    /// Returns whether a file with this border must be inverted.
     pub(super) fn wants_inverse_of(self, border: Border) -> bool {
         match (self, border.mean()) {
             (Ink::LightOnDark, Some(mean)) => mean > 127.5,
@@ -53,7 +53,7 @@ pub(super) struct Border {
 }
 
 impl Border {
-    /// Of one image, CHW.
+    /// Adds up the border of one image, CHW.
     pub(super) fn of(planes: &[u8], height: usize, width: usize) -> Border {
         let on_border = |at: &usize| {
             let (row, column) = (at / width % height, at % width);

@@ -1,11 +1,12 @@
-//! Resizing with the aspect ratio kept.
+//! Resizing that preserves the aspect ratio.
 
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Pixel};
 
 type Buffer<P> = ImageBuffer<P, Vec<u8>>;
 
-/// Brings an image to `height` x `width` pixels, with its aspect ratio kept and the mean color of its border around it.
+/// Resizes an image to `height` x `width` pixels; preserves its aspect ratio and fills the rest with the mean border
+/// color.
 pub(super) fn letterbox<P: Pixel<Subpixel = u8> + 'static>(image: Buffer<P>, height: u32, width: u32) -> Buffer<P> {
     if image.dimensions() == (width, height) {
         return image;
@@ -22,7 +23,7 @@ pub(super) fn letterbox<P: Pixel<Subpixel = u8> + 'static>(image: Buffer<P>, hei
     canvas
 }
 
-/// The largest size with the aspect of `from` (width, height) that lies within `into`; no side becomes 0.
+/// Returns the largest size with the aspect of `from` (width, height) that lies within `into`; no side becomes 0.
 pub(super) fn fitted_size(from: (u32, u32), into: (u32, u32)) -> (u32, u32) {
     let scaled = |side: u32, by: u32, of: u32, most: u32| {
         let rounded = (u64::from(side) * u64::from(by) + u64::from(of) / 2) / u64::from(of.max(1));

@@ -13,9 +13,9 @@ pub(crate) const MAX_SIDE: usize = 1024;
 
 /// The steps from an image file to the input of a model; saved with the model.
 ///
-/// The file is decoded and rotated upright as its EXIF data say; transparent pixels become white; the image is converted
-/// to gray (luminance) or color; it is resized with its aspect ratio kept, and the rest is filled with the mean color of
-/// its border; it is inverted where [`Ink`] says so.
+/// The file is decoded and rotated upright as its EXIF data say; transparent pixels become white; the image is
+/// converted to gray (luminance) or color; it is resized with its aspect ratio preserved, and the rest is filled with
+/// the mean color of its border; it is inverted where [`Ink`] says so.
 ///
 /// ```
 /// use softmargin_data::{Ink, Preparation};
@@ -55,10 +55,10 @@ impl From<Preparation> for Fields {
 }
 
 impl Preparation {
-    /// Inputs of `channels` (1, gray, or 3, red, green, blue) x `height` x `width` bytes.
+    /// Creates the preparation of inputs of `channels` (1, gray, or 3, red, green, blue) x `height` x `width` bytes.
     ///
     /// # Errors
-    /// When there are other than 1 or 3 channels, or a side is not from 1 to 1024.
+    /// If there are other than 1 or 3 channels, or a side is not from 1 to 1024.
     pub fn new(channels: usize, height: usize, width: usize, ink: Ink) -> Result<Preparation, Error> {
         let sides = 1..=MAX_SIDE;
         if !matches!(channels, 1 | 3) || !sides.contains(&height) || !sides.contains(&width) {
@@ -69,31 +69,31 @@ impl Preparation {
         Ok(Preparation { fields: Fields { channels, height, width, ink } })
     }
 
-    /// 1 (gray) or 3 (red, green, blue).
+    /// Returns 1 (gray) or 3 (red, green, blue).
     #[must_use]
     pub fn channels(&self) -> usize {
         self.fields.channels
     }
 
-    /// Rows of the model's input.
+    /// Returns the number of rows of the model's input.
     #[must_use]
     pub fn height(&self) -> usize {
         self.fields.height
     }
 
-    /// Columns of the model's input.
+    /// Returns the number of columns of the model's input.
     #[must_use]
     pub fn width(&self) -> usize {
         self.fields.width
     }
 
-    /// Channels, rows and columns of the model's input.
+    /// Returns channels, rows and columns of the model's input.
     #[must_use]
     pub fn shape(&self) -> [usize; 3] {
         [self.channels(), self.height(), self.width()]
     }
 
-    /// The direction of ink and ground in the training data.
+    /// Returns the direction of ink and ground in the training data.
     #[must_use]
     pub fn ink(&self) -> Ink {
         self.fields.ink
@@ -102,7 +102,7 @@ impl Preparation {
     /// Reads one PNG or JPEG file as an input, in the order channel, row, column.
     ///
     /// # Errors
-    /// When the file cannot be read, is neither PNG nor JPEG, is broken or cut short, has a side above 16,384 pixels,
+    /// If the file cannot be read, is neither PNG nor JPEG, is broken or cut short, has a side above 16,384 pixels,
     /// or takes more than 512 MiB decoded.
     pub fn read(&self, path: &Path) -> Result<Vec<u8>, Error> {
         DecodedImage::read(path).map(|image| self.apply(image))
@@ -119,7 +119,7 @@ impl Preparation {
     /// Makes an input from pixels: rows, columns and channels (1 or 3), in this order; `name` is for messages.
     ///
     /// # Errors
-    /// When there are not as many bytes as the sides say, or a side is too long.
+    /// If there are not as many bytes as the sides say, or a side is too long.
     pub fn of_pixels(&self, name: &str, sides: [usize; 3], bytes: &[u8]) -> Result<Vec<u8>, Error> {
         let image = DecodedImage::of_pixels(sides, bytes).ok_or_else(|| {
             let expected = "the bytes of an image with 1 or 3 channels";

@@ -14,7 +14,8 @@ pub(crate) struct EmbeddingsInMemory {
 }
 
 impl EmbeddingsInMemory {
-    /// Embeddings of dimension `size` from their values (N, D); their number follows from the length.
+    /// Creates a store of embeddings of dimension `size` from their values (N, D); their number follows from the
+    /// length.
     pub(crate) fn new(values: Vec<f32>, size: usize, names: SampleNames) -> Result<EmbeddingsInMemory, Error> {
         let count = whole_samples(values.len(), [size, 1, 1]).ok_or_else(|| {
             let expected = format!("a multiple of {size} values, the embedding dimension");

@@ -15,7 +15,8 @@ pub(crate) struct ImagesInMemory {
 }
 
 impl ImagesInMemory {
-    /// Images of `shape` (channels, rows, columns) from their bytes; their number follows from the length.
+    /// Creates a store of images of `shape` (channels, rows, columns) from their bytes; their number follows from the
+    /// length.
     pub(crate) fn new(bytes: Vec<u8>, shape: [usize; 3], names: SampleNames) -> Result<ImagesInMemory, Error> {
         check_shape(SampleKind::Image, shape)?;
         let count = whole_samples(bytes.len(), shape).ok_or_else(|| {

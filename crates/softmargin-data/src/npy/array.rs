@@ -1,7 +1,7 @@
 //! A whole array, read into memory.
 //!
-//! No allocation trusts a header: it is compared with the length of the file first. Of a stream, no more is read than the
-//! header announces, plus one byte.
+//! No allocation trusts a header: it is compared with the length of the file first. Of a stream, no more is read than
+//! the header announces, plus one byte.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -38,8 +38,8 @@ impl NpyArray {
     /// Reads a file.
     ///
     /// # Errors
-    /// When the file is missing, broken or cut short, or contains other elements than numbers or strings. Arrays of Python
-    /// objects are rejected: reading them would run code from the file.
+    /// If the file is missing, broken or cut short, or contains other elements than numbers or strings. Arrays of
+    /// Python objects are rejected: reading them would run code from the file.
     pub fn read(path: &Path) -> Result<NpyArray, Error> {
         let unreadable = |cause| Error::io(path, "a readable .npy file", cause);
         let file = File::open(path).map_err(unreadable)?;
@@ -71,22 +71,22 @@ impl NpyArray {
         Ok(NpyArray { name, layout, data })
     }
 
-    /// The length of each dimension.
+    /// Returns the length of each dimension.
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         &self.layout.shape
     }
 
-    /// The type of the elements as NumPy writes it: `<f4`, `|u1`.
+    /// Returns the type of the elements as NumPy writes it: `<f4`, `|u1`.
     #[must_use]
     pub fn element_type(&self) -> &str {
         &self.layout.element.word
     }
 
-    /// The bytes of an array of `uint8`.
+    /// Returns the bytes of an array of `uint8`.
     ///
     /// # Errors
-    /// When it has elements of another type.
+    /// If it has elements of another type.
     pub fn into_bytes(self) -> Result<Vec<u8>, Error> {
         match (self.layout.element.kind, self.layout.element.size) {
             (ElementKind::Unsigned, 1) => Ok(self.data),
@@ -94,10 +94,11 @@ impl NpyArray {
         }
     }
 
-    /// The values of an array of `float16`, `float32` or `float64`; values too large for single precision become infinite.
+    /// Returns the values of an array of `float16`, `float32` or `float64`; values too large for single precision
+    /// become infinite.
     ///
     /// # Errors
-    /// When it has elements of another type.
+    /// If it has elements of another type.
     pub fn into_f32(self) -> Result<Vec<f32>, Error> {
         self.layout.element.check_floats(&self.name)?;
         let mut values = vec![0.0; self.data.len() / self.layout.element.size.max(1)];
@@ -110,7 +111,7 @@ impl NpyArray {
     }
 }
 
-/// Elements of `size` bytes from Fortran order (the first index runs fastest) to C order (the last does).
+/// Reorders elements of `size` bytes from Fortran order (the first index runs fastest) to C order (the last does).
 fn c_order(data: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
     let mut ordered = Vec::with_capacity(data.len());
     let mut index = vec![0_usize; shape.len()];

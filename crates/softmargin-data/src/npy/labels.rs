@@ -12,7 +12,7 @@ pub(crate) enum Labels {
 }
 
 impl Labels {
-    /// Number of labels.
+    /// Returns the number of labels.
     pub(crate) fn len(&self) -> usize {
         match self {
             Labels::Numbers(numbers) => numbers.len(),
@@ -22,11 +22,11 @@ impl Labels {
 }
 
 impl NpyArray {
-    /// The labels of an array of integers or strings.
+    /// Returns the labels of an array of integers or strings.
     pub(crate) fn into_labels(self) -> Result<Labels, Error> {
         let Element { kind, size, .. } = self.layout.element;
         if self.shape().len() != 1 {
-            let expected = "an array of one dimension, one label a row";
+            let expected = "an array of one dimension, one label per row";
             let found = format!("the shape {:?}", self.shape());
             return Err(Error::failure(
                 &self.name,

@@ -86,7 +86,7 @@ impl Layout {
     }
 }
 
-/// Everything before the data, if it is within the limits of length and depth.
+/// Reads everything before the data, if it is within the limits of length and depth.
 fn read_header(name: &str, reader: &mut dyn Read) -> Result<Vec<u8>, Error> {
     let broken = |found: &str| {
         Error::failure(name, "a .npy file, as numpy.save writes it", found, "save the file again with numpy.save")
@@ -129,8 +129,8 @@ fn read_header(name: &str, reader: &mut dyn Read) -> Result<Vec<u8>, Error> {
     Ok(text)
 }
 
-/// Whether the product of all the numbers in a header, including those of the shape, fits in 64 bits: the parser of the
-/// header multiplies unchecked.
+/// Returns whether the product of all the numbers in a header, including those of the shape, fits in 64 bits: the
+/// parser of the header multiplies unchecked.
 fn numbers_multiply(header: &[u8]) -> bool {
     let numbers = header.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
     let value = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
@@ -181,7 +181,7 @@ impl Element {
         Err(Error::failure(name, expected, format!("type {}", self.word), advice))
     }
 
-    /// Floating-point numbers of 2, 4 or 8 bytes in single precision.
+    /// Decodes floating-point numbers of 2, 4 or 8 bytes to single precision.
     pub(super) fn decode(&self, bytes: &[u8], out: &mut [f32]) {
         match (self.size, self.big_endian) {
             (2, false) => decode_with(bytes, out, |word| f16::from_le_bytes(word).to_f32()),

@@ -34,12 +34,12 @@ impl NpyRows {
         Ok(NpyRows { path: path.to_owned(), file: Mutex::new(file), layout })
     }
 
-    /// Rows and columns.
+    /// Returns the number of rows and of columns.
     pub(crate) fn shape(&self) -> [usize; 2] {
         [self.layout.shape[0], self.layout.shape[1]]
     }
 
-    /// Whether the rows are contiguous.
+    /// Returns whether the rows are contiguous.
     pub(crate) fn is_by_rows(&self) -> bool {
         !self.layout.fortran || self.layout.shape.contains(&1)
     }

@@ -4,20 +4,20 @@ use crate::error::Error;
 use npyz::{DType, WriteOptions, WriterBuilder};
 use std::io::Write;
 
-/// The content of a file with an array (N, D) of single precision, D being `columns`.
+/// Returns the content of a file with an array (N, D) of single precision, D being `columns`.
 ///
 /// # Errors
-/// When the array does not fit the format.
+/// If the array does not fit the format.
 pub fn matrix(values: &[f32], columns: usize) -> Result<Vec<u8>, Error> {
     let rows = values.len() / columns.max(1);
     let content = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     file("<f4", &[rows as u64, columns as u64], content)
 }
 
-/// The content of a file with an array (N) of strings.
+/// Returns the content of a file with an array (N) of strings.
 ///
 /// # Errors
-/// When the array does not fit the format.
+/// If the array does not fit the format.
 pub fn texts(texts: &[&str]) -> Result<Vec<u8>, Error> {
     let width = texts.iter().map(|text| text.chars().count()).max().unwrap_or_default().max(1);
     let padded = |text: &str| text.chars().map(u32::from).chain(std::iter::repeat(0)).take(width).collect::<Vec<_>>();

@@ -39,8 +39,8 @@ impl Undivided<'_> {
     /// Divides by the rules for the test set and the validation set; `None` is the default rule.
     ///
     /// # Errors
-    /// When there is a rule for a part that comes with the data, when a given rule holds nothing out, and when no sample
-    /// is left for the test set.
+    /// If there is a rule for a part that comes with the data, if a given rule holds nothing out, or if no
+    /// sample is left for the test set.
     pub(crate) fn divide(
         &self,
         test_split: Option<HoldOut>,
@@ -82,8 +82,8 @@ impl Undivided<'_> {
         }
     }
 
-    /// The other rows, and those of the test set. Of a class too small for `every:n` the last sample is in the test set,
-    /// if the class has another.
+    /// Returns the other rows, and those of the test set. Of a class too small for `every:n` the last sample is in the
+    /// test set, if the class has another.
     fn test(
         &self,
         rows: Vec<usize>,
@@ -112,8 +112,8 @@ impl Undivided<'_> {
         Ok((train, test))
     }
 
-    /// The rows of the training set, and those of the validation set. All samples of a class too small for the rule are
-    /// in the training set.
+    /// Returns the rows of the training set, and those of the validation set. All samples of a class too small for the
+    /// rule are in the training set.
     fn validation(
         &self,
         rows: Vec<usize>,
@@ -210,7 +210,7 @@ impl Undivided<'_> {
 }
 
 impl Division {
-    /// The training, validation and test sets of samples that come without parts of their own.
+    /// Returns the training, validation and test sets of samples that come without parts of their own.
     pub(crate) fn of(&self, all: &LabeledSamples) -> (LabeledSamples, Option<LabeledSamples>, LabeledSamples) {
         (all.select(&self.train), self.validation.as_ref().map(|rows| all.select(rows)), all.select(&self.test))
     }

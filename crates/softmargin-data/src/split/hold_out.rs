@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// The samples of each class that are held out, in the order of their names (of embeddings and IDX images: of their rows).
-/// As text, and in configuration files: `every:5`, `last:4`, `none`.
+/// The samples of each class that are held out, in the order of their names (of embeddings and IDX images: of their
+/// rows). As text, and in configuration files: `every:5`, `last:4`, `none`.
 ///
 /// ```
 /// use softmargin_data::HoldOut;
@@ -77,7 +77,7 @@ impl From<HoldOut> for String {
 }
 
 impl HoldOut {
-    /// Smallest number of samples in a class of which the rule holds some out and leaves some.
+    /// Returns the smallest number of samples in a class of which the rule holds some out and leaves some.
     pub(super) fn least(self) -> usize {
         match self {
             HoldOut::Every(n) => n,
@@ -86,7 +86,8 @@ impl HoldOut {
         }
     }
 
-    /// Whether the sample `index` of a class of `count` samples, at least [`least`](HoldOut::least), is held out.
+    /// Returns whether the sample `index` of a class of `count` samples, at least [`least`](HoldOut::least), is held
+    /// out.
     pub(super) fn holds(self, index: usize, count: usize) -> bool {
         match self {
             HoldOut::Every(n) => n > 0 && index % n == n - 1,

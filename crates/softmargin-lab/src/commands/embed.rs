@@ -13,7 +13,7 @@ use softmargin_data::{DataSource, LabeledSamples};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// What to embed.
+/// The samples to embed, and the destination.
 #[derive(Clone, Debug)]
 pub struct EmbedRequest<'a> {
     /// The run directory.
@@ -28,7 +28,7 @@ pub struct EmbedRequest<'a> {
     pub device: DeviceChoice,
 }
 
-/// What was written: the output of `embed --json`.
+/// The written embeddings: the output of `embed --json`.
 #[derive(Debug, Serialize)]
 pub struct EmbedSummary {
     /// The file or the folder.
@@ -47,7 +47,8 @@ pub struct EmbedSummary {
     pub notes: Vec<String>,
 }
 
-/// Embeds samples and writes the embeddings. `progress` is called with the number of completed samples and of all samples.
+/// Embeds samples and writes the embeddings. `progress` is called with the number of completed samples and of all
+/// samples.
 ///
 /// # Errors
 /// If the run directory or the data cannot be read, the path exists, or a folder is requested for samples of unknown
@@ -82,7 +83,7 @@ fn check_classes(request: &EmbedRequest, format: EmbeddingFormat, labeled: bool)
         return Err(Error::request("--part", "data with classes", part.name(), advice));
     }
     if format == EmbeddingFormat::Folder {
-        let advice = "give a path that ends in .npy or .safetensors, or data with one folder a class";
+        let advice = "give a path that ends in .npy or .safetensors, or data with one folder per class";
         return Err(Error::request("--out", "data with classes for a folder", request.out.display(), advice));
     }
     Ok(())

@@ -13,7 +13,7 @@ use softmargin_metrics::{ClassCounts, Classification};
 use softmargin_report::{EvaluationPage, Fact, evaluation_page};
 use std::path::{Path, PathBuf};
 
-/// What to evaluate.
+/// The run and the data to evaluate.
 #[derive(Clone, Debug)]
 pub struct EvaluateRequest<'a> {
     /// The run directory.
@@ -71,7 +71,7 @@ pub fn evaluate(request: &EvaluateRequest, progress: Progress) -> Result<Evaluat
 }
 
 impl EvaluateSummary {
-    /// The evaluation as an HTML page, in one file that needs no other.
+    /// Returns the evaluation as an HTML page, in one file that needs no other.
     #[must_use]
     pub fn page(&self) -> String {
         let mut facts = vec![Fact::new("data", &self.data), Fact::new("samples", self.part.name())];

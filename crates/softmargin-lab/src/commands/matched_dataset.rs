@@ -22,7 +22,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The name, as `--part` takes it.
+    /// Returns the name, as `--part` takes it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ pub struct MatchedDataset {
     pub notes: Vec<String>,
     /// The names of the classes: those of the run, then those that only these data have.
     pub classes: Vec<String>,
-    /// Whether these are the data of the run, by whatever path.
+    /// Whether these are the data of the run, reached by any path.
     pub own: bool,
     /// Whether they are the data of the run and have changed since training.
     changed: bool,
@@ -56,8 +56,8 @@ impl MatchedDataset {
     /// Reads the data of the run, or other data for its model.
     ///
     /// # Errors
-    /// As [`Dataset::load`]; also if the samples have another kind or shape than those of the run, or classes that the model
-    /// does not know while `new_classes` rejects them.
+    /// As [`Dataset::load`]; also if the samples have another kind or shape than those of the run, or classes that the
+    /// model does not know while `new_classes` rejects them.
     pub fn load(run: &Run, source: Option<&DataSource>, new_classes: NewClasses) -> Result<Self, Error> {
         let own = source.is_none_or(|source| is_same(source, &run.config.data.source));
         let options = if own { own_options(&run.config) } else { LoadOptions::default() };
@@ -79,11 +79,11 @@ impl MatchedDataset {
         Ok(Self { name: data.name, description: data.description, notes: data.notes, classes, own, changed, parts })
     }
 
-    /// The samples of a part, grouped by the parts of the data; no group is empty.
+    /// Returns the samples of a part, grouped by the parts of the data; no group is empty.
     ///
     /// # Errors
-    /// If the data have no such part; if they are those of the run and have changed, since the split may then put training
-    /// samples into the test set.
+    /// If the data have no such part; if they are those of the run and have changed, since the split may then put
+    /// training samples into the test set.
     pub fn part(&self, wanted: Part) -> Result<Vec<(Part, &LabeledSamples)>, Error> {
         if self.changed && wanted != Part::All {
             let expected = "the samples of the training run";
@@ -108,7 +108,7 @@ impl MatchedDataset {
     }
 }
 
-/// Whether two paths lead to the same data.
+/// Returns whether two paths lead to the same data.
 fn is_same(one: &DataSource, other: &DataSource) -> bool {
     match (one, other) {
         (DataSource::Path(one), DataSource::Path(other)) => {
@@ -118,7 +118,7 @@ fn is_same(one: &DataSource, other: &DataSource) -> bool {
     }
 }
 
-/// The split of the data of the run.
+/// Returns the split of the data of the run.
 fn own_options(config: &Config) -> LoadOptions {
     let DataConfig { test_split, validation_split, memory, .. } = config.data;
     LoadOptions { test_split, validation_split, memory, ..LoadOptions::default() }
@@ -143,7 +143,7 @@ fn check_input(data: &Dataset, config: &Config) -> Result<(), Error> {
     Err(Error::request(&data.name, expected, words(&data.input), "give data of the same kind and shape"))
 }
 
-/// What happens to classes that the model does not know.
+/// The treatment of classes that the model does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewClasses {
     /// They are an error: the model cannot predict them.
@@ -152,7 +152,7 @@ pub enum NewClasses {
     Added,
 }
 
-/// The index of each class of the data, and the names of all indices.
+/// Returns the index of each class of the data, and the names of all indices.
 fn class_indices(data: &Dataset, known: &[String], new_classes: NewClasses) -> Result<(Vec<u32>, Vec<String>), Error> {
     let mut all = known.to_vec();
     let mut places: HashMap<String, u32> = known.iter().cloned().zip(0..).collect();

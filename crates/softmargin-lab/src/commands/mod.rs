@@ -1,5 +1,5 @@
-//! The commands: what `softmargin train`, `evaluate`, `predict` and `embed` do. Only this module ties configuration, data,
-//! training, run directories and reports together.
+//! The commands `softmargin train`, `evaluate`, `predict` and `embed`. Only this module ties configuration,
+//! data, training, run directories and reports together.
 
 mod embed;
 mod evaluate;

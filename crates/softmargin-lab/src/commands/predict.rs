@@ -9,7 +9,7 @@ use serde::Serialize;
 use softmargin_data::error::Error;
 use std::path::Path;
 
-/// What to predict.
+/// The samples to predict, and the options.
 #[derive(Clone, Debug)]
 pub struct PredictRequest<'a> {
     /// The run directory.
@@ -43,14 +43,14 @@ pub struct Prediction {
 pub struct ClassProbability {
     /// The name of the class.
     pub class: String,
-    /// From 0 to 1.
+    /// The probability, from 0 to 1.
     pub probability: f32,
 }
 
 /// All predictions, and the files that could not be read.
 #[derive(Debug)]
 pub struct Predictions {
-    /// In the order of the files and their rows.
+    /// The predictions, in the order of the files and their rows.
     pub predictions: Vec<Prediction>,
     /// The files that could not be read.
     pub failures: Vec<UnreadableFile>,
@@ -58,8 +58,8 @@ pub struct Predictions {
     pub notes: Vec<String>,
 }
 
-/// Predicts the most likely classes of each sample. `progress` is called with the number of completed samples and of all
-/// samples that are known so far. A file that cannot be read does not stop the others.
+/// Predicts the most likely classes of each sample. `progress` is called with the number of completed samples and of
+/// all samples that are known so far. A file that cannot be read does not stop the others.
 ///
 /// # Errors
 /// If the run directory cannot be read, a value is out of range, or no file can be read.
@@ -102,7 +102,7 @@ impl PredictRequest<'_> {
     }
 }
 
-/// Ties in the order of the classes.
+/// Returns the most likely classes; ties are in the order of the classes.
 fn most_likely(probabilities: &[f32], names: &[String], top: usize) -> Vec<ClassProbability> {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));

@@ -5,7 +5,7 @@ use crate::run::{EpochRecord, Stopped};
 use softmargin_data::Dataset;
 use softmargin_report::{ClassRecord, ConfusionRecord, Ending, EpochPoint, EvaluationRecord, Fact};
 
-/// An evaluation and the names of its classes (C).
+/// Converts an evaluation with the names of its classes (C).
 pub(super) fn evaluation_record(names: &[String], evaluation: &Evaluation) -> EvaluationRecord {
     let classification = &evaluation.classification;
     let classes = names.iter().zip(&classification.classes).map(|(name, class)| ClassRecord {
@@ -32,7 +32,7 @@ pub(super) fn evaluation_record(names: &[String], evaluation: &Evaluation) -> Ev
     }
 }
 
-/// The data of a run.
+/// Lists the facts about the data of a run.
 pub(super) fn data_facts(data: &Dataset) -> Vec<Fact> {
     let mut facts = vec![Fact::new("data", &data.description), Fact::new("split", &data.split)];
     facts.extend(data.notes.iter().map(|note| Fact::new("note", note)));

@@ -7,7 +7,7 @@ use crate::run::Checkpoint;
 use burn::tensor::Device;
 use softmargin_data::error::Error;
 
-/// The model of a run on a device: its configuration, the content of `model.safetensors` and the checkpoint.
+/// Loads the model of a run on a device: its configuration, the content of `model.safetensors` and the checkpoint.
 ///
 /// # Errors
 /// If the file of the model is damaged or belongs to another configuration.

@@ -28,7 +28,7 @@ pub struct TrainSummary {
     pub validation_accuracy: Option<f64>,
     /// The mean training loss of the last epoch.
     pub train_loss: f64,
-    /// From reading the data to the end of the test.
+    /// The seconds from reading the data to the end of the test.
     pub seconds: f64,
     /// Training samples per second.
     pub images_per_second: f64,
@@ -36,7 +36,7 @@ pub struct TrainSummary {
     pub epochs: usize,
     /// The epoch of the saved model, from 1.
     pub best_epoch: usize,
-    /// Why training ended.
+    /// The reason why training ended.
     pub stopped: Stopped,
     /// The name of the loss.
     pub loss: String,
@@ -49,8 +49,8 @@ pub struct TrainSummary {
 /// Trains a model, tests its best epoch once, and writes the run directory.
 ///
 /// # Errors
-/// With exit code 2: a request that cannot be met. With exit code 1: data that cannot be read, training that diverges, a run
-/// directory that cannot be written. Then nothing is left behind.
+/// With exit code 2: a request that cannot be met. With exit code 1: data that cannot be read, training that diverges,
+/// a run directory that cannot be written. Then nothing is left behind.
 pub fn train(
     request: &ConfigRequest,
     destination: &Destination,
@@ -98,7 +98,7 @@ fn outline(config: &Config, data: &Dataset, parameters: usize, draft: &Path) -> 
     }
 }
 
-/// What a run directory stores of the state of training.
+/// Returns the part of the training state that a run directory stores.
 fn checkpoint(state: &TrainingState, fingerprint: &str) -> Checkpoint {
     Checkpoint {
         epochs: state.epochs.len(),
@@ -110,7 +110,7 @@ fn checkpoint(state: &TrainingState, fingerprint: &str) -> Checkpoint {
     }
 }
 
-/// Everything that is known after the test.
+/// The results that are known after the test.
 struct TrainingResult<'a> {
     run: &'a Run,
     data: &'a Dataset,
@@ -152,7 +152,7 @@ impl TrainingResult<'_> {
         }
     }
 
-    /// The content of `report.html`.
+    /// Returns the content of `report.html`.
     fn page(&self, summary: &TrainSummary) -> Result<String, Error> {
         let Self { run, data, state, evaluation, parameters } = self;
         let failed =

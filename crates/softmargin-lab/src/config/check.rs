@@ -1,6 +1,6 @@
 //! The ranges of a configuration, checked before anything is built from it.
 //!
-//! A file may have been edited since it was written, and a request may ask for anything. Nothing is allocated here and
+//! A file may have been edited since it was written, and a request may contain any value. Nothing is allocated here and
 //! every product saturates, so that no value can exhaust the memory or overflow.
 
 use super::keys::rejected;
@@ -23,7 +23,7 @@ pub(crate) struct Fault {
     pub(crate) found: String,
 }
 
-/// A fault of a request.
+/// Converts a fault of a request.
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         rejected(&fault.key, fault.expected, fault.found)
@@ -53,7 +53,7 @@ fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), Faul
     expect((least..=most).contains(&value), key, format!("a whole number from {least} to {most}"), value)
 }
 
-/// In [0, 1).
+/// Checks that a value is in [0, 1).
 fn share(key: &str, value: f64) -> Result<(), Fault> {
     expect((0.0..1.0).contains(&value), key, "a number from 0 to below 1", value)
 }
@@ -107,7 +107,7 @@ impl Config {
         )
     }
 
-    /// The least number of values in the file of the model.
+    /// Returns the least number of values in the file of the model.
     pub(crate) fn weights(&self) -> usize {
         let prototypes = self.data.classes.saturating_mul(self.loss.spec.sub_centers);
         self.network.weights().saturating_add(prototypes.saturating_mul(self.network.embedding()))
@@ -192,7 +192,7 @@ impl OptimizerConfig {
     }
 }
 
-/// The value in the single precision of the optimizers.
+/// Returns the value in the single precision of the optimizers.
 #[expect(clippy::cast_possible_truncation, reason = "rounded as in the optimizers")]
 fn single(value: f64) -> f64 {
     f64::from(value as f32)

@@ -16,8 +16,8 @@ impl ConfigRequest {
     ///
     /// # Errors
     /// With exit code 2: the file is missing or is not TOML (the message names the line), a key is unknown (the message
-    /// suggests the most similar one) or has an old name (the message names the new one), a value is of the wrong kind, or
-    /// the format is another one.
+    /// suggests the most similar one) or has an old name (the message names the new one), a value is of the wrong kind,
+    /// or the format is another one.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let expected = "a configuration in TOML";
         if path.is_dir() {
@@ -51,7 +51,7 @@ impl ConfigRequest {
     }
 }
 
-/// `line 3: `, if the line of the fault is known.
+/// Returns the prefix `line 3: `, if the line of the fault is known.
 fn line(text: &str, cause: &toml::de::Error) -> String {
     let before = cause.span().and_then(|span| text.get(..span.start));
     before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1))
@@ -61,7 +61,7 @@ fn line(text: &str, cause: &toml::de::Error) -> String {
 mod tests {
     use super::*;
 
-    /// The message about a file with this content.
+    /// Returns the message about a file with this content.
     #[track_caller]
     fn rejected(text: &[u8]) -> String {
         let home = tempfile::tempdir().unwrap();

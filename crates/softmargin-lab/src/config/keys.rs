@@ -1,5 +1,5 @@
-//! Every key of a configuration with its meaning: one table for the comments of `config.toml`, for docs/configuration.md
-//! and for the suggestions for unknown keys.
+//! Every key of a configuration with its meaning: one table for the comments of `config.toml`, for
+//! docs/configuration.md and for the suggestions for unknown keys.
 
 use softmargin::request::DEFAULT_LOSS;
 use softmargin_data::error::Error;
@@ -50,7 +50,7 @@ pub const KEYS: &[Key] = &[
         "data.memory",
         "",
         "a quarter of the machine's",
-        "bytes that decoded images may occupy; larger data are read again from their files",
+        "bytes that decoded samples may occupy; larger data are read again from their files",
     ),
     key("data.classes", "", "by the data", "number of classes; data with another number are rejected"),
     key(
@@ -93,7 +93,7 @@ pub const KEYS: &[Key] = &[
     key("loss.spec.geometry", "", "the preset's", "how scores are computed from embeddings and prototypes"),
     key("loss.spec.scale", "", "the preset's", "the factor of the scores: fixed, or learned within bounds"),
     key("loss.spec.margin", "", "the preset's", "the change of the target's score"),
-    key("loss.spec.negatives", "", "the preset's", "the change of the other scores"),
+    key("loss.spec.negatives", "", "the preset's", "the change of the scores of the negatives"),
     key("loss.spec.comparison", "", "the preset's", "how the target is compared with the negatives"),
     key("loss.spec.sub-centers", "", "the preset's", "prototypes per class; the best of them counts"),
     key("loss.spec.regularizer", "", "the preset's", "a term on the norms of the embeddings"),
@@ -174,19 +174,24 @@ pub const KEYS: &[Key] = &[
     ),
     key("training.augmentation.shear", "", "by the epochs, up to 0.1", "largest shear either way, as a slope"),
     key("training.augmentation.contrast", "", "by the epochs, up to 0.1", "largest relative change of contrast"),
-    key("training.augmentation.cut-out", "", "0", "largest side of the erased square, as a share of the image's side"),
+    key(
+        "training.augmentation.cut-out",
+        "",
+        "0",
+        "largest side of the erased square, as a share of the image's shorter side",
+    ),
 ];
 
 /// Keys below this one are checked when the loss is read, not by the table.
 const OPEN: &str = "loss.spec.";
 
-/// The name of a key in messages: the flag that sets it, or the key if there is none.
+/// Returns the name of a key in messages: the flag that sets it, or the key if there is none.
 pub(super) fn name(path: &str) -> String {
     let known = KEYS.iter().find(|key| key.path == path);
     known.filter(|key| !key.flag.is_empty()).map_or_else(|| path.to_owned(), |key| key.flag.to_owned())
 }
 
-/// An error about the value of a key.
+/// Returns an error about the value of a key.
 pub(super) fn rejected(path: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Error {
     Error::request(name(path), expected, found, advice(path))
 }
@@ -196,7 +201,7 @@ fn advice(path: &str) -> String {
     default.map_or_else(|| "see docs/configuration.md".into(), |default| format!("the default is {default}"))
 }
 
-/// The meaning of a key.
+/// Returns the meaning of a key.
 pub(super) fn meaning(path: &str) -> Option<&'static str> {
     KEYS.iter().find(|key| key.path == path).map(|key| key.meaning)
 }
@@ -208,7 +213,7 @@ pub(super) struct Unknown {
     pub(super) nearest: Option<&'static str>,
 }
 
-/// The first unknown key of a table.
+/// Returns the first unknown key of a table.
 pub(super) fn unknown(table: &Table) -> Option<Unknown> {
     unknown_below("", table)
 }
@@ -230,12 +235,12 @@ fn unknown_below(section: &str, table: &Table) -> Option<Unknown> {
     })
 }
 
-/// Whether a path is a key or a section of keys.
+/// Returns whether a path is a key or a section of keys.
 fn is_known(path: &str) -> bool {
     paths().any(|known| known == path)
 }
 
-/// All keys and their sections.
+/// Returns all keys and their sections.
 fn paths() -> impl Iterator<Item = &'static str> {
     KEYS.iter().flat_map(|key| {
         let ends = key.path.match_indices('.').map(|(at, _)| at).chain(std::iter::once(key.path.len()));
@@ -243,7 +248,7 @@ fn paths() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// The known key whose last word is most similar to that of an unknown one, if any is similar enough.
+/// Returns the known key whose last word is most similar to that of an unknown one, if any is similar enough.
 fn nearest(path: &str) -> Option<&'static str> {
     const SIMILAR: f64 = 0.85;
     let wanted = path.to_lowercase().replace(['_', ' '], "-");
@@ -272,8 +277,8 @@ model from the same data on the same kind of processor (a run that was interrupt
 
 Flags win over the file. A flag that names another loss, optimizer or data set drops the settings of the file that belong
 to the old one: `--data` the sections `[data]`, `[input]`, `[normalization]` and `[network]`, and class counts;
-`--image-size` the sizes in `[input]`, `[normalization]` and `[network]`; `--loss` the section `[loss]`; `--optimizer` the
-section `[training.optimizer]`, learning rate and weight decay.
+`--image-size` the sections `[input]` and `[normalization]`, and `image`, `inputs` and `convolutions` of `[network]`;
+`--loss` the section `[loss]`; `--optimizer` the section `[training.optimizer]`, learning rate and weight decay.
 
 A key that is not listed here is an error, and so is a key without an effect: `network.convolutions` of a network without
 convolutions, `training.augmentation` of embeddings.
@@ -296,7 +301,7 @@ augmentation = { rotation = 0, cut-out = 0.25 }
 ```
 ";
 
-/// The content of docs/configuration.md.
+/// Returns the content of docs/configuration.md.
 #[must_use]
 pub fn reference() -> String {
     let mut page = HEAD.to_owned();

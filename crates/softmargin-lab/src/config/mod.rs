@@ -1,12 +1,12 @@
-//! Configurations: what a user asks for, and the complete configuration that it resolves to.
+//! Configurations: the request of a user, and the complete configuration that it resolves to.
 //!
-//! A [`ConfigRequest`] is a configuration in which anything may be left open; a file for `--config` contains any part of
-//! one. [`Config::resolve`] looks at the data, closes every gap by one rule each, and checks everything before any work
-//! begins. The result is written to `config.toml`, in the same layout: as a request it makes the same run again.
+//! A [`ConfigRequest`] is a configuration in which anything may be left open; a file for `--config` contains any part
+//! of one. [`Config::resolve`] looks at the data, closes every gap by one rule each, and checks everything before any
+//! work begins. The result is written to `config.toml`, in the same layout: as a request it makes the same run again.
 //!
 //! | file | content |
 //! |---|---|
-//! | `request.rs` | what a user asks for; flags over a file |
+//! | `request.rs` | the request: any part of a configuration; flags over a file |
 //! | `resolved.rs`, `recipe.rs`, `network_plan.rs` | the complete configuration |
 //! | `resolve.rs` | from a request and the data to a configuration |
 //! | `check.rs` | the ranges of all values |

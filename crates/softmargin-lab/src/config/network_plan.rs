@@ -26,7 +26,7 @@ impl EncoderPlan {
     /// The names of the kinds.
     pub const KINDS: [&str; 3] = ["convolutional", "projection", "none"];
 
-    /// The embedding dimension.
+    /// Returns the embedding dimension.
     #[must_use]
     pub fn embedding(&self) -> usize {
         match self {
@@ -36,7 +36,8 @@ impl EncoderPlan {
         }
     }
 
-    /// The number of values that the first layer computes for a sample. It decides how many samples form a batch.
+    /// Returns the number of values that the first layer computes for a sample. It decides how many samples form a
+    /// batch.
     pub(crate) fn first_layer_values(&self) -> usize {
         match self {
             Self::Convolutional(plan) => plan.first_layer_values(),
@@ -44,7 +45,7 @@ impl EncoderPlan {
         }
     }
 
-    /// The number of values in the kernels and matrices. Saturates, since a plan may come from an edited file.
+    /// Returns the number of values in the kernels and matrices. Saturates, since a plan may come from an edited file.
     pub(crate) fn weights(&self) -> usize {
         match self {
             Self::Convolutional(plan) => plan.weights(),
@@ -90,12 +91,12 @@ const FIRST_CHANNELS: usize = 16;
 const WIDEST: usize = 128;
 
 impl ConvolutionalPlan {
-    /// The default layers for images of shape (channels, height, width).
+    /// Returns the default layers for images of shape (channels, height, width).
     ///
-    /// Stages of 16, 32, 64, 128 channels, at least three, each ended by a 2 x 2 maximum as late as possible, until at most
-    /// 7 x 7 values per channel are left; a last convolution with a skip connection follows. The first convolution of
-    /// large images has stride 2. A maximum halves both sides: of an elongated image more than 7 values are left along the
-    /// long side once the short one is down to 1.
+    /// Stages of 16, 32, 64, 128 channels, at least three, each ended by a 2 x 2 maximum as late as possible, until at
+    /// most 7 x 7 values per channel are left; a last convolution with a skip connection follows. The first convolution
+    /// of large images has stride 2. A maximum halves both sides: of an elongated image more than 7 values are left
+    /// along the long side once the short one is down to 1.
     ///
     /// | image | layers |
     /// |---|---|
@@ -126,14 +127,14 @@ impl ConvolutionalPlan {
         Self { image, convolutions, embedding }
     }
 
-    /// Height and width of the output of the last convolution.
+    /// Returns height and width of the output of the last convolution.
     pub(crate) fn remaining(&self) -> [usize; 2] {
         let [_, height, width] = self.image;
         self.convolutions.iter().fold([height, width], |sides, c| c.after_pool(c.before_pool(sides)))
     }
 
-    /// The number of values that the first convolution computes for an image; only for small images do later layers compute
-    /// more.
+    /// Returns the number of values that the first convolution computes for an image; only for small images do later
+    /// layers compute more.
     pub(crate) fn first_layer_values(&self) -> usize {
         let [_, height, width] = self.image;
         self.convolutions.first().map_or(1, |first| {
@@ -142,7 +143,7 @@ impl ConvolutionalPlan {
         })
     }
 
-    /// The number of values in the kernels and matrices. Saturates, since a plan may come from an edited file.
+    /// Returns the number of values in the kernels and matrices. Saturates, since a plan may come from an edited file.
     pub(crate) fn weights(&self) -> usize {
         let mut inputs = self.image[0];
         let mut count = 0_usize;
@@ -156,12 +157,12 @@ impl ConvolutionalPlan {
 }
 
 impl Convolution {
-    /// Height and width of the output of the convolution: with padding 1, a stride rounds up.
+    /// Returns height and width of the output of the convolution: with padding 1, a stride rounds up.
     pub(crate) fn before_pool(&self, sides: [usize; 2]) -> [usize; 2] {
         sides.map(|side| side.div_ceil(self.stride))
     }
 
-    /// Height and width after the 2 x 2 maximum, if there is one; it rounds down.
+    /// Returns height and width after the 2 x 2 maximum, if there is one; it rounds down.
     pub(crate) fn after_pool(&self, sides: [usize; 2]) -> [usize; 2] {
         if self.pool { sides.map(|side| side / 2) } else { sides }
     }

@@ -1,10 +1,10 @@
-//! How a network is trained, as plain data: epochs, batches, learning rate, optimizer, augmentation.
+//! The recipe of training, as plain data: epochs, batches, learning rate, optimizer, augmentation.
 
 use crate::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use softmargin_data::augmentation::Augmentation;
 
-/// How a network is trained.
+/// The recipe by which a network is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Recipe {
@@ -14,7 +14,7 @@ pub struct Recipe {
     pub batch_size: usize,
     /// The highest learning rate.
     pub learning_rate: f64,
-    /// How the rate changes from step to step.
+    /// The change of the rate from step to step.
     pub schedule: Schedule,
     /// The share of the steps during which the rate rises to its highest value.
     pub warm_up: f64,
@@ -30,14 +30,14 @@ pub struct Recipe {
     pub seed: u64,
     /// The device to compute on.
     pub device: DeviceChoice,
-    /// How a gradient becomes a step.
+    /// The rule that turns a gradient into a step.
     pub optimizer: OptimizerConfig,
     /// Small random changes to the training images; `None` for embeddings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<Augmentation>,
 }
 
-/// How the learning rate changes from step to step.
+/// The change of the learning rate from step to step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
@@ -54,7 +54,7 @@ impl Schedule {
     /// All schedules.
     pub const ALL: [Self; 3] = [Self::Cosine, Self::OneCycle, Self::Constant];
 
-    /// The name in files and on the command line.
+    /// Returns the name in files and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Schedule {
     }
 }
 
-/// How a gradient becomes a step.
+/// The rule that turns a gradient into a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum OptimizerConfig {
@@ -91,7 +91,7 @@ impl OptimizerConfig {
     /// The names of the kinds.
     pub const NAMES: [&str; 2] = ["sgd", "adamw"];
 
-    /// The name in files and on the command line.
+    /// Returns the name in files and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ pub(crate) struct OldName {
     pub(crate) new: String,
 }
 
-/// The first old name among the keys and kinds of a table.
+/// Returns the first old name among the keys and kinds of a table.
 pub(crate) fn old_name(table: &Table) -> Option<OldName> {
     below("", table)
 }

@@ -12,7 +12,7 @@ use softmargin_data::error::Error;
 use softmargin_data::{DataSource, HoldOut, LoadOptions, Sizing};
 use toml::{Table, Value};
 
-/// A configuration in which anything may be left open: what is `None` follows from the data.
+/// A configuration in which anything may be left open: the data determine every `None`.
 ///
 /// ```
 /// use softmargin_lab::{DataSource, ConfigRequest};
@@ -44,7 +44,7 @@ pub struct ConfigRequest {
     pub training: TrainingRequest,
 }
 
-/// Where the samples come from, and how they are split.
+/// The source of the samples, and their split.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct DataRequest {
@@ -60,7 +60,7 @@ pub struct DataRequest {
     /// The training samples of each class in the validation set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<HoldOut>,
-    /// The most bytes that decoded images may occupy.
+    /// The most bytes that decoded samples may occupy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
     /// The number of classes: the data must agree.
@@ -102,7 +102,7 @@ pub struct TrainingRequest {
     /// The highest learning rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
-    /// How the rate changes from step to step.
+    /// The change of the rate from step to step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
     /// The share of the steps during which the rate rises.
@@ -123,7 +123,7 @@ pub struct TrainingRequest {
     /// The device to compute on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceChoice>,
-    /// How a gradient becomes a step.
+    /// The rule that turns a gradient into a step.
     pub optimizer: OptimizerRequest,
     /// Augmentation settings that replace the recipe's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,19 +152,19 @@ pub struct OptimizerRequest {
 }
 
 impl ConfigRequest {
-    /// A request that chooses only the data.
+    /// Creates a request that chooses only the data.
     #[must_use]
     pub fn new(data: DataSource) -> Self {
         Self { data: DataRequest { source: Some(data), ..DataRequest::default() }, ..Self::default() }
     }
 
-    /// The data; `digits` by default.
+    /// Returns the data; `digits` by default.
     #[must_use]
     pub fn source(&self) -> DataSource {
         self.data.source.clone().unwrap_or(DataSource::Digits)
     }
 
-    /// How the data are read.
+    /// Returns the options for reading the data.
     #[must_use]
     pub fn load_options(&self) -> LoadOptions {
         let DataRequest { test_split, validation_split, memory, .. } = self.data;
@@ -174,8 +174,9 @@ impl ConfigRequest {
 
     /// Merges this request with that of a file; this one wins.
     ///
-    /// Settings of the file that belong to something else are dropped: those of its loss or optimizer if this request names
-    /// another, and those of its data, and of the network for them, if this request names other data or another size.
+    /// Settings of the file that belong to something else are dropped: those of its loss or optimizer if this request
+    /// names another, and those of its data, and of the network for them, if this request names other data or another
+    /// size.
     ///
     /// # Errors
     /// If the two together are not a request.
@@ -207,14 +208,14 @@ impl ConfigRequest {
         })
     }
 
-    /// The preset and the spec of the loss, before the class counts are known.
+    /// Returns the preset and the spec of the loss, before the class counts are known.
     pub(super) fn resolved_loss(&self) -> Result<ResolvedLoss, Error> {
         // The parts of one preset under the name of another: one of the two was changed, and the other forgotten.
         self.loss.check_name().map_err(name_flag)?;
         self.loss.resolve().map_err(name_flag)
     }
 
-    /// The name of the preset and the loss, for a training set with these numbers of samples of each class.
+    /// Returns the name of the preset and the loss, for a training set with these numbers of samples of each class.
     pub(super) fn loss_for(&self, class_counts: &[usize]) -> Result<(&'static str, Loss), Error> {
         let counts: Vec<u64> = class_counts.iter().map(|&count| count as u64).collect();
         let resolved = self.resolved_loss()?.with_class_counts(&counts);
@@ -243,7 +244,7 @@ fn remove_everywhere(value: &mut Value, key: &str) {
     }
 }
 
-/// An error of the core about a parameter, under the name of the flag or key that sets it.
+/// Puts an error of the core about a parameter under the name of the flag or key that sets it.
 fn name_flag(error: softmargin::Error) -> Error {
     if error.subject() == "spec" || error.subject().starts_with("spec.") {
         let key = format!("loss.{}", error.subject());

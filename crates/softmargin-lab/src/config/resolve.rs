@@ -37,8 +37,8 @@ impl ConfigRequest {
         if self.data.test_split == Some(HoldOut::None) {
             return Err(rejected("data.test-split", "every:N or last:N", "none, which leaves no test set"));
         }
-        // A spec of its own may have a value for each class: it is checked when the classes are known. What depends on the
-        // number of classes is checked for two of them here, and again then.
+        // A spec of its own may have a value for each class: it is checked when the classes are known. What depends on
+        // the number of classes is checked for two of them here, and again then.
         self.resolved_loss()?;
         if self.loss.spec.is_none() {
             self.loss_for(&[1, 1])?;
@@ -113,11 +113,12 @@ impl NetworkRequest {
 }
 
 impl TrainingRequest {
-    /// The recipe for this number of training samples, of each of which the first layer computes `layer_values` values.
+    /// Returns the recipe for this number of training samples, of each of which the first layer computes `layer_values`
+    /// values.
     ///
     /// Small training sets get more epochs: `2100 / sqrt(samples)`, from 10 to 100. More epochs mean stronger
-    /// augmentation. A batch is a tenth of the samples, from 8 to 64, and smaller (but at least 8) if the first layer would
-    /// compute more than 2^26 values of it (256 MiB; its gradient takes as much again).
+    /// augmentation. A batch is a tenth of the samples, from 8 to 64, and smaller (but at least 8) if the first layer
+    /// would compute more than 2^26 values of it (256 MiB; its gradient takes as much again).
     fn resolve(&self, samples: usize, layer_values: usize, is_images: bool) -> Result<Recipe, Error> {
         // An epoch of a handful of samples still takes a few steps.
         const STEPS_AT_LEAST: usize = 10;
@@ -181,7 +182,7 @@ fn check_input(asked: Option<&Table>, input: Input) -> Result<(), Error> {
     }
 }
 
-/// A result needs a test set.
+/// Checks that there is a test set: a result needs one.
 fn check_test(data: &Dataset) -> Result<(), Error> {
     if data.test.is_empty() {
         let advice = "hold some out with --test-split every:5, or add a test set to the data";

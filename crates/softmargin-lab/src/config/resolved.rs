@@ -15,7 +15,7 @@ pub const FORMAT: u32 = 3;
 pub struct Config {
     /// The version of the run directory's layout.
     pub format: u32,
-    /// Where the samples come from.
+    /// The source of the samples.
     pub data: DataConfig,
     /// The kind and shape of a sample, and how a file becomes one.
     pub input: Input,
@@ -25,11 +25,11 @@ pub struct Config {
     pub loss: NamedLoss,
     /// The layers that turn a sample into an embedding.
     pub network: EncoderPlan,
-    /// How the network is trained.
+    /// The recipe by which the network is trained.
     pub training: Recipe,
 }
 
-/// Where the samples come from, and how they are split.
+/// The source of the samples, and their split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct DataConfig {
@@ -44,7 +44,7 @@ pub struct DataConfig {
     /// The training samples of each class in the validation set, if the user chose them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<HoldOut>,
-    /// The most bytes that decoded images may occupy, if the user chose it.
+    /// The most bytes that decoded samples may occupy, if the user chose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
     /// The number of classes.

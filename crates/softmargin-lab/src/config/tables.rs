@@ -25,7 +25,7 @@ pub(super) fn merge(lower: &mut Table, upper: Table) {
     }
 }
 
-/// A value with some of its fields replaced by those of a table; a key that the value does not have is an error.
+/// Replaces some fields of a value by those of a table; a key that the value does not have is an error.
 pub(super) fn overlay<T: Serialize + DeserializeOwned>(
     section: &str,
     own: &T,
@@ -38,7 +38,7 @@ pub(super) fn overlay<T: Serialize + DeserializeOwned>(
         .map_err(|cause: toml::de::Error| rejected(section, "keys that have an effect there", cause.message()))
 }
 
-/// A value as a table.
+/// Converts a value to a table.
 pub(super) fn table(section: &str, value: &impl Serialize) -> Result<Table, Error> {
     Table::try_from(value).map_err(|cause| rejected(section, "values that TOML can hold", cause))
 }

@@ -4,7 +4,7 @@ use super::keys;
 use super::resolved::Config;
 
 impl Config {
-    /// The configuration as TOML, with `remarks` as comments at the top.
+    /// Returns the configuration as TOML, with `remarks` as comments at the top.
     ///
     /// # Errors
     /// If a value cannot be written as TOML.

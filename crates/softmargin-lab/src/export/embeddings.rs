@@ -24,7 +24,7 @@ pub(crate) struct EmbeddedPart {
 }
 
 impl EmbeddedPart {
-    /// All parts as one.
+    /// Joins all parts.
     fn joined(parts: &[Self]) -> Self {
         Self {
             part: "all",
@@ -55,7 +55,7 @@ struct RowMetadata<'a> {
 }
 
 impl EmbeddingFormat {
-    /// The format that the end of a path selects.
+    /// Returns the format that the end of a path selects.
     pub(crate) fn of(out: &Path) -> Self {
         match out.extension().and_then(|end| end.to_str()) {
             Some("npy") => Self::Npy,
@@ -64,7 +64,7 @@ impl EmbeddingFormat {
         }
     }
 
-    /// The paths of all files that may be written.
+    /// Returns the paths of all files that may be written.
     pub(crate) fn paths(self, out: &Path) -> Vec<PathBuf> {
         match self {
             Self::Npy => [EMBEDDINGS, LABELS, NAMES].map(|name| beside(out, name)).to_vec(),
@@ -105,7 +105,7 @@ impl EmbeddingFormat {
     }
 }
 
-/// The names and contents of the files; the embeddings come first.
+/// Returns the names and contents of the files; the embeddings come first.
 fn arrays(part: &EmbeddedPart, size: usize, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let mut files = vec![(format!("{prefix}{EMBEDDINGS}"), npy_writer::matrix(&part.values, size)?)];
     if let Some(labels) = &part.labels {
@@ -116,7 +116,7 @@ fn arrays(part: &EmbeddedPart, size: usize, prefix: &str) -> Result<Vec<(String,
     Ok(files)
 }
 
-/// The paths without a folder: `x.npy`, `x.labels.npy`, `x.names.json`.
+/// Returns the paths without a folder: `x.npy`, `x.labels.npy`, `x.names.json`.
 fn beside(out: &Path, name: &str) -> PathBuf {
     if name == EMBEDDINGS { out.to_owned() } else { out.with_extension(name) }
 }

@@ -35,7 +35,7 @@ impl Layer {
         }
     }
 
-    /// `flat`: whether the output is flattened next.
+    /// Computes the layer's output; `flat` tells whether it is flattened next.
     pub(super) fn forward(&self, x: Tensor<4>, flat: bool) -> Tensor<4> {
         // The rule by which Burn's batch normalization chooses between batch and running statistics.
         let differentiable = x.device().is_autodiff();
@@ -55,7 +55,7 @@ impl Layer {
         self.composed(x)
     }
 
-    /// The layer composed of Burn's operations, for every device.
+    /// Computes the layer's output with Burn's operations, on any device.
     pub(super) fn composed(&self, x: Tensor<4>) -> Tensor<4> {
         let y = self.normalization.forward(self.convolution.forward(x.clone()));
         let y = if self.skip { y + x } else { y };
@@ -99,13 +99,13 @@ impl Recognizer {
             layer.convolution.weight = initial_weight(shape, shape[1..].iter().product(), seed, number, device);
             number += 1;
         }
-        // Burn keeps a fully connected weight as (inputs, outputs).
+        // Burn stores a fully connected weight as (inputs, outputs).
         let shape = network.embedding.weight.dims();
         network.embedding.weight = initial_weight(shape, shape[0], seed, number, device);
         network
     }
 
-    /// Embeddings (N, E) of images (N, channels, height, width) with values around 0.
+    /// Computes the embeddings (N, D) of images (N, channels, height, width) with values around 0.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let mut x = images;
         for (number, layer) in self.layers.iter().enumerate() {

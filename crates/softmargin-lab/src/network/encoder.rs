@@ -36,7 +36,7 @@ impl Encoder {
         }
     }
 
-    /// Embeddings (N, E) of samples (N, channels, height, width) with values around 0.
+    /// Computes the embeddings (N, D) of samples (N, channels, height, width) with values around 0.
     pub fn forward(&self, samples: Tensor<4>) -> Tensor<2> {
         match self {
             Self::Convolutional(recognizer) => recognizer.forward(samples),

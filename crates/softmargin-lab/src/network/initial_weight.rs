@@ -4,7 +4,7 @@ use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use softmargin::random::{Generator, Purpose};
 
-/// A weight drawn uniformly from +-sqrt(6 / inputs) (He et al. 2015: preserves the variance through a ReLU).
+/// Draws a weight uniformly from +-sqrt(6 / inputs) (He et al. 2015: preserves the variance through a ReLU).
 ///
 /// `number` is the stream of random numbers: the position of the parameter in the model. Uniform draws are bitwise
 /// identical on every machine.

@@ -8,7 +8,7 @@
 //! | `fused/` | a convolutional layer as one operation on the CPU |
 //! | `initial_weight.rs` | initial weights |
 //!
-//! Which layers there are is part of the configuration: [`EncoderPlan`](crate::config::EncoderPlan).
+//! The layers are part of the configuration: [`EncoderPlan`](crate::config::EncoderPlan).
 
 mod convolutions;
 mod encoder;

@@ -25,7 +25,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model before training.
+    /// Creates a model before training.
     ///
     /// # Errors
     /// If the loss of the configuration does not fit its number of classes.
@@ -40,8 +40,8 @@ impl Model {
         Ok(Self { network: Encoder::new(&config.network, seed, device), head })
     }
 
-    /// The model of a configuration with saved weights (the content of `model.safetensors`) and, if its loss has one, the
-    /// saved state of the loss.
+    /// Loads the model of a configuration with saved weights (the content of `model.safetensors`) and, if its loss has
+    /// one, the saved state of the loss.
     ///
     /// # Errors
     /// If the weights or the state are damaged or belong to another configuration.
@@ -68,7 +68,7 @@ impl Model {
         Ok(model)
     }
 
-    /// The model as the content of a file in the safetensors format.
+    /// Returns the model as the content of a file in the safetensors format.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -80,13 +80,13 @@ impl Model {
         store.get_bytes().map_err(|cause| unwritable(cause.to_string()))
     }
 
-    /// Embeddings (N, D) of inputs (N, channels, height, width).
+    /// Computes the embeddings (N, D) of inputs (N, channels, height, width).
     pub fn embeddings(&self, inputs: Tensor<4>) -> Tensor<2> {
         self.network.forward(inputs)
     }
 }
 
-/// Values as a tensor (N, channels, height, width).
+/// Returns values as a tensor (N, channels, height, width).
 pub(crate) fn input_tensor(
     values: Vec<f32>,
     count: usize,
@@ -96,7 +96,7 @@ pub(crate) fn input_tensor(
     Tensor::from_data(TensorData::new(values, [count, channels, height, width]), device)
 }
 
-/// The beginning of a long message, on one line.
+/// Returns the beginning of a long message, on one line.
 fn brief(cause: &impl std::fmt::Display) -> String {
     const LENGTH: usize = 160;
     let text = cause.to_string().replace('\n', " ");

@@ -78,7 +78,8 @@ fn temporary_file(path: &Path) -> Result<NamedTempFile, Error> {
     builder.tempfile_in(parent(path)).map_err(|cause| not_made(path, "a folder to write into", &cause))
 }
 
-/// A temporary folder beside a path, so that one rename moves it there; `expected` describes the parent for messages.
+/// Makes a temporary folder beside a path, so that one rename moves it there; `expected` describes the parent for
+/// messages.
 pub(crate) fn temporary_folder(path: &Path, expected: &str) -> Result<TempDir, Error> {
     let prefix = prefix(path);
     let mut builder = Builder::new();
@@ -99,7 +100,8 @@ fn prefix(path: &Path) -> OsString {
     prefix
 }
 
-/// Only the kind of the error: its text contains the name of the temporary file, which means nothing to the user.
+/// Returns an error with only the kind of the cause: its text contains the name of the temporary file, which means
+/// nothing to the user.
 fn not_made(path: &Path, expected: &str, cause: &std::io::Error) -> Error {
     Error::io(parent(path), expected, cause.kind().into())
 }

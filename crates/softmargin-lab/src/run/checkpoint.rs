@@ -1,4 +1,4 @@
-//! `checkpoint/state.json`: where training stood at the end.
+//! `checkpoint/state.json`: the state of training at its end.
 
 use super::layout::{damaged, missing};
 use super::records::Stopped;
@@ -9,7 +9,7 @@ use softmargin_data::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// Where training stood at the end.
+/// The state of training at its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Checkpoint {
@@ -23,7 +23,7 @@ pub struct Checkpoint {
     /// [`Dataset::fingerprint`](softmargin_data::Dataset::fingerprint).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<String>,
-    /// Why training ended; `None` while it goes on.
+    /// The reason why training ended; `None` while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
     /// The state of the loss at the best epoch, for losses that have one.
@@ -45,7 +45,7 @@ impl Checkpoint {
     }
 }
 
-/// The old name of a key in a message such as "unknown field `norm-deviation`, expected ...", and its new name.
+/// Returns the old name of a key in a message such as "unknown field `norm-deviation`, expected ...", and its new name.
 fn old_key(message: &str) -> Option<(&str, &'static str)> {
     let key = message.strip_prefix("unknown field `")?.split('`').next()?;
     current_name(key).map(|new| (key, new))

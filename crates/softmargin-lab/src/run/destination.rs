@@ -11,7 +11,8 @@ use tempfile::TempDir;
 #[derive(Clone, Debug)]
 pub struct Destination {
     path: PathBuf,
-    /// Prefix and number of a path that the user did not choose: if it is taken in the meantime, the next number is used.
+    /// Prefix and number of a path that the user did not choose: if it is taken in the meantime, the next number is
+    /// used.
     numbered: Option<(String, u64)>,
 }
 
@@ -30,8 +31,8 @@ impl Destination {
         destination.temporary_folder().map(|_| destination)
     }
 
-    /// The first unused path of `PREFIX-1`, `PREFIX-2`, ...; if another run takes it before this one is complete, this one
-    /// takes the next.
+    /// Chooses the first unused path of `PREFIX-1`, `PREFIX-2`, ...; if another run takes it before this one is
+    /// complete, this one takes the next.
     ///
     /// # Errors
     /// If no directory can be made there.
@@ -50,13 +51,13 @@ impl Destination {
         }
     }
 
-    /// The path; one without a chosen name may still change to the next number.
+    /// Returns the path; one without a chosen name may still change to the next number.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A temporary directory on the same file system, so that one rename moves it into place.
+    /// Makes a temporary directory on the same file system, so that one rename moves it into place.
     pub(super) fn temporary_folder(&self) -> Result<TempDir, Error> {
         if self.path.file_name().is_none() {
             let advice = "give a path that ends in a name";
@@ -70,7 +71,8 @@ impl Destination {
         let mut to = self.clone();
         loop {
             let Err(cause) = atomic_write::move_folder(from, &to.path) else { return Ok(to.path) };
-            // A rename onto a directory that is not empty fails, so of two runs that finish together the second moves on.
+            // A rename onto a directory that is not empty fails, so of two runs that finish together the second moves
+            // on.
             let taken = matches!(
                 cause.kind(),
                 ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory

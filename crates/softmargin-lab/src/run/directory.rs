@@ -18,7 +18,7 @@ pub struct Run {
     pub classes: Vec<String>,
     /// The content of `model.safetensors`.
     pub model: Vec<u8>,
-    /// Where training stood at the end.
+    /// The state of training at its end.
     pub checkpoint: Checkpoint,
 }
 
@@ -52,8 +52,8 @@ impl Run {
     }
 }
 
-/// The bytes of the model, if they are enough for the weights of the configuration: so an edited configuration cannot
-/// request more memory than the file of the model occupies.
+/// Reads the bytes of the model, if they are enough for the weights of the configuration: so an edited configuration
+/// cannot request more memory than the file of the model occupies.
 fn read_model(path: &Path, config: &Config) -> Result<Vec<u8>, Error> {
     let model = fs::read(path).map_err(|cause| missing(path, cause))?;
     let weights = config.weights();
@@ -81,7 +81,7 @@ fn read_config(path: &Path) -> Result<Config, Error> {
     toml::from_str(&text).map_err(|cause| damaged(path, "the configuration of a run", cause.to_string().trim()))
 }
 
-/// What to do about a run of another format.
+/// Returns the advice for a run of another format.
 fn other_format(format: i64) -> String {
     match format {
         2 => format!(

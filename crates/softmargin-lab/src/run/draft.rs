@@ -43,7 +43,7 @@ impl Destination {
 }
 
 impl Draft {
-    /// The temporary path.
+    /// Returns the temporary path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -136,7 +136,7 @@ fn lines(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// How training ended, for the first line of `config.toml`.
+/// Describes how training ended, for the first line of `config.toml`.
 fn ending(config: &Config, checkpoint: &Checkpoint) -> String {
     let Checkpoint { epochs, best_epoch, .. } = checkpoint;
     match checkpoint.stopped {

@@ -13,13 +13,13 @@ pub(super) const REPORT: &str = "report.html";
 pub(crate) const STATE: &str = "checkpoint/state.json";
 pub(super) const LAST: &str = "checkpoint/last.safetensors";
 
-/// The error of a file that is missing. The path of the run directory is right, so the work failed.
+/// Returns the error of a file that is missing. The path of the run directory is right, so the work failed.
 pub(super) fn missing(path: &Path, cause: io::Error) -> Error {
     let advice = "the run directory is incomplete: train again";
     Error::failure(path.display(), "a file of a run directory", &cause, advice).with_source(cause)
 }
 
-/// The error of a file with unexpected content.
+/// Returns the error of a file with unexpected content.
 pub(crate) fn damaged(path: &Path, expected: impl fmt::Display, found: impl fmt::Display) -> Error {
     Error::failure(path.display(), expected, found, "the run directory was changed or cut short: train again")
 }

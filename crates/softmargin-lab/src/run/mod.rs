@@ -1,4 +1,4 @@
-//! Run directories: everything that a training run leaves.
+//! Run directories: all files of a training run.
 //!
 //! | file | content |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `metrics.jsonl` | one line per epoch, and a last one with the result on the test set |
 //! | `report.html` | the run at a glance |
 //! | `checkpoint/last.safetensors` | the weights after the last step |
-//! | `checkpoint/state.json` | where training stood at the end: epochs, steps, why it ended, and the loss state of the best epoch |
+//! | `checkpoint/state.json` | epochs, steps, the reason for the end, the loss state of the best epoch |
 //!
 //! The checkpoint contains what the evaluation of a loss with a state needs. Training cannot be resumed from it: the
 //! momentum of the optimizer is missing.

@@ -6,7 +6,7 @@ use softmargin_data::error::Error;
 /// One epoch: a line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: usize,
     /// The mean loss over the epoch, with the margin and on augmented samples.
     pub loss: f64,
@@ -24,7 +24,7 @@ pub struct EpochRecord {
     pub seconds: f64,
 }
 
-/// Why training ended.
+/// The reason why training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stopped {
@@ -48,7 +48,7 @@ pub(crate) struct TestRecord {
     pub(crate) recalls: Vec<Option<f64>>,
 }
 
-/// Records as lines of `metrics.jsonl`.
+/// Formats records as lines of `metrics.jsonl`.
 pub(crate) fn lines(records: &[impl Serialize]) -> Result<Vec<String>, Error> {
     let lines = records.iter().map(serde_json::to_string).collect::<Result<_, _>>();
     lines.map_err(|cause| Error::failure("metrics.jsonl", "numbers that JSON can represent", cause, ""))

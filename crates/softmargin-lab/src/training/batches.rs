@@ -26,6 +26,8 @@ pub(super) struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
+    /// Creates the batches of a training set.
+    ///
     /// # Errors
     /// If there are fewer than two samples.
     pub(super) fn new(config: &'a Config, data: &'a LabeledSamples) -> Result<Self, Error> {
@@ -36,17 +38,17 @@ impl<'a> Batches<'a> {
         Ok(Self { config, data })
     }
 
-    /// The number of steps of an epoch.
+    /// Returns the number of steps of an epoch.
     pub(super) fn steps(&self) -> usize {
         steps(self.data.len(), self.config.training.batch_size)
     }
 
-    /// The order of the rows in an epoch.
+    /// Returns the order of the rows in an epoch.
     pub(super) fn order(&self, epoch: usize) -> Vec<usize> {
         Generator::new(self.config.training.seed, Purpose::Order, epoch as u64).permutation(self.data.len())
     }
 
-    /// Batch `step` of an epoch with that order.
+    /// Makes batch `step` of an epoch with that order.
     ///
     /// # Errors
     /// If a sample cannot be read.
@@ -63,7 +65,7 @@ impl<'a> Batches<'a> {
         Ok(Batch { rows, values, labels })
     }
 
-    /// Augmented copies of images; `first` is the number of images before them since the start of training.
+    /// Augments copies of images; `first` is the number of images before them since the start of training.
     fn augmented(&self, plain: &[f32], augmentation: Augmentation, first: usize) -> Vec<f32> {
         let (shape, seed) = (self.config.input.shape(), self.config.training.seed);
         let size = shape.iter().product::<usize>().max(1);
@@ -76,7 +78,7 @@ impl<'a> Batches<'a> {
         values
     }
 
-    /// The names of some training samples: the first few, and the number of the others.
+    /// Returns the names of some training samples: the first few, and the number of the others.
     pub(super) fn names(&self, rows: &[usize]) -> String {
         const SHOWN: usize = 5;
         let names: Vec<String> = rows.iter().take(SHOWN).map(|&row| self.data.samples().name(row)).collect();
@@ -85,12 +87,14 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// Every batch has at least two samples, whatever the batch size: batch normalization needs them.
+/// Returns the number of steps. Every batch has at least two samples, whatever the batch size: batch normalization
+/// needs them.
 fn steps(samples: usize, batch_size: usize) -> usize {
     samples.div_ceil(batch_size).min(samples / 2)
 }
 
-/// Batches of even size, so that none is too short for batch normalization and none is dropped.
+/// Returns the samples of a step. Batches are of even size, so that none is too short for batch normalization and none
+/// is dropped.
 fn range(samples: usize, steps: usize, step: usize) -> Range<usize> {
     step * samples / steps..(step + 1) * samples / steps
 }

@@ -1,13 +1,13 @@
 //! The best epoch so far, and when to stop waiting for a better one.
 //!
-//! The best epoch is the one with the highest validation accuracy, the latest on ties. The loss does not break ties: with a
-//! margin a handful of samples dominate it, and it would choose early epochs, before the learning rate has fallen. It does
-//! count for the patience, which would otherwise end as soon as all samples are right.
+//! The best epoch is the one with the highest validation accuracy, the latest on ties. The loss does not break ties:
+//! with a margin a handful of samples dominate it, and it would choose early epochs, before the learning rate has
+//! fallen. It does count for the patience, which would otherwise end as soon as all samples are right.
 
 /// The result of a model on the validation set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ValidationResult {
-    /// From 0 to 1.
+    /// The accuracy, from 0 to 1.
     pub(crate) accuracy: f64,
     /// The mean loss.
     pub(crate) loss: f64,
@@ -45,17 +45,17 @@ impl BestEpoch {
         as_good
     }
 
-    /// The best epoch, from 1; 0 before there was any.
+    /// Returns the best epoch, from 1; 0 before there was any.
     pub(crate) fn epoch(&self) -> usize {
         self.best.map_or(0, |(epoch, _)| epoch)
     }
 
-    /// The result of the best epoch.
+    /// Returns the result of the best epoch.
     pub(crate) fn result(&self) -> Option<ValidationResult> {
         self.best.and_then(|(_, result)| result)
     }
 
-    /// Whether the last `patience` epochs, up to `epoch`, had neither a higher accuracy nor a lower loss.
+    /// Returns whether the last `patience` epochs, up to `epoch`, had neither a higher accuracy nor a lower loss.
     pub(crate) fn is_exhausted(&self, epoch: usize, patience: Option<usize>) -> bool {
         self.result().is_some() && patience.is_some_and(|patience| epoch >= self.improved + patience)
     }
@@ -65,7 +65,8 @@ impl BestEpoch {
 mod tests {
     use super::*;
 
-    /// The epochs that were the best when they ended, for these accuracies and losses; and the state at the end.
+    /// Returns the epochs that were the best when they ended, for these accuracies and losses; and the state at the
+    /// end.
     fn taken(results: &[(f64, f64)]) -> (Vec<usize>, BestEpoch) {
         let mut best = BestEpoch::default();
         let epochs =

@@ -4,8 +4,8 @@
 //! g <- g min(1, limit / |g|),  |g|^2 = sum over all parameters of the squares of their gradients
 //! ```
 //!
-//! One factor for all parameters preserves the direction of the step. A norm that is not finite changes nothing: the checks
-//! of the loss and of the parameters report it. Pascanu, Mikolov, Bengio 2012, arXiv 1211.5063.
+//! One factor for all parameters preserves the direction of the step. A norm that is not finite changes nothing: the
+//! checks of the loss and of the parameters report it. Pascanu, Mikolov, Bengio 2012, arXiv 1211.5063.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;

@@ -16,13 +16,13 @@ use std::time::Instant;
 pub(crate) struct FittedModel {
     /// The weights of the best epoch, as the content of `model.safetensors`.
     pub(crate) weights: Vec<u8>,
-    /// Where training ended.
+    /// The state at the end of training.
     pub(crate) state: TrainingState,
 }
 
-/// What can be saved after an epoch.
+/// The data that can be saved after an epoch.
 pub(crate) struct EpochEnd<'a> {
-    /// Where training stands.
+    /// The state of training.
     pub(crate) state: &'a TrainingState,
     /// The weights of this epoch, if it is the best so far.
     pub(crate) best: Option<&'a [u8]>,
@@ -55,7 +55,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The number of trained parameters.
+    /// Returns the number of trained parameters.
     pub(crate) fn parameters(&self) -> usize {
         self.learner.parameters()
     }
@@ -86,7 +86,7 @@ impl<'a> Trainer<'a> {
         Ok(FittedModel { weights: self.weights, state: self.state })
     }
 
-    /// Why training ends with this epoch, if it does.
+    /// Returns why training ends with this epoch, if it does.
     fn stopped(&self, epoch: usize, interrupted: bool) -> Option<Stopped> {
         if interrupted {
             Some(Stopped::Interrupted)
@@ -99,7 +99,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The steps of an epoch, up to an interrupt.
+    /// Runs the steps of an epoch, up to an interrupt.
     fn epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<EpochSums, Error> {
         let (batches, learner) = (self.batches, &mut self.learner);
         let order = batches.order(epoch - 1);
@@ -128,7 +128,8 @@ impl<'a> Trainer<'a> {
         Ok(sums)
     }
 
-    /// Validates the model of an epoch, stores it if it is the best so far, and reports. Returns whether it is the best.
+    /// Validates the model of an epoch, stores it if it is the best so far, and reports. Returns whether it is the
+    /// best.
     fn close(&mut self, epoch: usize, sums: &EpochSums, observer: &mut dyn Observer) -> Result<bool, Error> {
         let images_per_second = sums.images as f64 / sums.start.elapsed().as_secs_f64();
         let model = self.learner.snapshot()?;

@@ -64,7 +64,7 @@ impl<'a> Learner<'a> {
         Ok(Self { config, batches, device: device.clone(), recording, model, optimizer, step: 0 })
     }
 
-    /// The number of trained parameters.
+    /// Returns the number of trained parameters.
     pub(super) fn parameters(&self) -> usize {
         let mut trained = Trained(0);
         self.model.visit(&mut trained);
@@ -77,7 +77,7 @@ impl<'a> Learner<'a> {
         recipe.learning_rate * recipe.schedule.rate(self.step, steps, recipe.warm_up)
     }
 
-    /// One step, added to the sums of the epoch.
+    /// Takes one step, and adds it to the sums of the epoch.
     pub(super) fn learn(&mut self, batch: Batch, sums: &mut EpochSums) -> Result<(), Error> {
         let Batch { rows, values, labels } = batch;
         let images = input_tensor(values, rows.len(), self.config.input.shape(), &self.recording);
@@ -99,7 +99,7 @@ impl<'a> Learner<'a> {
         Ok(())
     }
 
-    /// A step of the optimizer along the gradient of a loss.
+    /// Takes a step of the optimizer along the gradient of a loss.
     fn update_parameters(&mut self, loss: &Tensor<1>, sums: &mut EpochSums) {
         let mut gradients = GradientsParams::from_grads(loss.backward(), &self.model);
         if let Some(limit) = self.config.training.gradient_limit {
@@ -111,7 +111,7 @@ impl<'a> Learner<'a> {
         self.step += 1;
     }
 
-    /// The message for an error of the loss. A value that is not finite comes from weights that earlier steps made too large.
+    /// Converts an error of the loss. A value that is not finite comes from weights that earlier steps made too large.
     fn loss_error(&self, error: softmargin::Error, rows: &[usize], embeddings: Tensor<2>, labels: Vec<i64>) -> Error {
         if error.kind() != softmargin::ErrorKind::Number {
             return error.into();
@@ -121,7 +121,7 @@ impl<'a> Learner<'a> {
         Error::failure(subject, error.expected(), found, SMALLER_RATE).with_source(error)
     }
 
-    /// The names of the samples whose embedding or loss is not finite.
+    /// Returns the names of the samples whose embedding or loss is not finite.
     fn faulty(&self, rows: &[usize], embeddings: Tensor<2>, labels: Vec<i64>) -> String {
         let width = self.config.network.embedding().max(1);
         let values: Vec<f32> = embeddings.clone().into_data().iter::<f32>().collect();
@@ -140,7 +140,8 @@ impl<'a> Learner<'a> {
         self.batches.names(&named)
     }
 
-    /// The model for inference. The parameters after the last step have not been in a loss yet, so they are checked here.
+    /// Returns the model for inference. The parameters after the last step have not been in a loss yet, so they are
+    /// checked here.
     pub(super) fn snapshot(&self) -> Result<Model, Error> {
         let model = self.model.valid();
         let mut finite = Finite(true);
@@ -152,7 +153,7 @@ impl<'a> Learner<'a> {
         Err(Error::failure(subject, "finite values", "values that are not finite", SMALLER_RATE))
     }
 
-    /// The result of a model on the validation set.
+    /// Evaluates a model on the validation set.
     pub(super) fn validate(&self, model: &Model, samples: &LabeledSamples) -> Result<ValidationResult, Error> {
         let predictor = Predictor::new(model.clone(), self.config.clone(), self.device.clone());
         let evaluation = predictor.evaluate(samples)?;
@@ -171,7 +172,7 @@ impl ModuleVisitor for Trained {
     }
 }
 
-/// Whether all parameters are finite.
+/// Checks whether all parameters are finite.
 struct Finite(bool);
 
 impl ModuleVisitor for Finite {

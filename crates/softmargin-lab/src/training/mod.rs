@@ -1,4 +1,4 @@
-//! Training: batches, schedule, optimizer, the best model. Files are written by others: see [`Trainer::fit`].
+//! Training: batches, schedule, optimizer, the best model. It writes no files; the callback of [`Trainer::fit`] does.
 
 mod batches;
 mod best;

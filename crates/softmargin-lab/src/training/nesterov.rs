@@ -161,7 +161,7 @@ impl StepOperation for Flex {
 }
 
 impl Factors {
-    /// A value of the parameter and of its velocity after the step.
+    /// Computes a value of the parameter and of its velocity after the step.
     #[inline(always)]
     fn apply(self, w: f32, g: f32, v: f32) -> (f32, f32) {
         let Nesterov { momentum, decay } = self.optimizer;

@@ -5,9 +5,9 @@
 //! adamw   m <- b1 m + (1 - b1) g;  q <- b2 q + (1 - b2) g^2;  w -= r d w + r m' / (sqrt(q') + epsilon)
 //! ```
 //!
-//! `m'` and `q'` are `m` and `q` divided by `1 - b1^t` and `1 - b2^t` in step t. Weight decay applies to matrices
-//! and kernels, not to vectors: biases, scales and shifts of normalizations, a learned scale of the loss. Nesterov's momentum as in
-//! Sutskever et al. 2013; AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101.
+//! `m'` and `q'` are `m` and `q` divided by `1 - b1^t` and `1 - b2^t` in step t. Weight decay applies to matrices and
+//! kernels, not to vectors: biases, scales and shifts of normalizations, a learned scale of the loss. Nesterov's
+//! momentum as in Sutskever et al. 2013; AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101.
 
 use super::nesterov::Nesterov;
 use crate::config::OptimizerConfig;
@@ -16,7 +16,7 @@ use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Tensor;
 
 impl OptimizerConfig {
-    /// The optimizer of a model's parameters.
+    /// Builds the optimizer of a model's parameters.
     pub(super) fn build<M: Module>(self, model: &M, weight_decay: f64) -> ModuleOptimizer {
         let mut vectors = Vectors::default();
         model.visit(&mut vectors);
@@ -65,7 +65,7 @@ mod tests {
         vector: Param<Tensor<1>>,
     }
 
-    /// The parameters 1 and 1 after some steps at the rate 0.1 with a constant gradient.
+    /// Returns two parameters, both 1 at the start, after some steps at the rate 0.1 with a constant gradient.
     fn after(optimizer: OptimizerConfig, weight_decay: f64, gradient: f32, steps: usize) -> [f64; 2] {
         let device = Device::flex().autodiff();
         let mut pair = Pair {

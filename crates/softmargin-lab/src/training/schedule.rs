@@ -17,7 +17,7 @@ use std::f64::consts::PI;
 const START: f64 = 1.0 / 25.0;
 
 impl Schedule {
-    /// The rate of step `step`, from 0, of `steps`, as a share of the highest; `warm_up` is in [0, 1).
+    /// Returns the rate of step `step`, from 0, of `steps`, as a share of the highest; `warm_up` is in [0, 1).
     pub(super) fn rate(self, step: usize, steps: usize, warm_up: f64) -> f64 {
         let at = (step as f64 + 0.5) / steps.max(1) as f64;
         let after = ((at - warm_up) / (1.0 - warm_up)).min(1.0);
@@ -30,7 +30,7 @@ impl Schedule {
     }
 }
 
-/// From 1 at 0 down to 0 at 1.
+/// Falls from 1 at 0 down to 0 at 1.
 fn half_cosine(x: f64) -> f64 {
     0.5 * (1.0 + (PI * x).cos())
 }

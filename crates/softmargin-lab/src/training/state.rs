@@ -1,13 +1,13 @@
-//! Where training stands, as one plain struct: everything that is carried from epoch to epoch except tensors.
+//! The state of training, as one plain struct: everything that is carried from epoch to epoch except tensors.
 //!
-//! The order of the samples, augmentation and draws are functions of the seed and of the counts here, so a resumed run needs
-//! this, the parameters and the state of the optimizer.
+//! The order of the samples, augmentation and draws are functions of the seed and of the counts here, so a resumed run
+//! needs this, the parameters and the state of the optimizer.
 
 use super::best::BestEpoch;
 use crate::run::{EpochRecord, Stopped};
 use softmargin::LossState;
 
-/// Where training stands after an epoch.
+/// The state of training after an epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TrainingState {
     /// The epochs so far; the last may have been interrupted.
@@ -20,6 +20,6 @@ pub(crate) struct TrainingState {
     pub(crate) best: BestEpoch,
     /// The state of the loss at the best epoch, for losses that have one.
     pub(crate) best_loss_state: Option<LossState>,
-    /// Why training ended; `None` while it goes on.
+    /// The reason why training ended; `None` while it goes on.
     pub(crate) stopped: Option<Stopped>,
 }

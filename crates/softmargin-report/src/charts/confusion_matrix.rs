@@ -3,7 +3,8 @@
 use crate::html::escape;
 use std::fmt::Write;
 
-/// Pixels: the most that all cells take together, the least and the most of a cell, and a cell with space for its number.
+/// Pixels: the most that all cells take together, the least and the most of a cell, and a cell with space for its
+/// number.
 const SIDE: usize = 640;
 const CELL: (usize, usize) = (12, 40);
 const NUMBERED: usize = 22;
@@ -13,8 +14,8 @@ const LETTER: usize = 8;
 /// Names of at most this many letters stand upright above their column.
 const UPRIGHT: usize = 2;
 
-/// A matrix whose rows and columns have the same `names`; `totals` are the sums of the rows, and `cells` are the entries
-/// above 0: row, column, count.
+/// Draws a matrix whose rows and columns have the same `names`; `totals` are the sums of the rows, and `cells` are the
+/// entries above 0: row, column, count.
 pub(crate) fn picture(names: &[&str], totals: &[usize], cells: &[(usize, usize, usize)]) -> String {
     let side = (SIDE / names.len().max(1)).clamp(CELL.0, CELL.1);
     let longest = names.iter().map(|name| short(name).chars().count()).max().unwrap_or_default();
@@ -39,7 +40,8 @@ pub(crate) fn picture(names: &[&str], totals: &[usize], cells: &[(usize, usize, 
     svg + "</svg>"
 }
 
-/// The name beside its row and above its column, at this distance from the corner; upright if all names are short.
+/// Draws the name beside its row and above its column, at this distance from the corner; upright if all names are
+/// short.
 fn label(svg: &mut String, name: &str, (edge, at): (usize, usize), longest: usize) {
     let (name, end) = (escape(&short(name)), edge - 5);
     let above = match longest {

@@ -8,7 +8,7 @@ const SIZE: (u32, u32) = (520, 280);
 pub(crate) const BLUE: RGBColor = RGBColor(32, 98, 201);
 pub(crate) const ORANGE: RGBColor = RGBColor(222, 120, 20);
 
-/// Where the legend stands.
+/// The position of the legend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Corner {
     UpperRight,
@@ -23,7 +23,7 @@ pub(crate) struct Curve {
 }
 
 impl Curve {
-    /// A curve through the points that are finite.
+    /// Creates a curve through the points that are finite.
     pub(crate) fn new(name: &'static str, color: RGBColor, points: impl Iterator<Item = (f64, f64)>) -> Self {
         Self { name, color, points: points.filter(|point| point.1.is_finite()).collect() }
     }
@@ -41,7 +41,7 @@ pub(crate) struct LineChart {
 }
 
 impl LineChart {
-    /// The picture.
+    /// Draws the chart as SVG.
     ///
     /// # Errors
     /// If it cannot be drawn.
@@ -51,7 +51,7 @@ impl LineChart {
         Ok(svg)
     }
 
-    /// The least and the greatest value of the vertical axis.
+    /// Returns the least and the greatest value of the vertical axis.
     fn range(&self) -> (f64, f64) {
         let values = || self.curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1));
         let high = self.top.unwrap_or_else(|| values().fold(0.0, f64::max) * 1.05).max(1e-6);

@@ -38,7 +38,7 @@ fn table(classes: &[&ClassRecord]) -> String {
     table + "</tbody></table>"
 }
 
-/// An undefined metric is a dash.
+/// Formats a metric; an undefined one is a dash.
 fn shown(share: Option<f64>) -> String {
     share.map_or_else(|| "–".into(), |share| percent(share, 1))
 }

@@ -1,4 +1,5 @@
-//! Which classes were predicted as which: the confusion matrix of few classes as a picture, and the most frequent errors.
+//! The confusions: the confusion matrix of few classes as a picture, and the most frequent
+//! errors.
 
 use crate::charts::confusion_matrix::picture;
 use crate::html::escape;
@@ -30,7 +31,7 @@ fn matrix(evaluation: &EvaluationRecord) -> String {
     )
 }
 
-/// The most frequent errors.
+/// Returns the most frequent errors.
 fn pairs(evaluation: &EvaluationRecord) -> String {
     let mut worst = evaluation.confusions.clone();
     worst.sort_by_key(|confusion| Reverse(confusion.count));

@@ -2,7 +2,7 @@
 
 use crate::html::percent;
 
-/// A share from 0 to 1 and its name.
+/// Shows a share from 0 to 1 and its name.
 pub(crate) fn section(share: f64, name: &str) -> String {
     format!("<p class=\"figure\">{}<small> {name}</small></p>", percent(share, 2))
 }

@@ -16,7 +16,7 @@ pub(crate) fn section(data: &[Fact], training: &TrainingRecord) -> String {
     facts::section(&[data, &own].concat())
 }
 
-/// Which model was saved, and why training ended where it did.
+/// Describes which model was saved, and why training ended where it did.
 fn saved_model(training: &TrainingRecord) -> String {
     let by = match training.validation_accuracy {
         Some(accuracy) => format!(", validation accuracy {}", percent(accuracy, 2)),

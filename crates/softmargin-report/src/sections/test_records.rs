@@ -2,7 +2,8 @@
 
 use crate::records::{ClassRecord, ConfusionRecord, EvaluationRecord};
 
-/// The record of samples, each given as its class and the class that it was predicted as. The loss is 0.5 and means are 0.
+/// Returns the record of samples, each given as its class and the class that it was predicted as. The loss is 0.5 and
+/// means are 0.
 pub(crate) fn evaluation(num_classes: usize, samples: &[(usize, usize)]) -> EvaluationRecord {
     let count = |of: &dyn Fn(&(usize, usize)) -> bool| samples.iter().filter(|sample| of(sample)).count();
     let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);

@@ -12,10 +12,10 @@ pub(super) enum Classes {
 }
 
 impl Classes {
-    /// The classes of the labels in the file `path`.
+    /// Returns the classes of the labels in the file `path`.
     ///
     /// # Errors
-    /// When there is one class only.
+    /// If there is one class only.
     pub(super) fn of(labels: &Labels, path: &Path) -> Result<Classes, Error> {
         let classes = match labels {
             Labels::Numbers(numbers) => Classes::Numbers(distinct(numbers)),
@@ -29,7 +29,7 @@ impl Classes {
         Ok(classes)
     }
 
-    /// Number of classes.
+    /// Returns the number of classes.
     pub(super) fn count(&self) -> usize {
         match self {
             Classes::Numbers(numbers) => numbers.len(),
@@ -44,10 +44,10 @@ impl Classes {
         }
     }
 
-    /// The index of the class of each label in the file `path`.
+    /// Returns the index of the class of each label in the file `path`.
     ///
     /// # Errors
-    /// When a label is not among the classes.
+    /// If a label is not among the classes.
     pub(super) fn indices(&self, labels: &Labels, path: &Path) -> Result<Vec<u32>, Error> {
         let unknown = |found: String| {
             let expected = "labels of classes in the training set";
@@ -69,7 +69,7 @@ fn distinct<T: Ord + Clone>(labels: &[T]) -> Vec<T> {
     distinct
 }
 
-/// The index of each label among the classes, or a description of the first without one.
+/// Returns the index of each label among the classes, or a description of the first without one.
 fn indices_of<T: Ord + std::fmt::Debug>(classes: &[T], labels: &[T]) -> Result<Vec<u32>, String> {
     let index = |(row, label): (usize, &T)| {
         let index = classes.binary_search(label).ok().and_then(|index| u32::try_from(index).ok());

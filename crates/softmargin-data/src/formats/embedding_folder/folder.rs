@@ -25,7 +25,7 @@ impl EmbeddingFolder {
     /// Finds the pairs, if the folder has one of their files.
     ///
     /// # Errors
-    /// When one file of a pair is missing, or there are none or two pairs to train with.
+    /// If one file of a pair is missing, or there are none or two pairs to train with.
     pub(crate) fn find(folder: &Path) -> Result<Option<EmbeddingFolder>, Error> {
         let plain = Pair::find(folder, "", "embedding")?;
         let named = Pair::find(folder, "train-", "train")?;
@@ -48,7 +48,7 @@ impl EmbeddingFolder {
     /// Reads the data set.
     ///
     /// # Errors
-    /// When a file is unreadable or broken, the files do not fit each other, or a split rule does not fit them.
+    /// If a file is unreadable or broken, the files do not fit each other, or a split rule does not fit them.
     pub(crate) fn load(self, name: String, options: &LoadOptions) -> Result<Dataset, Error> {
         if options.sizing != Sizing::Automatic {
             let advice = "leave the image size out";

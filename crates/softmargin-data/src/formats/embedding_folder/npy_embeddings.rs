@@ -13,7 +13,7 @@ pub(super) struct NpyEmbeddings {
 }
 
 impl NpyEmbeddings {
-    /// Embeddings of a file whose rows are contiguous; nothing is read yet.
+    /// Creates a store of the embeddings in a file whose rows are contiguous; nothing is read yet.
     pub(super) fn new(rows: NpyRows, names: SampleNames) -> NpyEmbeddings {
         NpyEmbeddings { rows, names }
     }

@@ -69,7 +69,7 @@ impl Pair {
         })
     }
 
-    /// As [`open`](Pair::open), beside the training pair: both must have one embedding dimension.
+    /// Does the same as [`open`](Pair::open), beside the training pair: both must have one embedding dimension.
     pub(super) fn open_beside(&self, train: &OpenPair) -> Result<OpenPair, Error> {
         let open = self.open()?;
         let (expected, size) = (train.size(), open.size());
@@ -80,7 +80,7 @@ impl Pair {
         Ok(open)
     }
 
-    /// The names of the rows: from the file of names, if there is one, otherwise their numbers.
+    /// Returns the names of the rows: from the file of names, if there is one, otherwise their numbers.
     fn read_names(&self, count: usize) -> Result<SampleNames, Error> {
         if !self.names.is_file() {
             return Ok(SampleNames::Numbered(self.name));
@@ -122,22 +122,22 @@ pub(super) struct OpenPair {
 }
 
 impl OpenPair {
-    /// Number of embeddings.
+    /// Returns the number of embeddings.
     pub(super) fn count(&self) -> usize {
         self.rows.shape()[0]
     }
 
-    /// The embedding dimension.
+    /// Returns the embedding dimension.
     pub(super) fn size(&self) -> usize {
         self.rows.shape()[1]
     }
 
-    /// Bytes that the embeddings take in memory.
+    /// Returns the number of bytes that the embeddings take in memory.
     pub(super) fn bytes(&self) -> u64 {
         self.rows.shape().iter().fold(size_of::<f32>() as u64, |bytes, &side| bytes.saturating_mul(side as u64))
     }
 
-    /// The samples of a validation or test set.
+    /// Returns the samples of a validation or test set.
     pub(super) fn labeled(
         self,
         classes: &Classes,
@@ -153,7 +153,7 @@ impl OpenPair {
         Ok(samples)
     }
 
-    /// The embeddings, every one of them checked, in memory if they fit there.
+    /// Returns the embeddings, every one of them checked, in memory if they fit there.
     pub(super) fn into_samples(self, memory: MemoryUse) -> Result<Samples, Error> {
         let size = self.size();
         if memory.all <= memory.limit {
@@ -166,7 +166,7 @@ impl OpenPair {
             return Samples::new(Arc::new(NpyEmbeddings::new(self.rows, self.names)));
         }
         let expected = format!("at most {} bytes of embeddings by columns, which fit in memory", memory.limit);
-        let advice = "save them by rows, with numpy.ascontiguousarray: then they are read bit by bit";
+        let advice = "save them by rows, with numpy.ascontiguousarray: then they are read in parts";
         Err(Error::request(self.path.display(), expected, format!("{} bytes", memory.all), advice))
     }
 

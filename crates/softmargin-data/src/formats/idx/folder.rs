@@ -1,4 +1,4 @@
-//! Folders of IDX files: images and labels to train with, images and labels to test with.
+//! Folders of IDX files: images and labels of a training set and of a test set.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl IdxFolder {
     /// Finds the four files, if the folder has at least one of them.
     ///
     /// # Errors
-    /// When some of them exist and others are missing.
+    /// If some of them exist and others are missing.
     pub(crate) fn find(folder: &Path) -> Result<Option<IdxFolder>, Error> {
         let names = [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS];
         let found = names.map(|name| find_spelling(folder, name));
@@ -56,7 +56,7 @@ impl IdxFolder {
     /// Reads the data set. It comes with a test set.
     ///
     /// # Errors
-    /// When a file is unreadable or broken, the files do not fit each other, or a split rule does not fit them.
+    /// If a file is unreadable or broken, the files do not fit each other, or a split rule does not fit them.
     pub(crate) fn load(&self, name: String, options: &LoadOptions) -> Result<Dataset, Error> {
         let [train, test] = [Part::open("train", &self.train)?, Part::open("test", &self.test)?];
         if train.sides != test.sides {
@@ -118,7 +118,7 @@ struct PreparedImages {
     clause: String,
 }
 
-/// The images of both files, in memory if they fit there together; gzipped ones must fit.
+/// Returns the images of both files, in memory if they fit there together; gzipped ones must fit.
 fn images(parts: [&Part; 2], options: &LoadOptions) -> Result<PreparedImages, Error> {
     let [height, width] = parts[0].sides;
     let memory = options.memory();
@@ -147,7 +147,7 @@ fn number_of_classes(path: &Path, train: &[u32]) -> Result<usize, Error> {
     Ok(train.iter().max().map_or(0, |&label| label as usize) + 1)
 }
 
-/// Every class in the test set must also be in the training set.
+/// Checks that every class in the test set is also in the training set.
 fn check_test_labels(path: &Path, train: &[u32], test: &[u32]) -> Result<(), Error> {
     let mut trained = [false; 256];
     train.iter().for_each(|&label| trained[label as usize] = true);
@@ -161,7 +161,7 @@ fn check_test_labels(path: &Path, train: &[u32], test: &[u32]) -> Result<(), Err
     }
 }
 
-/// Notes on classes without images, which are allowed: some published sets count from 1.
+/// Returns notes on classes without images, which are allowed: some published sets count from 1.
 fn gaps(parts: &[(&str, &[u32])], classes: usize) -> Vec<String> {
     let notes = parts.iter().filter_map(|(part, labels)| {
         let mut there = vec![false; classes];
@@ -209,7 +209,7 @@ impl Part {
         SampleNames::Numbered(self.name)
     }
 
-    /// The images, not read yet; those of a gzipped file are in memory.
+    /// Returns the images, not read yet; those of a gzipped file are in memory.
     fn images(&self, memory: u64) -> Result<Samples, Error> {
         let path = &self.images_path;
         let file = IdxFile::open::<3>(path)?;
@@ -220,7 +220,7 @@ impl Part {
         if file.announced > memory {
             let expected = format!("packed images of at most {memory} bytes, which fit in memory");
             let found = format!("{} bytes", file.announced);
-            let advice = "unpack the file: plain files are read bit by bit";
+            let advice = "unpack the file: plain files are read in parts";
             return Err(Error::request(path.display(), expected, found, advice));
         }
         Samples::new(Arc::new(ImagesInMemory::new(file.read()?, [1, height, width], self.names())?))

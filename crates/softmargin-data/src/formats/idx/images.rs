@@ -23,7 +23,8 @@ pub(super) struct IdxImages {
 }
 
 impl IdxImages {
-    /// The images of a file with this path and header: `count` of `sides` (rows, columns). Nothing is read yet.
+    /// Creates a store of the images of a file with this path and header: `count` of `sides` (rows, columns). Nothing
+    /// is read yet.
     pub(super) fn new(
         path: &Path,
         header: &IdxFile<3>,

@@ -10,10 +10,10 @@ use crate::parallel_read::read_in_order;
 /// The smallest and the largest automatic side, in pixels.
 const AUTOMATIC_SIDES: (u32, u32) = (8, 64);
 
-/// The preparation of images for a model trained with these files.
+/// Chooses the preparation of images for a model trained with these files.
 ///
 /// # Errors
-/// When a size is out of range.
+/// If a size is out of range.
 pub(super) fn choose_preparation(files: &[&Path], sizing: Sizing) -> Result<Preparation, Error> {
     if let Sizing::Prepared(preparation) = sizing {
         return Ok(preparation);
@@ -34,7 +34,7 @@ pub(super) fn choose_preparation(files: &[&Path], sizing: Sizing) -> Result<Prep
     Preparation::new(channels, side, side, Ink::AsIs)
 }
 
-/// The median of the longer sides, rounded to a multiple of 4 and kept within bounds.
+/// Computes the median of the longer sides, rounded to a multiple of 4 and clamped to the bounds.
 fn automatic_side<'a>(headers: impl Iterator<Item = &'a ImageHeader>) -> usize {
     let mut sides: Vec<u32> = headers.map(|header| header.longer_side).collect();
     sides.sort_unstable();
@@ -43,8 +43,8 @@ fn automatic_side<'a>(headers: impl Iterator<Item = &'a ImageHeader>) -> usize {
     (median.clamp(least, most) + 2) as usize / 4 * 4
 }
 
-/// Whether red, green and blue differ in a pixel of one of the files. Gray images are often stored as color, so the
-/// pixels must be compared; usually the first file decides.
+/// Returns whether red, green and blue differ in a pixel of one of the files. Gray images are often stored as color, so
+/// the pixels must be compared; usually the first file decides.
 fn has_color(files: &[&Path]) -> Result<bool, Error> {
     const AT_ONCE: usize = 64;
     for files in files.chunks(AT_ONCE) {

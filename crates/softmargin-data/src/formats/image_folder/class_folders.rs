@@ -45,7 +45,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// The parts of a folder with `train/` and `test/`.
+    /// Finds the parts of a folder with `train/` and `test/`.
     fn given(
         top: &Listing,
         train: &Path,
@@ -125,19 +125,19 @@ struct ClassFolder {
     images: Vec<PathBuf>,
 }
 
-/// The files of all classes, each with the index of its class.
+/// Returns the files of all classes, each with the index of its class.
 fn labeled(classes: Vec<ClassFolder>) -> LabeledFiles {
     let classes = (0_u32..).zip(classes);
     classes.flat_map(|(label, class)| class.images.into_iter().map(move |path| (path, label))).collect()
 }
 
-/// The class folders within `folder`, in the order of their names.
+/// Lists the class folders within `folder`, in the order of their names.
 fn class_folders(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<ClassFolder>, Error> {
     let listing = Listing::of(folder)?;
     note_loose_images(&listing, notes);
     if listing.folders.is_empty() {
         let found = format!("no sub-folder and {}", counted(listing.images.len(), "image"));
-        return Err(Error::request(folder.display(), LAYOUT, found, "sort the images into one folder a class"));
+        return Err(Error::request(folder.display(), LAYOUT, found, "sort the images into one folder per class"));
     }
     let mut skipped = Vec::new();
     let classes = listing.folders.iter().map(|path| class_folder(path, &mut skipped)).collect::<Result<_, _>>()?;

@@ -17,7 +17,7 @@ use crate::samples::Samples;
 /// Reads a folder.
 ///
 /// # Errors
-/// When the folder is not laid out as described, a split rule does not fit it, or a file cannot be read.
+/// If the folder is not laid out as described, a split rule does not fit it, or a file cannot be read.
 pub(crate) fn load(folder: &Path, name: String, options: &LoadOptions) -> Result<Dataset, Error> {
     let mut notes = Vec::new();
     let parts = Parts::find(folder, options, &mut notes)?;
@@ -51,7 +51,7 @@ pub(crate) fn load(folder: &Path, name: String, options: &LoadOptions) -> Result
     })
 }
 
-/// The images, in memory if they fit there.
+/// Returns the images, in memory if they fit there.
 fn samples(
     folder: &Path,
     paths: &[PathBuf],

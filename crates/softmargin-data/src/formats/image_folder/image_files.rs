@@ -19,12 +19,12 @@ pub(super) struct ImageFiles {
 }
 
 impl ImageFiles {
-    /// Files with paths relative to `folder`; nothing is read yet.
+    /// Creates a store of files with paths relative to `folder`; nothing is read yet.
     pub(super) fn new(folder: PathBuf, files: Vec<PathBuf>, preparation: Preparation) -> ImageFiles {
         ImageFiles { folder, files, preparation }
     }
 
-    /// The names of all samples.
+    /// Returns the names of all samples.
     pub(super) fn names(&self) -> SampleNames {
         SampleNames::Listed((0..self.files.len()).map(|row| self.name(row)).collect())
     }

@@ -5,9 +5,9 @@
 //! dbeta = sum dz,  dgamma = sum dz n,  dy = gamma / sqrt(variance + epsilon) (dz - dbeta / M - n dgamma / M)
 //! ```
 //!
-//! The variance is the biased one: divided by M, not M - 1. Sums over a row of pixels are in f32, then in f64. The squares
-//! of an image are taken around the mean of the image, and the images are combined in their order (Chan, Golub and LeVeque
-//! 1983), so that a large mean costs no precision.
+//! The variance is the biased one: divided by M, not M - 1. Sums over a row of pixels are in f32, then in f64. The
+//! squares of an image are taken around the mean of the image, and the images are combined in their order (Chan, Golub
+//! and LeVeque 1983), so that a large mean costs no precision.
 
 use super::lanes::{LANES, Lane, multiply_add};
 use softmargin::simd::Instructions;
@@ -18,7 +18,7 @@ pub(super) type Sums = [f64; LANES];
 /// For one image: the sum of the values and the sum of their squares around the mean, for each vector of channels.
 pub(super) type Moments = Vec<[Sums; 2]>;
 
-/// The moments of an image whose rows have `width` pixels of `vectors` vectors.
+/// Computes the moments of an image whose rows have `width` pixels of `vectors` vectors.
 #[inline(always)]
 pub(super) fn moments<I: Instructions>(image: &[Lane], width: usize, vectors: usize) -> Moments {
     let pixels = (image.len() / vectors) as f64;
@@ -35,7 +35,7 @@ pub(super) fn moments<I: Instructions>(image: &[Lane], width: usize, vectors: us
     moments
 }
 
-/// Sums of a vector of channels, row by row: of the values, or of their squares around the mean.
+/// Adds up a vector of channels, row by row: the values, or their squares around the mean.
 #[inline(always)]
 fn row_sums<I: Instructions, const SQUARES: bool>(
     image: &[Lane],
@@ -73,7 +73,7 @@ pub(super) struct Statistics {
 }
 
 impl Statistics {
-    /// The statistics of all images, from the moments of each; an image has `pixels` pixels.
+    /// Combines the moments of all images, each with `pixels` pixels.
     pub(super) fn join(images: &[Moments], pixels: usize, vectors: usize) -> Self {
         let (each, all) = (pixels as f64, (pixels * images.len()) as f64);
         let mut joined = Self { mean: Vec::new(), variance: Vec::new() };
@@ -95,7 +95,7 @@ impl Statistics {
         joined
     }
 
-    /// Scale and shift of `z = scale y + shift`, and the factor `1 / sqrt(variance + epsilon)`.
+    /// Computes scale and shift of `z = scale y + shift`, and the factor `1 / sqrt(variance + epsilon)`.
     pub(super) fn affine(&self, gamma: &[f32], beta: &[f32], epsilon: f64) -> Affine {
         let factor: Vec<f32> = self.variance.iter().map(|&v| (1.0 / (f64::from(v) + epsilon).sqrt()) as f32).collect();
         let scale: Vec<f32> = gamma.iter().zip(&factor).map(|(gamma, factor)| gamma * factor).collect();
@@ -114,7 +114,7 @@ pub(super) struct Affine {
     pub(super) factor: Vec<Lane>,
 }
 
-/// Channels as vectors; their number is a multiple of `LANES`.
+/// Groups channels into vectors; their number is a multiple of `LANES`.
 pub(super) fn lanes(channels: &[f32]) -> Vec<Lane> {
     channels.as_chunks::<LANES>().0.to_vec()
 }
@@ -132,7 +132,7 @@ pub(super) struct Slopes {
 }
 
 impl Slopes {
-    /// From the sums of each image, in their order; `count` is M.
+    /// Combines the sums of all images, in their order; `count` is M.
     pub(super) fn join(images: &[SlopeSums], affine: &Affine, count: usize) -> Self {
         let mut slopes = Self { gamma: Vec::new(), beta: Vec::new(), constant: Vec::new(), slant: Vec::new() };
         for vector in 0..affine.scale.len() {

@@ -6,10 +6,10 @@
 //! dw[o, i, k, l] = sum_{images, r, c} x[s r + k - 1, s c + l - 1, i] dy[r, c, o]
 //! ```
 //!
-//! Values outside the image are 0, and so are the terms of `dx` with fractional indices. Images get a frame of zeros first,
-//! so that the loops need no bounds. `dx` is then a convolution too: of `dy`, spread to the positions of `x`, with the
-//! kernel rotated by 180 degrees. For one `k`, the values under the three `l` of a kernel are adjacent: a `run` of
-//! 3 x inputs.
+//! Values outside the image are 0, and so are the terms of `dx` with fractional indices. Images get a frame of zeros
+//! first, so that the loops need no bounds. `dx` is then a convolution too: of `dy`, spread to the positions of `x`,
+//! with the kernel rotated by 180 degrees. For one `k`, the values under the three `l` of a kernel are adjacent: a
+//! `run` of 3 x inputs.
 //!
 //! Each output value is one sum in a fixed order, so the result does not depend on the distribution over threads.
 
@@ -34,7 +34,7 @@ impl Grid {
         self.pixels() * self.channels
     }
 
-    /// The grid with a frame of one pixel.
+    /// Returns the grid with a frame of one pixel.
     pub(super) fn framed(self) -> Self {
         Self { height: self.height + 2, width: self.width + 2, ..self }
     }
@@ -73,12 +73,12 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// From (outputs, inputs, 3, 3); `widest` is the most vectors that a block may have.
+    /// Packs a kernel (outputs, inputs, 3, 3); `widest` is the most vectors that a block may have.
     pub(super) fn new(weight: &[f32], [inputs, outputs]: [usize; 2], widest: usize) -> Self {
         Self::pack([inputs, outputs], widest, |output, input, place| weight[(output * inputs + input) * 9 + place])
     }
 
-    /// The kernel of the gradient with respect to the input, from the same (outputs, inputs, 3, 3).
+    /// Packs the kernel of the gradient with respect to the input, from the same (outputs, inputs, 3, 3).
     pub(super) fn turned(weight: &[f32], [inputs, outputs]: [usize; 2], widest: usize) -> Self {
         Self::pack([outputs, inputs], widest, |input, output, place| weight[(output * inputs + input) * 9 + 8 - place])
     }
@@ -113,7 +113,7 @@ fn blocks(mut vectors: usize, widest: usize) -> Vec<usize> {
     blocks
 }
 
-/// For each output pixel of some framed images, the index of the first value under the kernel.
+/// Returns, for each output pixel of some framed images, the index of the first value under the kernel.
 pub(super) fn starts(images: usize, framed: Grid, stride: usize, out: Grid) -> Vec<usize> {
     let pixels = |image| (0..out.height).flat_map(move |row| (0..out.width).map(move |column| (image, row, column)));
     let place =
@@ -154,7 +154,7 @@ struct Place {
     run: usize,
 }
 
-/// `P` pixels at a time, `V` vectors of outputs each, so that all of their sums stay in registers.
+/// Computes `P` pixels at a time, `V` vectors of outputs each, so that all of their sums stay in registers.
 #[inline(always)]
 fn sweep<I: Instructions, const ADD: bool, const P: usize, const V: usize>(
     input: Input<'_>,
@@ -231,7 +231,7 @@ pub(super) struct Correlation<'a> {
 /// Columns of the gradient with respect to the kernel that one task computes; a column is a position of a run.
 pub(super) const COLUMNS: usize = 24;
 
-/// The gradient with respect to the kernel for `columns` columns from `first` on of row `row`: (columns, outputs).
+/// Adds the gradient with respect to the kernel, for the columns of row `row` from `first` on, to (columns, outputs).
 #[inline(always)]
 pub(super) fn correlate<I: Instructions>(sums: Correlation<'_>, row: usize, first: usize, gradient: &mut [f32]) {
     let outputs = sums.out.channels;
@@ -270,7 +270,7 @@ struct At {
     output: usize,
 }
 
-/// `P` columns and `V` vectors of outputs, over all pixels of the group.
+/// Adds `P` columns and `V` vectors of outputs, over all pixels of the group.
 #[inline(always)]
 fn outer<I: Instructions, const P: usize, const V: usize>(group: Correlation<'_>, at: At, gradient: &mut [f32]) {
     let outputs = group.out.channels;

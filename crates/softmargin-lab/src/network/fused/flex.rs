@@ -1,7 +1,7 @@
 //! The layer as one operation of Burn's Flex backend, in `f32`.
 //!
-//! The shape of tensors is (images, channels, height, width); in memory the channels are innermost, from layer to layer, so
-//! that nothing is copied in between.
+//! The shape of tensors is (images, channels, height, width); in memory the channels are innermost, from layer to
+//! layer, so that nothing is copied in between.
 
 use super::batch_normalization::Statistics;
 use super::convolution::Grid;
@@ -61,13 +61,13 @@ pub(crate) trait LayerOperation: Backend {
     ) -> LayerTensors<Self>;
 }
 
-/// Whether the operation supports this layer: `f32` on the CPU, a multiple of `LANES` channels.
+/// Returns whether the operation supports this layer: `f32` on the CPU, a multiple of `LANES` channels.
 pub(crate) fn fits(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
     let whole = weight.dims()[0].is_multiple_of(LANES) && x.dims().iter().all(|&side| side > 0);
     is_flex(&x.device()) && whole && x.dtype() == DType::F32 && weight.dtype() == DType::F32
 }
 
-/// The layer's output. In training the running statistics of `normalization` are updated as Burn does it.
+/// Computes the layer's output. In training the running statistics of `normalization` are updated as Burn does it.
 pub(crate) fn forward(x: Tensor<4>, weight: Tensor<4>, normalization: &BatchNorm, options: LayerOptions) -> Tensor<4> {
     let device = x.device();
     let of = |state: Tensor<1>| state.to_device(&device);
@@ -218,7 +218,7 @@ impl Backward<Flex, INPUTS> for LayerBackward {
     }
 }
 
-/// The elements of (images, channels, height, width) with the channels innermost; copied only if they are not.
+/// Orders the elements of (images, channels, height, width) with the channels innermost; copies only if they are not.
 fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
     let turned = tensor.permute(&[0, 2, 3, 1]);
     if turned.is_contiguous() || !tensor.is_contiguous() || tensor.layout().start_offset() > 0 {
@@ -229,7 +229,7 @@ fn channels_innermost(tensor: &FlexTensor) -> FlexTensor {
     flex_memory::tensor(values, turned.shape())
 }
 
-/// The output of a layer; with `flat`, contiguous in the order of its shape.
+/// Returns the output of a layer; with `flat`, contiguous in the order of its shape.
 fn laid_out(values: Vec<f32>, shape: &Shape, flat: bool) -> FlexTensor {
     let grid = shape.output();
     if !flat {
@@ -239,7 +239,7 @@ fn laid_out(values: Vec<f32>, shape: &Shape, flat: bool) -> FlexTensor {
     tensor(values, Sides::new([shape.images, grid.channels, grid.height, grid.width]))
 }
 
-/// Each image (rows, columns) as (columns, rows).
+/// Transposes each image (rows, columns) to (columns, rows).
 fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
     let size = (rows * columns).max(1);

@@ -4,9 +4,9 @@
 //! out = relu(pool(normalize(convolve(x, w)) + x))      pool and the sum with x if the layer has them
 //! ```
 //!
-//! Forward stores the framed input and the output of the convolution; backward recomputes the rest, which costs less than
-//! storing it. Groups of images are distributed over the threads. Sums over images are in their order, so the results are
-//! bitwise identical for any number of threads.
+//! Forward stores the framed input and the output of the convolution; backward recomputes the rest, which costs less
+//! than storing it. Groups of images are distributed over the threads. Sums over images are in their order, so the
+//! results are bitwise identical for any number of threads.
 
 use super::batch_normalization::{Affine, Moments, SlopeSums, Slopes, Statistics};
 use super::convolution::{COLUMNS, Correlation, Grid, Input, Kernel, convolve, correlate, spread, starts};
@@ -18,8 +18,8 @@ use rayon::prelude::*;
 use softmargin::InstructionSet;
 use softmargin::simd::{Instructions, Work, run_on};
 
-/// The least number of pixels that are processed together: enough that the sums of a kernel's gradient are rarely loaded and
-/// stored, few enough for the first-level caches.
+/// The least number of pixels that are processed together: enough that the sums of a kernel's gradient are rarely
+/// loaded and stored, few enough for the first-level caches.
 const GROUP_PIXELS: usize = 128;
 
 /// The shape and the options of a layer.
@@ -37,19 +37,19 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The grid of the output of the convolution.
+    /// Returns the grid of the output of the convolution.
     pub(super) fn convolved(&self) -> Grid {
         let [height, width] = [self.input.height, self.input.width].map(|side| side.div_ceil(self.stride));
         Grid { height, width, channels: self.channels }
     }
 
-    /// The grid of the output.
+    /// Returns the grid of the output.
     pub(super) fn output(&self) -> Grid {
         let grid = self.convolved();
         if self.pool { Grid { height: grid.height / 2, width: grid.width / 2, ..grid } } else { grid }
     }
 
-    /// Whether the channels are a multiple of [`LANES`] and the input is not empty.
+    /// Returns whether the channels are a multiple of [`LANES`] and the input is not empty.
     pub(super) fn is_whole(&self) -> bool {
         self.channels.is_multiple_of(LANES) && self.channels * self.images * self.input.values() > 0
     }
@@ -62,7 +62,7 @@ impl Shape {
         self.channels / LANES
     }
 
-    /// The number of images that are processed together.
+    /// Returns the number of images that are processed together.
     fn group(&self) -> usize {
         GROUP_PIXELS.div_ceil(self.convolved().pixels().max(1)).min(self.images.max(1))
     }
@@ -101,7 +101,7 @@ pub(super) struct Trained {
     pub(super) kept: Kept,
 }
 
-/// Forward with the statistics of the batch.
+/// Computes forward with the statistics of the batch.
 pub(super) fn train(shape: &Shape, x: &[f32], parameters: Parameters<'_>) -> Trained {
     let Convolved { framed, convolved, moments } = convolved(shape, x, parameters.weight);
     let statistics = Statistics::join(&moments, shape.convolved().pixels(), shape.vectors());
@@ -134,7 +134,7 @@ pub(super) fn convolved(shape: &Shape, x: &[f32], weight: &[f32]) -> Convolved {
     Convolved { framed, convolved, moments }
 }
 
-/// The second half of forward: normalization, skip connection, maximum, ReLU.
+/// Computes the second half of forward: normalization, skip connection, maximum, ReLU.
 pub(super) fn activated(shape: &Shape, kept: &Kept) -> Vec<f32> {
     let (grid, group, affine) = (shape.convolved(), shape.group(), &kept.affine);
     let mut out = vec![0.0; shape.images * shape.output().values()];
@@ -147,7 +147,7 @@ pub(super) fn activated(shape: &Shape, kept: &Kept) -> Vec<f32> {
     out
 }
 
-/// Forward with given statistics.
+/// Computes forward with given statistics.
 pub(super) fn infer(shape: &Shape, x: &[f32], parameters: Parameters<'_>, statistics: &Statistics) -> Vec<f32> {
     let kernel = Kernel::new(parameters.weight, shape.kernel_shape(), shape.widest());
     let (grid, group) = (shape.convolved(), shape.group());
@@ -180,7 +180,7 @@ pub(super) struct Gradients {
     pub(super) beta: Vec<f32>,
 }
 
-/// Backward: the gradients for the gradient `upstream` of the output.
+/// Computes backward: all gradients, from the gradient `upstream` with respect to the output.
 pub(super) fn backward(shape: &Shape, kept: &Kept, weight: &[f32], upstream: &[f32], wants_input: bool) -> Gradients {
     let (mut slope, slopes) = slopes(shape, kept, upstream);
     let input = input_gradient(shape, kept, weight, (&slopes, &mut slope), wants_input);
@@ -188,7 +188,7 @@ pub(super) fn backward(shape: &Shape, kept: &Kept, weight: &[f32], upstream: &[f
     Gradients { input, weight, gamma: slopes.gamma, beta: slopes.beta }
 }
 
-/// `dz`, and the gradients of the normalization.
+/// Computes `dz`, and the gradients of the normalization.
 pub(super) fn slopes(shape: &Shape, kept: &Kept, upstream: &[f32]) -> (Buffer, Slopes) {
     let Kept { framed, convolved, affine } = kept;
     let (grid, group) = (shape.convolved(), shape.group());
@@ -234,7 +234,7 @@ pub(super) fn input_gradient(
     Some(gradient)
 }
 
-/// The gradient with respect to the kernel, from `dy`.
+/// Computes the gradient with respect to the kernel, from `dy`.
 pub(super) fn weight_gradient(shape: &Shape, framed: &[f32], slopes: &[f32]) -> Vec<f32> {
     let [inputs, outputs] = shape.kernel_shape();
     let run = 3 * inputs;

@@ -26,7 +26,7 @@ impl Buffer {
     }
 }
 
-/// A panic in another thread leaves the list intact.
+/// Locks the list of free buffers. A panic in another thread leaves the list intact.
 fn free() -> MutexGuard<'static, Vec<Vec<f32>>> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }

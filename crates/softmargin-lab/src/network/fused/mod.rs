@@ -1,4 +1,5 @@
-//! A layer of the network as one fused operation on the CPU: one formula per file, and the binding to Burn's Flex backend.
+//! A layer of the network as one fused operation on the CPU: one formula per file, and the binding to Burn's Flex
+//! backend.
 
 mod batch_normalization;
 mod convolution;

@@ -29,7 +29,7 @@ impl PreActivation<'_> {
         self.affine.scale.len()
     }
 
-    /// The vector of `z` at a row and a column.
+    /// Computes the vector of `z` at a row and a column.
     #[inline(always)]
     fn at<I: Instructions>(&self, row: usize, column: usize, vector: usize) -> Lane {
         let y = self.y[(row * self.grid.width + column) * self.vectors() + vector];
@@ -48,7 +48,7 @@ impl PreActivation<'_> {
     }
 }
 
-/// The largest of four vectors.
+/// Computes the elementwise largest of four vectors.
 #[inline(always)]
 fn largest(window: &[Lane; 4]) -> Lane {
     let mut best = window[0];
@@ -136,7 +136,7 @@ pub(super) fn slopes<I: Instructions>(
     sums
 }
 
-/// The gradient of a ReLU.
+/// Computes the gradient of a ReLU.
 #[inline(always)]
 fn passed(z: &Lane, upstream: Lane) -> Lane {
     let (z, mut passed) = (*z, upstream);

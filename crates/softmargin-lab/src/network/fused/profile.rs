@@ -17,8 +17,8 @@ pub const PARTS: [&str; 5] = [
     "gradient with respect to the kernel",
 ];
 
-/// Milliseconds of each of the [`PARTS`] on the CPU for `images` images, all layers of `plan` together: the least of some
-/// rounds.
+/// Measures milliseconds of each of the [`PARTS`] on the CPU for `images` images, all layers of `plan` together: the
+/// least of some rounds.
 ///
 /// Layers whose channels are not a multiple of 16 are not fused, and are left out.
 #[must_use]
@@ -51,7 +51,7 @@ pub fn profile(plan: &ConvolutionalPlan, images: usize) -> [f64; 5] {
 
 const ROUNDS: usize = 15;
 
-/// Seconds of each part of one forward and backward.
+/// Measures the seconds of each part of one forward and backward.
 fn round(shape: &Shape, wants_input: bool) -> [f64; 5] {
     let numbers = |count: usize| -> Vec<f32> { (0..count).map(|at| (at * 7 % 11) as f32 / 11.0 - 0.4).collect() };
     let weight = numbers(shape.input.channels * shape.channels * 9);

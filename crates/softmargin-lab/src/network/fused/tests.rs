@@ -1,5 +1,5 @@
-//! The layer compared with Burn's operations, with a plain loop in f64 and its finite differences, and with itself on other
-//! numbers of threads and instruction sets.
+//! The layer compared with Burn's operations, with a plain loop in f64 and its finite differences, and with itself on
+//! other numbers of threads and instruction sets.
 
 use super::batch_normalization::Statistics;
 use super::convolution::Grid;
@@ -79,7 +79,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// The layer of a case with its parameters, and its input (images, channels, height, width).
+/// Returns the layer of a case with its parameters, and its input (images, channels, height, width).
 fn module(shape: &Shape, device: &Device) -> (Layer, Tensor<4>) {
     let [x, weight, gamma, beta, _] = problem(shape);
     let Grid { height, width, channels } = shape.input;
@@ -161,7 +161,7 @@ fn other_channels_and_a_frozen_layer_are_composed() {
     near("10 channels", &values(layer.forward(x.clone(), false)), &values(layer.composed(x)), 0.0);
 }
 
-/// The layer in f64, one value after the other; the mean over all outputs times `upstream`.
+/// Computes the layer in f64, one value after the other; the mean over all outputs times `upstream`.
 fn oracle(shape: &Shape, [x, weight, gamma, beta, upstream]: &[Vec<f64>; 5]) -> f64 {
     let (input, grid, output) = (shape.input, shape.convolved(), shape.output());
     let at = |image: usize, row: isize, column: isize, channel: usize| {
