@@ -129,7 +129,7 @@ class Preset:
 
     @property
     def depends_on_norms(self):
-        """True if a margin value or the regularizer depends on the norms; they are then as large as those of trained embeddings."""
+        """True if a margin value or the regularizer depends on the norms, which are then as large as after training."""
         margin = self.defaults["margin"]
         margin_values = [margin[k] for k in ("value", "plus", "minus") if margin[k]]
         return bool(self.defaults["regularizer"]) or any(value["per"].startswith("norm") for value in margin_values)
@@ -247,7 +247,7 @@ class Preset:
 
 
 def common_cases(p, incay=True):
-    """Adds the common cases. `incay` is False if scores do not grow with the norm; the family rejects feature incay there."""
+    """Adds the common cases. `incay` is False if scores do not grow with the norm: feature incay is then rejected."""
     p.random_case("default, mean", rows=4, classes=5)
     p.random_case("default, none", reduction="none")
     p.random_case("another scale", scale=p.defaults["scale"] * 0.375)

@@ -1,4 +1,4 @@
-"""Trains a small PyTorch network with a margin head, and compares images of classes that were not trained.
+"""Trains a small PyTorch network with a margin head, and compares images of classes outside the training set.
 
     pip install ./bindings/python torch scikit-learn
     python bindings/python/examples/train_network.py

@@ -1,5 +1,5 @@
-//! NumPy arrays as views. The Python side has converted all numbers of a call to one type, and labels to `int64`; strides
-//! are arbitrary.
+//! NumPy arrays as views. The Python side has converted all values of a call to one type, and labels to `int64`.
+//! Strides are arbitrary.
 
 use ndarray::{Dimension, Ix1, Ix2};
 use numpy::{BorrowError, Element, PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray};
@@ -48,13 +48,13 @@ pub(crate) fn read_optional<'py, T: Element>(
     array.map(|array| read(name, array)).transpose()
 }
 
-/// Borrows a matrix for writing, for a step.
+/// Borrows an array for writing, for a step.
 pub(crate) fn write<'py, D: Dimension>(
     name: &str,
     array: &Bound<'py, PyAny>,
 ) -> PyResult<PyReadwriteArray<'py, f32, D>> {
-    let refused = |cause: BorrowError| PyValueError::new_err(format!("{name}: {cause}; a step writes to it"));
-    typed(name, array)?.try_readwrite().map_err(refused)
+    let rejected = |cause: BorrowError| PyValueError::new_err(format!("{name}: {cause}; a step writes to it"));
+    typed(name, array)?.try_readwrite().map_err(rejected)
 }
 
 fn typed<'a, 'py, T: Element, D: Dimension>(

@@ -16,7 +16,6 @@ use pyo3::types::PyDict;
 use pythonize::pythonize;
 use softmargin::head::{
     self, HeadBatch, HeadGradients, HeadOptions, HeadParameters, HeadParametersMut, HeadValue, LearnedGradients,
-    SampledClasses,
 };
 use softmargin::{LossState, Reduction};
 
@@ -27,12 +26,12 @@ pub(crate) struct Head {
 
 /// The classes that take part in a step.
 #[pyclass(frozen, module = "softmargin._core")]
-pub(crate) struct Sampled {
-    inner: SampledClasses,
+pub(crate) struct SampledClasses {
+    inner: head::SampledClasses,
 }
 
 #[pymethods]
-impl Sampled {
+impl SampledClasses {
     #[getter]
     fn classes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         let classes = self.inner.classes().iter().map(|&class| i64::try_from(class).unwrap_or(i64::MAX));
@@ -40,7 +39,7 @@ impl Sampled {
     }
 }
 
-/// What may come with a batch of embeddings beside its targets.
+/// The optional inputs of a batch of embeddings.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct Extras<'py> {
@@ -50,7 +49,7 @@ struct Extras<'py> {
     scale: Option<f64>,
     radius: Option<f64>,
     state: Option<Bound<'py, PyAny>>,
-    sampled: Option<Bound<'py, Sampled>>,
+    sampled: Option<Bound<'py, SampledClasses>>,
 }
 
 #[pymethods]
@@ -71,12 +70,12 @@ impl Head {
         self.inner.release_memory();
     }
 
-    fn sample(&self, target: Bound<'_, PyAny>, share: f64, seed: u64, step: u64) -> PyResult<Sampled> {
+    fn sample(&self, target: Bound<'_, PyAny>, share: f64, seed: u64, step: u64) -> PyResult<SampledClasses> {
         let target = read::<i64, Ix1>("target", &target)?;
-        Ok(Sampled { inner: self.inner.sample(target.as_array(), share, seed, step).map_err(raised)? })
+        Ok(SampledClasses { inner: self.inner.sample(target.as_array(), share, seed, step).map_err(raised)? })
     }
 
-    /// The loss of a batch, and its gradients where they are asked for.
+    /// Returns the loss of a batch, and its gradients if they are requested.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
     fn evaluate<'py>(
         &self,
@@ -89,10 +88,10 @@ impl Head {
         extras: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (reduction, extras) = (reduction_of(reduction)?, extras.extract()?);
-        with_type_of!(&embeddings, F => self.run_of::<F>(py, &embeddings, &weight, &target, reduction, gradients, &extras))
+        with_type_of!(&embeddings, F => self.evaluate_as::<F>(py, &embeddings, &weight, &target, reduction, gradients, &extras))
     }
 
-    /// A step of training: weight and bias are changed in place, scale and radius are returned.
+    /// Does a training step: changes weight and bias in place, and returns scale and radius with the result.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
     fn step<'py>(
         &self,
@@ -134,7 +133,7 @@ impl Head {
         Ok(answer)
     }
 
-    /// The scores of all classes, without margin and scale.
+    /// Returns the scores of all classes, without margin and scale.
     #[pyo3(signature = (embeddings, weight, bias=None))]
     fn scores<'py>(
         &self,
@@ -145,7 +144,7 @@ impl Head {
         with_type_of!(&embeddings, F => self.scores_of::<F>(&embeddings, &weight, bias.as_ref()))
     }
 
-    /// The state once a batch has been taken into its averages.
+    /// Returns the state with a batch added to its averages.
     fn update<'py>(
         &self,
         py: Python<'py>,
@@ -161,7 +160,7 @@ impl Head {
     }
 }
 
-/// Hands a batch, and the parameters beside the weight, that borrow from arrays of NumPy to the code that uses them.
+/// Calls `run` with a batch that borrows NumPy arrays.
 fn with_batch<'py, F: Number, R>(
     embeddings: &Bound<'py, PyAny>,
     target: &Bound<'py, PyAny>,
@@ -178,7 +177,7 @@ fn with_batch<'py, F: Number, R>(
     Ok(run(batch))
 }
 
-/// The parameters of a head over arrays of NumPy.
+/// Returns the parameters of a head over NumPy arrays.
 fn parameters<'a, F: Number>(
     weight: ArrayView2<'a, F>,
     bias: Option<ArrayView1<'a, F>>,
@@ -199,7 +198,7 @@ fn parameters<'a, F: Number>(
 
 impl Head {
     #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
-    fn run_of<'py, F: Lent>(
+    fn evaluate_as<'py, F: Lent>(
         &self,
         py: Python<'py>,
         embeddings: &Bound<'py, PyAny>,
@@ -296,7 +295,7 @@ impl Head {
     }
 }
 
-/// What value a batch has, and what is known of its rows, into a dictionary.
+/// Adds the value of a batch and the statistics of its rows to a dictionary.
 fn put_value<F: Number>(answer: &Bound<'_, PyDict>, value: &HeadValue<F>) -> PyResult<()> {
     let py = answer.py();
     answer.set_item("value", value.total.widen())?;
@@ -317,7 +316,7 @@ fn put_learned<F: Lent>(answer: &Bound<'_, PyDict>, gradients: LearnedGradients<
     answer.set_item("grad_radius", gradients.radius.widen())
 }
 
-/// A choice by the name that it has in files.
+/// Returns the option with a name, as in files.
 fn serde_name<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> PyResult<T> {
     serde_json::from_value(name.into()).map_err(|cause| PyValueError::new_err(format!("{what}: {cause}")))
 }

@@ -1,7 +1,7 @@
 //! Large gradients, in memory that is reused once no array or tensor refers to it.
 //!
-//! A fresh array of hundreds of megabytes costs a page fault for each of its pages. So the kernels' buffers are lent to
-//! NumPy; when the last array over one is freed, it is stored here for the next gradient of that size.
+//! A fresh array of hundreds of megabytes costs a page fault for each of its pages. So NumPy borrows
+//! the kernels' buffers; when the last array over one is freed, it is stored here for the next gradient of that size.
 
 use crate::arrays::Number;
 use ndarray::Array2;
@@ -10,10 +10,10 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
-/// Smallest buffer that is lent, in bytes: 4 MiB. Smaller arrays belong to NumPy.
+/// Size of the smallest buffer that NumPy borrows, in bytes: 4 MiB. Smaller arrays belong to NumPy.
 const LARGE: usize = 4 << 20;
 
-/// Most free buffers: for the gradients of two heads, or of one whose last gradients are still in use.
+/// The largest number of free buffers: for the gradients of two heads, or of one whose last gradients are still in use.
 const MOST: usize = 2;
 
 static FREE: Mutex<Vec<Numbers>> = Mutex::new(Vec::new());
@@ -101,9 +101,9 @@ pub(crate) fn lend<F: Lent>(py: Python<'_>, matrix: Array2<F>) -> PyResult<Bound
     };
     let pointer = numbers.as_mut_ptr();
     let lease = Bound::new(py, Lease { buffer: Mutex::new(Some(F::wrap(buffer))) })?;
-    // SAFETY: the pointer is to at least as many numbers as the shape has, in its order, in a buffer that the lease owns and
-    // that is read and written only through the array. The buffer is moved only as a whole, which does not move its
-    // numbers, and only when the lease is dropped. The array keeps the lease alive as its base.
+    // SAFETY: the pointer is to at least as many numbers as the shape has, in its order, in a buffer that the lease
+    // owns and that is read and written only through the array. The buffer is moved only as a whole, which does not
+    // move its numbers, and only when the lease is dropped. The array keeps the lease alive as its base.
     let array = unsafe {
         let view = ndarray::ArrayViewMut2::from_shape_ptr(shape, pointer);
         PyArray2::borrow_from_array(&view, lease.into_any())

@@ -27,7 +27,7 @@ mod _core {
         cross_entropy, entropy, kl_divergence, log_softmax, log_sum_exp, self_information, softmax, softplus,
     };
     #[pymodule_export]
-    use super::head::{Head, Sampled};
+    use super::head::{Head, SampledClasses};
     #[pymodule_export]
     use super::lease::release_memory;
     #[pymodule_export]

@@ -22,7 +22,7 @@ pub(crate) struct Loss {
     name: &'static str,
 }
 
-/// What may come with a batch of scores beside its targets.
+/// The optional inputs of a batch of scores.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct Extras<'py> {
@@ -88,7 +88,7 @@ impl Loss {
         Ok(state.map(|state| pythonize(py, &state)).transpose()?)
     }
 
-    /// The loss of a batch, and its gradients where they are asked for.
+    /// Returns the loss of a batch, and its gradients if they are requested.
     fn evaluate<'py>(
         &self,
         py: Python<'py>,
@@ -99,10 +99,10 @@ impl Loss {
         extras: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (reduction, extras) = (reduction_of(reduction)?, extras.extract()?);
-        with_type_of!(&scores, F => self.run_of::<F>(py, &scores, &target, reduction, gradients, &extras))
+        with_type_of!(&scores, F => self.evaluate_as::<F>(py, &scores, &target, reduction, gradients, &extras))
     }
 
-    /// The state once a batch has been taken into its averages.
+    /// Returns the state with a batch added to its averages.
     fn update<'py>(
         &self,
         py: Python<'py>,
@@ -117,7 +117,7 @@ impl Loss {
     }
 }
 
-/// Hands a batch that borrows from arrays of NumPy to the code that uses it.
+/// Calls `run` with a batch that borrows NumPy arrays.
 fn with_batch<'py, F: Lent, R>(
     scores: &Bound<'py, PyAny>,
     target: &Bound<'py, PyAny>,
@@ -140,7 +140,7 @@ fn with_batch<'py, F: Lent, R>(
 }
 
 impl Loss {
-    fn run_of<'py, F: Lent>(
+    fn evaluate_as<'py, F: Lent>(
         &self,
         py: Python<'py>,
         scores: &Bound<'py, PyAny>,
@@ -201,7 +201,7 @@ impl Loss {
     }
 }
 
-/// What value a batch has, into a dictionary.
+/// Adds the value of a batch to a dictionary.
 fn put_value<F: Lent>(answer: &Bound<'_, PyDict>, value: &Value<F>) -> PyResult<()> {
     answer.set_item("value", value.total.widen())?;
     answer.set_item("row_losses", PyArray1::from_array(answer.py(), &value.rows))?;

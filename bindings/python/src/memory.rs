@@ -1,4 +1,5 @@
-//! Checks that memory can be allocated. A failure is a `MemoryError`, as in NumPy; in a kernel it would end the process.
+//! Checks that memory can be allocated. A failure is a `MemoryError`, as in NumPy; in a kernel it would end the
+//! process.
 
 use pyo3::PyResult;
 use pyo3::exceptions::PyMemoryError;

@@ -19,7 +19,7 @@ pub(crate) struct Optimizer {
 }
 
 impl Optimizer {
-    /// Locks the optimizer; an error if another thread is in a step with it.
+    /// Locks the optimizer; returns an error if another thread is in a step with it.
     pub(crate) fn take(&self) -> PyResult<MutexGuard<'_, head::Optimizer>> {
         let message = "optimizer: expected one that is not in use, found it in a step of another thread";
         self.inner.try_lock().map_err(|_| PyValueError::new_err(message))
@@ -56,7 +56,7 @@ impl Optimizer {
         self.take()?.set_learning_rate(learning_rate).map_err(raised)
     }
 
-    /// Returns copies of what is remembered: of the weight two matrices, of the bias two lists, of scale and radius pairs.
+    /// Returns copies of the moments: two matrices for the weight, two arrays for the bias, pairs for scale and radius.
     fn moments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let optimizer = self.take()?;
         let moments = optimizer.moments();

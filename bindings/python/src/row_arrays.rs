@@ -8,7 +8,7 @@ use softmargin::{LossState, RowInputs};
 
 type Vector<'py, F> = Option<PyReadonlyArray<'py, F, Ix1>>;
 
-/// Targets, and a value for each row where they are given.
+/// Targets, and the optional values per row and per class.
 pub(crate) struct RowArrays<'py, F: Number> {
     targets: Targets<'py, F>,
     sample_weights: Vector<'py, F>,

@@ -1,4 +1,4 @@
-//! The rows of a batch, for devices that sweep over the scores themselves: the core's `rows` over arrays of values a row.
+//! The rows of a batch, for devices that sweep over the scores themselves: the core's `rows` over arrays.
 
 use crate::arrays::read;
 use crate::errors::raised;
@@ -16,7 +16,7 @@ use softmargin::rows::{
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The rows of a batch: checked, then the outcomes that were found so far.
+/// The plan of a batch, and the outcomes of its rows so far.
 #[pyclass(frozen, module = "softmargin._core")]
 pub(crate) struct RowPlan {
     found: Mutex<Found>,
@@ -27,7 +27,7 @@ struct Found {
     outcomes: Vec<RowOutcome>,
 }
 
-/// The plan of a batch; values of rows are `float64`.
+/// Returns the plan of a batch; values of rows are `float64`.
 #[pyfunction]
 #[pyo3(signature = (loss, target, *, sample_weights=None, margins=None, embedding_norms=None, state=None, scale=None, radius=None))]
 #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
@@ -51,7 +51,7 @@ pub(crate) fn plan_rows(
     Ok(RowPlan { found: Mutex::new(Found { plan, outcomes }) })
 }
 
-/// The state with a batch added to its averages, given the score of each row's target (N).
+/// Returns the state with a batch added to its averages, given the score of each row's target (N).
 #[pyfunction]
 #[pyo3(signature = (loss, state, target, target_scores, *, sample_weights=None, margins=None, embedding_norms=None))]
 #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
@@ -73,7 +73,7 @@ pub(crate) fn update_rows<'py>(
     Ok(pythonize(py, &state)?)
 }
 
-/// What a sweep over the negatives computes: `exponentials`, `largest`, or a gate of the gaps or of the scores.
+/// Returns the kind of a sweep over the negatives, and its gate: of the gaps, or of the scores against zero.
 #[pyfunction]
 pub(crate) fn sweep_of(loss: &Loss) -> (&'static str, Option<&'static str>) {
     let gate_name = |gate| match gate {
@@ -91,19 +91,19 @@ pub(crate) fn sweep_of(loss: &Loss) -> (&'static str, Option<&'static str>) {
 
 #[pymethods]
 impl RowPlan {
-    /// (N): the weights of the rows.
+    /// Returns the weights of the rows (N).
     #[getter]
     fn weights<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
         PyArray1::from_iter(py, self.found().plan.weights())
     }
 
-    /// (N): the classes of the targets; 0 for ignored rows and soft targets.
+    /// Returns the classes of the targets (N); 0 for ignored rows and soft targets.
     #[getter]
     fn classes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         PyArray1::from_iter(py, self.found().plan.classes().map(|class| i64::try_from(class).unwrap_or(i64::MAX)))
     }
 
-    /// The scale of the scores, temperature included.
+    /// Returns the scale of the scores, temperature included.
     #[getter]
     fn scale(&self) -> f64 {
         self.found().plan.scale()
@@ -119,14 +119,14 @@ impl RowPlan {
         Ok(())
     }
 
-    /// (N): the factor of each row's loss in the loss of the batch.
+    /// Returns the factor of each row's loss in the loss of the batch (N).
     fn row_factors<'py>(&self, py: Python<'py>, reduction: &str) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let (reduction, found) = (reduction_of(reduction)?, self.found());
         let factors = (0..found.plan.count()).map(|row| found.plan.row_factor(row, reduction));
         Ok(PyArray1::from_vec(py, factors.collect()))
     }
 
-    /// The targets of the rows from `first` on, given their scores: their shift, and how negatives are transformed.
+    /// Returns the shifts of the targets from row `first` on, given their scores, and the transform of the negatives.
     fn targets<'py>(
         &self,
         py: Python<'py>,
@@ -142,8 +142,8 @@ impl RowPlan {
         }
     }
 
-    /// Finds the outcomes of the rows from `first` on; see `softmargin.torch._composed.sweep` for the accumulators (n, k).
-    /// Returns the factors of the derivatives with respect to the scores, row weights not applied.
+    /// Finds the outcomes of the rows from `first` on; see `softmargin.torch._composed.sweep` for the accumulators
+    /// (n, k). Returns the factors of the derivatives with respect to the scores, row weights not applied.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the Python call")]
     fn outcomes<'py>(
         &self,
@@ -199,7 +199,7 @@ impl RowPlan {
         Ok(())
     }
 
-    /// The loss of the batch, and its derivatives with respect to everything but the scores, row by row.
+    /// Returns the loss of the batch, and its derivatives with respect to everything but the scores, row by row.
     fn totals<'py>(&self, py: Python<'py>, reduction: &str) -> PyResult<Bound<'py, PyDict>> {
         let found = self.found();
         let totals = found.plan.totals(&found.outcomes, reduction_of(reduction)?);
@@ -255,7 +255,7 @@ impl RowPlan {
     }
 }
 
-/// The accumulators of a row from the columns of a sweep.
+/// Returns the accumulators of a row from the columns of a sweep.
 fn accumulators_of(kind: SweepKind, columns: ArrayView1<'_, f64>) -> PyResult<Accumulators> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of classes")]
     let count = |value: f64| value as usize;

@@ -9,7 +9,7 @@ use softmargin::LossSpec;
 use softmargin::presets::{self, Preset};
 use softmargin::request::{LossRequest, Overlay};
 
-/// Resolves the preset of a name, with other numbers and other parts.
+/// Resolves a preset by name, with other numbers and other parts.
 pub(crate) fn resolve(
     name: &str,
     scale: Option<f64>,
@@ -29,7 +29,7 @@ fn overlay(parts: &Bound<'_, PyAny>) -> PyResult<Overlay> {
     Overlay::new(&parts).map_err(raised)
 }
 
-/// Returns whether a margin goes by the frequency of the classes, and their counts are not among the parts.
+/// Returns true if a margin depends on class frequency, and the counts are not among the parts.
 #[pyfunction]
 #[pyo3(signature = (name, scale=None, margin=None, parts=None))]
 pub(crate) fn needs_class_counts(
@@ -42,7 +42,7 @@ pub(crate) fn needs_class_counts(
     Ok(spec.needs_class_counts())
 }
 
-/// What is known of a preset, or of all.
+/// Returns the description of a preset, or of all presets.
 #[pyfunction]
 #[pyo3(signature = (name=None))]
 pub(crate) fn losses<'py>(py: Python<'py>, name: Option<&str>) -> PyResult<Bound<'py, PyAny>> {

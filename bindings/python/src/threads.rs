@@ -1,7 +1,7 @@
-//! Threads that the kernels run on.
+//! The threads of the kernels.
 //!
-//! Threads do not survive a fork: in a child process the parent's pool would never answer. A child has its own pool for each
-//! thread that calls.
+//! Threads do not survive a fork: in a child process the parent's pool would never answer. A child has its own pool for
+//! each thread that calls.
 
 use pyo3::Python;
 use rayon::{ThreadPool, ThreadPoolBuilder};

@@ -78,22 +78,22 @@ def test_a_fused_step_is_a_gradient_and_a_step(rng):
     for kind, numbers in (("sgd", {"momentum": 0.9, "nesterov": True}), ("adamw", {"weight_decay": 0.1})):
         head = softmargin.Head("am-softmax", 30, 8)
         weight = head.initial_weight(seed=1)
-        twin = weight.copy()
+        other = weight.copy()
         fused = softmargin.Optimizer(kind, weight, lr=0.1, **numbers)
         plain = softmargin.Optimizer(kind, weight, lr=0.1, **numbers)
         for _ in range(3):
             x, target = rng.normal(size=(4, 8)).astype(np.float32), rng.integers(0, 30, 4)
             result = head.step(x, weight, target, fused)
-            again, twin_of_x, of_weight = head.value_and_grad(x, twin, target)
-            plain.apply(twin, of_weight)
+            again, other_of_x, of_weight = head.value_and_grad(x, other, target)
+            plain.apply(other, of_weight)
             assert result.value == again and result.grad_weight is None
-            np.testing.assert_array_equal(result.grad_embeddings, twin_of_x)
-            np.testing.assert_array_equal(weight, twin)
+            np.testing.assert_array_equal(result.grad_embeddings, other_of_x)
+            np.testing.assert_array_equal(weight, other)
         resumed = softmargin.Optimizer(kind, weight, lr=1.0, **numbers)
         resumed.load_state_dict(pickle.loads(pickle.dumps(fused.state_dict())))
         head.step(x, weight, target, fused)
-        head.step(x, twin, target, resumed)
-        np.testing.assert_array_equal(weight, twin)
+        head.step(x, other, target, resumed)
+        np.testing.assert_array_equal(weight, other)
 
 
 def test_sampled_classes_alone_are_touched(rng):
@@ -206,12 +206,12 @@ def test_optimizers_are_saved_by_numpy(tmp_path):
     optimizer = softmargin.Optimizer("adamw", weight, lr=0.1)
     optimizer.apply(weight, weight.copy())
     np.savez(tmp_path / "state.npz", **optimizer.state_dict())
-    twin = softmargin.Optimizer("adamw", weight, lr=0.5)
+    other = softmargin.Optimizer("adamw", weight, lr=0.5)
     with np.load(tmp_path / "state.npz") as saved:
-        twin.load_state_dict(saved)
-    assert (twin.steps, twin.lr) == (1, 0.1)
+        other.load_state_dict(saved)
+    assert (other.steps, other.lr) == (1, 0.1)
     with pytest.raises(ValueError, match="second"):
-        twin.load_state_dict({"kind": "adamw", "steps": 1, "first": weight, "lr": 0.1})
+        other.load_state_dict({"kind": "adamw", "steps": 1, "first": weight, "lr": 0.1})
 
 
 def test_optimizers_are_pickled(rng):
@@ -220,20 +220,20 @@ def test_optimizers_are_pickled(rng):
     optimizer = softmargin.Optimizer("adamw", weight, lr=0.1, row_rates=np.linspace(0, 1, 30), weight_decay=0.2)
     x = rng.normal(size=(4, 8)).astype(np.float32)
     head.step(x, weight, [0, 1, 2, 3], optimizer)
-    twin, of_twin = pickle.loads(pickle.dumps(optimizer)), weight.copy()
+    other, of_other = pickle.loads(pickle.dumps(optimizer)), weight.copy()
     head.step(x, weight, [4, 5, 6, 7], optimizer)
-    head.step(x, of_twin, [4, 5, 6, 7], twin)
-    np.testing.assert_array_equal(weight, of_twin)
+    head.step(x, of_other, [4, 5, 6, 7], other)
+    np.testing.assert_array_equal(weight, of_other)
     with pytest.raises(ValueError, match="adamw"):
         softmargin.Optimizer("sgd", weight, lr=0.1, momentum=0.9).load_state_dict(optimizer.state_dict())
 
 
 def test_heads_are_pickled_with_their_options():
     head = softmargin.Head("arcface", 9, 4, mode="recompute", statistics=True, margin=0.2)
-    twin = pickle.loads(pickle.dumps(head))
+    other = pickle.loads(pickle.dumps(head))
     x, weight = np.ones((1, 4), np.float32), head.initial_weight(seed=2)
-    assert twin.evaluate(x, weight, [1]).entropy == head.evaluate(x, weight, [1]).entropy
-    assert repr(twin) == repr(head)
+    assert other.evaluate(x, weight, [1]).entropy == head.evaluate(x, weight, [1]).entropy
+    assert repr(other) == repr(head)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""InsightFace's margins against references written number by number; a test for every row about them in COMPARE.md."""
+"""InsightFace's margins against plain references; a test for every row about them in COMPARE.md."""
 
 import math
 

@@ -87,9 +87,9 @@ def test_a_name_a_dictionary_and_keywords_make_the_same_loss():
 
 def test_a_loss_survives_pickling_and_copying():
     loss = make_loss("ldam", 5, scale=12.0, label_smoothing=0.1)
-    for twin in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
-        assert (twin.name, twin.num_classes, twin.spec) == (loss.name, loss.num_classes, loss.spec)
-        assert repr(twin) == repr(loss)
+    for other in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
+        assert (other.name, other.num_classes, other.spec) == (loss.name, loss.num_classes, loss.spec)
+        assert repr(other) == repr(loss)
 
 
 def test_arrays_of_any_layout_are_read(rng):

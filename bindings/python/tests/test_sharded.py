@@ -167,7 +167,7 @@ def check_case(rank, world_size, name, reduction, classes=CLASSES):
 
 
 def check_sample(rank, world_size, name):
-    """A sampled step is the step of a head that has only those classes."""
+    """A sampled step equals the step of a head that has only those classes."""
     head = head_of(name, sample_share=0.4)
     x, target, extras = batch_of(head, world_size)
     mine, part = own(world_size, rank), x[own(world_size, rank)].clone().requires_grad_()

@@ -319,6 +319,7 @@ def test_partial_fit_goes_on_from_fit_and_rejects_other_labels(digits):
         ({"loss": 3}, TypeError, "expected a name or a dictionary"),
         ({"loss": "curricularface", "solver": "lbfgs"}, ValueError, "changes from step to step"),
         ({"solver": "lbfgs", "learning_rate": 0.1}, ValueError, "with learning_rate or batch_size"),
+        ({"batch_size": 64}, ValueError, "found 'auto', which is 'lbfgs' for this loss"),
         ({"loss": {"name": "arcface", "spec": {"ignored-label": 1}}}, ValueError, "leave such rows out"),
         (
             {"loss": {"name": "normface", "spec": {"regularizer": {"kind": "ring", "weight": 1.0, "radius": 1.0}}}},

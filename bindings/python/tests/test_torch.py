@@ -131,9 +131,9 @@ def test_saving_copying_and_pickling(name):
     file.seek(0)
     loaded = make_head(name)
     loaded.load_state_dict(torch.load(file, weights_only=True))
-    for twin in (loaded, copy.deepcopy(head), pickle.loads(pickle.dumps(head))):
-        assert twin.state == head.state
-        assert twin.eval()(x, target).item() == copy.deepcopy(head).eval()(x, target).item()
+    for other in (loaded, copy.deepcopy(head), pickle.loads(pickle.dumps(head))):
+        assert other.state == head.state
+        assert other.eval()(x, target).item() == copy.deepcopy(head).eval()(x, target).item()
 
 
 def test_state_moves_in_training_alone():

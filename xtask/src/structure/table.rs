@@ -111,7 +111,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
     },
     CrateRule {
         name: "softmargin-cli",
-        uses: &["softmargin", "softmargin-data", "softmargin-lab"],
+        uses: &["softmargin", "softmargin-lab"],
         tests_use: &[],
         modules: NO_CYCLES,
     },

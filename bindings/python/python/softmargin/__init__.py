@@ -18,12 +18,12 @@ same calls: ``loss(...)`` returns the value, ``value_and_grad(...)`` the value w
 :class:`Optimizer` and returns a :class:`HeadResult`.
 
 ``softmargin.torch`` is for PyTorch, ``softmargin.sklearn`` for scikit-learn; each is imported on its own.
-:mod:`softmargin.measures` and :mod:`softmargin.smooth` are the functions that the losses are made of;
+:mod:`softmargin.measures` and :mod:`softmargin.smooth` are the functions that the losses consist of;
 :mod:`softmargin.metrics` has metrics of trained models.
 
-Arrays are NumPy arrays, or support DLPack and lie in main memory, in ``float32`` or ``float64``; they are read without
-copying, and the GIL is released during the computation. Gradients are first order. Results are bitwise identical for
-any number of threads.
+Arrays are NumPy arrays or objects in main memory that support DLPack, in ``float32`` or ``float64``; they are read
+without copying, and the GIL is released during the computation. Gradients are first order. Results are bitwise
+identical for any number of threads.
 """
 
 from softmargin import measures, metrics, smooth

@@ -9,9 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
+MOST_INTEGER = (1 << 63) - 1
+"""The largest seed, step and size in bytes."""
+
 
 def array(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Returns a NumPy array of an array, of an object that supports DLPack (both share memory), or of a list."""
+    """Returns an array, an object that supports DLPack (both without a copy) or a list as a NumPy array."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, found a masked one; fill it, or leave rows out")
     if isinstance(values, np.ndarray):
@@ -36,7 +39,7 @@ def array(values: ArrayLike, name: str) -> NDArray[Any]:
 def floats(
     values: ArrayLike, name: str, dimensions: int | None = None, dtype: np.dtype[Any] | None = None
 ) -> NDArray[Any]:
-    """Returns an array in ``float32`` or ``float64``; checks ``dimensions``, and converts to ``dtype``, where given."""
+    """Returns an array in ``float32`` or ``float64``; checks ``dimensions`` and converts to ``dtype`` if given."""
     found = array(values, name)
     if isinstance(values, (list, tuple, int)) and found.dtype.kind in "iu":
         found = found.astype(np.float64)  # Python integers are exact in it

@@ -10,7 +10,7 @@ __all__ = [
     "Loss",
     "Optimizer",
     "RowPlan",
-    "Sampled",
+    "SampledClasses",
     "__version__",
     "classification",
     "cross_entropy",
@@ -73,7 +73,7 @@ class Loss:
     def update(self, scores: NDArray[Any], target: NDArray[Any], extras: dict[str, Any]) -> dict[str, Any]: ...
 
 @final
-class Sampled:
+class SampledClasses:
     @property
     def classes(self) -> NDArray[int64]: ...
 
@@ -83,7 +83,7 @@ class Head:
     @property
     def num_prototypes(self) -> int: ...
     def release_memory(self) -> None: ...
-    def sample(self, target: NDArray[int64], share: float, seed: int, step: int) -> Sampled: ...
+    def sample(self, target: NDArray[int64], share: float, seed: int, step: int) -> SampledClasses: ...
     def evaluate(
         self,
         embeddings: NDArray[Any],

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import floats, scalar, targets, vector, whole
-from softmargin._loss import MOST_SEED, Loss, LossOptions, Reduction, loss_of
+from softmargin._arrays import MOST_INTEGER, floats, scalar, targets, vector, whole
+from softmargin._loss import Loss, LossOptions, Reduction, loss_of, value_of
 from softmargin._optimizer import Optimizer, writeable
 
 __all__ = ["Head", "HeadResult", "SampledClasses", "release_memory"]
@@ -20,7 +20,7 @@ __all__ = ["Head", "HeadResult", "SampledClasses", "release_memory"]
 Mode = Literal["auto", "store", "store-half", "recompute", "row-chunked", "unfused"]
 Precision = Literal["f32", "bf16"]
 
-MOST_SCORES = 1 << 22  # that a prediction computes at a time
+MOST_SCORES = 1 << 22  # scores that a prediction computes at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class HeadResult:
     - ``total_weight``: The sum of the rows' weights.
     - ``num_valid``: The number of rows that are not ignored and have a weight above 0.
     - ``target_scores``: (N): the score of the target, without margin; 0 for ignored rows and soft targets.
-    - ``predictions``: (N): the class of the largest score, the lowest on ties; -1 where there is none.
+    - ``predictions``: (N): the class of the largest score, the lowest on ties; -1 if there is none.
     - ``log_sum_exp``: (N): of the scaled scores; None without ``statistics``.
     - ``entropy``: (N): of the softmax of the scaled scores, in nats; None without ``statistics``.
     - ``grad_embeddings``: (N, D): the gradient with respect to the embeddings.
@@ -68,9 +68,9 @@ class HeadResult:
     - ``grad_bias``: (C K): the gradient with respect to the bias; empty without a bias.
     - ``grad_scale``: The gradient with respect to the scale, learned or not.
     - ``grad_radius``: The gradient with respect to the radius of ring loss.
-    - ``scale``, ``radius``: After a step, the new values of those that were given.
+    - ``scale``, ``radius``: The new values after a step, if they were passed.
 
-    Gradients are None where ``gradients=False``.
+    Gradients are None if ``gradients=False``.
     """
 
     value: float
@@ -94,7 +94,7 @@ _HEADS: weakref.WeakSet[Head] = weakref.WeakSet()
 
 
 def release_memory() -> None:
-    """Returns memory that is reserved for the next call to the system: workspaces, and unused large gradients.
+    """Returns reserved memory to the system: the workspaces of heads, and unused buffers of large gradients.
 
     >>> import softmargin
     >>> softmargin.release_memory()
@@ -105,9 +105,9 @@ def release_memory() -> None:
 
 
 class SampledClasses:
-    """The classes that take part in a step, where not all do; returned by :meth:`Head.sample`."""
+    """A sample of the classes, which alone take part in a step; returned by :meth:`Head.sample`."""
 
-    def __init__(self, core: _core.Sampled) -> None:
+    def __init__(self, core: _core.SampledClasses) -> None:
         self._core = core
 
     @property
@@ -119,20 +119,20 @@ class SampledClasses:
 class Head:
     """A linear layer and a loss as one operation, which never stores the N x C scores.
 
-    The weight (C K, D), K sub-centers a class, belongs to the caller: see :meth:`initial_weight`.
+    The weight (C K, D), with K sub-centers per class, belongs to the caller: see :meth:`initial_weight`.
 
     - ``loss``: A :class:`~softmargin.Loss`; or a name or a dictionary, which make one together with ``num_classes``
       and the keyword arguments of :class:`~softmargin.Loss`.
     - ``num_classes``: C; the same as that of a :class:`~softmargin.Loss`.
     - ``embedding_size``: D, 1 or more.
-    - ``mode``: What is stored of the scores between the two sweeps over the classes: ``"auto"``; ``"store"``, 4 bytes a
+    - ``mode``: The storage of the scores between the two sweeps over the classes: ``"auto"``; ``"store"``, 4 bytes per
       score; ``"store-half"``, 2 bytes; ``"recompute"``, nothing; ``"row-chunked"``, for many rows and few classes; or
       ``"unfused"``, the plain computation.
     - ``memory``: The bytes that a call may take beyond embeddings, weight and their gradients, 64 MiB or more.
     - ``precision``: ``"f32"``, or ``"bf16"`` for processors that multiply it.
-    - ``statistics``: Whether results have log-sum-exp and entropy of each row.
+    - ``statistics``: True if results have log-sum-exp and entropy of each row.
 
-    Arrays in ``float64`` are computed by the plain computation, whatever the mode.
+    Arrays in ``float64`` take the plain computation in every mode.
 
     Raises ``ValueError`` on an invalid loss, size, mode or memory; ``TypeError`` on values of a wrong type.
 
@@ -168,7 +168,7 @@ class Head:
         options = LossOptions(scale, margin, spec, class_weights, ignored_label, class_counts, label_smoothing, z_loss)
         self.loss = loss_of(loss, num_classes, options)
         self.embedding_size = whole(embedding_size, "embedding_size", 1)
-        memory = whole(memory, "memory", 0, MOST_SEED)
+        memory = whole(memory, "memory", 0, MOST_INTEGER)
         self._options = {"mode": mode, "memory": memory, "precision": precision, "statistics": statistics}
         self._core = _core.Head(self.loss._core, mode, memory, precision, statistics)
         _HEADS.add(self)
@@ -210,7 +210,7 @@ class Head:
         102
         """
         labels = targets(target, "target", np.dtype(np.float32))
-        numbers = (whole(seed, "seed", 0, MOST_SEED), whole(step, "step", 0, MOST_SEED))
+        numbers = (whole(seed, "seed", 0, MOST_INTEGER), whole(step, "step", 0, MOST_INTEGER))
         return SampledClasses(self._core.sample(labels, float(share), *numbers))
 
     def __call__(
@@ -233,7 +233,7 @@ class Head:
         Arguments and errors as :meth:`evaluate`.
         """
         inputs = HeadInputs(bias, scale, radius, sample_weights, margins, state, sampled)
-        return _value(self._evaluate(embeddings, weight, target, reduction, False, inputs), reduction)
+        return value_of(self._evaluate(embeddings, weight, target, reduction, False, inputs), reduction)
 
     def value_and_grad(
         self,
@@ -252,12 +252,12 @@ class Head:
     ) -> tuple[Any, NDArray[Any], NDArray[Any]]:
         """Returns the loss, and its gradients with respect to the embeddings (N, D) and the weight (C K, D).
 
-        A gradient of 4 MiB or more lies in memory that is reused once the array and all its views are gone. Arguments
+        A gradient of 4 MiB or more uses memory that is reused once the array and all its views are freed. Arguments
         and errors as :meth:`evaluate`.
         """
         inputs = HeadInputs(bias, scale, radius, sample_weights, margins, state, sampled)
         found = self._evaluate(embeddings, weight, target, reduction, True, inputs)
-        return _value(found, reduction), found["grad_embeddings"], found["grad_weight"]
+        return value_of(found, reduction), found["grad_embeddings"], found["grad_weight"]
 
     def evaluate(
         self,
@@ -280,7 +280,7 @@ class Head:
         - ``embeddings``, ``weight``: (N, D) and (C K, D), both ``float32`` or both ``float64``, of any strides.
         - ``target``: Labels (N) from 0, or for softmax cross-entropy distributions (N, C).
         - ``reduction``: As in :meth:`Loss.evaluate`.
-        - ``gradients``: Whether gradients are computed.
+        - ``gradients``: True if gradients are computed.
         - ``bias``: (C K), for a geometry that has one.
         - ``scale``, ``radius``: The current value of a learned scale, and of the radius of ring loss.
         - ``sample_weights``: (N), 0 or above. Default: 1.
@@ -309,7 +309,7 @@ class Head:
         state: dict[str, Any] | None = None,
         sampled: SampledClasses | None = None,
     ) -> HeadResult:
-        """Does a training step on every parameter that is given, and returns a :class:`HeadResult`.
+        """Does a training step on every parameter that is passed, and returns a :class:`HeadResult`.
 
         ``weight`` and ``bias`` (``float32``) are changed in place; the new ``scale`` and ``radius`` are in the result.
         Weight decay is that of the weight alone. ``grad_embeddings`` of the result is for the network before the head.
@@ -343,7 +343,7 @@ class Head:
     def scores(self, embeddings: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[Any]:
         """Returns the score of every class (N, C), cosines for a cosine loss, without margin and scale.
 
-        Of several prototypes of a class the best score counts. Errors as :meth:`evaluate`.
+        The score of a class with several prototypes is the largest of theirs. Errors as :meth:`evaluate`.
         """
         embeddings = floats(embeddings, "embeddings", 2)
         weight = floats(weight, "weight", 2, embeddings.dtype)
@@ -352,7 +352,7 @@ class Head:
     def predict(self, embeddings: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[np.int64]:
         """Returns the class of the largest score of each row (N), the lowest on ties.
 
-        The scores of some rows are computed at a time. Errors as :meth:`evaluate`.
+        The scores are computed some rows at a time. Errors as :meth:`evaluate`.
         """
         embeddings = floats(embeddings, "embeddings", 2)
         answer = np.empty(len(embeddings), np.int64)
@@ -407,10 +407,6 @@ class Head:
             raise ValueError(f"embeddings: expected shape (N, {self.embedding_size}), found {embeddings.shape}")
         read = inputs.read(embeddings.dtype)
         return embeddings, targets(target, "target", embeddings.dtype), read
-
-
-def _value(found: dict[str, Any], reduction: str) -> Any:
-    return found["row_losses"] if reduction == "none" else found["value"]
 
 
 def _weight(weight, embeddings):

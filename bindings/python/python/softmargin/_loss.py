@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softmargin import _core
-from softmargin._arrays import floats, scalar, targets, vector, whole
+from softmargin._arrays import MOST_INTEGER, floats, scalar, targets, vector, whole
 
 __all__ = ["Loss", "LossResult", "losses"]
 
 Reduction = Literal["mean", "mean-or-nan", "sum", "none"]
 
-MOST_SEED = (1 << 63) - 1
 
 
 @overload
@@ -98,10 +97,10 @@ class LossResult:
     - ``grad_scores``: (N, C): the gradient with respect to the scores, the norms held fixed.
     - ``grad_scale``: The gradient with respect to the scale, learned or not.
     - ``grad_radius``: The gradient with respect to the radius of ring loss.
-    - ``grad_embedding_norms``: (N): the gradient with respect to the embeddings' norms, where the loss needs them.
-    - ``grad_weight_norms``: (C): the gradient with respect to the prototypes' norms, where the loss needs them.
+    - ``grad_embedding_norms``: (N): the gradient with respect to the embeddings' norms, if the loss needs them.
+    - ``grad_weight_norms``: (C): the gradient with respect to the prototypes' norms, if the loss needs them.
 
-    Gradients are None where ``gradients=False``.
+    Gradients are None if ``gradients=False``.
     """
 
     value: float
@@ -121,7 +120,7 @@ class Loss:
     - ``loss``: The name of a published loss (see :func:`losses`), or a dictionary like the section ``[loss]`` of the
       command's files: ``name``, ``scale``, ``margin`` and ``spec``.
     - ``num_classes``: C, 1 or more.
-    - ``scale``: Multiplies the scores; the initial value where the scale is learned. Default: the published one.
+    - ``scale``: Multiplies the scores; the initial value of a learned scale. Default: the published one.
     - ``margin``: A number, or one for each of ``losses(name)["margin-names"]``, in radians for an angle. Default: the
       published one.
     - ``spec``: The parts of the specification that differ from the published one; ``losses(name)["spec"]`` shows them
@@ -129,7 +128,7 @@ class Loss:
     - ``class_weights``: (C): multiplies the loss of the rows of each class (``weight`` of PyTorch's losses). The whole
       loss of a row is weighted, label smoothing included; in PyTorch, and in
       :func:`softmargin.torch.linear_cross_entropy`, the smoothed part has the weight of each class.
-    - ``ignored_label``: Rows with this label are ignored (``ignore_index`` of PyTorch's losses). Default: none are.
+    - ``ignored_label``: Rows with this label are ignored (``ignore_index`` of PyTorch's losses). Default: none.
     - ``class_counts``: (C): the number of samples of each class, for a margin that depends on it.
     - ``label_smoothing``, ``z_loss``: Options of softmax cross-entropy. Default: 0.
 
@@ -213,7 +212,7 @@ class Loss:
         >>> softmargin.Loss("curricularface", num_classes=10).initial_state()["target-mean"]
         0.0
         """
-        return self._core.initial_state(whole(seed, "seed", 0, MOST_SEED))
+        return self._core.initial_state(whole(seed, "seed", 0, MOST_INTEGER))
 
     def __call__(
         self,
@@ -234,7 +233,7 @@ class Loss:
         Arguments and errors as :meth:`evaluate`.
         """
         inputs = ScoreInputs(scale, radius, embedding_norms, weight_norms, sample_weights, margins, state)
-        return _value(self._evaluate(scores, target, reduction, False, inputs), reduction)
+        return value_of(self._evaluate(scores, target, reduction, False, inputs), reduction)
 
     def value_and_grad(
         self,
@@ -264,7 +263,7 @@ class Loss:
         """
         inputs = ScoreInputs(scale, radius, embedding_norms, weight_norms, sample_weights, margins, state)
         found = self._evaluate(scores, target, reduction, True, inputs)
-        return _value(found, reduction), found["grad_scores"]
+        return value_of(found, reduction), found["grad_scores"]
 
     def evaluate(
         self,
@@ -287,9 +286,9 @@ class Loss:
         - ``target``: Labels (N) from 0, or for softmax cross-entropy distributions (N, C).
         - ``reduction``: ``"mean"``: weighted by the rows' weights, 0 if no row is valid; ``"mean-or-nan"``: the same,
           but NaN if no row is valid; ``"sum"``; ``"none"``.
-        - ``gradients``: Whether gradients are computed.
+        - ``gradients``: True if gradients are computed.
         - ``scale``, ``radius``: The current value of a learned scale, and of the radius of ring loss.
-        - ``embedding_norms``, ``weight_norms``: (N) and (C), where the loss needs them.
+        - ``embedding_norms``, ``weight_norms``: (N) and (C), if the loss needs them.
         - ``sample_weights``: (N), 0 or above. Default: 1.
         - ``margins``: (N), for a margin per sample.
         - ``state``: See :meth:`initial_state`.
@@ -319,7 +318,7 @@ class Loss:
         sample_weights: ArrayLike | None = None,
         margins: ArrayLike | None = None,
     ) -> dict[str, Any]:
-        """Returns ``state`` with the batch added to its averages; the dictionary that is passed stays as it is.
+        """Returns ``state`` with the batch added to its averages; the argument is not changed.
 
         In training it is called before the loss of the batch is computed. Other arguments and errors as
         :meth:`evaluate`.
@@ -345,7 +344,7 @@ class Loss:
 
 
 def loss_of(loss: str | dict[str, Any] | Loss, num_classes: int, options: LossOptions) -> Loss:
-    """Returns a :class:`Loss` as it is, or makes one of a name or a dictionary. Errors as :class:`Loss`."""
+    """Returns a :class:`Loss` unchanged, or makes one from a name or a dictionary. Errors as :class:`Loss`."""
     if not isinstance(loss, Loss):
         return Loss(loss, num_classes, **options.given())
     for name in options.given():
@@ -355,7 +354,8 @@ def loss_of(loss: str | dict[str, Any] | Loss, num_classes: int, options: LossOp
     return loss
 
 
-def _value(found: dict[str, Any], reduction: str) -> Any:
+def value_of(found: dict[str, Any], reduction: str) -> Any:
+    """Returns the losses of the rows (N) for ``"none"``, else the loss of the batch."""
     return found["row_losses"] if reduction == "none" else found["value"]
 
 

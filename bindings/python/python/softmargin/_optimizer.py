@@ -24,13 +24,13 @@ class Optimizer:
     - ``kind``: ``"sgd"`` or ``"adamw"``.
     - ``weight``: The weight, or its shape (R, D).
     - ``lr``: The learning rate, 0 or above.
-    - ``momentum``, ``nesterov``: Only for SGD: from 0 up to 1, and whether Nesterov's momentum is used.
+    - ``momentum``, ``nesterov``: Only for SGD: from 0 up to 1, and True for Nesterov's momentum.
     - ``betas``, ``eps``: Only for AdamW: the decay rates of the two moments, from 0 up to 1, and the number above 0
       that is added to the denominator.
     - ``weight_decay``: 0 or above; default 0 for SGD, 0.01 for AdamW, where it is decoupled from the gradient.
     - ``row_rates``: (R): multiplies the learning rate of each row. Default: 1.
 
-    The names here are PyTorch's. What they are called elsewhere:
+    The names are PyTorch's. The other interfaces have these:
 
     ================ ================ ================== ==============================
     here             ``torch.optim``  Rust               the command's files and flags
@@ -48,7 +48,7 @@ class Optimizer:
     ================ ================ ================== ==============================
 
     Raises ``ValueError`` on numbers out of range; ``TypeError`` on arguments that the kind does not use;
-    ``MemoryError`` where there is no memory for the moments.
+    ``MemoryError`` if there is no memory for the moments.
 
     >>> import numpy as np
     >>> import softmargin
@@ -76,7 +76,7 @@ class Optimizer:
             raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
         _check_unused(kind, momentum, nesterov, betas, eps)
         weight_decay = WEIGHT_DECAY[kind] if weight_decay is None else weight_decay
-        self._shape = tuple(int(side) for side in (weight if isinstance(weight, (tuple, list)) else weight.shape))
+        self._shape = tuple(whole(side, "weight") for side in (weight if isinstance(weight, (tuple, list)) else weight.shape))
         if len(self._shape) != 2:
             raise ValueError(f"weight: expected a matrix, found shape {self._shape}")
         self._kind, self._lr = kind, float(lr)
@@ -148,7 +148,7 @@ class Optimizer:
 
 
 def writeable(array: NDArray[np.float32], name: str = "weight", dimensions: int = 2) -> NDArray[np.float32]:
-    """Returns the array itself, checked: a copy would be stepped on in its place."""
+    """Returns the array itself, checked: a step on a copy would not change the array."""
     found = floats(array, name, dimensions)
     if found.dtype != np.float32:
         raise TypeError(f"{name}: expected float32, found {found.dtype}")

@@ -1,4 +1,4 @@
-"""Smooth functions that the losses are made of.
+"""Smooth functions that the losses consist of.
 
 ================ ============================== ===================================== =======================
 hard             smooth                         bounds                                derivative
@@ -10,7 +10,7 @@ maximum          ``T ln sum e^(z / T)``         ``max <= . <= max + T ln n``    
 
 Scores are the last axis of an array, ``float32`` or ``float64``. Everything is computed in ``float64`` and rounded
 once: the largest score is subtracted first, and the logarithm is ``log1p`` of the sum over all other scores, which is
-accurate where one score dominates. ``temperature`` is above 0; towards 0 the smooth function becomes the hard one.
+accurate if one score dominates. ``temperature`` is above 0; towards 0 the smooth function becomes the hard one.
 """
 
 from __future__ import annotations

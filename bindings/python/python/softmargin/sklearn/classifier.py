@@ -65,21 +65,22 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
     max_iter : int, default=100
         Iterations of "lbfgs", epochs of the others.
     tol : float, default=1e-4
-        "lbfgs" stops when no entry of the gradient is larger, of the objective divided by ``C`` and the sum of weights.
-        The others divide the learning rate by 5 when several epochs in a row lower that objective by less than ``tol``
-        (times the objective, if that is above 1), and stop the fifth time. The number of epochs is 3, or more to have
-        100 steps, at most a tenth of ``max_iter``. In the last fifth of ``max_iter`` the rate is lowered in any case.
+        "lbfgs" stops when no entry of the gradient exceeds ``tol``, if the objective is divided by ``C`` and the sum of
+        weights. The others divide the learning rate by 5 when several epochs in a row lower that objective by less than
+        ``tol`` (times the objective, if that is above 1), and stop the fifth time. The number of epochs is 3, or more
+        to have 100 steps, at most a tenth of ``max_iter``. In the last fifth of ``max_iter`` the rate is lowered in any
+        case.
     batch_size : int, default=256
         Rows of a mini-batch, in ``fit`` and ``partial_fit``.
     learning_rate : float or "auto", default="auto"
-        Of mini-batches. "auto" depends on the RMS ``a`` of the norms of the first rows (1 for normalized ones) and the
+        Of mini-batches. "auto" depends on the RMS ``a`` of the norms of the rows (1 for normalized ones) and the
         scale ``s``: "sgd" ``1 / (s^2 (1 + a^2))``; "adamw" ``0.1 / sqrt(1 + a^2)``, or ``0.1 / sqrt(D)`` if prototypes
         are normalized. With "sgd" the rate of the weight is ``r / (1 + r p)``, where ``p`` is the curvature of the
         penalty: ``1 / (C sum_i weight_i)``, twice that for two classes that share a vector.
     random_state : int, RandomState instance or None, default=None
         Determines the initial prototypes (0 for the default loss), the order of rows and drawn margins.
     warm_start : bool, default=False
-        Whether ``fit`` starts from the result of the last one.
+        True if ``fit`` starts from the result of the last one.
     verbose : int, default=0
         1: a fit longer than two seconds prints its progress on standard error.
 
@@ -91,7 +92,7 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
     intercept_ : ndarray (C), or (1)
         Zeros without a bias. Absent if a class has several prototypes.
     prototypes_ : ndarray (C K, D)
-        As trained, K sub-centers a class.
+        As trained, with K sub-centers per class.
     scale_ : float
         The factor of the scores, learned or not.
     loss_ : float
@@ -262,8 +263,8 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Returns the scores (N, C) of the classes; for two classes (N), that of ``classes_[1]`` minus the other.
 
-        They are inner products plus the intercept, or cosines, not multiplied by the scale; of several prototypes of a
-        class the best score.
+        They are inner products plus the intercept, or cosines, not multiplied by the scale. The score of a class with
+        several prototypes is the largest of theirs.
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
@@ -303,8 +304,6 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"warm_start: expected True or False, found {self.warm_start!r}")
         if self.learning_rate != "auto":
             check_scalar(self.learning_rate, "learning_rate", NUMBER, min_val=0, include_boundaries="neither")
-        if self.solver == "lbfgs" and (self.learning_rate != "auto" or self.batch_size != BATCH_SIZE):
-            raise ValueError("solver: expected 'sgd' or 'adamw' with learning_rate or batch_size, found 'lbfgs'")
 
     def _check_classes(self, classes: ArrayLike | None, first: bool) -> NDArray[Any]:
         if first and classes is None:
@@ -344,14 +343,19 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):
         return bool(self.fit_intercept)
 
     def _solver(self) -> str:
-        if self.solver == "auto":
-            return "lbfgs" if self._form.is_smooth else "adamw"
-        if self.solver == "lbfgs" and self._form.loss.initial_state() is not None:
+        """Returns the solver of ``fit``; raises ``ValueError`` if it does not go with the loss or another parameter."""
+        solver = self.solver
+        if solver == "auto":
+            solver = "lbfgs" if self._form.is_smooth else "adamw"
+        if solver == "lbfgs" and (self.learning_rate != "auto" or self.batch_size != BATCH_SIZE):
+            found = "'lbfgs'" if self.solver == solver else "'auto', which is 'lbfgs' for this loss"
+            raise ValueError(f"solver: expected 'sgd' or 'adamw' with learning_rate or batch_size, found {found}")
+        if solver == "lbfgs" and self._form.loss.initial_state() is not None:
             raise ValueError(
                 f"solver: expected 'auto', 'sgd' or 'adamw', {self._form.loss.name} changes from step to step; "
                 "found 'lbfgs'"
             )
-        return self.solver
+        return solver
 
     def _weights(self, X: Any, codes: NDArray[Any], sample_weight: ArrayLike | None) -> NDArray[Any] | None:
         """Returns the weights of the rows (N), times those of their classes; None if all are 1."""

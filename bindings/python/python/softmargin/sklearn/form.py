@@ -73,7 +73,7 @@ class Form:
         return prototypes / np.where(norms > 0, norms, 1.0)[:, None], norms
 
     def best(self, scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Returns the best score of each class (N, C) of scores (N, C K), and its sub-center; None with one a class."""
+        """Returns the best score of each class (N, C) of scores (N, C K), and its sub-center, or None if K is 1."""
         if self.sub_centers == 1:
             return scores, None
         scores = scores.reshape(len(scores), -1, self.sub_centers)
@@ -81,7 +81,7 @@ class Form:
         return np.take_along_axis(scores, winners, axis=2)[:, :, 0], winners
 
     def spread(self, gradient: NDArray[Any], winners: NDArray[Any] | None) -> NDArray[Any]:
-        """Returns the gradient with respect to all scores (N, C K) of that with respect to the best ones (N, C)."""
+        """Returns the gradient with respect to all scores (N, C K), given that with respect to the best ones (N, C)."""
         if winners is None:
             return gradient
         spread = np.zeros((*gradient.shape, self.sub_centers))

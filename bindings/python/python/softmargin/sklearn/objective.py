@@ -14,16 +14,16 @@ from threadpoolctl import ThreadpoolController  # a dependency of scikit-learn
 
 from softmargin.sklearn.form import PAIR, Form, Found, total_weight
 
-SMALL = 100_000_000  # multiplications
-ROWS = 2048  # whose scores are computed together
+SMALL = 100_000_000  # multiplications of a product below which one thread is faster
+ROWS = 2048  # rows whose scores are computed together
 
 
 class Objective:
     """Mean loss and penalty of all rows as a function of one vector, with its gradient.
 
     The vector has the prototypes (one for two paired classes), the bias, and the logarithm of a learned scale, which
-    makes its steps relative. Inner products are conditioned, as if the features were centered, where a bias compensates
-    for that, and all had the same curvature. The minimum is the same, and is found in fewer iterations.
+    makes its steps relative. Inner products are conditioned as if all features had the same curvature and, if a
+    bias can compensate for it, were centered. The minimum is the same, and is found in fewer iterations.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ def moments(X: Any, weights: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray
 
 
 def few_threads(multiplications: float) -> contextlib.AbstractContextManager[Any]:
-    """Returns a context that limits BLAS to one thread where more would be slower.
+    """Returns a context that limits BLAS to one thread if more would be slower.
 
     For small products threads wait longer than they compute. And if SciPy has its own BLAS, as its wheels have, its
     threads wait actively after each step of L-BFGS, on the processors that NumPy's products need.

@@ -30,9 +30,9 @@ class Steps:
 
     def copied(self) -> Steps:
         """Returns a copy with its own arrays, for steps that may raise an error."""
-        twin = copy.copy(self)
-        twin.weight, twin.bias, twin.log_scale = copy.deepcopy((self.weight, self.bias, self.log_scale))
-        return twin
+        other = copy.copy(self)
+        other.weight, other.bias, other.log_scale = copy.deepcopy((self.weight, self.bias, self.log_scale))
+        return other
 
     def use(self, form: Form) -> None:
         """Continues with another loss."""

@@ -1,4 +1,4 @@
-"""The losses for PyTorch: modules and functions that are differentiable like any other.
+"""The losses for PyTorch, as differentiable modules and functions.
 
 On the CPU they call the fused kernels, in ``float32``; ``float64`` is computed by the plain code, and half precisions
 are widened. On other devices the losses are composed of PyTorch's operations, some rows at a time, with the same
@@ -29,7 +29,7 @@ __all__ = ["MarginHead", "ShardedMarginHead", "head_loss", "linear_cross_entropy
 
 
 def __getattr__(name: str) -> Any:
-    # torch.distributed is imported only where a head is sharded.
+    # torch.distributed is imported only for a sharded head.
     if name == "ShardedMarginHead":
         from softmargin.torch._sharded import ShardedMarginHead
 

@@ -33,14 +33,14 @@ class MarginHead(nn.Module):
     - ``seed``: Determines the margins that are drawn.
     - ``device``, ``dtype``: Of the parameters.
 
-    The parameters are ``weight`` (C K, D), K prototypes a class; ``bias`` (C K), where the geometry has one; ``scale``
-    and ``radius``, scalars, where they are learned. Those that a loss does not have are None. A learned scale beyond
-    the bounds of its spec is clamped to them, with a gradient that leads back.
+    The parameters are ``weight`` (C K, D), with K prototypes per class; ``bias`` (C K), if the geometry has one;
+    ``scale`` and ``radius``, scalars, if they are learned. Those that a loss does not have are None. A learned scale
+    beyond the bounds of its spec is clamped to them, with a gradient that leads back.
 
     A loss with a state (averages, annealed or drawn margins) stores it in two buffers: ``loss_averages`` in
-    ``float64``, whatever precision the module is converted to, and ``loss_counters`` in ``int64``. A forward pass in
-    training mode with gradients enabled adds the batch to the averages and counts a step; in evaluation mode the state
-    is only read. ``torch.utils.checkpoint`` runs a forward pass twice, so leave such a head out of it.
+    ``float64``, also if the module is converted to another precision, and ``loss_counters`` in ``int64``. A forward
+    pass in training mode with gradients enabled adds the batch to the averages and counts a step; in evaluation mode
+    the state is only read. ``torch.utils.checkpoint`` runs a forward pass twice, so leave such a head out of it.
 
     Raises ``ValueError`` on an invalid loss; ``TypeError`` on values of a wrong type.
 
@@ -154,7 +154,7 @@ class MarginHead(nn.Module):
         return loss
 
     def scores(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Returns the score of every class (N, C), differentiable: cosines of a cosine loss, without margin and scale.
+        """Returns the score of every class (N, C), differentiable: cosines for a cosine loss, without margin and scale.
 
         Errors as :meth:`forward`.
         """
@@ -212,7 +212,7 @@ class MarginHead(nn.Module):
 
 
 def _in_double(tensor, fn):
-    """Returns ``fn(tensor)`` in ``float64``; the tensor as it is where a device has no such type."""
+    """Returns ``fn(tensor)`` in ``float64``; the tensor itself if its device has no such type."""
     try:
         converted = fn(tensor)
     except TypeError:
@@ -221,7 +221,7 @@ def _in_double(tensor, fn):
 
 
 def _initial(part, name):
-    """Returns the initial value of a learned number of a part of the spec; None where it is not learned."""
+    """Returns the initial value of a learned number of a part of the spec; None if it is not learned."""
     if part is None:
         return None
     if name == "radius":

@@ -19,12 +19,12 @@ class Call(Protocol):
     """A loss with its fixed inputs, as a function of tensors."""
 
     reduction: str
-    records: bool  # whether gradients are enabled
+    records: bool  # True if gradients are enabled
 
     def run(
         self, inputs: Sequence[torch.Tensor | None], gradients: bool, row_factors: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, Gradients | None]:
-        """Returns the loss, and its gradients where asked for; with ``row_factors`` (N) those of the weighted sum."""
+        """Returns the loss, and its gradients if requested; with ``row_factors`` (N) those of the weighted sum."""
         ...
 
 
@@ -53,7 +53,7 @@ class Kernel(torch.autograd.Function):
 
 
 class Last(torch.autograd.Function):
-    """A gradient whose differentiation is an error; without this it would pass for a constant."""
+    """A gradient whose differentiation is an error; without this it would be treated as a constant."""
 
     @staticmethod
     def forward(ctx, gradient, *inputs):
@@ -94,7 +94,7 @@ def times(gradients: Gradients, factor: float) -> Gradients:
 def of_rows(call: Call, inputs: Sequence[torch.Tensor | None], factors: torch.Tensor) -> Gradients:
     """Returns the gradients of the rows' losses times factors (N) of either sign; weights of rows are 0 or above."""
     if not factors.isfinite().all():
-        # As any product with them would be.
+        # A product with such a factor is not finite either.
         return [None if tensor is None else torch.full_like(tensor, torch.nan) for tensor in inputs]
     sums = None
     for sign, part in ((1.0, factors.clamp(min=0.0)), (-1.0, (-factors).clamp(min=0.0))):

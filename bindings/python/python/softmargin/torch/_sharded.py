@@ -3,7 +3,7 @@
     loss = gate( comparison_{j != y}( s * score_j ) - s * psi(score_y) )
 
 Each process stores the prototypes of a range of classes, and computes the scores of the whole batch with these alone.
-What a row needs of all classes is one value at a time: the target's score, the largest score, the sum of exponentials.
+A row needs only a few values over all classes: the target's score, the largest score, the sum of exponentials.
 ``Group`` merges these values by collective operations; everything else is the composition for one device, in
 ``_composed``.
 """
@@ -22,6 +22,7 @@ import torch.distributed as dist
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from softmargin._arrays import MOST_INTEGER, whole
 from softmargin._loss import Loss, LossOptions, loss_of
 from softmargin.torch._composed import REDUCTIONS, batch_loss, next_state, scores
 from softmargin.torch._composed.shards import Whole
@@ -36,8 +37,8 @@ BLOCK = 1024
 class ShardedMarginHead(nn.Module):
     """A last layer with its loss, whose classes are distributed over the processes of a group.
 
-    Of C classes each of W processes has C // W, the first C mod W one more. ``weight`` (c K, D), K sub-centers a class,
-    has the prototypes of a process's own classes, and ``bias`` (c K), where the geometry has one, their biases. A
+    Of C classes, each of W processes has C // W, and the first C mod W have one more. ``weight`` (c K, D) has the
+    prototypes of a process's own classes, K per class, and ``bias`` (c K), if the geometry has one, their biases. A
     learned ``scale`` and the ``radius`` of ring loss are the same in all processes, and so are their gradients.
 
     - ``embedding_size``, ``num_classes``: D and C.
@@ -88,14 +89,12 @@ class ShardedMarginHead(nn.Module):
         super().__init__()
         if not (dist.is_available() and dist.is_initialized()):
             raise RuntimeError("process_group: expected one; call torch.distributed.init_process_group before this")
-        if embedding_size < 1:
-            raise ValueError(f"embedding_size: expected 1 or more, found {embedding_size}")
+        self.embedding_size, self.seed = whole(embedding_size, "embedding_size", 1), whole(seed, "seed", 0, MOST_INTEGER)
         if sample_share is not None and not 0 < sample_share <= 1:
             raise ValueError(f"sample_share: expected a number above 0, up to 1, found {sample_share}")
         options = LossOptions(scale, margin, spec, class_weights, ignored_label, class_counts, label_smoothing, z_loss)
         self.loss = loss_of(loss, num_classes, options)
-        self.embedding_size, self.num_classes = int(embedding_size), self.loss.num_classes
-        self.sample_share, self.seed = sample_share, int(seed)
+        self.num_classes, self.sample_share = self.loss.num_classes, sample_share
         self.process_group = dist.group.WORLD if process_group is None else process_group
         self.rank, self.world_size = dist.get_rank(self.process_group), dist.get_world_size(self.process_group)
         if self.rank < 0:
@@ -160,7 +159,7 @@ class ShardedMarginHead(nn.Module):
     ) -> torch.Tensor:
         """Returns the loss of the batch of all processes, a scalar, the same in each.
 
-        Every process passes its own rows, any number of them, also none:
+        Every process passes its own rows, any number of them, including none:
 
         - ``embeddings``: (n, D).
         - ``target``: Labels (n) from 0.
@@ -203,7 +202,7 @@ class ShardedMarginHead(nn.Module):
         margins: torch.Tensor | None,
         reduction: str,
     ) -> tuple[torch.Tensor | None, ...]:
-        """Returns the rows of all processes, after all have agreed that they fit together."""
+        """Returns the rows of all processes, after all processes have agreed on their shapes and types."""
         sizes, needs_gradient = _agreed_sizes(self, embeddings, target, sample_weights, margins, reduction)
         group = self.process_group
         if needs_gradient and torch.is_grad_enabled() and not embeddings.requires_grad:
@@ -244,8 +243,8 @@ class ShardedMarginHead(nn.Module):
     def scores(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Returns the score of every class (n, C) of a process's own embeddings (n, D), without margin and scale.
 
-        All processes must call it, with any number of embeddings, also none. The scores have no gradient. Errors as
-        :meth:`forward`.
+        All processes must call it, with any number of embeddings, including none. The scores have no gradient.
+        Errors as :meth:`forward`.
         """
         target = torch.zeros(len(embeddings), dtype=torch.int64, device=embeddings.device)
         sizes, _ = _agreed_sizes(self, embeddings, target, None, None, REDUCTIONS[0])
@@ -303,7 +302,7 @@ class ShardedMarginHead(nn.Module):
             self._state = {name: type(value)(extra["state"][name]) for name, value in self._state.items()}
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
-        """Prototypes and bias as ``ShardedTensor``, which ``torch.distributed.checkpoint`` writes and reads."""
+        """Saves prototypes and bias as ``ShardedTensor``, which ``torch.distributed.checkpoint`` writes and reads."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         for name in ("weight", "bias"):
             if prefix + name in destination:
@@ -377,7 +376,7 @@ class _Spread(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes. All use it alike, so each already has the whole gradient."""
+    """The sum over the processes. All use it in the same way, so each already has the whole gradient."""
 
     @staticmethod
     def forward(ctx, tensor, group):
@@ -473,7 +472,7 @@ def _problem(
     margins: Any,
     reduction: str,
 ) -> Exception | None:
-    """Returns the error in a process's own inputs; None where they are valid."""
+    """Returns the error in a process's own inputs; None if they are valid."""
     if reduction not in REDUCTIONS:
         return ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, found {reduction!r}")
     given = {"embeddings": embeddings, "target": target, "sample_weights": sample_weights, "margins": margins}

@@ -5,7 +5,7 @@ target's, for a cross-entropy of your own. The method ``loss`` of each computes 
 without storing the changed logits.
 
 As in InsightFace, the gradient is straight-through: the margin is a constant to it, so the derivative of the target's
-logit is ``s`` also where its angle is enlarged. The label -1 means that a row's class is not among these columns, as on
+logit is ``s`` even if its angle is enlarged. The label -1 means that a row's class is not among these columns, as on
 one shard of many. ``COMPARE.md`` lists the differences, next to the tests that show them.
 
 >>> import torch
@@ -29,7 +29,7 @@ from softmargin.torch import score_loss
 
 __all__ = ["ArcFace", "CombinedMarginLoss", "CosFace"]
 
-# How far past 1 a cosine may lie and count as 1: the rounding error of half precision.
+# The excess over 1 up to which a cosine counts as 1: the rounding error of half precision.
 TOLERANCE = 1e-3
 NO_CLASS = -1
 
@@ -66,7 +66,7 @@ class _Margin(nn.Module):
     ) -> torch.Tensor:
         """Returns the cross-entropy of the logits that :meth:`forward` returns, computed by the fused kernel.
 
-        It is differentiable with respect to ``logits`` (N, C). Rows with the label -1 are ignored: where classes are
+        It is differentiable with respect to ``logits`` (N, C). Rows with the label -1 are ignored: if classes are
         spread over several devices, use :meth:`forward` and a cross-entropy over all of them. ``sample_weights`` (N)
         and ``reduction`` as in :func:`softmargin.torch.score_loss`.
 

@@ -160,7 +160,7 @@ class _PrototypeLoss(nn.Module):
     def get_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Returns the scaled scores without margin (N, C) of embeddings (N, D), differentiable.
 
-        A class's score is that of its best center. Raises ``RuntimeError`` on embeddings of another size.
+        A class's score is that of its best sub-center. Raises ``RuntimeError`` on embeddings of another size.
         """
         x, weight = self._operands(embeddings)
         x = normalize(x) if self._geometry == "cosine" else x
@@ -297,7 +297,7 @@ class NormalizedSoftmaxLoss(_PrototypeLoss):
 
     def _build(self) -> Loss:
         scale = {"kind": "fixed", "value": 1.0 / self._temperature}
-        # The label that torch.nn.CrossEntropyLoss ignores; only this loss is that function as it is.
+        # The default ignore_index of torch.nn.CrossEntropyLoss, which only this loss calls unchanged in that library.
         spec = {"scale": scale, "geometry": {"kind": self._geometry}}
         return Loss("normface", self.num_classes, spec=spec, ignored_label=-100)
 
@@ -327,7 +327,7 @@ class _MarginLoss(_PrototypeLoss):
 
     @property
     def margin(self) -> float:
-        """The margin; may be set. An angle is in radians here, whatever unit the argument has."""
+        """The margin; may be set. An angle is in radians here, also if the argument is in degrees."""
         return self._margin
 
     @margin.setter
@@ -494,7 +494,7 @@ class ArcFaceLoss(_MarginLoss):
 
 
 class SubCenterArcFaceLoss(ArcFaceLoss):
-    """:class:`ArcFaceLoss` with ``sub_centers`` prototypes a class, from 1 to 64; the best one counts (ECCV 2020)."""
+    """:class:`ArcFaceLoss` with 1 to 64 ``sub_centers`` per class, of which the best one counts (ECCV 2020)."""
 
     PRESET = "sub-center-arcface"
 
@@ -526,7 +526,7 @@ class SubCenterArcFaceLoss(ArcFaceLoss):
             distance,
             collect_stats,
         )
-        # Past ArcFaceLoss, which has one prototype a class.
+        # Skips ArcFaceLoss, which has one prototype per class.
         super(ArcFaceLoss, self).__init__(
             options, num_classes, embedding_size, radians(margin, margin_unit), scale, sub_centers
         )
@@ -568,7 +568,7 @@ class SubCenterArcFaceLoss(ArcFaceLoss):
 
 
 def radians(margin: float, unit: str) -> float:
-    """Returns a margin of a unit in radians."""
+    """Converts a margin to radians; checks its range and unit."""
     if unit not in ("degrees", "radians"):
         raise ValueError(f'margin_unit: expected "degrees" or "radians", found {unit!r}')
     angle = math.radians(margin) if unit == "degrees" else float(margin)
@@ -590,7 +590,7 @@ def row_weights(indices_tuple: Sequence[torch.Tensor] | None, rows: int, like: t
 
 
 def check_reg_weight(name: str, regularizer: Callable[..., Any] | None, weight: float) -> None:
-    """Raises ``ValueError`` on the weight of a regularizer that is not there."""
+    """Raises ``ValueError`` on the weight of an absent regularizer."""
     if regularizer is None and weight != 1:
         raise ValueError(f"{name}_reg_weight: has no effect without {name}_regularizer; give that too, or leave it out")
 

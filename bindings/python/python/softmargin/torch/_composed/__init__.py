@@ -1,6 +1,6 @@
 """The family on any device and in any floating-point type: sweeps in PyTorch operations, the rest by the core.
 
-Scores of half precision are compared in ``float32``. Gradients are of first order. The same code serves one device and
+Scores of half precision are compared in ``float32``. Gradients are first order. The same code serves one device and
 several processes, each with some of the classes: see ``shards.py``.
 """
 
@@ -24,11 +24,11 @@ def row_losses(loss, embeddings, weight, target, *, shards=None, **inputs):
 
     - ``loss``: A :class:`softmargin.Loss`.
     - ``embeddings``: (N, D).
-    - ``weight``: (C K, D), K prototypes a class.
+    - ``weight``: (C K, D), with K prototypes per class.
     - ``target``: Labels (N), or for softmax cross-entropy distributions (N, C).
     - ``bias`` (C K), ``scale`` and ``radius`` (scalars), ``sample_weights`` (N), ``margins`` (N), ``state``: As in
       :meth:`softmargin.Head.evaluate`.
-    - ``shards``: The classes that weight and bias are of. All else is the same in all processes, and so is the result.
+    - ``shards``: The classes of weight and bias. Everything else is the same in all processes, and so is the result.
 
     Raises ``IndexError`` on labels that are no classes, ``TypeError`` on tensors of other types, ``ValueError`` on
     shapes that disagree, numbers out of range, and inputs that are missing or not used.
@@ -40,8 +40,8 @@ def row_losses(loss, embeddings, weight, target, *, shards=None, **inputs):
 def batch_loss(loss, embeddings, weight, target, reduction="mean", *, shards=None, **inputs):
     """Returns the losses of the rows as one number, a scalar tensor.
 
-    ``reduction`` is ``"mean"`` by the rows' weights, 0 where no row is valid, ``"mean-or-nan"``, NaN there, or
-    ``"sum"``. A regularizer is averaged over the rows that it concerns. Other arguments and errors as
+    ``reduction`` is ``"mean"``, weighted by the rows' weights, 0 if no row is valid; ``"mean-or-nan"``, NaN then; or
+    ``"sum"``. A regularizer is averaged over the rows that it applies to. Other arguments and errors as
     :func:`row_losses`.
     """
     if reduction not in REDUCTIONS:
@@ -50,9 +50,9 @@ def batch_loss(loss, embeddings, weight, target, reduction="mean", *, shards=Non
 
 
 def scores(loss, embeddings, weight, bias=None, shards=None):
-    """Returns the score of every class (N, C) without margin and scale; the best of a class's prototypes.
+    """Returns the score of every class (N, C) without margin and scale: that of its best prototype.
 
-    With ``shards`` those of its classes (N, c). Errors as :func:`row_losses`.
+    With ``shards``, returns those of its classes (N, c). Errors as :func:`row_losses`.
     """
     spec, shards = loss.spec, shards or Whole(loss.num_classes, embeddings.device)
     sub_centers = spec.get("sub-centers", 1)

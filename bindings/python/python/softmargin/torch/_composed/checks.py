@@ -1,4 +1,4 @@
-"""Checks of shapes and types of what lies on a device. The core checks everything that belongs to a row."""
+"""Checks of shapes and types of tensors on a device. The core checks everything that belongs to a row."""
 
 import torch
 
@@ -6,7 +6,7 @@ import torch
 def check(spec, given, num_prototypes):
     """Raises ``TypeError`` or ``ValueError`` if matrices, bias, scale, radius or target have another shape or type.
 
-    ``given`` is a dictionary of the arguments of ``row_losses``; ``num_prototypes`` the rows that the weight must have.
+    ``given`` is a dictionary of the arguments of ``row_losses``; ``num_prototypes`` is the length of the weight.
     """
     check_scores(spec, given["embeddings"], given["weight"], given["bias"], num_prototypes)
     for name in ("scale", "radius"):
@@ -48,5 +48,5 @@ def _check_target(target, rows):
         raise ValueError(f"target: expected length {rows}, one per row, found shape {tuple(target.shape)}")
     if target.dim() == 2 and not target.dtype.is_floating_point:
         raise TypeError(f"target: expected floating-point numbers in distributions, found {target.dtype}")
-    if target.dim() == 1 and (target.dtype.is_floating_point or target.dtype in (torch.bool, torch.complex64)):
+    if target.dim() == 1 and (target.dtype.is_floating_point or target.dtype.is_complex or target.dtype == torch.bool):
         raise TypeError(f"target: expected whole numbers from 0, or distributions (N, C), found {target.dtype}")

@@ -37,7 +37,7 @@ def known(values: torch.Tensor, *pairs: tuple[torch.Tensor, torch.Tensor | None]
 
 
 class Bounded(torch.autograd.Function):
-    """A parameter clamped to ``low`` and ``high``; derivative 0 where a step would only lead further out."""
+    """A parameter clamped to ``low`` and ``high``; its derivative is 0 if a step would only lead further out."""
 
     @staticmethod
     def forward(parameter, low, high):

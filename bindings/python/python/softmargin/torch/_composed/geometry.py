@@ -4,8 +4,8 @@
     unit weights    <x, w_j / |w_j|>
     cosine          <x / |x|, w_j / |w_j|>
 
-With K prototypes a class (sub-centers) the score of a class is that of its best one. A vector of norm 0 has direction
-0: cosine 0 with everything, and gradient 0.
+With K prototypes per class (sub-centers), the score of a class is that of its best one. A vector of norm 0 has
+direction 0: cosine 0 with everything, and gradient 0.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Directed(torch.autograd.Function):
         slope, unit = _at_least_single(by_direction), _at_least_single(direction)
         across = slope - (slope * unit).sum(1, keepdim=True) * unit
         inverse = norm.reciprocal()
-        # The norm 0, or one whose inverse overflows: no slope.
+        # The derivative is 0 for the norm 0, and for a norm whose inverse overflows.
         inverse = inverse.masked_fill(inverse.isinf(), 0)
         return (across * inverse + by_norm * unit).to(direction.dtype)
 
 
 class Vectors(typing.NamedTuple):
-    """Embeddings (N, D) or prototypes (c K, D) as scores take them."""
+    """Embeddings (N, D) or prototypes (c K, D) in the form from which scores are computed."""
 
     rows: torch.Tensor
     norms: torch.Tensor | None
-    """(N, 1) or (c K, 1), where they were asked for."""
+    """(N, 1) or (c K, 1); None if they are not needed."""
 
     @classmethod
     def of(cls, rows, is_unit, needs_norms):
@@ -66,12 +66,12 @@ def operands_of(geometry, embeddings, weight, needs_embedding_norms=False, needs
 
 
 def scores_of(geometry, sub_centers, embeddings, prototypes, bias):
-    """Scores (N, c), at least in ``float32``, of the rows of two ``Vectors``; bias (c K) or None."""
+    """Returns scores (N, c), at least in ``float32``, of the rows of two ``Vectors``; bias (c K) or None."""
     scores = _at_least_single(embeddings @ prototypes.T)
     if bias is not None:
         scores = scores + bias
     if geometry["kind"] == "cosine":
-        # Rounding may carry a cosine past 1; the derivative stays.
+        # Rounding may carry a cosine beyond 1; its derivative is not clamped.
         scores = known(scores.detach().clamp(-1, 1), (scores.new_ones(()), scores))
     if sub_centers == 1:
         return scores
@@ -79,7 +79,7 @@ def scores_of(geometry, sub_centers, embeddings, prototypes, bias):
 
 
 def _best(scores):
-    """(N, c): the best of K scores (N, c, K), the first on ties; NaN where one is."""
+    """Returns the best (N, c) of K scores (N, c, K), the first on ties; NaN if one of them is NaN."""
     winners = scores.detach().argmax(2, keepdim=True)
     return scores.gather(2, winners).squeeze(2)
 

@@ -16,11 +16,11 @@ from softmargin.torch._composed.soft_targets import soft_rows
 from softmargin.torch._composed.sweep import sweep, transformed
 
 MOST_SCORES = 1 << 22
-"""The most scores that are composed at once: some ten matrices of that size live at a time."""
+"""The most scores that are composed at once; about ten matrices of that size exist at a time."""
 
 
 class Composition:
-    """A batch: the plan of its rows, and the tensors that its scores are computed from."""
+    """A batch: the plan of its rows, and the tensors from which its scores are computed."""
 
     def __init__(self, loss, spec, given, shards):
         self.loss, self.spec, self.shards = loss, spec, shards
@@ -100,7 +100,7 @@ class Composition:
                 derivative = self._against_classes(first, found, classes)
             else:
                 derivative = self._against_distributions(first, found, soft.to(found.dtype))
-            # NaN of an ignored row shows in the loss: it is in the gradient of the prototypes anyway.
+            # NaN of an ignored row shows in the loss: the gradient of the prototypes has it anyway.
             values = self.shards.sum(found.isnan().any(1, keepdim=True).to(found.dtype))
             values = values.masked_fill(values > 0, torch.nan)
         return known(values, (derivative, scores))
@@ -118,7 +118,7 @@ class Composition:
         if first not in self.factors:
             correct = self._correct(scores, classes)
             accumulators, alone = host(swept.accumulators), host(swept.alone)[:, 0].astype(bool)
-            # A row of one class has no loss, also where the target is compared with zero.
+            # A row of one class has no loss, even if the target is compared with zero.
             alone |= self.loss.num_classes == 1
             arguments = accumulators, alone.tolist(), correct
             self.factors[first] = self.plan.outcomes(first, at_host, single, *arguments)
@@ -128,7 +128,7 @@ class Composition:
         return torch.where(own, factors["target"], by_negatives)
 
     def _correct(self, scores, classes):
-        """Returns whether each row is predicted as its class, for the regularizer that depends on it."""
+        """Returns True for each row predicted as its class; only feature incay depends on it."""
         if (self.spec.get("regularizer") or {}).get("kind") != "feature-incay":
             return [False] * len(scores)
         return (self.shards.first_largest(scores) == classes)[:, 0].tolist()

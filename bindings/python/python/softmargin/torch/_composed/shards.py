@@ -1,8 +1,8 @@
-"""The classes that scores are of: all of them, or those that one process among several holds.
+"""The classes of the scores: all classes, or those that one of several processes holds.
 
-A tensor is of one of two kinds. Columns (N, 1), and what is learned beside the prototypes, are the same in every
-process. Scores (N, c) belong to the classes of one. ``spread`` takes the first kind into what is computed of scores,
-``sum``, ``max`` and ``min`` bring the second kind back. On one device, here, these four are the identity.
+A tensor is of one of two kinds. Columns (N, 1), and the learned parameters beside the prototypes, are the same in all
+processes. Scores (N, c) belong to the classes of one process. ``spread`` makes the first kind an input of the second;
+``sum``, ``max`` and ``min`` reduce the second kind to the first. In one process, here, these four are the identity.
 """
 
 import torch
@@ -15,39 +15,39 @@ class Whole:
 
     def __init__(self, num_classes, device):
         self.classes = torch.arange(num_classes, device=device)
-        """(c): the numbers of the classes at hand, rising."""
+        """(c): the numbers of this process's classes, in rising order."""
         self.most_classes = num_classes
         """The most classes that a process holds."""
 
     def spread(self, replicated):
-        """The tensor, whose gradient is to be summed over the processes."""
+        """Returns the tensor, such that its gradient is summed over the processes."""
         return replicated
 
     def sum(self, partial):
-        """The sum over the processes; gradients flow."""
+        """Returns the sum over the processes, differentiable."""
         return partial
 
     def max(self, partial):
-        """The largest over the processes, of a tensor without gradient."""
+        """Returns the maximum over the processes, of a tensor without gradient."""
         return partial
 
     def min(self, partial):
-        """The least over the processes, of a tensor without gradient."""
+        """Returns the minimum over the processes, of a tensor without gradient."""
         return partial
 
     def is_class(self, numbers):
-        """(N, c): whether the class of a column is that of a row, of numbers (N, 1)."""
+        """Returns True (N, c) if the class of a column is that of the row, given as numbers (N, 1)."""
         return self.classes == numbers
 
     def of_rows(self, values, numbers):
-        """(N, 1): of scores (N, c) each row's entry of the class that numbers (N, 1) name; 0 where nobody holds it."""
+        """Returns each row's score (N, 1), of (N, c), of its class in ``numbers`` (N, 1); 0 if no process holds it."""
         if values.shape[1] == 0:
             return self.sum(values.sum(1, keepdim=True))
         column, here = self._find(numbers)
         return self.sum(values.gather(1, column).masked_fill(~here, 0))
 
     def of_classes(self, values, numbers):
-        """(N, ...): the entry of ``values`` (c, ...) of the class that numbers (N, 1) name; 0 where nobody holds it."""
+        """Returns the entries (N, ...) of ``values`` (c, ...) of classes (N, 1); 0 if no process holds one."""
         if values.shape[0] == 0:
             return self.sum(values.sum(0).expand(numbers.shape[0], *values.shape[1:]))
         column, here = self._find(numbers)
@@ -55,24 +55,24 @@ class Whole:
         return self.sum(values[column[:, 0]].masked_fill(absent, 0))
 
     def largest(self, values):
-        """(N, 1): the largest of each row of ``values`` (N, c), minus infinity where there is none; detached."""
+        """Returns the largest (N, 1) of each row of ``values`` (N, c), minus infinity if there is none; detached."""
         return self.max(_largest(values.detach())[0])
 
     def first_largest(self, values):
-        """(N, 1): the number of the class of the largest of each row, the lowest on ties."""
+        """Returns the class number (N, 1) of the largest value of each row, the lowest on ties."""
         own, column = _largest(values.detach())
         number = self.classes[column] if values.shape[1] else torch.full_like(column, LAST)
-        # NaN is equal to nothing, and is to be found all the same.
+        # NaN equals nothing, but must be found too.
         return self.min(number.masked_fill((own != self.max(own)) & ~own.isnan(), LAST))
 
     def _find(self, numbers):
-        """(N, 1) twice: the column of a class, and whether there is one."""
+        """Returns the column of each class, and True if there is one, (N, 1) both."""
         column = torch.searchsorted(self.classes, numbers).clamp(max=len(self.classes) - 1)
         return column, self.classes[column] == numbers
 
 
 def _largest(values):
-    """(N, 1) twice: the largest of each row and its first column."""
+    """Returns the largest of each row and its first column, (N, 1) both."""
     if values.shape[1] == 0:
         shape = (values.shape[0], 1)
         return values.new_full(shape, -torch.inf), torch.zeros(shape, dtype=torch.int64, device=values.device)

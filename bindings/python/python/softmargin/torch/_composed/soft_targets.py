@@ -4,8 +4,8 @@
     dL/d(s z_k) = (1 + 2 lambda LSE) p_k - P_k
 
 ``b`` is the class of the largest score and ``t`` the gap between the log-sum-exp of the others and its score, so that
-nothing is lost where it has nearly all the probability. Label smoothing makes P <- (1 - eps) P + eps / C, z-loss adds
-``lambda LSE^2``. A class of score minus infinity does not take part; a distribution that wants it has an infinite loss.
+no digits are lost if it has nearly all the probability. Label smoothing makes P <- (1 - eps) P + eps / C, z-loss adds
+``lambda LSE^2``. A class of score minus infinity is masked; a distribution that is above 0 there has an infinite loss.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def soft_rows(gate: dict, scores: torch.Tensor, given: torch.Tensor, scale: floa
     log_sum_exp = scale * best + softplus(gap)
     behind = (expected * (best - scores)).masked_fill(out, 0).sum(1, keepdim=True)
     loss = softplus(gap) + scale * (behind + best * missing) + z_loss * log_sum_exp.square()
-    # 1 - P first, then what the others have of the probability: both are exact where P is near 1.
+    # 1 - P first, then the probability of the others: both are exact if P is near 1.
     of_others, by_lse = gap.sigmoid(), 2 * z_loss * log_sum_exp
     of_negatives = (1 + by_lse) * of_others / total.masked_fill(swept.alone, 1) * swept.written - expected
     of_best = (1 - expected) - of_others + by_lse * (1 - of_others)
     derivative = torch.where(is_best, of_best, of_negatives).masked_fill(out, 0)
-    # One class that takes part is nothing to be compared with, unless the distribution wants another.
+    # A single unmasked class has nothing to be compared with, unless the distribution has a masked one.
     nothing = swept.alone & ~impossible
     loss = loss.masked_fill(nothing, 0).masked_fill(impossible, torch.inf)
     derivative = derivative.masked_fill(nothing, 0)

@@ -22,30 +22,30 @@ LEAST_SINE = {torch.float32: 2.0**-12, torch.float64: 2.0**-20}
 
 @dataclasses.dataclass
 class Negatives:
-    """The negatives of some rows: scores as they are compared, and which of them take part."""
+    """The negatives of some rows: transformed scores, and a mask of those that take part."""
 
     scores: torch.Tensor
-    """(n, c); finite where a class takes part."""
+    """(n, c); finite if the class takes part."""
     derivative: torch.Tensor | float
-    """(n, c): of a score as it is compared, with respect to the score."""
+    """(n, c): that of the transformed score with respect to the score."""
     present: torch.Tensor
-    """(n, c): whether the class takes part: it is not the target, and its score is above minus infinity."""
+    """(n, c): True if the class takes part: it is not the target, and its score is above minus infinity."""
 
 
 @dataclasses.dataclass
 class Swept:
-    """What a sweep found."""
+    """The result of a sweep."""
 
     written: torch.Tensor
-    """(n, c): exponentials, derivatives of the gate, or 1 at the largest; 0 where a class does not take part."""
+    """(n, c): exponentials, derivatives of the gate, or 1 at the largest; 0 if the class does not take part."""
     accumulators: torch.Tensor
-    """(n, k), in ``float64`` where the device has it."""
+    """(n, k), in ``float64`` if the device has it."""
     alone: torch.Tensor
-    """(n, 1): whether no negative takes part."""
+    """(n, 1): True if no negative takes part."""
 
 
 def transformed(scores: torch.Tensor, present: torch.Tensor, targets: dict) -> Negatives:
-    """Returns the negatives of scores (n, c) as they are compared; ``targets`` is what ``RowPlan.targets`` returns."""
+    """Returns the transformed negatives of scores (n, c); ``targets`` is the result of ``RowPlan.targets``."""
     name, parameter = targets["transform"], targets["parameter"]
     scores = scores.masked_fill(~present, 0)
     if name is None:
