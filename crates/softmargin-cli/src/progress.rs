@@ -136,7 +136,7 @@ impl Observer for Progress {
         ));
     }
 
-    fn tests(&mut self) {
+    fn test_begins(&mut self) {
         self.bar.finish();
     }
 

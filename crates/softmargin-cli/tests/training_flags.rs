@@ -54,7 +54,7 @@ fn flags_win_over_a_file_and_a_run_makes_itself_again() {
 }
 
 #[test]
-fn a_file_that_cannot_be_taken_is_refused_and_leaves_nothing() {
+fn a_file_that_cannot_be_taken_is_rejected_and_leaves_nothing() {
     let home = TempDir::new().unwrap();
     for (content, named) in [
         ("[training]\nepoch = 3", "did you mean training.epochs?"),

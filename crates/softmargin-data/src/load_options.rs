@@ -28,8 +28,8 @@ impl LoadOptions {
 /// The size of the prepared images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sizing {
-    /// Digits and IDX images preserve their size. For an image folder, the median of the longer sides of the training
-    /// images, rounded to a multiple of 4 and clamped to 8 to 64.
+    /// Digits and IDX images preserve their size. For an image folder, the median of the longer sides of the
+    /// images outside the test set, rounded to a multiple of 4 and clamped to 8 to 64.
     #[default]
     Automatic,
     /// Squares with a side of this many pixels, 8 to 512.

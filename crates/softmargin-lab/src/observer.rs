@@ -60,7 +60,7 @@ pub trait Observer {
         let _ = epoch;
     }
     /// Called after the last epoch, before the test set is used for the first time.
-    fn tests(&mut self) {}
+    fn test_begins(&mut self) {}
     /// Called before each step; `true` ends training with the best model so far.
     fn interrupted(&self) -> bool {
         false

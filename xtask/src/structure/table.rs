@@ -109,12 +109,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
             "commands",
         ]),
     },
-    CrateRule {
-        name: "softmargin-cli",
-        uses: &["softmargin", "softmargin-lab"],
-        tests_use: &[],
-        modules: NO_CYCLES,
-    },
+    CrateRule { name: "softmargin-cli", uses: &["softmargin", "softmargin-lab"], tests_use: &[], modules: NO_CYCLES },
     CrateRule {
         name: "softmargin-python",
         uses: &["softmargin", "softmargin-metrics"],

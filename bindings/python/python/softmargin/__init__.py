@@ -12,7 +12,7 @@ Twenty-two published losses are points on a few axes of that equation; :func:`lo
 >>> print(f"{value:.4f}")
 3.7746
 
-:class:`Loss` takes scores. :class:`Head` takes embeddings and prototypes, and never stores the scores. Both have the
+:class:`Loss` takes scores. :class:`Head` takes embeddings and prototypes, and limits its memory. Both have the
 same calls: ``loss(...)`` returns the value, ``value_and_grad(...)`` the value with its gradients, ``evaluate(...)`` a
 :class:`LossResult` or :class:`HeadResult` with everything; ``Head.step(...)`` does a training step with an
 :class:`Optimizer` and returns a :class:`HeadResult`.

@@ -117,7 +117,7 @@ class SampledClasses:
 
 
 class Head:
-    """A linear layer and a loss as one operation, which never stores the N x C scores.
+    """A linear layer and a loss as one operation, within a memory limit.
 
     The weight (C K, D), with K sub-centers per class, belongs to the caller: see :meth:`initial_weight`.
 

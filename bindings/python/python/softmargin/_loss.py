@@ -19,7 +19,6 @@ __all__ = ["Loss", "LossResult", "losses"]
 Reduction = Literal["mean", "mean-or-nan", "sum", "none"]
 
 
-
 @overload
 def losses(name: None = None) -> list[dict[str, Any]]: ...
 @overload

@@ -76,7 +76,9 @@ class Optimizer:
             raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
         _check_unused(kind, momentum, nesterov, betas, eps)
         weight_decay = WEIGHT_DECAY[kind] if weight_decay is None else weight_decay
-        self._shape = tuple(whole(side, "weight") for side in (weight if isinstance(weight, (tuple, list)) else weight.shape))
+        self._shape = tuple(
+            whole(side, "weight") for side in (weight if isinstance(weight, (tuple, list)) else weight.shape)
+        )
         if len(self._shape) != 2:
             raise ValueError(f"weight: expected a matrix, found shape {self._shape}")
         self._kind, self._lr = kind, float(lr)

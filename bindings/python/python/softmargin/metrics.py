@@ -41,9 +41,10 @@ class Classification(TypedDict):
 
 
 def classification(scores: ArrayLike, labels: ArrayLike) -> Classification:
-    """Returns the metrics of scores (N, C) with labels (N): the class of the largest score is predicted, the first on ties.
+    """Returns the metrics of scores (N, C) with labels (N).
 
-    Scores may be probabilities, logits or cosines: only their order matters.
+    The class of the largest score is predicted, the first on ties. Scores may be probabilities, logits or cosines:
+    only their order matters.
 
     Raises ``IndexError`` on labels that are no classes, ``TypeError`` on arrays of other types, ``ValueError`` on NaN,
     on shapes that disagree, and if there are no samples.
@@ -61,5 +62,7 @@ def classification(scores: ArrayLike, labels: ArrayLike) -> Classification:
         raise ValueError(f"scores: expected at least one class, found shape {scores.shape}")
     is_nan = np.isnan(scores).any(axis=1)
     if is_nan.any():
-        raise ValueError(f"scores of row {int(is_nan.argmax())}: expected numbers, found NaN; evaluate a model without NaN")
+        raise ValueError(
+            f"scores of row {int(is_nan.argmax())}: expected numbers, found NaN; evaluate a model without NaN"
+        )
     return _core.classification(scores.argmax(axis=1).astype(np.int64), labels, scores.shape[1])

@@ -1,6 +1,6 @@
 //! `softmargin completions` and `softmargin man`, and help.
 
-use crate::helpers::{json, names, refused, softmargin, text};
+use crate::helpers::{json, names, rejected, softmargin, text};
 use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
@@ -21,7 +21,7 @@ fn completions_know_every_subcommand_and_shell() {
     if let Ok(bash) = Command::new("bash").arg("-n").arg(home.path().join("script")).output() {
         assert!(bash.status.success(), "{}", text(&bash.stderr));
     }
-    refused(&["completions", "cobra"], home.path(), 2);
+    rejected(&["completions", "cobra"], home.path(), 2);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn the_man_page_has_the_flags_and_every_subcommand_has_one() {
     }
     let page = fs::read_to_string(home.path().join("man1/softmargin-predict.1")).unwrap();
     assert!(page.contains("unknown") && page.contains("standard input"), "{page}");
-    refused(&["man", "--out", "absent"], home.path(), 2);
+    rejected(&["man", "--out", "absent"], home.path(), 2);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `softmargin embed`.
 
-use crate::helpers::{digits_run, json, names, picture_of_one, refused, softmargin, text};
+use crate::helpers::{digits_run, json, names, picture_of_one, rejected, softmargin, text};
 use std::fs;
 use tempfile::TempDir;
 
@@ -21,9 +21,9 @@ fn a_folder_of_embeddings_trains_again_and_predicts_the_same() {
     assert_eq!(predicted["predictions"].as_array().unwrap().len(), 599);
     // A model of embeddings has no use for pictures, and one of pictures none for embeddings.
     picture_of_one(&home.path().join("one.png"));
-    refused(&["predict", "again", "one.png"], home.path(), 2);
-    refused(&["evaluate", "again", "--data", "digits"], home.path(), 2);
-    refused(&["evaluate", "run", "--data", "embedded"], home.path(), 2);
+    rejected(&["predict", "again", "one.png"], home.path(), 2);
+    rejected(&["evaluate", "again", "--data", "digits"], home.path(), 2);
+    rejected(&["evaluate", "run", "--data", "embedded"], home.path(), 2);
 }
 
 #[test]
@@ -42,11 +42,11 @@ fn pictures_without_classes_become_an_array_with_names() {
     assert!(array.starts_with(b"\x93NUMPY") && array.len() > 2 * 128 * 4);
     let (first, second) = array[array.len() - 1024..].split_at(512);
     assert_eq!(first, second, "the same picture has the same embedding");
-    let message = refused(&["embed", "run", "inbox", "--out", "x.npy"], home.path(), 2);
+    let message = rejected(&["embed", "run", "inbox", "--out", "x.npy"], home.path(), 2);
     assert!(message.contains("x.npy"), "{message}");
-    let message = refused(&["embed", "run", "inbox", "--out", "folder"], home.path(), 2);
+    let message = rejected(&["embed", "run", "inbox", "--out", "folder"], home.path(), 2);
     assert!(message.contains("--out") && message.contains("classes"), "{message}");
-    let message = refused(&["embed", "run", "inbox", "--out", "y.npy", "--part", "test"], home.path(), 2);
+    let message = rejected(&["embed", "run", "inbox", "--out", "y.npy", "--part", "test"], home.path(), 2);
     assert!(message.contains("--part"), "{message}");
 }
 

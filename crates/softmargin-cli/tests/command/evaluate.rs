@@ -1,6 +1,6 @@
 //! `softmargin evaluate`.
 
-use crate::helpers::{digits_run, image_folder, json, names, refused, softmargin, text};
+use crate::helpers::{digits_run, image_folder, json, names, rejected, softmargin, text};
 use std::fs;
 use tempfile::TempDir;
 
@@ -45,7 +45,7 @@ fn a_page_is_written_and_the_text_names_the_classes() {
     assert_eq!(names(home.path()), ["page.html", "run"]);
     let page = fs::read_to_string(home.path().join("page.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("mean F1") && page.ends_with("</html>\n"), "{page}");
-    let message = refused(&["evaluate", "run", "--report", "page.html"], home.path(), 2);
+    let message = rejected(&["evaluate", "run", "--report", "page.html"], home.path(), 2);
     assert!(message.contains("page.html"), "{message}");
 }
 
@@ -54,7 +54,7 @@ fn other_data_are_prepared_as_the_runs_and_their_classes_found_by_name() {
     let home = TempDir::new().unwrap();
     digits_run(home.path());
     let pictures = image_folder(home.path(), 4);
-    let message = refused(&["evaluate", "run", "--data", "pictures"], home.path(), 2);
+    let message = rejected(&["evaluate", "run", "--data", "pictures"], home.path(), 2);
     assert!(message.contains("columns, lines") && message.contains("classes"), "{message}");
     // Pictures of 16 x 16 pixels for a model of 8 x 8, under the names of two digits.
     fs::rename(pictures.join("lines"), pictures.join("7")).unwrap();
@@ -68,20 +68,20 @@ fn other_data_are_prepared_as_the_runs_and_their_classes_found_by_name() {
 }
 
 #[test]
-fn a_run_directory_that_is_cut_short_or_of_another_version_is_refused() {
+fn a_run_directory_that_is_cut_short_or_of_another_version_is_rejected() {
     let home = TempDir::new().unwrap();
     let run = digits_run(home.path());
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
     fs::write(run.join("config.toml"), config.replace("format = 3", "format = 1")).unwrap();
-    let message = refused(&["evaluate", "run"], home.path(), 1);
+    let message = rejected(&["evaluate", "run"], home.path(), 1);
     assert!(message.contains("format 1"), "{message}");
     fs::write(run.join("config.toml"), &config[..config.len() / 2]).unwrap();
-    refused(&["evaluate", "run"], home.path(), 1);
+    rejected(&["evaluate", "run"], home.path(), 1);
     fs::write(run.join("config.toml"), &config).unwrap();
     fs::remove_file(run.join("checkpoint/state.json")).unwrap();
-    let message = refused(&["evaluate", "run"], home.path(), 1);
+    let message = rejected(&["evaluate", "run"], home.path(), 1);
     assert!(message.contains("state.json"), "{message}");
-    refused(&["evaluate", "absent"], home.path(), 2);
+    rejected(&["evaluate", "absent"], home.path(), 2);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_part_that_is_no_longer_what_it_was_is_not_measured() {
     assert!(json(&measured())["samples"].as_u64().unwrap() > 0);
     let lines = pictures.join("lines");
     fs::remove_file(lines.join(&names(&lines)[0])).unwrap();
-    let message = refused(&["evaluate", "run"], home.path(), 2);
+    let message = rejected(&["evaluate", "run"], home.path(), 2);
     assert!(message.contains("the test part of pictures") && message.contains("--part all"), "{message}");
     assert_eq!(json(&softmargin(&["evaluate", "run", "--part", "all", "--json"], home.path()))["samples"], 23);
 }

@@ -28,9 +28,9 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Runs a request that must be refused, and returns the message.
+/// Runs a request that must be rejected, and returns the message.
 #[track_caller]
-pub(crate) fn refused(arguments: &[&str], directory: &Path, code: i32) -> String {
+pub(crate) fn rejected(arguments: &[&str], directory: &Path, code: i32) -> String {
     let before = names(directory);
     let output = softmargin(arguments, directory);
     let message = text(&output.stderr);

@@ -1,6 +1,6 @@
 //! `softmargin losses`.
 
-use crate::helpers::{refused, softmargin, text};
+use crate::helpers::{rejected, softmargin, text};
 use tempfile::TempDir;
 
 #[test]
@@ -16,6 +16,6 @@ fn the_losses_are_shown() {
     let family: serde_json::Value =
         serde_json::from_slice(&softmargin(&["losses", "--json"], home.path()).stdout).unwrap();
     assert_eq!(family["losses"].as_array().unwrap().len(), softmargin::presets::all().len());
-    let message = refused(&["losses", "cosfase"], home.path(), 2);
+    let message = rejected(&["losses", "cosfase"], home.path(), 2);
     assert!(message.contains("cosface"), "{message}");
 }

@@ -1,6 +1,6 @@
 //! `softmargin predict`.
 
-use crate::helpers::{command, digits_run, json, npy, picture_of_one, refused, softmargin, text};
+use crate::helpers::{command, digits_run, json, npy, picture_of_one, rejected, softmargin, text};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -55,7 +55,7 @@ fn what_is_not_likely_enough_is_unknown() {
     let result = json(&softmargin(&[&arguments[..], &["--json"]].concat(), home.path()));
     assert!(result["predictions"][0]["class"].is_null() && result["predictions"][0]["classes"][0].is_object());
     for limit in ["-0.1", "1.5", "nan", "much"] {
-        let message = refused(&["predict", "run", "one.png", "--unknown-below", limit], home.path(), 2);
+        let message = rejected(&["predict", "run", "one.png", "--unknown-below", limit], home.path(), 2);
         assert!(message.contains("--unknown-below"), "{message}");
     }
 }
@@ -83,7 +83,7 @@ fn a_bad_file_stops_none_of_the_others() {
 }
 
 #[test]
-fn what_cannot_be_predicted_is_refused_with_what_would_do() {
+fn what_cannot_be_predicted_is_rejected_with_what_would_do() {
     let home = TempDir::new().unwrap();
     digits_run(home.path());
     let empty = home.path().join("empty");
@@ -102,7 +102,7 @@ fn what_cannot_be_predicted_is_refused_with_what_would_do() {
         assert!(!output.status.success() && output.stdout.is_empty() && said.contains(named), "{name}: {said}");
         assert!(!said.contains("panicked"), "{said}");
     }
-    refused(&["predict", "run", "empty"], home.path(), 2);
+    rejected(&["predict", "run", "empty"], home.path(), 2);
     let output = with_input(&["predict", "run", "-"], home.path(), b"");
     assert!(output.status.code() == Some(1) && text(&output.stderr).contains("standard input"));
 }
@@ -117,7 +117,7 @@ fn threads_change_nothing_and_are_checked() {
     };
     assert_eq!(predict("1"), predict("3"));
     for threads in ["0", "1025", "-1", "many"] {
-        let message = refused(&["predict", "run", "one.png", "--threads", threads], home.path(), 2);
+        let message = rejected(&["predict", "run", "one.png", "--threads", threads], home.path(), 2);
         assert!(message.contains("--threads"), "{message}");
     }
 }

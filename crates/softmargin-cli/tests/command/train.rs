@@ -1,6 +1,6 @@
 //! `softmargin train`, and what all subcommands share.
 
-use crate::helpers::{command, image_folder, names, refused, softmargin, text};
+use crate::helpers::{command, image_folder, names, rejected, softmargin, text};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -42,25 +42,25 @@ fn trains_tells_and_predicts() {
     let line = text(&output.stdout);
     assert!(line.contains("lines") && line.contains("columns") && line.lines().count() == 1, "{line}");
 
-    let message = refused(&["predict", "run", "absent.png"], home.path(), 2);
+    let message = rejected(&["predict", "run", "absent.png"], home.path(), 2);
     assert!(message.contains("absent.png"), "{message}");
-    let message = refused(&["predict", data, image.to_str().unwrap()], home.path(), 2);
+    let message = rejected(&["predict", data, image.to_str().unwrap()], home.path(), 2);
     assert!(message.contains("config.toml"), "{message}");
-    let message = refused(&["predict", "run", image.to_str().unwrap(), "--top", "0"], home.path(), 2);
+    let message = rejected(&["predict", "run", image.to_str().unwrap(), "--top", "0"], home.path(), 2);
     assert!(message.contains("--top"), "{message}");
-    let message = refused(&["train", "--out", "run"], home.path(), 2);
+    let message = rejected(&["train", "--out", "run"], home.path(), 2);
     assert!(message.contains("run") && message.contains("--out"), "{message}");
 
     let model = fs::read(run.join("model.safetensors")).unwrap();
     fs::write(run.join("model.safetensors"), &model[..model.len() / 2]).unwrap();
-    let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
+    let message = rejected(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
     assert!(message.contains("model.safetensors"), "{message}");
     fs::remove_file(run.join("classes.json")).unwrap();
-    let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
+    let message = rejected(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
     assert!(message.contains("classes.json"), "{message}");
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
     fs::write(run.join("config.toml"), config.replace("format = 3", "format = 99")).unwrap();
-    let message = refused(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
+    let message = rejected(&["predict", "run", image.to_str().unwrap()], home.path(), 1);
     assert!(message.contains("format 99"), "{message}");
 }
 
@@ -93,7 +93,7 @@ fn every_loss_trains() {
 }
 
 #[test]
-fn a_wrong_request_is_refused_by_the_name_of_its_flag() {
+fn a_wrong_request_is_rejected_by_the_name_of_its_flag() {
     let home = TempDir::new().unwrap();
     let cases: [(&[&str], &str); 19] = [
         (&["--loss", "arcfase"], "arcface"),
@@ -118,27 +118,27 @@ fn a_wrong_request_is_refused_by_the_name_of_its_flag() {
     ];
     for (flags, named) in cases {
         let arguments: Vec<&str> = [&["train", "--out", "run"], flags].concat();
-        let message = refused(&arguments, home.path(), 2);
+        let message = rejected(&arguments, home.path(), 2);
         assert!(message.contains(named) && message.contains("expected"), "{flags:?}: {message}");
     }
     for flag in ["--epochs", "--seed", "--batch-size", "--image-size", "--embedding-size"] {
         for value in ["-1", "1.5", "many", "99999999999999999999999"] {
-            let message = refused(&["train", flag, value], home.path(), 2);
+            let message = rejected(&["train", flag, value], home.path(), 2);
             assert!(message.contains(flag) && message.contains("expected a whole number"), "{flag} {value}: {message}");
         }
     }
     for flag in ["--lr", "--scale", "--margin"] {
-        let message = refused(&["train", flag, "much"], home.path(), 2);
+        let message = rejected(&["train", flag, "much"], home.path(), 2);
         assert!(message.contains(flag) && message.contains("expected a number"), "{flag}: {message}");
     }
-    let message = refused(&["train", "--optimiser", "sgd"], home.path(), 2);
+    let message = rejected(&["train", "--optimiser", "sgd"], home.path(), 2);
     assert!(message.contains("use --optimizer"), "{message}");
-    let message = refused(&["predict", "run", "x.png", "--top", "-1"], home.path(), 2);
+    let message = rejected(&["predict", "run", "x.png", "--top", "-1"], home.path(), 2);
     assert!(message.contains("--top") && message.contains("expected a whole number"), "{message}");
     for words in [&["train", "--epochs", "many"] as &[&str], &["train", "--device", "tpu"], &["fly"], &[]] {
         assert_eq!(softmargin(words, home.path()).status.code(), Some(2), "{words:?}");
     }
-    refused(&["train", "--out", "no/such/place"], home.path(), 2);
+    rejected(&["train", "--out", "no/such/place"], home.path(), 2);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_run_that_diverges_fails_and_leaves_nothing() {
     for (epochs, batch) in [("1", "1198"), ("2", "1198"), ("1", "64"), ("3", "600")] {
         for lr in ["1e30", "1e200"] {
             let arguments = ["train", "--epochs", epochs, "--batch-size", batch, "--lr", lr, "--out", "run"];
-            let message = refused(&arguments, home.path(), 1);
+            let message = rejected(&arguments, home.path(), 1);
             assert!(message.contains("--lr"), "{epochs} epochs of {batch}, {lr}: {message}");
         }
     }
@@ -176,7 +176,7 @@ fn runs_without_a_place_of_their_own_do_not_take_each_others() {
 
 #[cfg(unix)]
 #[test]
-fn a_path_that_is_not_utf8_is_refused_before_any_work() {
+fn a_path_that_is_not_utf8_is_rejected_before_any_work() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     let home = TempDir::new().unwrap();
@@ -200,7 +200,7 @@ fn one_epoch_is_not_many() {
 }
 
 #[test]
-fn a_configuration_that_was_changed_is_refused_and_never_a_panic() {
+fn a_configuration_that_was_changed_is_rejected_and_never_a_panic() {
     let home = TempDir::new().unwrap();
     assert!(softmargin(&["train", "--epochs", "1", "--out", "run"], home.path()).status.success());
     image::GrayImage::new(8, 8).save(home.path().join("x.png")).unwrap();
@@ -221,20 +221,20 @@ fn a_configuration_that_was_changed_is_refused_and_never_a_panic() {
         let changed = config.replacen(from, to, 1);
         assert_ne!(changed, config, "{from} is not in the file:\n{config}");
         fs::write(&path, changed).unwrap();
-        refused(&["predict", "run", "x.png"], home.path(), 1);
+        rejected(&["predict", "run", "x.png"], home.path(), 1);
     }
 }
 
 #[cfg(not(feature = "cuda"))]
 #[test]
-fn a_device_that_the_build_lacks_is_refused_with_the_way_to_get_it() {
+fn a_device_that_the_build_lacks_is_rejected_with_the_way_to_get_it() {
     let home = TempDir::new().unwrap();
-    let message = refused(&["train", "--device", "cuda"], home.path(), 2);
+    let message = rejected(&["train", "--device", "cuda"], home.path(), 2);
     assert!(message.contains("--features cuda"), "{message}");
 }
 
 #[test]
-fn broken_data_are_refused_by_the_name_of_the_file() {
+fn broken_data_are_rejected_by_the_name_of_the_file() {
     let home = TempDir::new().unwrap();
     let train = |data: &Path| {
         let output = softmargin(&["train", "--data", data.to_str().unwrap(), "--out", "run"], home.path());

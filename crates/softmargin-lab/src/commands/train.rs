@@ -69,7 +69,7 @@ pub fn train(
     let FittedModel { weights, state } = trainer.fit(observer, &mut |end: &EpochEnd| {
         draft.save(end.best, end.last, &checkpoint(end.state, &fingerprint), &lines(&end.state.epochs)?)
     })?;
-    observer.tests();
+    observer.test_begins();
     let checkpoint = checkpoint(&state, &fingerprint);
     let run = Run { config, classes: data.classes.clone(), model: weights, checkpoint };
     let predictor = predictor(run.config.clone(), run.model.clone(), &run.checkpoint, device)?;

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn what_does_not_fit_is_rejected() {
         let z = Array2::<f32>::zeros((2, 6));
         assert_eq!(pool(z.view(), 4).unwrap_err().subject(), "scores");
         for count in [0, MOST + 1] {

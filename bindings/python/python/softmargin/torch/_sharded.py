@@ -89,7 +89,10 @@ class ShardedMarginHead(nn.Module):
         super().__init__()
         if not (dist.is_available() and dist.is_initialized()):
             raise RuntimeError("process_group: expected one; call torch.distributed.init_process_group before this")
-        self.embedding_size, self.seed = whole(embedding_size, "embedding_size", 1), whole(seed, "seed", 0, MOST_INTEGER)
+        self.embedding_size, self.seed = (
+            whole(embedding_size, "embedding_size", 1),
+            whole(seed, "seed", 0, MOST_INTEGER),
+        )
         if sample_share is not None and not 0 < sample_share <= 1:
             raise ValueError(f"sample_share: expected a number above 0, up to 1, found {sample_share}")
         options = LossOptions(scale, margin, spec, class_weights, ignored_label, class_counts, label_smoothing, z_loss)
