@@ -19,7 +19,7 @@ use burn::tensor::{DType, Shape, Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayD, ArrayView1, ArrayView2, arr1};
 use softmargin::head::{HeadBatch, HeadGradients, HeadParameters};
 use softmargin::sub_centers::pool;
-use softmargin::{Batch, Error, Geometry, Gradients, LossState, Reduction, Result, RowInputs, Scale};
+use softmargin::{Batch, Error, Geometry, Gradients, LossState, Reduction, Result, RowInputs};
 use std::sync::Arc;
 
 /// The number of tensors that the operation may be differentiated with respect to: three operands, scale and radius.
@@ -352,7 +352,7 @@ impl Saved {
         };
         let (scale, parameter) = (call.call.scale, inputs.number(SCALE));
         if let Some(slope) = &mut gradients[SCALE] {
-            slope.mapv_inplace(|slope| bounded(scale, parameter, slope));
+            slope.mapv_inplace(|slope| scale.parameter_derivative(parameter, slope.into()) as f32);
         }
         gradients
     }
@@ -389,16 +389,6 @@ fn uniform(upstream: &[f32]) -> Option<f32> {
 fn times(array: ArrayD<f32>, factor: f32) -> ArrayD<f32> {
     // The usual upstream gradient is 1, which needs no pass over the memory.
     if factor == 1.0 { array } else { array * factor }
-}
-
-/// Returns the derivative with respect to the parameter of a learned scale: 0 if a step would leave the range further.
-fn bounded(scale: Scale, parameter: f64, slope: f32) -> f32 {
-    match scale {
-        Scale::Learned { min, max, .. } if (parameter <= min && slope > 0.0) || (parameter >= max && slope < 0.0) => {
-            0.0
-        }
-        _ => slope,
-    }
 }
 
 /// Converts an array to a tensor, without copying if the elements fill their memory in standard order.

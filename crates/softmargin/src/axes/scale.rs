@@ -71,12 +71,12 @@ impl Scale {
 
     /// Returns the derivative with respect to the parameter, given that with respect to the scale: 0 if a step would
     /// leave the range further.
-    pub(crate) fn parameter_slope(self, parameter: f64, slope: f64) -> f64 {
+    pub fn parameter_derivative(self, parameter: f64, derivative: f64) -> f64 {
         match self {
-            Self::Fixed { .. } => slope,
+            Self::Fixed { .. } => derivative,
             Self::Learned { min, max, .. } => {
-                let leaves = (parameter <= min && slope > 0.0) || (parameter >= max && slope < 0.0);
-                if leaves { 0.0 } else { slope }
+                let leaves = (parameter <= min && derivative > 0.0) || (parameter >= max && derivative < 0.0);
+                if leaves { 0.0 } else { derivative }
             }
         }
     }

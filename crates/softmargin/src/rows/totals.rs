@@ -115,7 +115,7 @@ impl RowPlan {
             total,
             weight: self.weight,
             valid_rows,
-            scale: spec.scale.parameter_slope(self.scale_parameter, by_scale),
+            scale: spec.scale.parameter_derivative(self.scale_parameter, by_scale),
             radius,
             scale_of_rows: rows().map(of_row).collect(),
             radius_of_rows,
