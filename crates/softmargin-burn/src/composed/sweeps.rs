@@ -16,7 +16,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use softmargin::rows::{
     Accumulators, ExpSums, Exponentials, GateSums, Present, RowOutcome, RowPlan, SweepKind, Target,
 };
-use softmargin::{Comparison, Gate, Real, Reduction, Regularizer, SmoothGate};
+use softmargin::{Gate, Real, Reduction, Regularizer};
 
 /// The gap above which `softplus(t)` is `t` in every precision.
 const LARGE_GAP: f64 = 40.0;
@@ -125,10 +125,7 @@ impl<F: Real> Rows<'_, F> {
     }
 
     fn label_smoothing(&self) -> f64 {
-        match self.plan.loss().spec().comparison {
-            Comparison::LogSumExp { gate: SmoothGate::Softplus { label_smoothing, .. } } => label_smoothing,
-            _ => 0.0,
-        }
+        self.plan.loss().spec().comparison.label_smoothing()
     }
 
     /// Computes the outcome of one of these rows. `mass` is the sum of its distribution.

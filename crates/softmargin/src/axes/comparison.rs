@@ -67,6 +67,14 @@ impl SmoothGate {
     /// Softmax cross-entropy without options.
     pub const SOFTPLUS: Self = Self::Softplus { label_smoothing: 0.0, z_loss: 0.0 };
 
+    /// Returns the label smoothing, 0 for a gate without it.
+    pub(crate) fn label_smoothing(self) -> f64 {
+        match self {
+            Self::Softplus { label_smoothing, .. } => label_smoothing,
+            Self::Relu | Self::Identity => 0.0,
+        }
+    }
+
     pub(crate) fn gate(self) -> Gate {
         match self {
             Self::Relu => Gate::Relu,
@@ -85,6 +93,14 @@ impl Comparison {
         match self {
             Self::EachPair { gate } | Self::Hardest { gate } | Self::AgainstZero { gate } => gate,
             Self::LogSumExp { gate } => gate.gate(),
+        }
+    }
+
+    /// Returns the label smoothing, 0 for a comparison without it.
+    pub fn label_smoothing(self) -> f64 {
+        match self {
+            Self::LogSumExp { gate } => gate.label_smoothing(),
+            _ => 0.0,
         }
     }
 

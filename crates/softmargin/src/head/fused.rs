@@ -74,7 +74,7 @@ pub(super) struct FirstSweepDone<'a> {
 /// Returns true if a loss smooths labels. Final slopes then need the number of negatives, which only a whole sweep
 /// finds.
 fn smooths(loss: &Loss) -> bool {
-    loss.spec().comparison.cross_entropy_options().is_some_and(|(label_smoothing, _)| label_smoothing > 0.0)
+    loss.spec().comparison.label_smoothing() > 0.0
 }
 
 /// Returns the mode for some rows and prototypes, with [`Mode::Auto`] resolved, or an error if it needs too much

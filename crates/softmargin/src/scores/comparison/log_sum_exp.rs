@@ -16,7 +16,7 @@ pub(super) fn row<F: Real>(
     mut gradient: Option<&mut [F]>,
 ) -> RowLoss {
     let sums = exponentials(sweeps, row, max, work, gradient.as_deref_mut());
-    let smooths = matches!(gate, SmoothGate::Softplus { label_smoothing, .. } if label_smoothing > 0.0);
+    let smooths = gate.label_smoothing() > 0.0;
     let present = if smooths { present(sweeps, row, max) } else { Present::default() };
     let Outcome { row: loss, slope, share } =
         log_sum_exp::outcome(gate, &row.aim(), &Exponentials { reference: max.widen(), sums, present });
