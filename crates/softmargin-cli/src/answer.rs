@@ -11,7 +11,7 @@ use std::process::ExitCode;
 pub(crate) struct Answer {
     /// For standard output.
     pub(crate) text: String,
-    /// Whether a part of the work failed and was reported on standard error: the exit code is 1.
+    /// True if a part of the work failed and was reported on standard error: the exit code is 1.
     pub(crate) partial: bool,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Progress {
     /// The last validation accuracy, as shown on a terminal.
     validation: String,
     draft: PathBuf,
-    /// Whether an interrupt was reported.
+    /// True once an interrupt was reported.
     ending: Cell<bool>,
 }
 

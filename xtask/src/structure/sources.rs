@@ -24,7 +24,7 @@ pub(crate) struct Module {
     pub(crate) file: PathBuf,
     /// The module around it.
     pub(crate) parent: Option<ModuleId>,
-    /// Whether it is a block `mod name { }` in its parent's file.
+    /// True if it is a block `mod name { }` in its parent's file.
     pub(crate) inline: bool,
     /// Its submodules by name.
     pub(crate) children: BTreeMap<String, ModuleId>,
@@ -45,7 +45,7 @@ pub(crate) struct Import {
     pub(crate) name: Option<String>,
     /// The path that is imported.
     pub(crate) path: Vec<String>,
-    /// Whether other modules see it too, as with `pub use` and `pub(crate) use`.
+    /// True if other modules see it too, as with `pub use` and `pub(crate) use`.
     pub(crate) exported: bool,
     /// The line on which it ends.
     pub(crate) line: usize,

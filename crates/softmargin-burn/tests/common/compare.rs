@@ -79,7 +79,7 @@ pub fn targets(problem: &Problem) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(problem.targets.clone(), [ROWS]), &device())
 }
 
-/// How a loss is computed.
+/// The choices under which a loss is computed.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub dtype: DType,

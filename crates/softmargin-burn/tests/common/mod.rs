@@ -1,4 +1,4 @@
-//! What the tests share: cases over the whole family, and their comparison with the core crate.
+//! Shared by the tests: cases over the whole family, and their comparison with the core crate.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 

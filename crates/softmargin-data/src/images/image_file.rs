@@ -26,7 +26,7 @@ const EXPECTED: &str = "a whole PNG or JPEG image";
 pub(crate) struct ImageHeader {
     /// In pixels.
     pub(crate) longer_side: u32,
-    /// Whether the file can hold color: its pixels may be gray nevertheless.
+    /// True if the file can hold color; its pixels may be gray nevertheless.
     pub(crate) perhaps_color: bool,
 }
 

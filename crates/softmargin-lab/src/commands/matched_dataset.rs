@@ -45,9 +45,9 @@ pub struct MatchedDataset {
     pub notes: Vec<String>,
     /// The names of the classes: those of the run, then those that only these data have.
     pub classes: Vec<String>,
-    /// Whether these are the data of the run, reached by any path.
+    /// True if these are the data of the run, reached by any path.
     pub own: bool,
-    /// Whether they are the data of the run and have changed since training.
+    /// True if they are the data of the run and have changed since training.
     changed: bool,
     parts: Vec<(Part, LabeledSamples)>,
 }

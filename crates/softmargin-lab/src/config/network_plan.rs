@@ -63,9 +63,9 @@ pub struct Convolution {
     pub channels: usize,
     /// 2 halves the image, 1 keeps its size.
     pub stride: usize,
-    /// Whether a 2 x 2 maximum follows, which halves the image.
+    /// True if a 2 x 2 maximum follows, which halves the image.
     pub pool: bool,
-    /// Whether the input is added to the output (same channels, same size).
+    /// True if the input is added to the output (same channels, same size).
     pub skip: bool,
 }
 

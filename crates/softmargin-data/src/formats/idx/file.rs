@@ -20,7 +20,7 @@ const MOST_PER_PACKED_BYTE: u64 = 1032;
 pub(super) struct IdxFile<const RANK: usize> {
     path: PathBuf,
     reader: Box<dyn Read>,
-    /// Whether the file is gzipped.
+    /// True if the file is gzipped.
     pub(super) packed: bool,
     pub(super) dimensions: [u64; RANK],
     /// Bytes of data according to the header.

@@ -21,7 +21,7 @@ pub(super) struct Parts {
     pub(super) files: [LabeledFiles; 3],
     /// The name of the validation folder, if there is one.
     validation: Option<String>,
-    /// Whether there is a test folder.
+    /// True if there is a test folder.
     test: bool,
 }
 

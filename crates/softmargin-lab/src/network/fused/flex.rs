@@ -32,9 +32,9 @@ pub(crate) struct LayerOptions {
     pub(crate) skip: bool,
     /// Added to the variance.
     pub(crate) epsilon: f64,
-    /// Whether to use the statistics of the batch instead of the running ones.
+    /// True if the statistics of the batch are used instead of the running ones.
     pub(crate) training: bool,
-    /// Whether the output is contiguous in the order of its shape, because it is flattened next.
+    /// True if the output is contiguous in the order of its shape, because it is flattened next.
     pub(crate) flat: bool,
 }
 
