@@ -25,7 +25,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`error`] | the error type, with the exit code of a command that ends with it |
-//! | `wording` | numbers and nouns in messages |
+//! | [`wording`] | numbers, nouns and names in messages |
 //! | `memory_limit` | how much memory decoded samples may take |
 //! | `parallel_read` | reads many items on all threads, results in order |
 //! | `read_ahead` | prepares results in the background |
@@ -66,7 +66,7 @@ mod sample_names;
 mod sample_store;
 mod samples;
 mod split;
-mod wording;
+pub mod wording;
 
 pub use augmentation::Augmentation;
 pub use data_source::DataSource;
