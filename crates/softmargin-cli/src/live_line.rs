@@ -42,10 +42,15 @@ impl LiveLine {
         self.bar.suspend(print);
     }
 
-    /// Leaves the line on the terminal, with the bar where it is.
-    pub(crate) fn leave(&self) {
-        self.repaired();
-        self.bar.abandon();
+    /// Leaves the line on the terminal, with a last text and the bar where it is.
+    pub(crate) fn leave(&self, texts: &[String]) {
+        let width = self.repaired();
+        if width == 0 {
+            return;
+        }
+        self.bar.abandon_with_message(fitting(&self.bar.prefix(), texts, width).to_owned());
+        // The line fills its row. Without a line break, a terminal that becomes wider would join it with the next one.
+        let _ = writeln!(std::io::stderr());
     }
 
     /// Removes the line from the terminal.

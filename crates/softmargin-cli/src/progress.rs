@@ -25,6 +25,8 @@ pub(crate) struct Progress {
     /// The number of samples in all epochs together.
     samples: usize,
     pace: Pace,
+    /// The last step.
+    step: Option<Step>,
     said: Instant,
     /// The last validation accuracy, as shown on a terminal.
     validation: Option<f64>,
@@ -44,6 +46,7 @@ impl Progress {
             epochs: 0,
             samples: 0,
             pace: Pace::new(),
+            step: None,
             said: Instant::now(),
             validation: None,
             draft: PathBuf::new(),
@@ -118,6 +121,7 @@ impl Observer for Progress {
 
     fn stepped(&mut self, step: &Step) {
         self.pace.add(step.images);
+        self.step = Some(*step);
         if self.terminal {
             let texts = states(step, self.validation, &self.pace, self.samples);
             self.line.show(step.images, &format!("epoch {}/{}", step.epoch, self.epochs), &texts);
@@ -150,7 +154,10 @@ impl Observer for Progress {
     }
 
     fn test_begins(&mut self) {
-        self.line.leave();
+        if let Some(step) = self.step {
+            // Speed and remaining time are over.
+            self.line.leave(&states(&step, self.validation, &Pace::new(), self.samples));
+        }
     }
 
     fn interrupted(&self) -> bool {
