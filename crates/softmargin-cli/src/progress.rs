@@ -73,7 +73,7 @@ impl Progress {
 }
 
 /// Returns the text of the live line, from the longest form to the shortest one.
-fn states(step: &Step, validation: Option<f64>, pace: &Pace, samples: usize) -> [String; 5] {
+fn states(step: &Step, validation: Option<f64>, pace: &Pace, samples: usize) -> [String; 6] {
     let loss = format!("loss {:.3}", step.loss);
     let running = percent(step.accuracy, 2);
     let validation = |name: &str| validation.map(|share| format!("  {name} {}", percent(share, 2))).unwrap_or_default();
@@ -84,6 +84,7 @@ fn states(step: &Step, validation: Option<f64>, pace: &Pace, samples: usize) -> 
         format!("{loss}  running accuracy {running}{}{speed}{left}", validation("validation accuracy")),
         format!("{loss}  running accuracy {running}{}{left}", validation("validation accuracy")),
         format!("{loss}  running {running}{}{left}", validation("validation")),
+        format!("running {running}{}{left}", validation("validation")),
         format!("{loss}{left}"),
         left.trim_start().to_owned(),
     ]
@@ -179,11 +180,11 @@ mod tests {
 
     #[test]
     fn the_state_of_training_has_a_form_for_every_width() {
-        let step = Step { epoch: 12, images: 1_000, loss: 12.3456, accuracy: 0.98765 };
+        let step = Step { epoch: 12, images: 1_000, loss: 1.23456, accuracy: 0.98765 };
         let texts = states(&step, Some(1.0), &Pace::new(), 2_000);
-        assert_eq!(texts[2], "loss 12.346  running 98.77 %  validation 100.00 %");
+        assert_eq!(texts[2], "loss 1.235  running 98.77 %  validation 100.00 %");
         // Beside "epoch 12/30", a bar and "  59m left", a line of 80 columns has space for the validation accuracy.
-        assert!(display_width(&texts[2]) <= 80 - "epoch 12/30".len() - 10 - "  59m left".len(), "{}", texts[2]);
+        assert!(display_width(&texts[2]) <= 80 - "epoch 12/30".len() - 11 - "  59m left".len(), "{}", texts[2]);
         let widths = texts.map(|text| display_width(&text));
         assert!(widths.is_sorted_by(|longer, shorter| longer >= shorter), "{widths:?}");
     }

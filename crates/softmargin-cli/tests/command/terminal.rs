@@ -66,7 +66,7 @@ fn a_table_is_aligned_by_display_width() {
     let start = table.find("class ").unwrap();
     let rows: Vec<&str> = table[start..].lines().take_while(|line| !line.is_empty()).collect();
     assert_eq!(rows.len(), 7, "a line for each class:\n{table}");
-    let wide = |character: char| usize::from(character >= '\u{4e00}' && character <= '\u{9fff}');
+    let wide = |character: char| usize::from(('\u{4e00}'..='\u{9fff}').contains(&character));
     let columns = |row: &&str| row.chars().map(|character| 1 + wide(character)).sum::<usize>();
     let plain: Vec<usize> = rows.iter().filter(|row| !row.contains('\u{c24}')).map(columns).collect();
     assert!(plain.windows(2).all(|pair| pair[0] == pair[1]), "{plain:?}\n{table}");
