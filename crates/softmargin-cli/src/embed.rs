@@ -1,6 +1,6 @@
 //! `softmargin embed`.
 
-use crate::answer::{Answer, FailedFile, complain, json, note};
+use crate::answer::{Answer, FailedFile, complain, json, note, prose};
 use crate::args::{Common, EmbedOptions};
 use crate::waiting::waiting;
 use serde::Serialize;
@@ -40,5 +40,5 @@ pub(crate) fn run(options: &EmbedOptions, common: &Common) -> Result<Answer, Err
         printable(&out.display().to_string()),
         files.join("\n")
     );
-    Ok(Answer { text, partial })
+    Ok(Answer { text: prose(&text), partial })
 }

@@ -1,6 +1,6 @@
 //! `softmargin predict`.
 
-use crate::answer::{Answer, FailedFile, complain, json, note};
+use crate::answer::{Answer, FailedFile, complain, json, note, prose};
 use crate::args::{Common, PredictOptions};
 use crate::waiting::waiting;
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub(crate) fn run(options: &PredictOptions, common: &Common) -> Result<Answer, E
         let failures = FailedFile::all(&result.failures);
         return Ok(Answer { text: json(&Output { predictions: &result.predictions, failures })?, partial });
     }
-    Ok(Answer { text: result.predictions.iter().map(line).collect(), partial })
+    Ok(Answer { text: prose(&result.predictions.iter().map(line).collect::<String>()), partial })
 }
 
 /// Returns a file or folder, or reads the content of standard input.
