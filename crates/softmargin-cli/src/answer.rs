@@ -1,8 +1,10 @@
 //! The output of a subcommand, and whether all of the work succeeded.
 
 use crate::args::Common;
+use crate::terminal::{stderr_width, stdout_width, wrap};
 use serde::Serialize;
 use softmargin_lab::Error;
+use softmargin_lab::data::wording::printable;
 use softmargin_lab::input_files::UnreadableFile;
 use std::io::Write;
 use std::process::ExitCode;
@@ -40,9 +42,18 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Error> {
         .map_err(|cause| Error::failure("--json", "a result that JSON can represent", cause, ""))
 }
 
-/// Writes a line to standard error. A standard error that cannot be written to is ignored: nothing could report it.
+/// The width of the labels `note: `, `error: ` and `data   `: continued lines start below the text.
+const LABEL: usize = 7;
+
+/// Writes a line to standard error, wrapped on a terminal. Control characters are escaped: the line may contain any name.
+/// A standard error that cannot be written to is ignored: nothing could report it.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", wrap(&printable(line), stderr_width(), LABEL));
+}
+
+/// Returns the text of a result for a reader, wrapped if standard output is a terminal.
+pub(crate) fn prose(text: &str) -> String {
+    wrap(text, stdout_width(), 2)
 }
 
 /// Writes notes to standard error, unless `--quiet` is given.

@@ -1,10 +1,11 @@
 //! `softmargin embed`.
 
-use crate::answer::{Answer, FailedFile, complain, json, note};
+use crate::answer::{Answer, FailedFile, complain, json, note, prose};
 use crate::args::{Common, EmbedOptions};
 use crate::waiting::waiting;
 use serde::Serialize;
 use softmargin_lab::commands::{EmbedRequest, EmbedSummary};
+use softmargin_lab::data::wording::{counted, printable};
 use softmargin_lab::{Error, embed};
 
 /// The output of `--json`.
@@ -32,7 +33,12 @@ pub(crate) fn run(options: &EmbedOptions, common: &Common) -> Result<Answer, Err
         return Ok(Answer { text: json(&Output { embedded: &embedded, failures })?, partial });
     }
     let EmbedSummary { out, samples, size, files, .. } = &embedded;
-    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let text = format!("{samples} embeddings of dimension {size} in {}\n{}", out.display(), files.join("\n"));
-    Ok(Answer { text, partial })
+    let files: Vec<String> = files.iter().map(|file| printable(&file.display().to_string()).into_owned()).collect();
+    let text = format!(
+        "{} of dimension {size} in {}\n{}",
+        counted(*samples, "embedding"),
+        printable(&out.display().to_string()),
+        files.join("\n")
+    );
+    Ok(Answer { text: prose(&text), partial })
 }

@@ -1,9 +1,11 @@
 //! `softmargin evaluate`.
 
-use crate::answer::{json, note};
+use crate::answer::{json, note, prose};
 use crate::args::{Common, EvaluateOptions};
+use crate::terminal::{display_width, padded};
 use crate::waiting::waiting;
 use softmargin_lab::commands::{EvaluateRequest, EvaluateSummary};
+use softmargin_lab::data::wording::{counted, grouped, percent, printable};
 use softmargin_lab::metrics::{ClassCounts, Classification, Confusion};
 use softmargin_lab::run::atomic_write;
 use softmargin_lab::{Error, evaluate};
@@ -30,21 +32,22 @@ pub(crate) fn run(options: &EvaluateOptions, common: &Common) -> Result<String, 
     if let Some(report) = &options.report {
         atomic_write::write_file(report, summary.page().as_bytes())?;
     }
-    if common.json { json(&summary) } else { Ok(text(&summary)) }
+    if common.json { json(&summary) } else { Ok(prose(&text(&summary))) }
 }
 
 fn text(summary: &EvaluateSummary) -> String {
     let EvaluateSummary { data, part, classes, evaluation, .. } = summary;
     let result = &evaluation.classification;
     let mut text = format!(
-        "accuracy {:.2} % ({} of {} samples wrong), loss {:.4}, mean recall {:.2} %, mean F1 {:.2} %\n\
-         {data}; part: {}\n\n",
-        100.0 * result.accuracy,
-        result.wrong(),
-        result.samples,
+        "accuracy {} ({} of {} wrong), loss {:.4}, mean recall {}, mean F1 {}\n\
+         {}; part: {}\n\n",
+        percent(result.accuracy, 2),
+        grouped(result.wrong()),
+        counted(result.samples, "sample"),
         evaluation.loss,
-        100.0 * result.mean_recall(),
-        100.0 * result.mean_f1(),
+        percent(result.mean_recall(), 2),
+        percent(result.mean_f1(), 2),
+        printable(data),
         part.name(),
     );
     class_lines(&mut text, classes, result);
@@ -58,16 +61,22 @@ fn class_lines(text: &mut String, names: &[String], result: &Classification) {
         classes = result.worst_classes().into_iter().take(WORST).map(|class| classes[class]).collect();
         let _ = writeln!(text, "the {} classes with the lowest F1:", classes.len());
     }
-    let width = classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max("class".len());
-    let _ = writeln!(text, "{:<width$}  precision   recall       F1  samples", "class");
+    let classes: Vec<_> = classes.into_iter().map(|(name, class)| (printable(name), class)).collect();
+    let width = classes.iter().map(|(name, _)| display_width(name)).max().unwrap_or_default().max("class".len());
+    let _ = writeln!(text, "{}  precision   recall       F1  samples", padded("class", width));
     for (name, class) in classes {
-        let [precision, recall, f1] = [class.precision(), class.recall(), class.f1()].map(percent);
-        let _ = writeln!(text, "{name:<width$}  {precision:>9}  {recall:>7}  {f1:>7}  {:>7}", class.support);
+        let [precision, recall, f1] = [class.precision(), class.recall(), class.f1()].map(share);
+        let _ = writeln!(
+            text,
+            "{}  {precision:>9}  {recall:>7}  {f1:>7}  {:>7}",
+            padded(&name, width),
+            grouped(class.support)
+        );
     }
 }
 
-fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "-".into(), |share| format!("{:.1} %", 100.0 * share))
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".into(), |share| percent(share, 1))
 }
 
 fn error_lines(text: &mut String, names: &[String], result: &Classification) {
@@ -77,7 +86,8 @@ fn error_lines(text: &mut String, names: &[String], result: &Classification) {
     }
     text.push_str("\nmost frequent errors:\n");
     for Confusion { class, predicted, count } in worst.iter().take(PAIRS) {
-        let support = result.classes[*class].support;
-        let _ = writeln!(text, "{} predicted as {}: {count} of {support}", names[*class], names[*predicted]);
+        let [name, other] = [class, predicted].map(|class| printable(&names[*class]));
+        let [count, support] = [*count, result.classes[*class].support].map(grouped);
+        let _ = writeln!(text, "{name} predicted as {other}: {count} of {support}");
     }
 }

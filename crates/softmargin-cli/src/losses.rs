@@ -2,6 +2,7 @@
 
 use crate::answer::json;
 use crate::args::{Common, LossesOptions};
+use crate::terminal::{stdout_width, wrap};
 use serde::Serialize;
 use softmargin::presets::{self, MarginParameter, Preset};
 use softmargin::{LossSpec, Margin, Scale};
@@ -30,10 +31,10 @@ struct Family {
 pub(crate) fn run(options: &LossesOptions, common: &Common) -> Result<String, Error> {
     match &options.name {
         None if common.json => json(&Family { losses: presets::all().iter().map(describe).collect() }),
-        None => Ok(table()),
+        None => Ok(narrowed(&table(), stdout_width())),
         Some(name) => {
             let preset = presets::find(name)?;
-            if common.json { json(&describe(preset)) } else { Ok(page(preset)) }
+            if common.json { json(&describe(preset)) } else { Ok(wrap(&page(preset), stdout_width(), CONTENT)) }
         }
     }
 }
@@ -67,6 +68,24 @@ fn table() -> String {
         let _ = writeln!(text, "{name:<first$}  {scale:<second$}  {margin:<third$}  {summary}");
     }
     text + "\n'softmargin losses NAME' shows one in detail; 'softmargin train --loss NAME' trains with it."
+}
+
+/// Fits the table to a terminal: on one too narrow for a line, each summary is on lines of its own.
+fn narrowed(table: &str, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|&width| table.lines().any(|line| line.chars().count() > width)) else {
+        return table.into();
+    };
+    let (Some(summary), 40..) = (table.lines().next().and_then(|head| head.find("summary")), width) else {
+        return wrap(table, Some(width), 2);
+    };
+    let fit = |line: &str| match line.char_indices().nth(summary) {
+        Some((at, first)) if line[..at].ends_with("  ") && first != ' ' => {
+            format!("{}\n    {}", line[..at].trim_end(), &line[at..])
+        }
+        _ => line.to_owned(),
+    };
+    let lines: Vec<String> = table.lines().map(fit).collect();
+    wrap(&lines.join("\n"), Some(width), 4)
 }
 
 fn scale(preset: &Preset) -> String {
@@ -116,6 +135,9 @@ fn numbers(numbers: &[f64]) -> String {
 const SYMBOLS: &str = "z_j the score of class j, y the target, s the scale, m the margin; cos_j and theta_j cosine and \
 angle between embedding x and prototype w_j; LSE log-sum-exp; p softmax over all classes, q over all but the target; \
 sigma(t) = 1 / (1 + e^-t), t the argument of softplus";
+
+/// The column at which the content of a page starts.
+const CONTENT: usize = 12;
 
 fn page(preset: &Preset) -> String {
     let mut text = format!("{}: {}\n\n", preset.name, preset.summary);
@@ -172,6 +194,18 @@ mod tests {
         assert_eq!(shown("am-softmax"), "0.35");
         assert_eq!(shown("arcface"), "0.5 rad");
         assert!(shown("sphereface").starts_with("x 4"), "{}", shown("sphereface"));
+    }
+
+    #[test]
+    fn the_table_fits_a_terminal() {
+        let table = table();
+        for width in [40, 80, 120] {
+            let fitted = narrowed(&table, Some(width));
+            assert!(fitted.lines().all(|line| line.chars().count() <= width), "{width}:\n{fitted}");
+            let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+            assert_eq!(words(&fitted), words(&table));
+        }
+        assert_eq!(narrowed(&table, None), table);
     }
 
     #[test]

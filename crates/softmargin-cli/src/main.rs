@@ -9,24 +9,26 @@ mod completions;
 mod embed;
 mod evaluate;
 mod interrupt;
+mod live_line;
 mod losses;
 mod man;
+mod pace;
 mod predict;
 mod progress;
+mod terminal;
 mod train;
 mod waiting;
 
-use answer::Answer;
+use answer::{Answer, say};
 use args::{Arguments, Command};
 use softmargin_lab::Error;
-use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match Arguments::of_process().and_then(|arguments| run(&arguments)) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
+            say(&format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -5,6 +5,7 @@ use crate::args::{Arguments, Common, ManOptions};
 use clap::{Command, CommandFactory};
 use serde::Serialize;
 use softmargin_lab::Error;
+use softmargin_lab::data::wording::{counted, printable};
 use std::path::{Path, PathBuf};
 
 /// A page in the JSON output.
@@ -29,7 +30,7 @@ pub(crate) fn run(options: &ManOptions, common: &Common) -> Result<String, Error
             if common.json {
                 return json(&Written { files });
             }
-            Ok(format!("{} pages in {}", files.len(), folder.display()))
+            Ok(format!("{} in {}", counted(files.len(), "page"), printable(&folder.display().to_string())))
         }
         None => {
             let page = page(&command)?;

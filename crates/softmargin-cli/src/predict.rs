@@ -1,10 +1,11 @@
 //! `softmargin predict`.
 
-use crate::answer::{Answer, FailedFile, complain, json, note};
+use crate::answer::{Answer, FailedFile, complain, json, note, prose};
 use crate::args::{Common, PredictOptions};
 use crate::waiting::waiting;
 use serde::Serialize;
 use softmargin_lab::commands::{PredictRequest, Prediction};
+use softmargin_lab::data::wording::{percent, printable};
 use softmargin_lab::input_files::InputFile;
 use softmargin_lab::{Error, predict};
 use std::io::Read;
@@ -34,7 +35,7 @@ pub(crate) fn run(options: &PredictOptions, common: &Common) -> Result<Answer, E
         let failures = FailedFile::all(&result.failures);
         return Ok(Answer { text: json(&Output { predictions: &result.predictions, failures })?, partial });
     }
-    Ok(Answer { text: result.predictions.iter().map(line).collect(), partial })
+    Ok(Answer { text: prose(&result.predictions.iter().map(line).collect::<String>()), partial })
 }
 
 /// Returns a file or folder, or reads the content of standard input.
@@ -54,6 +55,9 @@ fn input_file(path: &Path) -> Result<InputFile, Error> {
 fn line(prediction: &Prediction) -> String {
     let row = prediction.row.map(|row| format!("[{row}]")).unwrap_or_default();
     let unknown = if prediction.class.is_none() { "  unknown:" } else { "" };
-    let classes = prediction.classes.iter().map(|one| format!("  {} {:.1} %", one.class, 100.0 * one.probability));
-    format!("{}{row}{unknown}{}\n", prediction.file, classes.collect::<String>())
+    let classes = prediction
+        .classes
+        .iter()
+        .map(|one| format!("  {} {}", printable(&one.class), percent(one.probability.into(), 1)));
+    format!("{}{row}{unknown}{}\n", printable(&prediction.file), classes.collect::<String>())
 }

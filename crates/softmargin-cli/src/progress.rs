@@ -3,25 +3,33 @@
 
 use crate::answer::say;
 use crate::interrupt;
-use crate::waiting::{PLAIN_EVERY, left, style};
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget};
+use crate::live_line::LiveLine;
+use crate::pace::Pace;
+use crate::terminal::stderr_width;
+use crate::waiting::{PLAIN_EVERY, Reading};
+use indicatif::HumanDuration;
+use softmargin_lab::data::wording::{counted, grouped, percent};
 use softmargin_lab::observer::{Observer, Outline, Step};
 use softmargin_lab::run::EpochRecord;
 use std::cell::Cell;
-use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(crate) struct Progress {
     quiet: bool,
     terminal: bool,
-    bar: ProgressBar,
+    /// Until training begins.
+    reading: Option<Reading>,
+    line: LiveLine,
     epochs: usize,
-    images: usize,
-    start: Instant,
+    /// The number of samples in all epochs together.
+    samples: usize,
+    pace: Pace,
+    /// The last step.
+    step: Option<Step>,
     said: Instant,
     /// The last validation accuracy, as shown on a terminal.
-    validation: String,
+    validation: Option<f64>,
     draft: PathBuf,
     /// True once an interrupt was reported.
     ending: Cell<bool>,
@@ -30,114 +38,127 @@ pub(crate) struct Progress {
 impl Progress {
     /// Creates the display of a training run. With `quiet`, nothing is printed.
     pub(crate) fn new(quiet: bool) -> Self {
-        let now = Instant::now();
         Self {
             quiet,
-            terminal: !quiet && std::io::stderr().is_terminal(),
-            bar: ProgressBar::hidden(),
+            terminal: !quiet && stderr_width().is_some(),
+            reading: Reading::begin(quiet),
+            line: LiveLine::hidden(),
             epochs: 0,
-            images: 0,
-            start: now,
-            said: now,
-            validation: String::new(),
+            samples: 0,
+            pace: Pace::new(),
+            step: None,
+            said: Instant::now(),
+            validation: None,
             draft: PathBuf::new(),
             ending: Cell::new(false),
         }
     }
 
-    /// Prints a line, above the bar if there is one.
+    /// Prints a line, above the live line if there is one.
     fn say(&self, line: &str) {
         if self.quiet {
             return;
         }
         if self.terminal {
-            self.bar.suspend(|| say(line));
+            self.line.suspend(|| say(line));
         } else {
             say(line);
         }
     }
 
-    fn left(&self, images: usize) -> Duration {
-        left(self.start.elapsed(), images, self.images)
+    /// Returns the remaining time after two spaces, once it can be estimated.
+    fn left(&self) -> String {
+        self.pace.left(self.samples).map(|left| format!("  {} left", HumanDuration(left))).unwrap_or_default()
     }
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
+/// Returns the text of the live line, from the longest form to the shortest one.
+fn states(step: &Step, validation: Option<f64>, pace: &Pace, samples: usize) -> [String; 6] {
+    let loss = format!("loss {:.3}", step.loss);
+    let running = percent(step.accuracy, 2);
+    let validation = |name: &str| validation.map(|share| format!("  {name} {}", percent(share, 2))).unwrap_or_default();
+    let speed =
+        pace.speed().map(|speed| format!("  {} samples/s", grouped(speed.round() as usize))).unwrap_or_default();
+    let left = pace.left(samples).map(|left| format!("  {:#} left", HumanDuration(left))).unwrap_or_default();
+    [
+        format!("{loss}  running accuracy {running}{}{speed}{left}", validation("validation accuracy")),
+        format!("{loss}  running accuracy {running}{}{left}", validation("validation accuracy")),
+        format!("{loss}  running {running}{}{left}", validation("validation")),
+        format!("running {running}{}{left}", validation("validation")),
+        format!("{loss}{left}"),
+        left.trim_start().to_owned(),
+    ]
 }
 
 impl Observer for Progress {
     fn begins(&mut self, outline: &Outline) {
+        self.reading = None;
         self.epochs = outline.epochs;
-        self.images = outline.images;
-        self.start = Instant::now();
-        self.said = self.start;
+        self.samples = outline.images;
+        self.said = Instant::now();
         self.draft = outline.draft.clone();
         if !interrupt::listen() {
             self.say("note   Ctrl-C cannot be caught here: it ends the run without a model");
         }
-        let count = |number: usize| HumanCount(number as u64);
         self.say(&format!("data   {}", outline.data));
         self.say(&format!("split  {}", outline.split));
         for note in &outline.notes {
             self.say(&format!("note   {note}"));
         }
         self.say(&format!(
-            "train  {} samples, {} for validation, {} for the test at the end; {} classes, {} parameters, loss {}, {} {}",
-            count(outline.train_images),
-            count(outline.validation_images),
-            count(outline.test_images),
-            count(outline.classes),
-            count(outline.parameters),
+            "train  {}, {} for validation, {} for the test at the end; {}, {}, loss {}, {}",
+            counted(outline.train_images, "sample"),
+            grouped(outline.validation_images),
+            grouped(outline.test_images),
+            counted(outline.classes, "class"),
+            counted(outline.parameters, "parameter"),
             outline.loss,
-            count(outline.epochs),
-            if outline.epochs == 1 { "epoch" } else { "epochs" },
+            counted(outline.epochs, "epoch"),
         ));
         if self.terminal {
-            self.bar = ProgressBar::with_draw_target(Some(outline.images as u64), ProgressDrawTarget::stderr());
-            let style = style("{prefix} {wide_bar:.blue/dim} {msg}  {per_sec:>8} images/s  {eta:>4} left");
-            let per_second = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                let _ = write!(out, "{:.0}", state.per_sec());
-            };
-            self.bar.set_style(style.with_key("per_sec", per_second));
+            self.line = LiveLine::new(outline.images);
         }
     }
 
     fn stepped(&mut self, step: &Step) {
-        let state = format!("loss {:.3}  running accuracy {}{}", step.loss, percent(step.accuracy), self.validation);
+        self.pace.add(step.images);
+        self.step = Some(*step);
         if self.terminal {
-            self.bar.set_prefix(format!("epoch {}/{}", step.epoch, self.epochs));
-            self.bar.set_message(state);
-            self.bar.set_position(step.images as u64);
+            let texts = states(step, self.validation, &self.pace, self.samples);
+            self.line.show(step.images, &format!("epoch {}/{}", step.epoch, self.epochs), &texts);
         } else if self.said.elapsed() >= PLAIN_EVERY {
             self.said = Instant::now();
-            let left = HumanDuration(self.left(step.images));
-            self.say(&format!("epoch {}/{}: {state}, {left} left", step.epoch, self.epochs));
+            let (accuracy, left) = (percent(step.accuracy, 2), self.left());
+            let line = format!("loss {:.4}  running accuracy {accuracy}{left}", step.loss);
+            self.say(&format!("epoch {}/{}: {line}", step.epoch, self.epochs));
         }
     }
 
     fn finished_epoch(&mut self, epoch: &EpochRecord) {
-        let validation = epoch
-            .validation_accuracy
-            .map_or_else(String::new, |accuracy| format!("  validation accuracy {}", percent(accuracy)));
+        self.validation = epoch.validation_accuracy;
         if self.terminal {
-            self.validation = validation;
             return;
         }
         self.said = Instant::now();
-        let left = HumanDuration(self.left(self.images / self.epochs.max(1) * epoch.epoch));
+        let validation = epoch
+            .validation_accuracy
+            .map_or_else(String::new, |accuracy| format!("  validation accuracy {}", percent(accuracy, 2)));
         self.say(&format!(
-            "epoch {}/{}  loss {:.4}  running accuracy {}{validation}  {:.0} images/s  {left} left",
+            "epoch {}/{}  loss {:.4}  running accuracy {}{validation}  {} samples/s{}",
             epoch.epoch,
             self.epochs,
             epoch.loss,
-            percent(epoch.accuracy),
-            epoch.images_per_second,
+            percent(epoch.accuracy, 2),
+            grouped(epoch.images_per_second.round() as usize),
+            self.left(),
         ));
     }
 
     fn test_begins(&mut self) {
-        self.bar.finish();
+        if let Some(step) = self.step {
+            // Speed and remaining time are over.
+            self.line.leave(&states(&step, self.validation, &Pace::new(), self.samples));
+        }
     }
 
     fn interrupted(&self) -> bool {
@@ -149,5 +170,22 @@ impl Observer for Progress {
             ));
         }
         asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::display_width;
+
+    #[test]
+    fn the_state_of_training_has_a_form_for_every_width() {
+        let step = Step { epoch: 12, images: 1_000, loss: 1.23456, accuracy: 0.98765 };
+        let texts = states(&step, Some(1.0), &Pace::new(), 2_000);
+        assert_eq!(texts[2], "loss 1.235  running 98.77 %  validation 100.00 %");
+        // Beside "epoch 12/30", a bar and "  59m left", a line of 80 columns has space for the validation accuracy.
+        assert!(display_width(&texts[2]) <= 80 - "epoch 12/30".len() - 11 - "  59m left".len(), "{}", texts[2]);
+        let widths = texts.map(|text| display_width(&text));
+        assert!(widths.is_sorted_by(|longer, shorter| longer >= shorter), "{widths:?}");
     }
 }

@@ -1,8 +1,9 @@
 //! `softmargin train`.
 
-use crate::answer::json;
+use crate::answer::{json, prose};
 use crate::args::{Common, TrainOptions};
 use crate::progress::Progress;
+use softmargin_lab::data::wording::{grouped, percent, printable};
 use softmargin_lab::run::Stopped;
 use softmargin_lab::{ConfigRequest, Destination, Error, TrainSummary, train};
 
@@ -21,20 +22,21 @@ pub(crate) fn run(options: &TrainOptions, common: &Common) -> Result<String, Err
         None => Destination::next("run")?,
     };
     let summary = train(&request, &destination, &mut Progress::new(common.quiet))?;
-    if common.json { json(&summary) } else { Ok(text(&summary)) }
+    if common.json { json(&summary) } else { Ok(prose(&text(&summary))) }
 }
 
 fn text(summary: &TrainSummary) -> String {
-    let wrong = ((1.0 - summary.test_accuracy) * summary.test_images as f64).round();
+    let wrong = ((1.0 - summary.test_accuracy) * summary.test_images as f64).round() as usize;
     format!(
-        "test accuracy {:.2} % ({wrong} of {} wrong), {:.1} s in all\n\
+        "test accuracy {} ({} of {} wrong), {:.1} s in all\n\
          {}\n\
          run directory {out}; open {out}/report.html, or try: softmargin predict {out} FILE",
-        100.0 * summary.test_accuracy,
-        summary.test_images,
+        percent(summary.test_accuracy, 2),
+        grouped(wrong),
+        grouped(summary.test_images),
         summary.seconds,
         model(summary),
-        out = summary.out.display(),
+        out = printable(&summary.out.display().to_string()),
     )
 }
 
@@ -47,6 +49,6 @@ fn model(summary: &TrainSummary) -> String {
     };
     let by = summary
         .validation_accuracy
-        .map_or_else(String::new, |accuracy| format!(", validation accuracy {:.2} %", 100.0 * accuracy));
-    format!("model of epoch {} of {}{by}{ended}", summary.best_epoch, summary.epochs)
+        .map_or_else(String::new, |accuracy| format!(", validation accuracy {}", percent(accuracy, 2)));
+    format!("model of epoch {} of {}{by}{ended}", grouped(summary.best_epoch), grouped(summary.epochs))
 }

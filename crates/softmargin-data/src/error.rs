@@ -6,6 +6,7 @@
 //!   range. Another request helps.
 //! * 1, *the work failed*: the request is valid, and a file turned out to be broken, unreadable or unwritable.
 
+use crate::wording::printable;
 use softmargin::ErrorKind;
 use std::fmt;
 use std::io;
@@ -13,7 +14,7 @@ use std::path::Path;
 
 /// The error of this crate and of the crates built on it.
 ///
-/// `Display` gives the whole message in one line. The message includes the cause, so a program that prints errors need
+/// `Display` gives the whole message in one line, in which control characters are escaped. The message includes the cause, so a program that prints errors need
 /// not print `source` as well; `source` returns the cause for programs that inspect it (usually an [`io::Error`]).
 ///
 /// ```
@@ -138,11 +139,13 @@ impl From<softmargin::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { subject, expected, found, advice, .. } = &*self.inner;
-        write!(f, "{subject}: expected {expected}, found {found}")?;
+        let mut message = format!("{subject}: expected {expected}, found {found}");
         if !advice.is_empty() {
-            write!(f, "; {advice}")?;
+            message.push_str("; ");
+            message.push_str(advice);
         }
-        Ok(())
+        // Any part may contain a name of a file or a class.
+        f.write_str(&printable(&message))
     }
 }
 
@@ -190,6 +193,14 @@ mod tests {
         assert!(error.source().is_none());
         let error = error.with_advice("look").with_advice("look again");
         assert_eq!(error.to_string(), "x: expected 1, found 2; look; look again");
+    }
+
+    #[test]
+    fn no_name_in_a_message_controls_a_terminal() {
+        let error = Error::io(Path::new("a\nb"), "the class \u{1b}[31m", io::ErrorKind::PermissionDenied.into());
+        let message = error.with_advice("see \u{9b}2J").to_string();
+        assert!(message.starts_with(r"a\nb: expected the class \u{1b}[31m, found"), "{message}");
+        assert!(!message.contains(char::is_control), "{message}");
     }
 
     #[test]

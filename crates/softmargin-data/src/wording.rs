@@ -28,6 +28,16 @@ pub fn grouped(number: usize) -> String {
     digits.char_indices().map(|(at, digit)| format!("{}{digit}", comma(at))).collect()
 }
 
+/// Formats a share from 0 to 1 with a number of decimals.
+///
+/// ```
+/// assert_eq!(softmargin_data::wording::percent(0.98765, 1), "98.8 %");
+/// ```
+#[must_use]
+pub fn percent(share: f64, decimals: usize) -> String {
+    format!("{:.decimals$} %", 100.0 * share)
+}
+
 /// Returns a name of a class or a file as a message shows it, in one line. Control characters and characters that change
 /// the direction of writing are escaped: a name must neither break a table nor control the terminal.
 ///

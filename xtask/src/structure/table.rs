@@ -67,8 +67,8 @@ pub(crate) const CRATES: &[CrateRule] = &[
         uses: &["softmargin"],
         tests_use: &[],
         modules: ModuleRule::Layers(&[
-            "error",
             "wording",
+            "error",
             "memory_limit",
             "sample_names",
             "sample_store",

@@ -8,4 +8,5 @@ mod evaluate;
 mod helpers;
 mod losses;
 mod predict;
+mod terminal;
 mod train;

@@ -18,10 +18,8 @@ fn trains_tells_and_predicts() {
     assert_eq!(result["out"], "run");
     assert!(result["seconds"].as_f64().unwrap() > 0.0);
     let progress = text(&output.stderr);
-    assert!(
-        progress.contains("epoch 30/30") && progress.contains("images/s") && progress.contains("left"),
-        "{progress}"
-    );
+    // The run is too short for an estimate of the remaining time.
+    assert!(progress.contains("epoch 30/30") && progress.contains("samples/s"), "{progress}");
     let run = home.path().join("run");
     let files = ["checkpoint", "classes.json", "config.toml", "metrics.jsonl", "model.safetensors", "report.html"];
     assert_eq!(names(&run), files);

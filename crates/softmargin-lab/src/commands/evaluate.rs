@@ -9,6 +9,7 @@ use crate::run::Run;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use softmargin_data::DataSource;
 use softmargin_data::error::Error;
+use softmargin_data::wording::printable;
 use softmargin_metrics::{ClassCounts, Classification};
 use softmargin_report::{EvaluationPage, Fact, evaluation_page};
 use std::path::{Path, PathBuf};
@@ -74,10 +75,10 @@ impl EvaluateSummary {
     /// Returns the evaluation as an HTML page, in one file that needs no other.
     #[must_use]
     pub fn page(&self) -> String {
-        let mut facts = vec![Fact::new("data", &self.data), Fact::new("samples", self.part.name())];
-        facts.extend(self.notes.iter().map(|note| Fact::new("note", note)));
+        let mut facts = vec![Fact::new("data", printable(&self.data)), Fact::new("samples", self.part.name())];
+        facts.extend(self.notes.iter().map(|note| Fact::new("note", printable(note))));
         facts.push(Fact::new("trained with", &self.loss));
-        let title = format!("{}, evaluated", self.run.display());
+        let title = format!("{}, evaluated", printable(&self.run.display().to_string()));
         evaluation_page(&EvaluationPage {
             title,
             facts,

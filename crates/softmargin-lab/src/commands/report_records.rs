@@ -3,13 +3,14 @@
 use crate::predictor::Evaluation;
 use crate::run::{EpochRecord, Stopped};
 use softmargin_data::Dataset;
+use softmargin_data::wording::printable;
 use softmargin_report::{ClassRecord, ConfusionRecord, Ending, EpochPoint, EvaluationRecord, Fact};
 
 /// Converts an evaluation with the names of its classes (C).
 pub(super) fn evaluation_record(names: &[String], evaluation: &Evaluation) -> EvaluationRecord {
     let classification = &evaluation.classification;
     let classes = names.iter().zip(&classification.classes).map(|(name, class)| ClassRecord {
-        name: name.clone(),
+        name: printable(name).into_owned(),
         samples: class.support,
         correct: class.correct,
         precision: class.precision(),
@@ -34,8 +35,8 @@ pub(super) fn evaluation_record(names: &[String], evaluation: &Evaluation) -> Ev
 
 /// Lists the facts about the data of a run.
 pub(super) fn data_facts(data: &Dataset) -> Vec<Fact> {
-    let mut facts = vec![Fact::new("data", &data.description), Fact::new("split", &data.split)];
-    facts.extend(data.notes.iter().map(|note| Fact::new("note", note)));
+    let mut facts = vec![Fact::new("data", printable(&data.description)), Fact::new("split", &data.split)];
+    facts.extend(data.notes.iter().map(|note| Fact::new("note", printable(note))));
     facts
 }
 

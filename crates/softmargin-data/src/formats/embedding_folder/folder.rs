@@ -99,7 +99,11 @@ fn build(
     notes.extend(all.samples().note_of_streaming());
     let (train, held_out, tests) = division.of(&all);
     Ok(Dataset {
-        description: format!("{count} embeddings of dimension {size}, {}", counted(classes.count(), "class")),
+        description: format!(
+            "{} of dimension {size}, {}",
+            counted(count, "embedding"),
+            counted(classes.count(), "class")
+        ),
         name,
         split: division.sentence,
         classes: classes.names(),

@@ -16,6 +16,7 @@ use crate::load_options::LoadOptions;
 use crate::sample_names::SampleNames;
 use crate::samples::Samples;
 use crate::split::Undivided;
+use crate::wording::counted;
 
 const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
 const TRAIN_LABELS: &str = "train-labels-idx1-ubyte";
@@ -97,7 +98,11 @@ fn build(
     notes.extend(train_samples.note_of_streaming());
     let (train, validation, _) = division.of(&LabeledSamples::new(train_samples, train.labels)?);
     Ok(Dataset {
-        description: format!("{count} gray images of {height} x {width} pixels in IDX files{}", images.clause),
+        description: format!(
+            "{} of {height} x {width} pixels in IDX files{}",
+            counted(count, "gray image"),
+            images.clause
+        ),
         split: division.sentence,
         classes: (0..classes).map(|class| class.to_string()).collect(),
         train,

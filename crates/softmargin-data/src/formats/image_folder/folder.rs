@@ -13,6 +13,7 @@ use crate::labeled_samples::LabeledSamples;
 use crate::load_options::LoadOptions;
 use crate::parallel_read::read_in_order;
 use crate::samples::Samples;
+use crate::wording::counted;
 
 /// Reads a folder.
 ///
@@ -33,10 +34,9 @@ pub(crate) fn load(folder: &Path, name: String, options: &LoadOptions) -> Result
     let (train, validation, test) = division.of(&all);
     Ok(Dataset {
         description: format!(
-            "{} {} images of {} classes, brought to {} x {} pixels",
-            all.len(),
-            if preparation.channels() == 1 { "gray" } else { "color" },
-            classes.len(),
+            "{} of {}, brought to {} x {} pixels",
+            counted(all.len(), if preparation.channels() == 1 { "gray image" } else { "color image" }),
+            counted(classes.len(), "class"),
             preparation.height(),
             preparation.width(),
         ),
