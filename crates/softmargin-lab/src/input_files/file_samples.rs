@@ -1,6 +1,7 @@
 //! The samples of some files together, as the model expects them.
 
-use super::{InputFile, SampleOrigin, UnreadableFile, embedding_array, image_array, names_file};
+use super::input_file::{InputFile, SampleOrigin, UnreadableFile};
+use super::{embedding_array, image_array, names_file};
 use rayon::prelude::*;
 use softmargin_data::error::Error;
 use softmargin_data::{Input, NpyArray, Samples};

@@ -1,6 +1,6 @@
 //! The files to predict from in a folder and all folders below it.
 
-use super::UnreadableFile;
+use super::input_file::UnreadableFile;
 use softmargin_data::error::Error;
 use softmargin_data::{SampleFiles, sample_files};
 use std::collections::HashSet;

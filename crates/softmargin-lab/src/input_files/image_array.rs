@@ -54,7 +54,7 @@ fn wrong_values(first: f32, values: &[f32]) -> (String, &'static str) {
         (-1.0.., ..=1.0) => "values from -1 to 1 become so by (array + 1) / 2",
         _ => "undo the normalization: array * std + mean",
     };
-    (format!("values from {low} to {high}"), advice)
+    (format!("values from {low:.2} to {high:.2}"), advice)
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn values_out_of_range_have_advice_of_their_own() {
         let message = |values: &[f32]| bytes_of("x", values).unwrap_err().to_string();
-        assert!(message(&[0.0, 254.0]).contains("values from 0 to 254; divide by 255"));
+        assert!(message(&[0.0, 254.0]).contains("values from 0.00 to 254.00; divide by 255"));
         assert!(message(&[-1.0, 0.5]).contains("(array + 1) / 2"));
         assert!(message(&[-2.1, 2.6]).contains("std + mean"));
         assert!(message(&[0.5, f32::NAN]).contains("found NaN"));

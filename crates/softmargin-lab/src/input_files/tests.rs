@@ -2,8 +2,9 @@
 
 use super::file_samples::{NPY, Values};
 use super::*;
+use softmargin_data::error::Error;
 use softmargin_data::npy_writer;
-use softmargin_data::{Ink, Preparation};
+use softmargin_data::{Ink, Input, Preparation, Samples};
 
 fn images_of(side: usize) -> Input {
     Input::Images(Preparation::new(1, side, side, Ink::AsIs).unwrap())
