@@ -10,6 +10,7 @@ use softmargin_lab::metrics::{ClassCounts, Classification, Confusion};
 use softmargin_lab::run::atomic_write;
 use softmargin_lab::{Error, evaluate};
 use std::fmt::Write;
+use std::path::Path;
 
 /// Up to this many classes have a line each; of more classes, the worst have.
 const CLASSES: usize = 50;
@@ -19,7 +20,7 @@ const PAIRS: usize = 5;
 
 pub(crate) fn run(options: &EvaluateOptions, common: &Common) -> Result<String, Error> {
     if let Some(report) = &options.report {
-        atomic_write::check_new_path(report)?;
+        check_report_path(report)?;
     }
     let request = EvaluateRequest {
         run: &options.run,
@@ -33,6 +34,17 @@ pub(crate) fn run(options: &EvaluateOptions, common: &Common) -> Result<String, 
         atomic_write::write_file(report, summary.page().as_bytes())?;
     }
     if common.json { json(&summary) } else { Ok(prose(&text(&summary))) }
+}
+
+/// Rejects a report that exists, or in another format than HTML.
+fn check_report_path(report: &Path) -> Result<(), Error> {
+    match report.extension().map(|end| end.to_string_lossy().to_ascii_lowercase()).as_deref() {
+        None | Some("html" | "htm") => atomic_write::check_new_path(report),
+        Some(_) => {
+            let advice = "a browser prints the page as PDF; --json has the figures";
+            Err(Error::request("--report", "a path that ends in .html", report.display(), advice))
+        }
+    }
 }
 
 fn text(summary: &EvaluateSummary) -> String {

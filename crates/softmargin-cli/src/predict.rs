@@ -4,7 +4,7 @@ use crate::answer::{Answer, FailedFile, complain, json, note, prose};
 use crate::args::{Common, PredictOptions};
 use crate::waiting::waiting;
 use serde::Serialize;
-use softmargin_lab::commands::{PredictRequest, Prediction};
+use softmargin_lab::commands::{PredictRequest, Prediction, UnknownScore};
 use softmargin_lab::data::wording::{percent, printable};
 use softmargin_lab::input_files::InputFile;
 use softmargin_lab::{Error, predict};
@@ -14,6 +14,7 @@ use std::path::Path;
 /// The output of `--json`.
 #[derive(Serialize)]
 struct Output<'a> {
+    unknown_score: UnknownScore,
     predictions: &'a [Prediction],
     failures: Vec<FailedFile>,
 }
@@ -33,9 +34,11 @@ pub(crate) fn run(options: &PredictOptions, common: &Common) -> Result<Answer, E
     let partial = !result.failures.is_empty();
     if common.json {
         let failures = FailedFile::all(&result.failures);
-        return Ok(Answer { text: json(&Output { predictions: &result.predictions, failures })?, partial });
+        let output = Output { unknown_score: result.unknown_score, predictions: &result.predictions, failures };
+        return Ok(Answer { text: json(&output)?, partial });
     }
-    Ok(Answer { text: prose(&result.predictions.iter().map(line).collect::<String>()), partial })
+    let lines: String = result.predictions.iter().map(|one| line(one, result.unknown_score)).collect();
+    Ok(Answer { text: prose(&lines), partial })
 }
 
 /// Returns a file or folder, or reads the content of standard input.
@@ -51,13 +54,24 @@ fn input_file(path: &Path) -> Result<InputFile, Error> {
     Ok(InputFile::Content("standard input".into(), bytes))
 }
 
-/// Formats a prediction: the file, then the classes and their probabilities.
-fn line(prediction: &Prediction) -> String {
+/// Formats a prediction: the file, then the classes and their probabilities. For an unknown sample, the value that was
+/// below the limit comes first.
+fn line(prediction: &Prediction, judged: UnknownScore) -> String {
     let row = prediction.row.map(|row| format!("[{row}]")).unwrap_or_default();
-    let unknown = if prediction.class.is_none() { "  unknown:" } else { "" };
+    let name = prediction.name.as_ref().map(|name| format!(" ({})", printable(name))).unwrap_or_default();
+    let best = prediction.classes.first().filter(|_| prediction.class.is_none());
+    let unknown = best.map(|best| format!("  unknown, {} {}:", judged.name(), shown(judged, judged.of_class(best))));
+    let unknown = unknown.unwrap_or_default();
     let classes = prediction
         .classes
         .iter()
-        .map(|one| format!("  {} {}", printable(&one.class), percent(one.probability.into(), 1)));
-    format!("{}{row}{unknown}{}\n", printable(&prediction.file), classes.collect::<String>())
+        .map(|one| format!("  {} {}", printable(&one.class), shown(UnknownScore::Probability, one.probability)));
+    format!("{}{row}{name}{unknown}{}\n", printable(&prediction.file), classes.collect::<String>())
+}
+
+fn shown(score: UnknownScore, value: f32) -> String {
+    match score {
+        UnknownScore::Cosine => format!("{value:.3}"),
+        UnknownScore::Probability => percent(value.into(), 1),
+    }
 }

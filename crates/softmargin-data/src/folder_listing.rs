@@ -72,26 +72,37 @@ pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(images)
 }
 
-/// Returns the files of a folder to predict from, by name: `.npy` files and, if `images`, PNG and JPEG files; and the
-/// number of other files and folders.
+/// The files directly in a folder to predict from, and its sub-folders, each in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleFiles {
+    /// Images, if they are asked for, and `.npy` files without those of labels.
+    pub files: Vec<PathBuf>,
+    /// The sub-folders.
+    pub folders: Vec<PathBuf>,
+    /// The number of other files; files of names are not counted, since they belong to arrays.
+    pub left_out: usize,
+}
+
+/// Lists the files directly in a folder to predict from: `.npy` files and, if `images`, images.
 ///
 /// # Errors
 /// If the folder does not exist or cannot be read.
-pub fn sample_files(folder: &Path, images: bool) -> Result<(Vec<PathBuf>, usize), Error> {
+pub fn sample_files(folder: &Path, images: bool) -> Result<SampleFiles, Error> {
     let listing = Listing::of(folder)?;
-    // Labels lie beside the arrays that they belong to.
+    // Labels and names lie beside the arrays that they belong to.
     let is_labels = |path: &Path| path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("labels"));
+    let is_names = |path: &PathBuf| path.to_string_lossy().ends_with("names.json");
     let is_array =
         |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("npy")) && !is_labels(path);
     let (mut files, others): (Vec<_>, Vec<_>) = listing.others.into_iter().partition(is_array);
-    let mut left_out = others.len() + listing.folders.len();
+    let mut left_out = others.iter().filter(|path| !is_names(path)).count();
     if images {
         files.extend(listing.images);
         files.sort_unstable();
     } else {
         left_out += listing.images.len();
     }
-    Ok((files, left_out))
+    Ok(SampleFiles { files, folders: listing.folders, left_out })
 }
 
 fn is_left_behind(name: &OsStr) -> bool {

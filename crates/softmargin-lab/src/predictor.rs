@@ -32,6 +32,15 @@ pub struct Evaluation {
     pub classification: Classification,
 }
 
+/// The scores of all classes for one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassScores {
+    /// (C): the cosines, or the inner products of losses on inner products.
+    pub scores: Vec<f32>,
+    /// (C): the probabilities.
+    pub probabilities: Vec<f32>,
+}
+
 /// A trained model for inference.
 pub struct Predictor {
     model: Model,
@@ -115,21 +124,26 @@ impl Predictor {
         Ok(classes)
     }
 
-    /// Computes the probability of each class for each sample (N, C): the softmax of the scaled scores, without the
-    /// margin.
+    /// Computes the scores of all classes for each sample (N), and their probabilities: the softmax of the scaled
+    /// scores, without the margin.
     ///
     /// # Errors
     /// As [`classes`](Self::classes).
-    pub fn probabilities(&self, samples: &Samples) -> Result<Vec<Vec<f32>>, Error> {
-        let mut probabilities = Vec::with_capacity(samples.count());
+    pub fn class_scores(&self, samples: &Samples) -> Result<Vec<ClassScores>, Error> {
+        let mut of_samples = Vec::with_capacity(samples.count());
         self.each_batch(&[samples], |inputs| {
-            let scores = self.model.head.scaled_scores(self.model.embeddings(inputs));
-            finite(scores.clone())?;
-            let values: Vec<f32> = softmax(scores, 1).into_data().iter::<f32>().collect();
-            probabilities.extend(values.chunks(self.config.data.classes).map(<[f32]>::to_vec));
+            let embeddings = self.model.embeddings(inputs);
+            let scaled = self.model.head.scaled_scores(embeddings.clone());
+            finite(scaled.clone())?;
+            let scores = finite(self.model.head.scores(embeddings))?;
+            let probabilities: Vec<f32> = softmax(scaled, 1).into_data().iter::<f32>().collect();
+            let rows =
+                |values: Vec<f32>| values.chunks(self.config.data.classes).map(<[f32]>::to_vec).collect::<Vec<_>>();
+            let rows = rows(scores).into_iter().zip(rows(probabilities));
+            of_samples.extend(rows.map(|(scores, probabilities)| ClassScores { scores, probabilities }));
             Ok(())
         })?;
-        Ok(probabilities)
+        Ok(of_samples)
     }
 
     /// Computes the embeddings of the samples (N, D), row by row.
@@ -308,7 +322,7 @@ mod tests {
         let predictor = Predictor::new(model, config, device);
         for error in [
             predictor.classes(data.test.samples()).unwrap_err(),
-            predictor.probabilities(data.test.samples()).unwrap_err(),
+            predictor.class_scores(data.test.samples()).unwrap_err(),
             predictor.evaluate(&data.test).unwrap_err(),
         ] {
             assert!(error.exit_code() == 1 && error.to_string().contains("--lr"), "{error}");

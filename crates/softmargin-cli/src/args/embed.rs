@@ -13,8 +13,9 @@ const EMBED_EXAMPLES: &str = "Examples:
 A path ending in .npy becomes an array (N, D) in single precision; beside it are the names of its rows, in a file \
 ending in .names.json, and their classes if they are known, in .labels.npy. A path ending in .safetensors becomes a file \
 with the tensor 'embeddings', the tensor 'labels' if the classes are known, and the metadata 'rows': names and classes as \
-JSON. Any other path becomes a folder with embeddings.npy, labels.npy (names of classes) and names.json, one of each for \
-every part of the data: 'softmargin train --data' takes it.
+JSON. Any other path becomes a folder; one that ends as a file of another format does (.csv) needs a / at its end. \
+The folder has embeddings.npy, labels.npy (names of classes) and names.json, one of each for every part of the data: \
+'softmargin train --data' takes it.
 
 DATA with classes is what 'softmargin train --data' takes; anything else is read as 'softmargin predict' reads it, and \
 has no labels.";

@@ -46,6 +46,10 @@ fn pictures_without_classes_become_an_array_with_names() {
     assert!(message.contains("x.npy"), "{message}");
     let message = rejected(&["embed", "run", "inbox", "--out", "folder"], home.path(), 2);
     assert!(message.contains("--out") && message.contains("classes"), "{message}");
+    for out in ["m.parquet", "m.csv"] {
+        let message = rejected(&["embed", "run", "inbox", "--out", out], home.path(), 2);
+        assert!(message.contains(out) && message.contains(".npy or .safetensors"), "{message}");
+    }
     let message = rejected(&["embed", "run", "inbox", "--out", "y.npy", "--part", "test"], home.path(), 2);
     assert!(message.contains("--part"), "{message}");
 }

@@ -45,6 +45,8 @@ fn a_page_is_written_and_the_text_names_the_classes() {
     assert_eq!(names(home.path()), ["page.html", "run"]);
     let page = fs::read_to_string(home.path().join("page.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("mean F1") && page.ends_with("</html>\n"), "{page}");
+    let message = rejected(&["evaluate", "run", "--report", "page.pdf"], home.path(), 2);
+    assert!(message.contains("page.pdf") && message.contains(".html"), "{message}");
     let message = rejected(&["evaluate", "run", "--report", "page.html"], home.path(), 2);
     assert!(message.contains("page.html"), "{message}");
 }

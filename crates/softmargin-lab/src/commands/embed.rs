@@ -51,10 +51,10 @@ pub struct EmbedSummary {
 /// samples.
 ///
 /// # Errors
-/// If the run directory or the data cannot be read, the path exists, or a folder is requested for samples of unknown
+/// If the run directory or the data cannot be read, the path exists or has the ending of another format, or a folder is requested for samples of unknown
 /// classes. Then nothing is left behind.
 pub fn embed(request: &EmbedRequest, progress: Progress) -> Result<EmbedSummary, Error> {
-    let format = EmbeddingFormat::of(request.out);
+    let format = EmbeddingFormat::of(request.out)?;
     format.paths(request.out).iter().try_for_each(|path| atomic_write::check_new_path(path))?;
     let device = request.device.open()?;
     let run = Run::read(request.run)?;
@@ -114,7 +114,7 @@ impl Gathered {
 
     fn unlabeled(data: &DataSource, predictor: &Predictor, progress: &dyn Fn(usize, usize)) -> Result<Self, Error> {
         let input = predictor.config().input;
-        let files = InputFiles::expand(&[InputFile::Path(data.to_string().into())], &input)?;
+        let mut files = InputFiles::expand(&[InputFile::Path(data.to_string().into())], &input)?;
         let mut part = EmbeddedPart { part: Part::All.name(), values: Vec::new(), names: Vec::new(), labels: None };
         let failures = files.for_each_chunk(&input, predictor.batch_size(), progress, &mut |origins, samples| {
             part.values.extend(predictor.embeddings(samples)?);

@@ -12,5 +12,5 @@ mod train;
 pub use embed::{EmbedRequest, EmbedSummary, embed};
 pub use evaluate::{EvaluateRequest, EvaluateSummary, evaluate};
 pub use matched_dataset::{MatchedDataset, NewClasses, Part};
-pub use predict::{ClassProbability, PredictRequest, Prediction, Predictions, predict};
+pub use predict::{PredictRequest, Prediction, Predictions, ScoredClass, UnknownScore, predict};
 pub use train::{TrainSummary, train};

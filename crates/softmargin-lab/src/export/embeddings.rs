@@ -56,11 +56,20 @@ struct RowMetadata<'a> {
 
 impl EmbeddingFormat {
     /// Returns the format that the end of a path selects.
-    pub(crate) fn of(out: &Path) -> Self {
-        match out.extension().and_then(|end| end.to_str()) {
-            Some("npy") => Self::Npy,
-            Some("safetensors") => Self::Safetensors,
-            _ => Self::Folder,
+    ///
+    /// # Errors
+    /// If the path ends as a file of another format does.
+    pub(crate) fn of(out: &Path) -> Result<Self, Error> {
+        let end = out.extension().map(|end| end.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        match end.as_str() {
+            "npy" => Ok(Self::Npy),
+            "safetensors" => Ok(Self::Safetensors),
+            _ if is_folder_name(out, &end) => Ok(Self::Folder),
+            _ => {
+                let expected = "a path that ends in .npy or .safetensors, or a folder";
+                let advice = "other formats are not written; a folder with such a name is given with / at its end";
+                Err(Error::request("--out", expected, out.display(), advice))
+            }
         }
     }
 
@@ -103,6 +112,12 @@ impl EmbeddingFormat {
             }
         }
     }
+}
+
+/// Returns true if a path names a folder: it ends with a separator, or has no ending that begins with a letter (as
+/// `embedded-0.5`).
+fn is_folder_name(out: &Path, end: &str) -> bool {
+    out.to_string_lossy().ends_with(std::path::is_separator) || !end.starts_with(|first: char| first.is_alphabetic())
 }
 
 /// Returns the names and contents of the files; the embeddings come first.
@@ -164,7 +179,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let parts = [part("train", 0.0, Some(["a", "b"])), part("test", 1.0, Some(["b", "a"]))];
         let names = |out: &Path, parts: &[EmbeddedPart]| {
-            let files = EmbeddingFormat::of(out).write(out, parts, 2).unwrap();
+            let files = EmbeddingFormat::of(out).unwrap().write(out, parts, 2).unwrap();
             files.iter().map(|file| file.strip_prefix(home.path()).unwrap().display().to_string()).collect::<Vec<_>>()
         };
         let two = names(&home.path().join("two"), &parts);
@@ -176,6 +191,22 @@ mod tests {
         assert_eq!(files, ["x.npy", "x.labels.npy", "x.names.json"]);
         let json = std::fs::read_to_string(home.path().join("x.names.json")).unwrap();
         assert_eq!(json, r#"["a/1.png","b/2.png","a/1.png","b/2.png"]"#);
+    }
+
+    #[test]
+    fn a_format_that_is_not_written_is_no_name_of_a_folder() {
+        let of = |out: &str| EmbeddingFormat::of(Path::new(out));
+        for out in ["m.parquet", "m.csv", "a.b/m.h5", "m.npz", "m.NPZ"] {
+            let message = of(out).unwrap_err().to_string();
+            assert!(message.contains(".npy or .safetensors") && message.contains(out), "{message}");
+        }
+        for out in ["m", "m/", "m.d/", "embedded-0.5", "a.b/m", ".m"] {
+            assert_eq!(of(out).unwrap(), EmbeddingFormat::Folder, "{out}");
+        }
+        assert_eq!(
+            [of("m.NPY").unwrap(), of("m.safetensors").unwrap()],
+            [EmbeddingFormat::Npy, EmbeddingFormat::Safetensors]
+        );
     }
 
     #[test]

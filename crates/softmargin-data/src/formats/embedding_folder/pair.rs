@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::in_memory::EmbeddingsInMemory;
 use crate::labeled_samples::LabeledSamples;
 use crate::npy::{Labels, NpyArray, NpyRows};
-use crate::sample_names::SampleNames;
+use crate::sample_names::{SampleNames, read_row_names};
 use crate::samples::Samples;
 use crate::wording::counted;
 
@@ -85,13 +85,7 @@ impl Pair {
         if !self.names.is_file() {
             return Ok(SampleNames::Numbered(self.name));
         }
-        let unreadable = |cause| Error::io(&self.names, "a readable file of names", cause);
-        let text = std::fs::read_to_string(&self.names).map_err(unreadable)?;
-        let names: Vec<String> = serde_json::from_str(&text).map_err(|cause| {
-            let expected = "a list of names in JSON, one for each embedding";
-            Error::failure(self.names.display(), expected, &cause, "write it again, or remove it").with_source(cause)
-        })?;
-        self.check_count(&self.names, "names", count, names.len())?;
+        let names = read_row_names(&self.names, &self.embeddings, count)?;
         Ok(SampleNames::Listed(names))
     }
 
