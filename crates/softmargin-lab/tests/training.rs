@@ -301,3 +301,23 @@ fn a_late_divergence_leaves_the_best_model_so_far() {
     assert!(lines.last().unwrap()["failure"].is_string());
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "a draft is left");
 }
+
+/// Panics after the second epoch.
+struct Panicking;
+
+impl Observer for Panicking {
+    fn finished_epoch(&mut self, epoch: &EpochRecord) {
+        assert!(epoch.epoch < 2, "a defect in epoch 2");
+    }
+}
+
+#[test]
+fn a_panic_leaves_the_best_model_so_far() {
+    let home = TempDir::new().unwrap();
+    let out = home.path().join("run");
+    let destination = Destination::new(&out).unwrap();
+    let error = train(&request("[training]\nepochs = 3"), &destination, &mut Panicking).unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("a defect in epoch 2"), "{error}");
+    assert_eq!(Run::read(&out).unwrap().checkpoint.epochs, 1);
+}

@@ -13,6 +13,8 @@ use softmargin_data::Dataset;
 use softmargin_data::error::Error;
 use softmargin_metrics::ClassCounts;
 use softmargin_report::{RunPage, TrainingRecord, run_page};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -68,7 +70,9 @@ pub fn train(
     let mut draft = destination.begin(&config, &data.classes)?;
     observer.begins(&outline(&config, &data, parameters, draft.path()));
     let work = Work { start, config: config.clone(), data: &data, device, parameters, out: destination.path() };
-    work.run(trainer, &mut draft, observer).map_err(|error| draft.rescue(error))
+    // After a panic only the files of the draft are used, and those are replaced atomically.
+    let ended = catch_unwind(AssertUnwindSafe(|| work.run(trainer, &mut draft, observer)));
+    ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(|error| draft.rescue(error))
 }
 
 /// The inputs of a run, once its draft has begun.
@@ -99,6 +103,11 @@ impl Work<'_> {
         summary.out = draft.finish(&run, &metrics, &result.page(&summary)?)?;
         Ok(summary)
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Error::failure("training", "no panic", text.unwrap_or("one without a message"), "please report it as a bug")
 }
 
 fn outline(config: &Config, data: &Dataset, parameters: usize, draft: &Path) -> Outline {
