@@ -262,3 +262,62 @@ fn embeddings_train_a_head_alone_or_a_projection() {
     let error = trained(&asked, &home.path().join("changed")).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("augmentation"), "{error}");
 }
+
+/// Makes the folder of the run while it is being trained.
+struct Taker(PathBuf);
+
+impl Observer for Taker {
+    fn finished_epoch(&mut self, _epoch: &EpochRecord) {
+        fs::create_dir_all(self.0.join("of another")).unwrap();
+    }
+}
+
+#[test]
+fn a_path_that_is_taken_during_training_costs_no_model() {
+    let home = TempDir::new().unwrap();
+    let out = home.path().join("run");
+    let destination = Destination::new(&out).unwrap();
+    let error = train(&request("[training]\nepochs = 1"), &destination, &mut Taker(out.clone())).unwrap_err();
+    let place = home.path().join("run-2");
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains(&place.display().to_string()), "{error}");
+    assert_eq!(Run::read(&place).unwrap().checkpoint.epochs, 1);
+    assert!(metrics(&place).last().unwrap()["failure"].is_string());
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1, "the folder of another is as it was");
+}
+
+#[test]
+fn a_late_divergence_leaves_the_best_model_so_far() {
+    let home = TempDir::new().unwrap();
+    let out = home.path().join("run");
+    let asked = "[loss]\nname = \"cross-entropy\"\n[training]\nepochs = 20\nlearning-rate = 2.0";
+    let error = trained(&request(asked), &out).unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    let run = Run::read(&out).unwrap();
+    assert!(error.to_string().contains(&out.display().to_string()), "{error}");
+    assert!((1..=run.checkpoint.epochs).contains(&run.checkpoint.best_epoch));
+    let lines = metrics(&out);
+    assert_eq!(lines.len(), run.checkpoint.epochs + 1);
+    assert!(lines.last().unwrap()["failure"].is_string());
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "a draft is left");
+}
+
+/// Panics after the second epoch.
+struct Panicking;
+
+impl Observer for Panicking {
+    fn finished_epoch(&mut self, epoch: &EpochRecord) {
+        assert!(epoch.epoch < 2, "a defect in epoch 2");
+    }
+}
+
+#[test]
+fn a_panic_leaves_the_best_model_so_far() {
+    let home = TempDir::new().unwrap();
+    let out = home.path().join("run");
+    let destination = Destination::new(&out).unwrap();
+    let error = train(&request("[training]\nepochs = 3"), &destination, &mut Panicking).unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("a defect in epoch 2"), "{error}");
+    assert_eq!(Run::read(&out).unwrap().checkpoint.epochs, 1);
+}

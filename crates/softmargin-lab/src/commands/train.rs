@@ -5,13 +5,16 @@ use super::saved_model::predictor;
 use crate::config::{Config, ConfigRequest};
 use crate::observer::{Observer, Outline};
 use crate::predictor::Evaluation;
-use crate::run::{Checkpoint, Destination, Run, Stopped, TestRecord, lines};
+use crate::run::{Checkpoint, Destination, Draft, Run, Stopped, TestRecord, lines};
 use crate::training::{EpochEnd, FittedModel, Trainer, TrainingState};
+use burn::tensor::Device;
 use serde::Serialize;
 use softmargin_data::Dataset;
 use softmargin_data::error::Error;
 use softmargin_metrics::ClassCounts;
 use softmargin_report::{RunPage, TrainingRecord, run_page};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -50,7 +53,8 @@ pub struct TrainSummary {
 ///
 /// # Errors
 /// With exit code 2: a request that cannot be met. With exit code 1: data that cannot be read, training that diverges,
-/// a run directory that cannot be written. Then nothing is left behind.
+/// a run directory that cannot be written. From the first finished epoch on, the best model so far is then stored, and
+/// the error says where; before, nothing is left behind.
 pub fn train(
     request: &ConfigRequest,
     destination: &Destination,
@@ -63,22 +67,47 @@ pub fn train(
     let config = Config::resolve(request, &data)?;
     let trainer = Trainer::new(&config, &data, &device)?;
     let parameters = trainer.parameters();
-    let draft = destination.begin(&config, &data.classes)?;
+    let mut draft = destination.begin(&config, &data.classes)?;
     observer.begins(&outline(&config, &data, parameters, draft.path()));
-    let fingerprint = data.fingerprint();
-    let FittedModel { weights, state } = trainer.fit(observer, &mut |end: &EpochEnd| {
-        draft.save(end.best, end.last, &checkpoint(end.state, &fingerprint), &lines(&end.state.epochs)?)
-    })?;
-    observer.test_begins();
-    let checkpoint = checkpoint(&state, &fingerprint);
-    let run = Run { config, classes: data.classes.clone(), model: weights, checkpoint };
-    let predictor = predictor(run.config.clone(), run.model.clone(), &run.checkpoint, device)?;
-    let evaluation = predictor.evaluate(&data.test)?;
-    let result = TrainingResult { run: &run, data: &data, state: &state, evaluation: &evaluation, parameters };
-    let mut summary = result.summary(start.elapsed().as_secs_f64(), destination.path());
-    let metrics = [lines(&state.epochs)?, lines(&[result.test_record(summary.stopped)])?].concat();
-    summary.out = draft.finish(&run, &metrics, &result.page(&summary)?)?;
-    Ok(summary)
+    let work = Work { start, config: config.clone(), data: &data, device, parameters, out: destination.path() };
+    // After a panic only the files of the draft are used, and those are replaced atomically.
+    let ended = catch_unwind(AssertUnwindSafe(|| work.run(trainer, &mut draft, observer)));
+    ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(|error| draft.rescue(error))
+}
+
+/// The inputs of a run, once its draft has begun.
+struct Work<'a> {
+    start: Instant,
+    config: Config,
+    data: &'a Dataset,
+    device: Device,
+    parameters: usize,
+    out: &'a Path,
+}
+
+impl Work<'_> {
+    fn run(self, trainer: Trainer, draft: &mut Draft, observer: &mut dyn Observer) -> Result<TrainSummary, Error> {
+        let Self { start, config, data, device, parameters, out } = self;
+        let fingerprint = data.fingerprint();
+        let FittedModel { weights, state } = trainer.fit(observer, &mut |end: &EpochEnd| {
+            draft.save(end.best, end.last, &checkpoint(end.state, &fingerprint), &lines(&end.state.epochs)?)
+        })?;
+        observer.test_begins();
+        let checkpoint = checkpoint(&state, &fingerprint);
+        let run = Run { config, classes: data.classes.clone(), model: weights, checkpoint };
+        let predictor = predictor(run.config.clone(), run.model.clone(), &run.checkpoint, device)?;
+        let evaluation = predictor.evaluate(&data.test)?;
+        let result = TrainingResult { run: &run, data, state: &state, evaluation: &evaluation, parameters };
+        let mut summary = result.summary(start.elapsed().as_secs_f64(), out);
+        let metrics = [lines(&state.epochs)?, lines(&[result.test_record(summary.stopped)])?].concat();
+        summary.out = draft.finish(&run, &metrics, &result.page(&summary)?)?;
+        Ok(summary)
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Error::failure("training", "no panic", text.unwrap_or("one without a message"), "please report it as a bug")
 }
 
 fn outline(config: &Config, data: &Dataset, parameters: usize, draft: &Path) -> Outline {

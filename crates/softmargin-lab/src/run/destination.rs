@@ -57,6 +57,12 @@ impl Destination {
         &self.path
     }
 
+    /// Returns a destination that takes `PATH-2`, `PATH-3`, ... if the path is taken.
+    pub(super) fn or_numbered(&self) -> Self {
+        let numbered = self.numbered.clone().unwrap_or_else(|| (self.path.to_string_lossy().into_owned(), 1));
+        Self { path: self.path.clone(), numbered: Some(numbered) }
+    }
+
     /// Makes a temporary directory on the same file system, so that one rename moves it into place.
     pub(super) fn temporary_folder(&self) -> Result<TempDir, Error> {
         if self.path.file_name().is_none() {

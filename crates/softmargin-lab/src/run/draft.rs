@@ -71,8 +71,8 @@ impl Draft {
     /// Completes it, moves it into its place, and returns where that is.
     ///
     /// # Errors
-    /// If a file cannot be written, or the chosen path exists by now.
-    pub fn finish(self, run: &Run, metrics: &[String], report: &str) -> Result<PathBuf, Error> {
+    /// If a file cannot be written, or the chosen path exists by now. The draft is still usable then.
+    pub fn finish(&mut self, run: &Run, metrics: &[String], report: &str) -> Result<PathBuf, Error> {
         let config = self.config(&run.config, &ending(&run.config, &run.checkpoint))?;
         let state = self.json(STATE, &run.checkpoint)?;
         let metrics = lines(metrics);
@@ -89,8 +89,33 @@ impl Draft {
         self.sync()?;
         let path = self.destination.move_into_place(self.path())?;
         // It has been moved: there is nothing to remove.
-        let _ = self.folder.keep();
+        self.folder.disable_cleanup(true);
         Ok(path)
+    }
+
+    /// Stores the best model so far after a failure, beside the chosen path if that is taken, and returns the error
+    /// with the place of the model. Without a usable model, the draft is removed and the error returned as it is.
+    #[must_use]
+    pub fn rescue(mut self, error: Error) -> Error {
+        if Run::read(self.path()).is_err() {
+            return error;
+        }
+        // From here on nothing may remove the model, whatever else fails.
+        self.folder.disable_cleanup(true);
+        // On a full disk the line is missing; the message says the same.
+        let _ = self.note_failure(&error);
+        let place = self.destination.or_numbered().move_into_place(self.path());
+        let place = place.unwrap_or_else(|_| self.path().to_path_buf());
+        let advice = format!("the best model so far is in {0}: softmargin evaluate {0}", place.display());
+        Error::failure("training", "a run without failure", &error, advice).with_source(error)
+    }
+
+    /// Appends the cause of a failure to the metrics.
+    fn note_failure(&self, error: &Error) -> Result<(), Error> {
+        let path = self.path().join(METRICS);
+        let before = fs::read_to_string(&path).map_err(|cause| Error::io(&path, "the metrics", cause))?;
+        let record = serde_json::json!({ "failure": error.to_string() });
+        self.put(METRICS, format!("{before}{record}\n").as_bytes())
     }
 
     /// Replaces a file atomically.

@@ -5,7 +5,7 @@
 //! | `config.toml` | the complete configuration |
 //! | `model.safetensors` | the weights of encoder and head of the best epoch |
 //! | `classes.json` | the names of the classes, in the order of the scores |
-//! | `metrics.jsonl` | one line per epoch, and a last one with the result on the test set |
+//! | `metrics.jsonl` | one line per epoch, and a last one with the result on the test set, or the cause of a failure |
 //! | `report.html` | the run at a glance |
 //! | `checkpoint/last.safetensors` | the weights after the last step |
 //! | `checkpoint/state.json` | epochs, steps, the reason for the end, the loss state of the best epoch |
@@ -14,7 +14,7 @@
 //! momentum of the optimizer is missing.
 //!
 //! A [`Draft`] is assembled beside its final place and moved there in one step, so that a run directory is complete or
-//! absent. The draft is updated after each epoch and is itself a usable run directory: if the machine fails,
+//! absent. After a failure, one with the best model so far is moved into place, without a report. The draft is updated after each epoch and is itself a usable run directory: if the machine fails,
 //! `.NAME.partial-...` is left, and at most one epoch is lost.
 
 pub mod atomic_write;
