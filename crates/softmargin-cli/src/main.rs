@@ -8,6 +8,7 @@ mod args;
 mod completions;
 mod embed;
 mod evaluate;
+mod ignored_signals;
 mod interrupt;
 mod live_line;
 mod losses;

@@ -272,3 +272,24 @@ fn broken_data_are_rejected_by_the_name_of_the_file() {
     let (code, message) = train(&idx);
     assert!(code == Some(1) && message.contains("train-labels-idx1-ubyte"), "{message}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_run_outlives_its_terminal_if_that_signal_was_ignored() {
+    let home = TempDir::new().unwrap();
+    let binary = env!("CARGO_BIN_EXE_softmargin");
+    // The signal goes to the process once its draft shows that it listens.
+    let signaled = |signal: &str| {
+        let script = format!(
+            "trap '' HUP; '{binary}' train --epochs 30 --out {signal} 2>/dev/null & pid=$!; \
+             until ls -d .{signal}.partial-* >/dev/null 2>&1; do sleep 0.05; done; \
+             sleep 0.3; kill -{signal} $pid; wait $pid"
+        );
+        let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(home.path()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let [hang_up, termination] = ["HUP", "TERM"].map(signaled);
+    assert!(hang_up.contains("of 30") && !hang_up.contains("interrupted"), "{hang_up}");
+    assert!(termination.contains("interrupted"), "{termination}");
+}
