@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn run(Arguments { command, common }: &Arguments) -> Result<ExitCode, Error> {
     common.apply()?;
     let answer: Answer = match command {
-        Command::Train(options) => train::run(options, common)?.into(),
+        Command::Train(options) => train::run(options, common)?,
         Command::Evaluate(options) => evaluate::run(options, common)?.into(),
         Command::Predict(options) => predict::run(options, common)?,
         Command::Embed(options) => embed::run(options, common)?,

@@ -10,7 +10,7 @@ use crate::waiting::{PLAIN_EVERY, Reading};
 use indicatif::HumanDuration;
 use softmargin_lab::data::wording::{counted, grouped, percent};
 use softmargin_lab::observer::{Observer, Outline, Step};
-use softmargin_lab::run::EpochRecord;
+use softmargin_lab::run::{EpochRecord, UnfinishedRun};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -90,6 +90,18 @@ fn states(step: &Step, validation: Option<f64>, pace: &Pace, samples: usize) -> 
     ]
 }
 
+/// Says what can be done with a run that was killed.
+fn unfinished(UnfinishedRun { path, best_epoch }: &UnfinishedRun) -> String {
+    let path = path.display();
+    match best_epoch {
+        Some(epoch) => format!(
+            "note   an earlier run was killed; {path} has its best model so far, of epoch {epoch}: \
+             use it as a run directory (softmargin evaluate {path}), or remove it"
+        ),
+        None => format!("note   an earlier run was killed before it had a model: {path} can be removed"),
+    }
+}
+
 impl Observer for Progress {
     fn begins(&mut self, outline: &Outline) {
         self.reading = None;
@@ -105,6 +117,7 @@ impl Observer for Progress {
         for note in &outline.notes {
             self.say(&format!("note   {note}"));
         }
+        outline.unfinished.iter().for_each(|run| self.say(&unfinished(run)));
         self.say(&format!(
             "train  {}, {} for validation, {} for the test at the end; {}, {}, loss {}, {}",
             counted(outline.train_images, "sample"),

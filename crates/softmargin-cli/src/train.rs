@@ -1,13 +1,13 @@
 //! `softmargin train`.
 
-use crate::answer::{json, prose};
+use crate::answer::{Answer, json, prose, say};
 use crate::args::{Common, TrainOptions};
 use crate::progress::Progress;
 use softmargin_lab::data::wording::{grouped, percent, printable};
 use softmargin_lab::run::Stopped;
 use softmargin_lab::{ConfigRequest, Destination, Error, TrainSummary, train};
 
-pub(crate) fn run(options: &TrainOptions, common: &Common) -> Result<String, Error> {
+pub(crate) fn run(options: &TrainOptions, common: &Common) -> Result<Answer, Error> {
     let flags = options.request(common.device);
     let request = match &options.config {
         Some(path) => flags.over(ConfigRequest::read(path)?)?,
@@ -22,22 +22,27 @@ pub(crate) fn run(options: &TrainOptions, common: &Common) -> Result<String, Err
         None => Destination::next("run")?,
     };
     let summary = train(&request, &destination, &mut Progress::new(common.quiet))?;
-    if common.json { json(&summary) } else { Ok(prose(&text(&summary))) }
+    summary.missing.iter().for_each(|part| say(&format!("error: not complete: {part}")));
+    let text = if common.json { json(&summary)? } else { prose(&text(&summary)) };
+    Ok(Answer { text, partial: !summary.missing.is_empty() })
 }
 
 fn text(summary: &TrainSummary) -> String {
-    let wrong = ((1.0 - summary.test_accuracy) * summary.test_images as f64).round() as usize;
     format!(
-        "test accuracy {} ({} of {} wrong), {:.1} s in all\n\
+        "{}, {:.1} s in all\n\
          {}\n\
          run directory {out}; open {out}/report.html, or try: softmargin predict {out} FILE",
-        percent(summary.test_accuracy, 2),
-        grouped(wrong),
-        grouped(summary.test_images),
+        test(summary),
         summary.seconds,
         model(summary),
         out = printable(&summary.out.display().to_string()),
     )
+}
+
+fn test(summary: &TrainSummary) -> String {
+    let Some(accuracy) = summary.test_accuracy else { return "no test result".into() };
+    let wrong = ((1.0 - accuracy) * summary.test_images as f64).round() as usize;
+    format!("test accuracy {} ({} of {} wrong)", percent(accuracy, 2), grouped(wrong), grouped(summary.test_images))
 }
 
 /// Describes which model was saved, and why training ended.
@@ -46,6 +51,7 @@ fn model(summary: &TrainSummary) -> String {
         Stopped::Finished => "",
         Stopped::Early => ", stopped early",
         Stopped::Interrupted => ", interrupted",
+        Stopped::Failed => ", training failed",
     };
     let by = summary
         .validation_accuracy

@@ -6,7 +6,7 @@
 //!
 //! let request = ConfigRequest::new(DataSource::Digits);
 //! let summary = train(&request, &Destination::new(Path::new("digits-run"))?, &mut Silent)?;
-//! println!("{:.2} %", 100.0 * summary.test_accuracy);
+//! println!("{:.2} %", 100.0 * summary.test_accuracy.unwrap_or(f64::NAN));
 //! # Ok::<(), softmargin_lab::Error>(())
 //! ```
 //!
@@ -23,6 +23,7 @@
 //! | `export` | results as files for other programs |
 //! | [`metrics`] | the crate `softmargin-metrics`, whose types are part of results |
 //! | [`observer`] | events of training, for progress displays |
+//! | `panics` | panics as errors |
 //! | [`device`] | devices and threads |
 //!
 //! Dependence goes one way: `commands` uses all others; `training` uses `predictor`, which uses `network`, which uses
@@ -35,6 +36,7 @@ mod export;
 pub mod input_files;
 pub mod network;
 pub mod observer;
+mod panics;
 pub mod predictor;
 pub mod run;
 mod training;

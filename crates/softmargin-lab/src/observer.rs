@@ -1,6 +1,6 @@
 //! Events of a training run, for progress displays. Nothing is printed here.
 
-use crate::run::EpochRecord;
+use crate::run::{EpochRecord, UnfinishedRun};
 use std::path::PathBuf;
 
 /// A run before its first step.
@@ -30,6 +30,8 @@ pub struct Outline {
     pub images: usize,
     /// The directory that contains the run until it is moved into its place.
     pub draft: PathBuf,
+    /// Earlier runs beside it that were killed.
+    pub unfinished: Vec<UnfinishedRun>,
 }
 
 /// One step of training.

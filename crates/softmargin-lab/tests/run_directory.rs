@@ -38,10 +38,10 @@ fn a_path_is_taken_once() {
     let (first, second) = (Destination::new(&path).unwrap(), Destination::new(&path).unwrap());
     first.write(&run("arcface"), &[], "first").unwrap();
     assert_eq!(Destination::new(&path).unwrap_err().exit_code(), 2);
-    let error = second.write(&run("arcface"), &[], "second").unwrap_err();
-    assert_eq!(error.exit_code(), 1);
+    let finished = second.write(&run("arcface"), &[], "second").unwrap();
+    assert_eq!((finished.path, finished.faults.len()), (home.path().join("run-2"), 1));
     assert_eq!(fs::read_to_string(path.join("report.html")).unwrap(), "first");
-    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "a half-written directory is left");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "a half-written directory is left");
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_number_that_is_taken_meanwhile_gives_way_to_the_next() {
     let (first, second, third) = (next(), next(), next());
     assert_eq!(first.path(), second.path());
     let run = run("arcface");
-    let paths = [first, second, third].map(|one| one.write(&run, &[], "").unwrap());
+    let paths = [first, second, third].map(|one| one.write(&run, &[], "").unwrap().path);
     assert_eq!(paths, ["run-1", "run-2", "run-3"].map(|name| home.path().join(name)));
     assert!(paths.iter().all(|path| Run::read(path).unwrap() == run));
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 3, "a half-written directory is left");

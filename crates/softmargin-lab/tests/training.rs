@@ -78,7 +78,7 @@ fn the_best_model_by_validation_is_kept_and_the_last_one_too() {
     assert_eq!(summary.validation_accuracy, best["validation_accuracy"].as_f64());
     assert_eq!((summary.stopped, summary.epochs), (Stopped::Finished, 6));
     assert_eq!(lines.len(), 7);
-    assert_eq!(lines[6]["test_accuracy"], summary.test_accuracy);
+    assert_eq!(lines[6]["test_accuracy"], summary.test_accuracy.unwrap());
     assert!((model(&out) == last(&out)) == (summary.best_epoch == 6));
     // What is kept is what was judged: not mixed with what came after.
     let run = Run::read(&out).unwrap();
@@ -162,7 +162,7 @@ fn an_interrupted_run_is_whole() {
     assert_eq!(observer.usable, [false, true, true], "the draft can be used from the first epoch on");
     let run = Run::read(&out).unwrap();
     assert_eq!((run.checkpoint.steps, run.checkpoint.stopped), (25, Some(Stopped::Interrupted)));
-    assert!(summary.test_accuracy > 0.5 && (1..=3).contains(&summary.best_epoch));
+    assert!(summary.test_accuracy.unwrap() > 0.5 && (1..=3).contains(&summary.best_epoch));
     assert!(out.join("report.html").exists());
     assert!(fs::read_to_string(out.join("config.toml")).unwrap().contains("it was interrupted in epoch 3 of 4"));
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
@@ -251,7 +251,7 @@ fn embeddings_train_a_head_alone_or_a_projection() {
         let out = home.path().join(name);
         let asked = request(asked).over(ConfigRequest::new(source.clone())).unwrap();
         let summary = trained(&asked, &out).unwrap();
-        assert_eq!((summary.test_accuracy, summary.parameters), (1.0, parameters), "{name}");
+        assert_eq!((summary.test_accuracy.unwrap(), summary.parameters), (1.0, parameters), "{name}");
         let config = fs::read_to_string(out.join("config.toml")).unwrap();
         assert!(config.contains(kind) && !config.contains("augmentation"), "{config}");
         trained(&ConfigRequest::read(&out.join("config.toml")).unwrap(), &home.path().join(format!("{name}-again")))
@@ -277,28 +277,39 @@ fn a_path_that_is_taken_during_training_costs_no_model() {
     let home = TempDir::new().unwrap();
     let out = home.path().join("run");
     let destination = Destination::new(&out).unwrap();
-    let error = train(&request("[training]\nepochs = 1"), &destination, &mut Taker(out.clone())).unwrap_err();
+    let summary = train(&request("[training]\nepochs = 1"), &destination, &mut Taker(out.clone())).unwrap();
     let place = home.path().join("run-2");
-    assert_eq!(error.exit_code(), 1);
-    assert!(error.to_string().contains(&place.display().to_string()), "{error}");
+    assert_eq!(summary.out, place);
+    assert!(summary.missing.len() == 1 && summary.missing[0].contains("run-2"), "{:?}", summary.missing);
     assert_eq!(Run::read(&place).unwrap().checkpoint.epochs, 1);
-    assert!(metrics(&place).last().unwrap()["failure"].is_string());
+    assert!(metrics(&place).last().unwrap()["test_accuracy"].is_number());
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1, "the folder of another is as it was");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "a draft is left");
+}
+
+/// Checks a run directory whose training failed after the first epoch, and returns its run.
+#[track_caller]
+fn failed_run(summary: &TrainSummary, cause: &str) -> Run {
+    let run = Run::read(&summary.out).unwrap();
+    assert_eq!((summary.stopped, run.checkpoint.stopped), (Stopped::Failed, Some(Stopped::Failed)));
+    assert!((1..=run.checkpoint.epochs).contains(&run.checkpoint.best_epoch));
+    assert!(summary.missing[0].contains(cause), "{:?}", summary.missing);
+    let lines = metrics(&summary.out);
+    assert_eq!(lines.len(), run.checkpoint.epochs + 1);
+    assert!(lines.last().unwrap()["missing"][0].as_str().unwrap().contains(cause));
+    let report = fs::read_to_string(summary.out.join("report.html")).unwrap();
+    assert!(report.contains("not complete") && report.contains("; training failed"), "{report}");
+    assert!(fs::read_to_string(summary.out.join("config.toml")).unwrap().contains("it failed after epoch"));
+    run
 }
 
 #[test]
-fn a_late_divergence_leaves_the_best_model_so_far() {
+fn a_late_divergence_leaves_the_best_model_so_far_and_its_test() {
     let home = TempDir::new().unwrap();
-    let out = home.path().join("run");
     let asked = "[loss]\nname = \"cross-entropy\"\n[training]\nepochs = 20\nlearning-rate = 2.0";
-    let error = trained(&request(asked), &out).unwrap_err();
-    assert_eq!(error.exit_code(), 1);
-    let run = Run::read(&out).unwrap();
-    assert!(error.to_string().contains(&out.display().to_string()), "{error}");
-    assert!((1..=run.checkpoint.epochs).contains(&run.checkpoint.best_epoch));
-    let lines = metrics(&out);
-    assert_eq!(lines.len(), run.checkpoint.epochs + 1);
-    assert!(lines.last().unwrap()["failure"].is_string());
+    let summary = trained(&request(asked), &home.path().join("run")).unwrap();
+    failed_run(&summary, "diverges");
+    assert!(summary.test_accuracy.unwrap() > 0.3, "the best model is tested: {summary:?}");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "a draft is left");
 }
 
@@ -314,10 +325,54 @@ impl Observer for Panicking {
 #[test]
 fn a_panic_leaves_the_best_model_so_far() {
     let home = TempDir::new().unwrap();
-    let out = home.path().join("run");
-    let destination = Destination::new(&out).unwrap();
-    let error = train(&request("[training]\nepochs = 3"), &destination, &mut Panicking).unwrap_err();
-    assert_eq!(error.exit_code(), 1);
-    assert!(error.to_string().contains("a defect in epoch 2"), "{error}");
-    assert_eq!(Run::read(&out).unwrap().checkpoint.epochs, 1);
+    let destination = Destination::new(&home.path().join("run")).unwrap();
+    let summary = train(&request("[training]\nepochs = 3"), &destination, &mut Panicking).unwrap();
+    failed_run(&summary, "a defect in epoch 2");
+}
+
+/// Breaks files of the data after the first epoch.
+struct Breaking(PathBuf);
+
+impl Observer for Breaking {
+    fn finished_epoch(&mut self, _epoch: &EpochRecord) {
+        for class in fs::read_dir(&self.0).unwrap() {
+            for file in fs::read_dir(class.unwrap().path()).unwrap() {
+                fs::write(file.unwrap().path(), "broken").unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn streamed_data_that_break_during_training_cost_no_model() {
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data");
+    for class in ["dark", "light"] {
+        fs::create_dir_all(data.join(class)).unwrap();
+        for number in 0..20_u8 {
+            let shade = if class == "dark" { number } else { 255 - number };
+            image::GrayImage::from_pixel(8, 8, image::Luma([shade]))
+                .save(data.join(class).join(format!("{number:02}.png")))
+                .unwrap();
+        }
+    }
+    let asked = format!("[data]\nsource = {data:?}\nmemory = 1\n[training]\nepochs = 3\nbatch-size = 8");
+    let destination = Destination::new(&home.path().join("run")).unwrap();
+    let summary = train(&request(&asked), &destination, &mut Breaking(data)).unwrap();
+    failed_run(&summary, ".png");
+    assert_eq!((summary.test_accuracy, summary.missing.len()), (None, 2), "{:?}", summary.missing);
+}
+
+#[test]
+fn a_killed_run_is_named_by_the_next_one_and_a_running_one_is_not() {
+    let home = TempDir::new().unwrap();
+    let first = trained(&request("[training]\nepochs = 1"), &home.path().join("run")).unwrap();
+    let killed = home.path().join(".other.partial-1");
+    fs::rename(first.out, &killed).unwrap();
+    let destination = Destination::new(&home.path().join("run")).unwrap();
+    let run = Run::read(&killed).unwrap();
+    let going_on = destination.begin(&run.config, &run.classes).unwrap();
+    let unfinished = destination.unfinished_runs();
+    assert_eq!(unfinished.len(), 1, "{unfinished:?} and not {going_on:?}");
+    assert_eq!((&unfinished[0].path, unfinished[0].best_epoch), (&killed, Some(1)));
 }

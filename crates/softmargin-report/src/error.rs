@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A chart that could not be drawn.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     chart: String,
     cause: String,
 }

@@ -46,7 +46,6 @@ pub mod pages;
 pub mod records;
 mod sections;
 
-pub use error::Error;
 pub use pages::{evaluation_page, run_page};
 pub use records::{
     ClassRecord, ConfusionRecord, Ending, EpochPoint, EvaluationPage, EvaluationRecord, Fact, RunPage, TrainingRecord,

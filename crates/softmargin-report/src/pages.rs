@@ -1,25 +1,29 @@
 //! Pages: each is a list of sections.
 
-use crate::error::Error;
-use crate::html::document;
+use crate::html::{document, escape};
 use crate::records::{EvaluationPage, EvaluationRecord, RunPage};
 use crate::sections::training_curves;
-use crate::sections::{class_table, configuration, confusions, evaluation_facts, facts, headline, run_facts};
+use crate::sections::{class_table, configuration, confusions, evaluation_facts, facts, headline, missing, run_facts};
 
-/// Returns the page of a training run.
-///
-/// # Errors
-/// If a chart cannot be drawn.
-pub fn run_page(page: &RunPage) -> Result<String, Error> {
+/// Returns the page of a training run. A chart that cannot be drawn is replaced by the reason.
+#[must_use]
+pub fn run_page(page: &RunPage) -> String {
+    let curves = training_curves::section(&page.training.epochs)
+        .unwrap_or_else(|error| format!("<p class=\"note\">{}</p>", escape(&error.to_string())));
+    let accuracy = page.test.as_ref().map(|test| headline::section(test.accuracy, "test accuracy"));
+    let test = page
+        .test
+        .as_ref()
+        .map(|test| format!("<h2>Test</h2>{}{}", facts::section(&evaluation_facts::facts(test)), classes(test)));
     let parts = [
-        headline::section(page.test.accuracy, "test accuracy"),
+        missing::section(&page.missing),
+        accuracy.unwrap_or_default(),
         run_facts::section(&page.data, &page.training),
-        format!("<h2>Training</h2>{}", training_curves::section(&page.training.epochs)?),
-        format!("<h2>Test</h2>{}", facts::section(&evaluation_facts::facts(&page.test))),
-        classes(&page.test),
+        format!("<h2>Training</h2>{curves}"),
+        test.unwrap_or_default(),
         configuration::section(&page.configuration),
     ];
-    Ok(document(&page.title, &parts))
+    document(&page.title, &parts)
 }
 
 /// Returns the page of an evaluation.

@@ -25,10 +25,12 @@ pub struct RunPage {
     pub data: Vec<Fact>,
     /// The course and the result of training.
     pub training: TrainingRecord,
-    /// The result on the test set.
-    pub test: EvaluationRecord,
+    /// The result on the test set, if there is one.
+    pub test: Option<EvaluationRecord>,
     /// The configuration as text.
     pub configuration: String,
+    /// What the run lacks because something failed, each with its cause; plain text.
+    pub missing: Vec<String>,
 }
 
 /// The page of an evaluation.
@@ -70,6 +72,8 @@ pub enum Ending {
     Early,
     /// The user interrupted it.
     Interrupted,
+    /// An epoch failed.
+    Failed,
 }
 
 /// One epoch of the training curves.

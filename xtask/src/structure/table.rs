@@ -104,6 +104,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
             "input_files",
             "network",
             "observer",
+            "panics",
             "predictor",
             "training",
             "commands",

@@ -55,5 +55,6 @@ pub(super) fn ending(stopped: Stopped) -> Ending {
         Stopped::Finished => Ending::Finished,
         Stopped::Early => Ending::Early,
         Stopped::Interrupted => Ending::Interrupted,
+        Stopped::Failed => Ending::Failed,
     }
 }

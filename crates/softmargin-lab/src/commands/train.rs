@@ -4,27 +4,25 @@ use super::report_records::{data_facts, ending, epoch_point, evaluation_record};
 use super::saved_model::predictor;
 use crate::config::{Config, ConfigRequest};
 use crate::observer::{Observer, Outline};
+use crate::panics::panic_to_error;
 use crate::predictor::Evaluation;
-use crate::run::{Checkpoint, Destination, Draft, Run, Stopped, TestRecord, lines};
+use crate::run::{Checkpoint, Destination, EndRecord, FinishedRun, Run, Stopped, lines};
 use crate::training::{EpochEnd, FittedModel, Trainer, TrainingState};
-use burn::tensor::Device;
 use serde::Serialize;
 use softmargin_data::Dataset;
 use softmargin_data::error::Error;
 use softmargin_metrics::ClassCounts;
 use softmargin_report::{RunPage, TrainingRecord, run_page};
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// The result of a training run: the output of `train --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainSummary {
-    /// The accuracy on the test set.
-    pub test_accuracy: f64,
-    /// The mean loss on the test set, with the margin.
-    pub test_loss: f64,
+    /// The accuracy on the test set; `None` if the test failed.
+    pub test_accuracy: Option<f64>,
+    /// The mean loss on the test set, with the margin; `None` if the test failed.
+    pub test_loss: Option<f64>,
     /// The number of test samples.
     pub test_images: usize,
     /// The accuracy of the saved model on the validation set; `None` without a validation set.
@@ -47,14 +45,16 @@ pub struct TrainSummary {
     pub parameters: usize,
     /// The run directory.
     pub out: PathBuf,
+    /// What the run directory lacks because something failed, each with its cause; empty after a run without failure.
+    pub missing: Vec<String>,
 }
 
 /// Trains a model, tests its best epoch once, and writes the run directory.
 ///
 /// # Errors
 /// With exit code 2: a request that cannot be met. With exit code 1: data that cannot be read, training that diverges,
-/// a run directory that cannot be written. From the first finished epoch on, the best model so far is then stored, and
-/// the error says where; before, nothing is left behind.
+/// a run directory that cannot be written. Then nothing is left behind. A failure after the first epoch is not an error but
+/// part of the summary ([`TrainSummary::missing`]): the run directory has the best model so far.
 pub fn train(
     request: &ConfigRequest,
     destination: &Destination,
@@ -67,50 +67,44 @@ pub fn train(
     let config = Config::resolve(request, &data)?;
     let trainer = Trainer::new(&config, &data, &device)?;
     let parameters = trainer.parameters();
-    let mut draft = destination.begin(&config, &data.classes)?;
-    observer.begins(&outline(&config, &data, parameters, draft.path()));
-    let work = Work { start, config: config.clone(), data: &data, device, parameters, out: destination.path() };
-    // After a panic only the files of the draft are used, and those are replaced atomically.
-    let ended = catch_unwind(AssertUnwindSafe(|| work.run(trainer, &mut draft, observer)));
-    ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(|error| draft.rescue(error))
+    let draft = destination.begin(&config, &data.classes)?;
+    observer.begins(&outline(&config, &data, parameters, draft.path(), destination));
+    let fingerprint = data.fingerprint();
+    let FittedModel { weights, state, failure } = trainer.fit(observer, &mut |end: &EpochEnd| {
+        draft.save(end.best, end.last, &checkpoint(end.state, &fingerprint), &lines(&end.state.epochs)?)
+    })?;
+    let mut missing = Vec::new();
+    if let Some(error) = failure {
+        missing.push(missing_epochs(&config, &state, &error));
+    }
+    observer.test_begins();
+    let run =
+        Run { config, classes: data.classes.clone(), model: weights, checkpoint: checkpoint(&state, &fingerprint) };
+    let evaluation = panic_to_error("the test", || {
+        predictor(run.config.clone(), run.model.clone(), &run.checkpoint, device)?.evaluate(&data.test)
+    });
+    let evaluation = evaluation.map_err(|error| missing.push(format!("the result on the test set: {error}"))).ok();
+    let result =
+        TrainingResult { run: &run, data: &data, state: &state, evaluation: evaluation.as_ref(), parameters, missing };
+    let mut summary = result.summary(start.elapsed().as_secs_f64(), destination.path());
+    let metrics = [lines(&state.epochs)?, lines(&[result.end_record(summary.stopped)])?].concat();
+    let FinishedRun { path, faults } = draft.finish(&run, &metrics, &result.page(&summary))?;
+    summary.out = path;
+    summary.missing.extend(faults.iter().map(ToString::to_string));
+    Ok(summary)
 }
 
-/// The inputs of a run, once its draft has begun.
-struct Work<'a> {
-    start: Instant,
-    config: Config,
-    data: &'a Dataset,
-    device: Device,
-    parameters: usize,
-    out: &'a Path,
-}
-
-impl Work<'_> {
-    fn run(self, trainer: Trainer, draft: &mut Draft, observer: &mut dyn Observer) -> Result<TrainSummary, Error> {
-        let Self { start, config, data, device, parameters, out } = self;
-        let fingerprint = data.fingerprint();
-        let FittedModel { weights, state } = trainer.fit(observer, &mut |end: &EpochEnd| {
-            draft.save(end.best, end.last, &checkpoint(end.state, &fingerprint), &lines(&end.state.epochs)?)
-        })?;
-        observer.test_begins();
-        let checkpoint = checkpoint(&state, &fingerprint);
-        let run = Run { config, classes: data.classes.clone(), model: weights, checkpoint };
-        let predictor = predictor(run.config.clone(), run.model.clone(), &run.checkpoint, device)?;
-        let evaluation = predictor.evaluate(&data.test)?;
-        let result = TrainingResult { run: &run, data, state: &state, evaluation: &evaluation, parameters };
-        let mut summary = result.summary(start.elapsed().as_secs_f64(), out);
-        let metrics = [lines(&state.epochs)?, lines(&[result.test_record(summary.stopped)])?].concat();
-        summary.out = draft.finish(&run, &metrics, &result.page(&summary)?)?;
-        Ok(summary)
+/// Says which epochs a failure cost, and its cause.
+fn missing_epochs(config: &Config, state: &TrainingState, error: &Error) -> String {
+    let (done, all) = (state.epochs.len(), config.training.epochs);
+    if done < all {
+        format!("epochs {} to {all}: {error}", done + 1)
+    } else {
+        format!("a checkpoint of epoch {done}: {error}")
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    Error::failure("training", "no panic", text.unwrap_or("one without a message"), "please report it as a bug")
-}
-
-fn outline(config: &Config, data: &Dataset, parameters: usize, draft: &Path) -> Outline {
+fn outline(config: &Config, data: &Dataset, parameters: usize, draft: &Path, destination: &Destination) -> Outline {
     Outline {
         data: data.description.clone(),
         split: data.split.clone(),
@@ -124,6 +118,7 @@ fn outline(config: &Config, data: &Dataset, parameters: usize, draft: &Path) -> 
         epochs: config.training.epochs,
         images: config.training.epochs * data.train.len(),
         draft: draft.to_path_buf(),
+        unfinished: destination.unfinished_runs(),
     }
 }
 
@@ -144,8 +139,9 @@ struct TrainingResult<'a> {
     run: &'a Run,
     data: &'a Dataset,
     state: &'a TrainingState,
-    evaluation: &'a Evaluation,
+    evaluation: Option<&'a Evaluation>,
     parameters: usize,
+    missing: Vec<String>,
 }
 
 impl TrainingResult<'_> {
@@ -153,9 +149,9 @@ impl TrainingResult<'_> {
         let Self { run, state, evaluation, .. } = self;
         let last = state.epochs.last();
         TrainSummary {
-            test_accuracy: evaluation.classification.accuracy,
-            test_loss: evaluation.loss,
-            test_images: evaluation.classification.samples,
+            test_accuracy: evaluation.map(|evaluation| evaluation.classification.accuracy),
+            test_loss: evaluation.map(|evaluation| evaluation.loss),
+            test_images: self.data.test.len(),
             validation_accuracy: state.best.result().map(|result| result.accuracy),
             train_loss: last.map_or(f64::NAN, |epoch| epoch.loss),
             seconds,
@@ -166,27 +162,28 @@ impl TrainingResult<'_> {
             loss: run.config.loss.name.clone(),
             parameters: self.parameters,
             out: out.to_path_buf(),
+            missing: self.missing.clone(),
         }
     }
 
-    fn test_record(&self, stopped: Stopped) -> TestRecord {
-        let classification = &self.evaluation.classification;
-        TestRecord {
-            test_accuracy: classification.accuracy,
-            test_loss: self.evaluation.loss,
-            test_images: classification.samples,
+    fn end_record(&self, stopped: Stopped) -> EndRecord {
+        let classes = self.evaluation.map_or(&[][..], |evaluation| &evaluation.classification.classes);
+        EndRecord {
+            test_accuracy: self.evaluation.map(|evaluation| evaluation.classification.accuracy),
+            test_loss: self.evaluation.map(|evaluation| evaluation.loss),
+            test_images: self.data.test.len(),
             best_epoch: self.state.best.epoch(),
             stopped,
-            recalls: classification.classes.iter().map(ClassCounts::recall).collect(),
+            recalls: classes.iter().map(ClassCounts::recall).collect(),
+            missing: self.missing.clone(),
         }
     }
 
     /// Returns the content of `report.html`.
-    fn page(&self, summary: &TrainSummary) -> Result<String, Error> {
-        let Self { run, data, state, evaluation, parameters } = self;
-        let failed =
-            |cause: &dyn std::fmt::Display| Error::failure("report.html", "a page that can be written", cause, "");
-        let page = RunPage {
+    fn page(&self, summary: &TrainSummary) -> String {
+        let Self { run, data, state, evaluation, parameters, missing } = self;
+        let unwritable = |cause: toml::ser::Error| format!("# {cause}");
+        run_page(&RunPage {
             title: format!("{}, {}", data.name, summary.loss),
             data: data_facts(data),
             training: TrainingRecord {
@@ -198,9 +195,9 @@ impl TrainingResult<'_> {
                 samples_per_second: summary.images_per_second,
                 parameters: *parameters,
             },
-            test: evaluation_record(&data.classes, evaluation),
-            configuration: run.config.to_text(&[]).map_err(|cause| failed(&cause))?,
-        };
-        run_page(&page).map_err(|cause| failed(&cause))
+            test: evaluation.map(|evaluation| evaluation_record(&data.classes, evaluation)),
+            configuration: run.config.to_text(&[]).unwrap_or_else(unwritable),
+            missing: missing.clone(),
+        })
     }
 }

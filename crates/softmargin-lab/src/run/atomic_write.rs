@@ -7,6 +7,9 @@ use std::io::Write;
 use std::path::Path;
 use tempfile::{Builder, NamedTempFile, TempDir};
 
+/// The middle of the names of temporary files and folders.
+const PARTIAL: &str = ".partial-";
+
 /// Checks, before long work, that a path does not exist and that a file can be made there.
 ///
 /// # Errors
@@ -89,15 +92,20 @@ pub(crate) fn temporary_folder(path: &Path, expected: &str) -> Result<TempDir, E
     builder.tempdir_in(parent(path)).map_err(|cause| not_made(path, expected, &cause))
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn prefix(path: &Path) -> OsString {
     let mut prefix = OsString::from(".");
     prefix.push(path.file_name().unwrap_or_default());
-    prefix.push(".partial-");
+    prefix.push(PARTIAL);
     prefix
+}
+
+/// Returns whether a name is that of a temporary file or folder.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.contains(PARTIAL)
 }
 
 /// Returns an error with only the kind of the cause: its text contains the name of the temporary file, which means

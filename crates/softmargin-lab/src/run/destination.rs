@@ -2,6 +2,7 @@
 
 use super::atomic_write;
 use softmargin_data::error::Error;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ pub struct Destination {
     path: PathBuf,
     /// Prefix and number of a path that the user did not choose: if it is taken in the meantime, the next number is
     /// used.
-    numbered: Option<(String, u64)>,
+    numbered: Option<(OsString, u64)>,
 }
 
 impl Destination {
@@ -37,13 +38,15 @@ impl Destination {
     /// # Errors
     /// If no directory can be made there.
     pub fn next(prefix: &str) -> Result<Self, Error> {
-        let first = Self::free_from(prefix, 1);
+        let first = Self::free_from(prefix.as_ref(), 1);
         first.temporary_folder().map(|_| first)
     }
 
-    fn free_from(prefix: &str, mut number: u64) -> Self {
+    fn free_from(prefix: &OsStr, mut number: u64) -> Self {
         loop {
-            let path = PathBuf::from(format!("{prefix}-{number}"));
+            let mut path = prefix.to_owned();
+            path.push(format!("-{number}"));
+            let path = PathBuf::from(path);
             if fs::symlink_metadata(&path).is_err() {
                 return Self { path, numbered: Some((prefix.to_owned(), number)) };
             }
@@ -51,16 +54,15 @@ impl Destination {
         }
     }
 
+    /// Returns true if the user chose the path, so that any other is a surprise.
+    pub(super) fn is_chosen(&self) -> bool {
+        self.numbered.is_none()
+    }
+
     /// Returns the path; one without a chosen name may still change to the next number.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Returns a destination that takes `PATH-2`, `PATH-3`, ... if the path is taken.
-    pub(super) fn or_numbered(&self) -> Self {
-        let numbered = self.numbered.clone().unwrap_or_else(|| (self.path.to_string_lossy().into_owned(), 1));
-        Self { path: self.path.clone(), numbered: Some(numbered) }
     }
 
     /// Makes a temporary directory on the same file system, so that one rename moves it into place.
@@ -72,7 +74,8 @@ impl Destination {
         atomic_write::temporary_folder(&self.path, "a directory to make the run directory in")
     }
 
-    /// Moves a finished directory to the path, and returns where it is.
+    /// Moves a finished directory to the path, and returns where it is: at the path, or at the next free number if
+    /// something was made there in the meantime.
     pub(super) fn move_into_place(&self, from: &Path) -> Result<PathBuf, Error> {
         let mut to = self.clone();
         loop {
@@ -83,14 +86,11 @@ impl Destination {
                 cause.kind(),
                 ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory
             );
-            to = match to.numbered {
-                Some((prefix, number)) if taken => Self::free_from(&prefix, number + 1),
-                _ if taken => {
-                    let advice = "it was made in the meantime; choose another with --out";
-                    return Err(Error::failure(to.path.display(), "a free path", "one that exists", advice));
-                }
-                _ => return Err(Error::io(&to.path, "a run directory to move into place", cause)),
-            };
+            if !taken {
+                return Err(Error::io(&to.path, "a run directory to move into place", cause));
+            }
+            let (prefix, number) = to.numbered.unwrap_or_else(|| (to.path.into_os_string(), 1));
+            to = Self::free_from(&prefix, number + 1);
         }
     }
 }

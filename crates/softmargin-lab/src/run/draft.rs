@@ -4,6 +4,7 @@ use super::atomic_write;
 use super::checkpoint::Checkpoint;
 use super::destination::Destination;
 use super::directory::Run;
+use super::folder_lock::FolderLock;
 use super::layout::{CLASSES, CONFIG, LAST, METRICS, MODEL, REPORT, STATE};
 use super::records::Stopped;
 use crate::config::Config;
@@ -19,6 +20,17 @@ use tempfile::TempDir;
 pub struct Draft {
     destination: Destination,
     folder: TempDir,
+    /// Tells other processes that the run goes on; `None` where directories cannot be locked.
+    _lock: Option<FolderLock>,
+}
+
+/// A run directory in its place.
+#[derive(Debug)]
+pub struct FinishedRun {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What could not be written or moved. The model is there in any case.
+    pub faults: Vec<Error>,
 }
 
 impl Destination {
@@ -27,17 +39,19 @@ impl Destination {
     /// # Errors
     /// If a file cannot be written.
     pub fn begin(&self, config: &Config, classes: &[String]) -> Result<Draft, Error> {
-        let draft = Draft { destination: self.clone(), folder: self.temporary_folder()? };
+        let folder = self.temporary_folder()?;
+        let lock = FolderLock::take(folder.path());
+        let draft = Draft { destination: self.clone(), folder, _lock: lock };
         draft.put(CONFIG, draft.config(config, "training has not ended")?.as_bytes())?;
         draft.put(CLASSES, draft.json(CLASSES, &classes)?.as_bytes())?;
         Ok(draft)
     }
 
-    /// Writes a complete run directory, and returns where it is.
+    /// Writes a complete run directory.
     ///
     /// # Errors
-    /// If a file cannot be written, or the chosen path exists by now. Then nothing is left behind.
-    pub fn write(&self, run: &Run, metrics: &[String], report: &str) -> Result<PathBuf, Error> {
+    /// As [`Draft::finish`].
+    pub fn write(&self, run: &Run, metrics: &[String], report: &str) -> Result<FinishedRun, Error> {
         self.begin(&run.config, &run.classes)?.finish(run, metrics, report)
     }
 }
@@ -68,54 +82,46 @@ impl Draft {
         self.put(METRICS, lines(metrics).as_bytes())
     }
 
-    /// Completes it, moves it into its place, and returns where that is.
+    /// Completes it and moves it into its place. The model matters most: whatever else fails is a fault of the result. If
+    /// the chosen path is taken by now, a free one beside it is used; if it cannot be moved, it stays where it is.
     ///
     /// # Errors
-    /// If a file cannot be written, or the chosen path exists by now. The draft is still usable then.
-    pub fn finish(&mut self, run: &Run, metrics: &[String], report: &str) -> Result<PathBuf, Error> {
-        let config = self.config(&run.config, &ending(&run.config, &run.checkpoint))?;
-        let state = self.json(STATE, &run.checkpoint)?;
-        let metrics = lines(metrics);
-        let files: [(&str, &[u8]); 5] = [
-            (CONFIG, config.as_bytes()),
-            (MODEL, &run.model),
-            (METRICS, metrics.as_bytes()),
-            (REPORT, report.as_bytes()),
-            (STATE, state.as_bytes()),
-        ];
-        for (name, content) in files {
-            self.put(name, content)?;
+    /// If the model cannot be written and no epoch has saved one. Then nothing is left behind.
+    pub fn finish(self, run: &Run, metrics: &[String], report: &str) -> Result<FinishedRun, Error> {
+        let mut faults: Vec<Error> =
+            self.write_files(run, metrics, report).into_iter().filter_map(Result::err).collect();
+        if let Err(incomplete) = Run::read(self.path()) {
+            return Err(faults.into_iter().next().unwrap_or(incomplete));
         }
-        self.sync()?;
-        let path = self.destination.move_into_place(self.path())?;
-        // It has been moved: there is nothing to remove.
-        self.folder.disable_cleanup(true);
-        Ok(path)
+        faults.extend(self.sync().err());
+        let path = match self.destination.move_into_place(self.path()) {
+            Ok(path) => path,
+            Err(error) => {
+                faults.push(error);
+                self.path().to_owned()
+            }
+        };
+        if self.destination.is_chosen() && path != self.destination.path() {
+            let advice = format!("the run directory is {}", path.display());
+            let taken = "something that was made there in the meantime";
+            faults.push(Error::failure(self.destination.path().display(), "a free path", taken, advice));
+        }
+        // It is complete: it must not be removed.
+        let _ = self.folder.keep();
+        Ok(FinishedRun { path, faults })
     }
 
-    /// Stores the best model so far after a failure, beside the chosen path if that is taken, and returns the error
-    /// with the place of the model. Without a usable model, the draft is removed and the error returned as it is.
-    #[must_use]
-    pub fn rescue(mut self, error: Error) -> Error {
-        if Run::read(self.path()).is_err() {
-            return error;
-        }
-        // From here on nothing may remove the model, whatever else fails.
-        self.folder.disable_cleanup(true);
-        // On a full disk the line is missing; the message says the same.
-        let _ = self.note_failure(&error);
-        let place = self.destination.or_numbered().move_into_place(self.path());
-        let place = place.unwrap_or_else(|_| self.path().to_path_buf());
-        let advice = format!("the best model so far is in {0}: softmargin evaluate {0}", place.display());
-        Error::failure("training", "a run without failure", &error, advice).with_source(error)
-    }
-
-    /// Appends the cause of a failure to the metrics.
-    fn note_failure(&self, error: &Error) -> Result<(), Error> {
-        let path = self.path().join(METRICS);
-        let before = fs::read_to_string(&path).map_err(|cause| Error::io(&path, "the metrics", cause))?;
-        let record = serde_json::json!({ "failure": error.to_string() });
-        self.put(METRICS, format!("{before}{record}\n").as_bytes())
+    /// Writes all files. The model comes first, the report last.
+    fn write_files(&self, run: &Run, metrics: &[String], report: &str) -> [Result<(), Error>; 5] {
+        let config = self.config(&run.config, &ending(&run.config, &run.checkpoint));
+        let state = self.json(STATE, &run.checkpoint);
+        [
+            self.put(MODEL, &run.model),
+            state.and_then(|state| self.put(STATE, state.as_bytes())),
+            config.and_then(|config| self.put(CONFIG, config.as_bytes())),
+            self.put(METRICS, lines(metrics).as_bytes()),
+            self.put(REPORT, report.as_bytes()),
+        ]
     }
 
     /// Replaces a file atomically.
@@ -132,8 +138,8 @@ impl Draft {
         for name in [CONFIG, MODEL, CLASSES, METRICS, REPORT, STATE, LAST] {
             let path = self.path().join(name);
             match fs::File::open(&path).and_then(|file| file.sync_all()) {
-                // A run that is written at once has no last model.
-                Err(cause) if name == LAST && cause.kind() == ErrorKind::NotFound => {}
+                // A run that is written at once has no last model; a report that failed is a fault already.
+                Err(cause) if [LAST, REPORT].contains(&name) && cause.kind() == ErrorKind::NotFound => {}
                 result => result.map_err(|cause| Error::io(&path, "a file that can be written", cause))?,
             }
         }
@@ -168,6 +174,12 @@ fn ending(config: &Config, checkpoint: &Checkpoint) -> String {
         Some(Stopped::Interrupted) => {
             format!(
                 "it was interrupted in epoch {epochs} of {}, the model is that of epoch {best_epoch}",
+                config.training.epochs
+            )
+        }
+        Some(Stopped::Failed) => {
+            format!(
+                "it failed after epoch {epochs} of {}, the model is that of epoch {best_epoch}",
                 config.training.epochs
             )
         }

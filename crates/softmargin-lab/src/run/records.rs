@@ -34,18 +34,23 @@ pub enum Stopped {
     Early,
     /// The user interrupted it.
     Interrupted,
+    /// An epoch after the first failed.
+    Failed,
 }
 
-/// The result on the test set: the last line of `metrics.jsonl`.
+/// The end of a run: the last line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct TestRecord {
-    pub(crate) test_accuracy: f64,
-    pub(crate) test_loss: f64,
+pub(crate) struct EndRecord {
+    /// `None`, as the loss is, if the test failed.
+    pub(crate) test_accuracy: Option<f64>,
+    pub(crate) test_loss: Option<f64>,
     pub(crate) test_images: usize,
     pub(crate) best_epoch: usize,
     pub(crate) stopped: Stopped,
-    /// (C): the recall of each class.
+    /// (C): the recall of each class; empty if the test failed.
     pub(crate) recalls: Vec<Option<f64>>,
+    /// What the run lacks, each with its cause.
+    pub(crate) missing: Vec<String>,
 }
 
 /// Formats records as lines of `metrics.jsonl`.

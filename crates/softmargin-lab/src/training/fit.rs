@@ -5,6 +5,7 @@ use super::learner::{EpochSums, Learner};
 use super::state::TrainingState;
 use crate::config::{Config, Recipe};
 use crate::observer::{Observer, Step};
+use crate::panics::panic_to_error;
 use crate::run::{EpochRecord, Stopped};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -18,6 +19,8 @@ pub(crate) struct FittedModel {
     pub(crate) weights: Vec<u8>,
     /// The state at the end of training.
     pub(crate) state: TrainingState,
+    /// The error that ended training after at least one complete epoch, if one did.
+    pub(crate) failure: Option<Error>,
 }
 
 /// The data that can be saved after an epoch.
@@ -60,13 +63,34 @@ impl<'a> Trainer<'a> {
         self.learner.parameters()
     }
 
-    /// Trains until the last epoch, the end of the patience, or an interrupt. `save` is called after each epoch.
+    /// Trains until the last epoch, the end of the patience, an interrupt, or a failure. `save` is called after each
+    /// epoch.
+    ///
+    /// # Errors
+    /// If training fails before the end of the first epoch. A later failure is part of the result: the best model so far
+    /// is not lost.
     pub(crate) fn fit(
         mut self,
         observer: &mut dyn Observer,
         save: &mut dyn FnMut(&EpochEnd) -> Result<(), Error>,
     ) -> Result<FittedModel, Error> {
         self.start = Instant::now();
+        let failure = panic_to_error("training", || self.run_epochs(observer, save)).err();
+        if self.state.epochs.is_empty() {
+            let no_step = || Error::failure("training", "at least one step", "an interrupt before it", "");
+            return Err(failure.unwrap_or_else(no_step));
+        }
+        if failure.is_some() {
+            self.state.stopped = Some(Stopped::Failed);
+        }
+        Ok(FittedModel { weights: self.weights, state: self.state, failure })
+    }
+
+    fn run_epochs(
+        &mut self,
+        observer: &mut dyn Observer,
+        save: &mut dyn FnMut(&EpochEnd) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut epoch = 0;
         while self.state.stopped.is_none() {
             epoch += 1;
@@ -80,10 +104,7 @@ impl<'a> Trainer<'a> {
             let last = self.learner.model.valid().to_bytes()?;
             save(&EpochEnd { state: &self.state, best: is_best.then_some(&self.weights), last: &last })?;
         }
-        if self.state.epochs.is_empty() {
-            return Err(Error::failure("training", "at least one step", "an interrupt before it", ""));
-        }
-        Ok(FittedModel { weights: self.weights, state: self.state })
+        Ok(())
     }
 
     /// Returns why training ends with this epoch, if it does.

@@ -6,6 +6,7 @@ pub(crate) mod confusions;
 pub(crate) mod evaluation_facts;
 pub(crate) mod facts;
 pub(crate) mod headline;
+pub(crate) mod missing;
 pub(crate) mod run_facts;
 #[cfg(test)]
 pub(crate) mod test_records;

@@ -26,6 +26,7 @@ fn saved_model(training: &TrainingRecord) -> String {
         Ending::Finished => "",
         Ending::Early => "; stopped early",
         Ending::Interrupted => "; interrupted",
+        Ending::Failed => "; training failed",
     };
     format!("of epoch {}{by}{ended}", training.best_epoch)
 }
