@@ -79,3 +79,13 @@ fn a_pipe_gets_whole_lines() {
     let output = command(&["evaluate", &long], home.path()).env("COLUMNS", "40").output().unwrap();
     assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
 }
+
+#[test]
+fn the_remaining_time_is_printed_once_it_can_be_estimated() {
+    let home = TempDir::new().unwrap();
+    // Long enough for an estimate on any machine.
+    let output = softmargin(&["train", "--epochs", "30", "--out", "run"], home.path());
+    assert!(output.status.success());
+    let progress = text(&output.stderr);
+    assert!(progress.contains("samples/s") && progress.contains(" left\n"), "{progress}");
+}
