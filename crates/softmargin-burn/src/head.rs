@@ -223,7 +223,13 @@ impl MarginHead {
     /// # Panics
     /// As [`scores`](Self::scores).
     pub fn scaled_scores(&self, embeddings: Tensor<2>) -> Tensor<2> {
-        composed::scaled(self.loss(), self.learned().scale, self.scores(embeddings))
+        self.scale_scores(self.scores(embeddings))
+    }
+
+    /// Multiplies scores (N, C) by the scale and divides them by the temperature, for callers that need both: computing
+    /// [`scores`](Self::scores) costs a product of matrices.
+    pub fn scale_scores(&self, scores: Tensor<2>) -> Tensor<2> {
+        composed::scaled(self.loss(), self.learned().scale, scores)
     }
 
     /// Returns the checked loss of the module.

@@ -45,8 +45,8 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Error> {
 /// The width of the labels `note: `, `error: ` and `data   `: continued lines start below the text.
 const LABEL: usize = 7;
 
-/// Writes a line to standard error, wrapped on a terminal. Control characters are escaped: the line may contain any name.
-/// A standard error that cannot be written to is ignored: nothing could report it.
+/// Writes a line to standard error, wrapped on a terminal. Control characters are escaped: the line may contain any
+/// name. A standard error that cannot be written to is ignored: nothing could report it.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", wrap(&printable(line), stderr_width(), LABEL));
 }

@@ -1,7 +1,7 @@
 //! Signals that were ignored when the process began, as `nohup` and shells arrange it: they stay ignored.
 //!
-//! The library that catches interrupts takes SIGINT, SIGTERM and SIGHUP together. A run under `nohup` would then end with
-//! its terminal.
+//! The library that catches interrupts takes SIGINT, SIGTERM and SIGHUP together. A run under `nohup` would then end
+//! with its terminal.
 
 /// The signals that end a run.
 #[cfg(unix)]
@@ -16,8 +16,8 @@ impl IgnoredSignals {
     /// Returns the signals that end a run and are ignored now.
     pub(crate) fn now() -> Self {
         let is_ignored = |&signal: &libc::c_int| {
-            // SAFETY: all zeros is a valid `sigaction`, a struct of integers; the call only writes the current action to
-            // it, and changes none, since the new action is null.
+            // SAFETY: all zeros is a valid `sigaction`: integers, and on Linux an optional function pointer, which is
+            // then `None`. The call only writes the current action to it, and changes none, since the new action is null.
             unsafe {
                 let mut current: libc::sigaction = std::mem::zeroed();
                 libc::sigaction(signal, std::ptr::null(), &raw mut current) == 0

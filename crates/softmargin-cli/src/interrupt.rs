@@ -17,7 +17,8 @@ const ONE_SIGNAL: Duration = Duration::from_millis(200);
 /// The exit code of a process that was ended by an interrupt, by the convention of shells.
 const INTERRUPTED: i32 = 130;
 
-/// Catches interrupts from now on, except those that are ignored, as under `nohup`. Returns whether that succeeded; if not, an interrupt ends the process as usual.
+/// Catches interrupts from now on, except those that are ignored, as under `nohup`. Returns whether that succeeded; if
+/// not, an interrupt ends the process as usual.
 pub(crate) fn listen() -> bool {
     let heard = || {
         let first = FIRST.get_or_init(Instant::now);

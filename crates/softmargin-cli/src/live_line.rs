@@ -77,7 +77,8 @@ impl LiveLine {
     }
 }
 
-/// Returns the number of rows that a line of the width `drawn` takes above its last one on a terminal of `width` columns.
+/// Returns the number of rows that a line of the width `drawn` takes above its last one on a terminal of `width`
+/// columns.
 fn rows_above(drawn: usize, width: usize) -> usize {
     drawn.div_ceil(width.max(1)).saturating_sub(1)
 }

@@ -2,7 +2,7 @@
 
 use crate::answer::json;
 use crate::args::{Common, LossesOptions};
-use crate::terminal::{stdout_width, wrap};
+use crate::terminal::{display_width, stdout_width, wrap};
 use serde::Serialize;
 use softmargin::presets::{self, MarginParameter, Preset};
 use softmargin::{LossSpec, Margin, Scale};
@@ -72,7 +72,7 @@ fn table() -> String {
 
 /// Fits the table to a terminal: on one too narrow for a line, each summary is on lines of its own.
 fn narrowed(table: &str, width: Option<usize>) -> String {
-    let Some(width) = width.filter(|&width| table.lines().any(|line| line.chars().count() > width)) else {
+    let Some(width) = width.filter(|&width| table.lines().any(|line| display_width(line) > width)) else {
         return table.into();
     };
     let (Some(summary), 40..) = (table.lines().next().and_then(|head| head.find("summary")), width) else {

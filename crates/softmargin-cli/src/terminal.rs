@@ -26,8 +26,9 @@ fn columns(width: Option<Width>) -> usize {
     width.map_or(USUAL_WIDTH, |Width(columns)| columns.into())
 }
 
-/// Wraps each line of a text between words; continued lines are indented. Without a width, for a file or a pipe, the text
-/// stays as it is. Words longer than a line, such as paths, stay whole: the terminal continues them, and they can be copied.
+/// Wraps each line of a text between words; continued lines are indented. Without a width, for a file or a pipe, the
+/// text stays as it is. Words longer than a line, such as paths, stay whole: the terminal continues them, and they can
+/// be copied.
 pub(crate) fn wrap(text: &str, width: Option<usize>, indent: usize) -> String {
     let Some(width) = width else { return text.into() };
     let indent = " ".repeat(if width < INDENTED_FROM { 0 } else { indent });

@@ -1,5 +1,5 @@
-//! Progress of reading and of inference, on standard error: nothing for the first two seconds, then a live line with the
-//! remaining time on a terminal, or a line every ten seconds.
+//! Progress of reading and of inference, on standard error: nothing for the first two seconds, then a live line with
+//! the remaining time on a terminal, or a line every ten seconds.
 
 use crate::answer::say;
 use crate::live_line::LiveLine;

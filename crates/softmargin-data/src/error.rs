@@ -14,8 +14,9 @@ use std::path::Path;
 
 /// The error of this crate and of the crates built on it.
 ///
-/// `Display` gives the whole message in one line, in which control characters are escaped. The message includes the cause, so a program that prints errors need
-/// not print `source` as well; `source` returns the cause for programs that inspect it (usually an [`io::Error`]).
+/// `Display` gives the whole message in one line, in which control characters are escaped. The message includes the
+/// cause, so a program that prints errors need not print `source` as well; `source` returns the cause for programs that
+/// inspect it (usually an [`io::Error`]).
 ///
 /// ```
 /// use softmargin_data::Error;

@@ -24,7 +24,8 @@ impl SampleNames {
     }
 }
 
-/// Reads the file of names beside an array: a list of `count` strings in JSON, one for each row; `array` is for messages.
+/// Reads the file of names beside an array: a list of `count` strings in JSON, one for each row; `array` is for
+/// messages.
 ///
 /// # Errors
 /// If the file cannot be read, is no such list, or has another number of names.
@@ -32,7 +33,7 @@ pub fn read_row_names(path: &Path, array: &Path, count: usize) -> Result<Vec<Str
     let unreadable = |cause| Error::io(path, "a readable file of names", cause);
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let names: Vec<String> = serde_json::from_str(&text).map_err(|cause| {
-        let expected = "a list of names in JSON, one for each embedding";
+        let expected = "a list of names in JSON, one for each row";
         Error::failure(path.display(), expected, &cause, "write it again, or remove it").with_source(cause)
     })?;
     if names.len() == count {

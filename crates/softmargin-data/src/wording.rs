@@ -38,8 +38,8 @@ pub fn percent(share: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", 100.0 * share)
 }
 
-/// Returns a name of a class or a file as a message shows it, in one line. Control characters and characters that change
-/// the direction of writing are escaped: a name must neither break a table nor control the terminal.
+/// Returns a name of a class or a file as a message shows it, in one line. Control characters and characters that
+/// change the direction of writing are escaped: a name must neither break a table nor control the terminal.
 ///
 /// ```
 /// assert_eq!(softmargin_data::wording::printable("two\nlines"), r"two\nlines");

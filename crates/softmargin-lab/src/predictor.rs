@@ -132,10 +132,10 @@ impl Predictor {
     pub fn class_scores(&self, samples: &Samples) -> Result<Vec<ClassScores>, Error> {
         let mut of_samples = Vec::with_capacity(samples.count());
         self.each_batch(&[samples], |inputs| {
-            let embeddings = self.model.embeddings(inputs);
-            let scaled = self.model.head.scaled_scores(embeddings.clone());
+            let scores = self.model.head.scores(self.model.embeddings(inputs));
+            let scaled = self.model.head.scale_scores(scores.clone());
             finite(scaled.clone())?;
-            let scores = finite(self.model.head.scores(embeddings))?;
+            let scores = finite(scores)?;
             let probabilities: Vec<f32> = softmax(scaled, 1).into_data().iter::<f32>().collect();
             let rows =
                 |values: Vec<f32>| values.chunks(self.config.data.classes).map(<[f32]>::to_vec).collect::<Vec<_>>();

@@ -29,7 +29,7 @@ pub struct RunPage {
     pub test: Option<EvaluationRecord>,
     /// The configuration as text.
     pub configuration: String,
-    /// What the run lacks because something failed, each with its cause; plain text.
+    /// The parts that the run lacks because something failed, each with its cause; plain text.
     pub missing: Vec<String>,
 }
 

@@ -51,8 +51,8 @@ pub struct EmbedSummary {
 /// samples.
 ///
 /// # Errors
-/// If the run directory or the data cannot be read, the path exists or has the ending of another format, or a folder is requested for samples of unknown
-/// classes. Then nothing is left behind.
+/// If the run directory or the data cannot be read, the path exists or has the ending of another format, or a folder is
+/// requested for samples of unknown classes. Then nothing is left behind.
 pub fn embed(request: &EmbedRequest, progress: Progress) -> Result<EmbedSummary, Error> {
     let format = EmbeddingFormat::of(request.out)?;
     format.paths(request.out).iter().try_for_each(|path| atomic_write::check_new_path(path))?;

@@ -45,7 +45,7 @@ pub struct TrainSummary {
     pub parameters: usize,
     /// The run directory.
     pub out: PathBuf,
-    /// What the run directory lacks because something failed, each with its cause; empty after a run without failure.
+    /// The parts that the run directory lacks because something failed, each with its cause; empty without a failure.
     pub missing: Vec<String>,
 }
 
@@ -53,8 +53,8 @@ pub struct TrainSummary {
 ///
 /// # Errors
 /// With exit code 2: a request that cannot be met. With exit code 1: data that cannot be read, training that diverges,
-/// a run directory that cannot be written. Then nothing is left behind. A failure after the first epoch is not an error but
-/// part of the summary ([`TrainSummary::missing`]): the run directory has the best model so far.
+/// a run directory that cannot be written. Then nothing is left behind. A failure after the first epoch is not an error
+/// but part of the summary ([`TrainSummary::missing`]): the run directory has the best model so far.
 pub fn train(
     request: &ConfigRequest,
     destination: &Destination,
@@ -84,10 +84,9 @@ pub fn train(
         predictor(run.config.clone(), run.model.clone(), &run.checkpoint, device)?.evaluate(&data.test)
     });
     let evaluation = evaluation.map_err(|error| missing.push(format!("the result on the test set: {error}"))).ok();
-    let result =
-        TrainingResult { run: &run, data: &data, state: &state, evaluation: evaluation.as_ref(), parameters, missing };
-    let mut summary = result.summary(start.elapsed().as_secs_f64(), destination.path());
-    let metrics = [lines(&state.epochs)?, lines(&[result.end_record(summary.stopped)])?].concat();
+    let result = TrainingResult { run: &run, data: &data, state: &state, evaluation: evaluation.as_ref(), parameters };
+    let mut summary = result.summary(start.elapsed().as_secs_f64(), destination.path(), missing);
+    let metrics = [lines(&state.epochs)?, lines(&[result.end_record(&summary)])?].concat();
     let FinishedRun { path, faults } = draft.finish(&run, &metrics, &result.page(&summary))?;
     summary.out = path;
     summary.missing.extend(faults.iter().map(ToString::to_string));
@@ -141,11 +140,10 @@ struct TrainingResult<'a> {
     state: &'a TrainingState,
     evaluation: Option<&'a Evaluation>,
     parameters: usize,
-    missing: Vec<String>,
 }
 
 impl TrainingResult<'_> {
-    fn summary(&self, seconds: f64, out: &Path) -> TrainSummary {
+    fn summary(&self, seconds: f64, out: &Path, missing: Vec<String>) -> TrainSummary {
         let Self { run, state, evaluation, .. } = self;
         let last = state.epochs.last();
         TrainSummary {
@@ -162,26 +160,26 @@ impl TrainingResult<'_> {
             loss: run.config.loss.name.clone(),
             parameters: self.parameters,
             out: out.to_path_buf(),
-            missing: self.missing.clone(),
+            missing,
         }
     }
 
-    fn end_record(&self, stopped: Stopped) -> EndRecord {
+    fn end_record(&self, summary: &TrainSummary) -> EndRecord {
         let classes = self.evaluation.map_or(&[][..], |evaluation| &evaluation.classification.classes);
         EndRecord {
-            test_accuracy: self.evaluation.map(|evaluation| evaluation.classification.accuracy),
-            test_loss: self.evaluation.map(|evaluation| evaluation.loss),
-            test_images: self.data.test.len(),
-            best_epoch: self.state.best.epoch(),
-            stopped,
+            test_accuracy: summary.test_accuracy,
+            test_loss: summary.test_loss,
+            test_images: summary.test_images,
+            best_epoch: summary.best_epoch,
+            stopped: summary.stopped,
             recalls: classes.iter().map(ClassCounts::recall).collect(),
-            missing: self.missing.clone(),
+            missing: summary.missing.clone(),
         }
     }
 
     /// Returns the content of `report.html`.
     fn page(&self, summary: &TrainSummary) -> String {
-        let Self { run, data, state, evaluation, parameters, missing } = self;
+        let Self { run, data, state, evaluation, parameters } = self;
         let unwritable = |cause: toml::ser::Error| format!("# {cause}");
         run_page(&RunPage {
             title: format!("{}, {}", data.name, summary.loss),
@@ -197,7 +195,7 @@ impl TrainingResult<'_> {
             },
             test: evaluation.map(|evaluation| evaluation_record(&data.classes, evaluation)),
             configuration: run.config.to_text(&[]).unwrap_or_else(unwritable),
-            missing: missing.clone(),
+            missing: summary.missing.clone(),
         })
     }
 }

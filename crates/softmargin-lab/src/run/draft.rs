@@ -27,9 +27,9 @@ pub struct Draft {
 /// A run directory in its place.
 #[derive(Debug)]
 pub struct FinishedRun {
-    /// Where it is.
+    /// The path.
     pub path: PathBuf,
-    /// What could not be written or moved. The model is there in any case.
+    /// Errors of other files than the model, which is there in any case, and of the move.
     pub faults: Vec<Error>,
 }
 
@@ -82,16 +82,17 @@ impl Draft {
         self.put(METRICS, lines(metrics).as_bytes())
     }
 
-    /// Completes it and moves it into its place. The model matters most: whatever else fails is a fault of the result. If
-    /// the chosen path is taken by now, a free one beside it is used; if it cannot be moved, it stays where it is.
+    /// Completes it and moves it into its place. The model matters most: whatever else fails is a fault of the result.
+    /// If the chosen path is taken by now, a free one beside it is used; if it cannot be moved, it stays where it is.
     ///
     /// # Errors
     /// If the model cannot be written and no epoch has saved one. Then nothing is left behind.
     pub fn finish(self, run: &Run, metrics: &[String], report: &str) -> Result<FinishedRun, Error> {
         let mut faults: Vec<Error> =
             self.write_files(run, metrics, report).into_iter().filter_map(Result::err).collect();
-        if let Err(incomplete) = Run::read(self.path()) {
-            return Err(faults.into_iter().next().unwrap_or(incomplete));
+        // What could not be written may stand there from an earlier epoch.
+        if !faults.is_empty() && Run::read(self.path()).is_err() {
+            return Err(faults.swap_remove(0));
         }
         faults.extend(self.sync().err());
         let path = match self.destination.move_into_place(self.path()) {

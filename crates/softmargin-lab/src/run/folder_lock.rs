@@ -8,8 +8,8 @@ use std::path::Path;
 pub(super) struct FolderLock(#[expect(dead_code, reason = "the open file holds the lock")] File);
 
 impl FolderLock {
-    /// Takes the lock. Returns `None` if another process has it, or where folders cannot be locked (Windows, some network
-    /// file systems).
+    /// Takes the lock. Returns `None` if another process has it, or where folders cannot be locked (Windows, some
+    /// network file systems).
     pub(super) fn take(folder: &Path) -> Option<Self> {
         let file = File::open(folder).ok()?;
         file.try_lock().ok()?;

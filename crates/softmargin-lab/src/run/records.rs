@@ -49,7 +49,7 @@ pub(crate) struct EndRecord {
     pub(crate) stopped: Stopped,
     /// (C): the recall of each class; empty if the test failed.
     pub(crate) recalls: Vec<Option<f64>>,
-    /// What the run lacks, each with its cause.
+    /// The parts that the run lacks, each with its cause.
     pub(crate) missing: Vec<String>,
 }
 

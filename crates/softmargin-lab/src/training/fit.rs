@@ -67,8 +67,8 @@ impl<'a> Trainer<'a> {
     /// epoch.
     ///
     /// # Errors
-    /// If training fails before the end of the first epoch. A later failure is part of the result: the best model so far
-    /// is not lost.
+    /// If training fails before the end of the first epoch. A later failure is part of the result: the best model so
+    /// far is not lost.
     pub(crate) fn fit(
         mut self,
         observer: &mut dyn Observer,

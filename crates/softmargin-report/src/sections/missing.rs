@@ -1,4 +1,4 @@
-//! What a run lacks because something failed.
+//! The parts that a run lacks because something failed.
 
 use crate::html::escape;
 
